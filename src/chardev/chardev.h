@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A byte stream to the outside: terminal, pty, file, nothing.
+ *
+ * The front end (serial port, virtio console) writes bytes and takes bytes
+ * when it has room.  Loop thread, lock held.  Output never blocks the guest for
+ * long: what the other side does not take is buffered up to a bound, then
+ * write returns less than asked and `writable` is called later.
+ */
+#ifndef LODGE_CHARDEV_CHARDEV_H
+#define LODGE_CHARDEV_CHARDEV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+
+struct chardev;
+
+struct chardev_front {
+	/* How many bytes the front end can take now. */
+	size_t (*can_read)(void *opaque);
+	void (*read)(void *opaque, const uint8_t *buf, size_t len);
+	void (*writable)(void *opaque);			/* may be NULL */
+	void (*resized)(void *opaque, unsigned cols, unsigned rows);	/* may be NULL */
+	void (*hangup)(void *opaque);			/* other side gone; may be NULL */
+	void *opaque;
+};
+
+/* Called when the user types the escape sequence's quit key (stdio). */
+struct chardev_stdio_opts {
+	uint8_t escape;			/* control character, e.g. 0x1d = Ctrl-] ; 0: none */
+	void (*quit)(void *opaque);
+	void *opaque;
+};
+
+/* Raw mode if stdin is a terminal (restored on every exit path, including
+ * signals: chardev_stdio_restore is async-signal-safe). Pipes and no tty work. */
+int chardev_stdio_new(struct loop *l, const struct chardev_stdio_opts *o, struct chardev **out, struct err *e);
+void chardev_stdio_restore(void);
+/* name_out: path of the slave, e.g. /dev/pts/5. */
+int chardev_pty_new(struct loop *l, char *name_out, size_t name_len, struct chardev **out, struct err *e);
+int chardev_file_new(struct loop *l, const char *path, struct chardev **out, struct err *e);
+int chardev_null_new(struct loop *l, struct chardev **out);
+/* In-process pipe for tests and --exec: bytes the guest writes go to sink. */
+int chardev_pipe_new(struct loop *l, void (*sink)(void *, const uint8_t *, size_t), void *opaque, struct chardev **out);
+/* Feed bytes as if the outside typed them (pipe only). Returns bytes taken (buffered up to 64 KiB). */
+size_t chardev_feed(struct chardev *c, const uint8_t *buf, size_t len);
+
+void chardev_attach(struct chardev *c, const struct chardev_front *f);
+size_t chardev_write(struct chardev *c, const uint8_t *buf, size_t len);
+/* The front end has room again. */
+void chardev_kick(struct chardev *c);
+void chardev_size(struct chardev *c, unsigned *cols, unsigned *rows);	/* 0,0 unknown */
+void chardev_free(struct chardev *c);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What an engine that executes guest instructions offers, and what it is given.
+ *
+ * Engines: kvm, interp, puppet (translate to come).  The caller (vm/) owns the
+ * vCPU threads: each calls vcpu_run in a loop.
+ */
+#ifndef LODGE_CPU_ENGINE_H
+#define LODGE_CPU_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "cpu/x86/state.h"
+#include "machine/machine.h"
+
+struct cpu_engine;
+struct x86_cpu_model;
+
+enum vcpu_stop {
+	VCPU_STOP_KICK,		/* VCPU_EV_STOP was raised (the engine clears it) */
+	VCPU_STOP_SHUTDOWN,	/* triple fault */
+	VCPU_STOP_ERROR,	/* the engine cannot go on; text in engine's report */
+	VCPU_STOP_DEBUG,	/* reserved for the debugger */
+};
+
+struct probe_report {
+	bool usable;		/* can run at all */
+	bool good;		/* runs an unmodified kernel well: what `auto` needs */
+	char why[256];		/* one clause: "KVM runs real-mode, long-mode and user code at full speed" */
+	char cure[256];		/* what the user can do, or "" */
+};
+
+struct cpu_engine_config {
+	const struct x86_cpu_model *model;	/* NULL: max */
+	unsigned n_vcpus;
+	bool split_irqchip;			/* kvm: IOAPIC and PIC in user space */
+	uint32_t features;			/* reserved, 0 */
+};
+
+/* The engine's counters for --stats: name/value pairs printed as they come. */
+typedef void (*engine_stat_fn)(void *opaque, const char *name, uint64_t value);
+
+struct cpu_engine_ops {
+	const char *name;
+	int (*probe)(struct probe_report *r);
+	/* Creates the engine on a machine whose memory map may still grow (the
+	 * engine listens to it). */
+	int (*init)(struct machine *m, const struct cpu_engine_config *cfg,
+		    struct cpu_engine **out, struct err *e);
+	void (*free)(struct cpu_engine *e);
+	/* Fills m->vcpus[id]. State is that after power-on. */
+	int (*vcpu_create)(struct cpu_engine *e, unsigned id, struct err *err);
+	/* Called once on the vCPU's own thread before the first vcpu_run. */
+	int (*vcpu_thread_init)(struct vcpu *v);
+	/* Runs until a life-cycle event.  Machine lock not held. */
+	enum vcpu_stop (*vcpu_run)(struct vcpu *v);
+	/* While the vCPU is not in vcpu_run. */
+	int (*state_get)(struct vcpu *v, struct x86_state *s);
+	int (*state_set)(struct vcpu *v, const struct x86_state *s);
+	/* In-kernel interrupt chips: -ENOTSUP means the platform must build the
+	 * user-space ones (has_irqchip tells beforehand). */
+	bool (*has_irqchip)(struct cpu_engine *e);	/* 8259, I/O APIC and local APICs all in the engine */
+	bool (*has_lapic)(struct cpu_engine *e);	/* local APICs in the engine (also when split) */
+	int (*irq_line)(struct cpu_engine *e, unsigned gsi, bool level);
+	int (*msi)(struct cpu_engine *e, const struct msi *msg);
+	/* An eventfd whose signal raises `msg` with no thread of ours involved;
+	 * -ENOTSUP: the caller polls the fd. */
+	int (*msi_fd)(struct cpu_engine *e, int fd, const struct msi *msg, bool add);
+	/* External 8259 interrupt request line for the boot vCPU (split irqchip). */
+	int (*extint)(struct cpu_engine *e, bool level);
+	/* Pages written by the guest since last time, ORed into bitmap; clears. */
+	int (*dirty_fetch)(struct cpu_engine *e, uint64_t first_page, uint64_t n, uint64_t *bitmap);
+	int (*clock_get)(struct cpu_engine *e, uint64_t *ns);
+	int (*clock_set)(struct cpu_engine *e, uint64_t ns);
+	void (*stats)(struct cpu_engine *e, engine_stat_fn fn, void *opaque);
+	/* Text for the panic/triple fault report: why the last vcpu_run stopped. */
+	void (*report)(struct vcpu *v, char *buf, size_t len);
+};
+
+struct cpu_engine {
+	const struct cpu_engine_ops *ops;
+	struct machine *m;
+};
+
+extern const struct cpu_engine_ops cpu_engine_kvm;
+extern const struct cpu_engine_ops cpu_engine_interp;
+extern const struct cpu_engine_ops cpu_engine_puppet;
+
+#endif

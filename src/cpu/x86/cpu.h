@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The software CPU's working state, shared by interp and (to come) translate,
+ * and the contract between their parts.
+ *
+ * Rules every function that takes a struct x86_cpu obeys:
+ *  - It runs on that vCPU's thread, inside the engine's run loop.
+ *  - A guest exception is raised by x86_raise*(), which does not return: it
+ *    longjmps to the run loop, which delivers the exception with s.rip being
+ *    the faulting instruction's (faults) or the next one's (traps).  Therefore
+ *    nothing architectural may be changed before the last access that can
+ *    fault, and no lock or allocation may be held across one.
+ *  - s.rip is maintained lazily: inside a handler called for an instruction
+ *    x86_rip(cpu) is its address, x86_next_rip(cpu) the following one's.
+ *    System helpers that change control flow store the new value to s.rip; the
+ *    caller ends the block.
+ *  - After changing CR0, CR4, EFER, CS, SS attributes, EFLAGS.VM/AC/TF, DR7,
+ *    CPL the function calls x86_mode_update(cpu).
+ */
+#ifndef LODGE_CPU_X86_CPU_H
+#define LODGE_CPU_X86_CPU_H
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bits.h"
+#include "cpu/x86/state.h"
+#include "machine/machine.h"
+
+/* Access classes = separate software TLBs. */
+enum x86_acc {
+	X86_ACC_SUP,		/* supervisor, SMAP enforced (also implicit accesses at CPL 3) */
+	X86_ACC_SUP_AC,		/* supervisor with EFLAGS.AC=1: SMAP does not apply */
+	X86_ACC_USER,
+	X86_N_ACC,
+};
+
+enum x86_how { X86_READ = 0, X86_WRITE = 1, X86_EXEC = 2 };
+
+#define X86_TLB_BITS 10
+#define X86_TLB_SIZE (1u << X86_TLB_BITS)
+
+/*
+ * Direct-mapped software TLB entry for a 4 KiB page. tag[how] is the linear
+ * page address | generation (low 12 bits) when that access is allowed and the
+ * page is plain RAM, else a value that cannot match.  host = lin + addend.
+ */
+struct x86_tlb_entry {
+	uint64_t tag[3];
+	uintptr_t addend;
+	uint64_t gpa;			/* page's guest-physical address */
+	_Atomic uint8_t *flags;		/* MEM_PG_* of the page */
+	_Atomic uint32_t *version;	/* code version of the page */
+	uint64_t pad;
+};
+
+enum x86_mode { X86_MODE_REAL, X86_MODE_VM86, X86_MODE_PM16, X86_MODE_PM32, X86_MODE_LONG64 };
+/* PM16/PM32: protected or compatibility mode with CS.D = 0/1. */
+
+struct x86_cpu_model;
+
+struct x86_event {
+	uint8_t vector;
+	uint8_t kind;		/* X86_EV_* */
+	bool has_err;
+	uint32_t err;
+	uint64_t cr2;		/* #PF */
+	uint64_t dr6;		/* #DB: bits to OR into DR6 */
+};
+enum { X86_EV_FAULT,	/* exception raised by an instruction; rip = that instruction */
+       X86_EV_TRAP,	/* exception after an instruction (#DB traps); rip = next */
+       X86_EV_SOFT,	/* INT n, INT3, INTO: DPL checked; rip pushed = next */
+       X86_EV_SOFT_ICEBP, /* INT1: no DPL check, rip pushed = next */
+       X86_EV_INTR,	/* external interrupt */
+       X86_EV_NMI };
+
+struct x86_cpu {
+	struct vcpu vcpu;		/* first */
+	struct x86_state s;
+
+	/* Derived by x86_mode_update. */
+	uint8_t mode;			/* enum x86_mode */
+	uint8_t cpl;
+	uint8_t acc;			/* enum x86_acc of ordinary accesses now */
+	bool long_mode;			/* EFER.LMA */
+	bool paging;
+	bool smap_checks_ac;
+	uint8_t stack_size;		/* 2, 4, 8: width of the stack pointer */
+	bool step_mode;			/* TF, enabled breakpoints, shadow: run instruction by instruction */
+	uint32_t block_key;		/* mode bits that change decoding or block semantics */
+
+	/* Where we are. */
+	uint64_t cur_rip, next_rip;	/* of the instruction being executed (see x86_rip) */
+	uint64_t tsc_base_offset;	/* guest TSC = host TSC + this + s.tsc_offset */
+
+	uint32_t tlb_gen;		/* 1..0xfff */
+	struct x86_event pending;	/* what x86_raise left for the run loop */
+	jmp_buf *fault_jmp;
+	/* >=0 while delivering: vector class for double-fault detection (x86_deliver). */
+	int delivering;
+	bool smc_hit;			/* a store hit code: leave the block after this instruction */
+	bool shutdown;			/* triple fault */
+	struct x86_event db_trap;	/* pending single-step / data-breakpoint #DB, dr6 bits */
+
+	const struct x86_cpu_model *model;
+	void *engine;			/* engine-private */
+	uint64_t n_insn;		/* retired, approximately; for statistics */
+
+	struct x86_tlb_entry tlb[X86_N_ACC][X86_TLB_SIZE];
+};
+
+/* --- raising (cpu/x86/except.c) --- */
+_Noreturn void x86_raise(struct x86_cpu *c, int vector);			/* fault without error code */
+_Noreturn void x86_raise_err(struct x86_cpu *c, int vector, uint32_t err);
+_Noreturn void x86_raise_pf(struct x86_cpu *c, uint64_t lin, uint32_t err);
+/* #UD, #GP(0), shorthand. */
+#define x86_ud(c) x86_raise(c, X86_EX_UD)
+#define x86_gp(c, err) x86_raise_err(c, X86_EX_GP, err)
+
+static inline uint64_t x86_rip(const struct x86_cpu *c) { return c->cur_rip; }
+static inline uint64_t x86_next_rip(const struct x86_cpu *c) { return c->next_rip; }
+
+/* --- mode (cpu/x86/mode.c) --- */
+void x86_mode_update(struct x86_cpu *c);
+
+/* --- linear memory (cpu/x86/mmu.c) --- */
+/* Any size up to 64 KiB, page crossings handled, MMIO dispatched.  A store checks both
+ * pages before it writes either. */
+void x86_mem_read(struct x86_cpu *c, uint64_t lin, void *buf, unsigned len, enum x86_acc acc);
+void x86_mem_write(struct x86_cpu *c, uint64_t lin, const void *buf, unsigned len, enum x86_acc acc);
+/* Raises the fault that a write (or read) of len bytes would raise. */
+void x86_mem_probe(struct x86_cpu *c, uint64_t lin, unsigned len, enum x86_how how, enum x86_acc acc);
+static inline uint64_t x86_ld(struct x86_cpu *c, uint64_t lin, unsigned len, enum x86_acc acc)
+{
+	uint64_t v = 0;
+
+	x86_mem_read(c, lin, &v, len, acc);
+	return v;
+}
+static inline void x86_st(struct x86_cpu *c, uint64_t lin, unsigned len, uint64_t v, enum x86_acc acc)
+{
+	x86_mem_write(c, lin, &v, len, acc);
+}
+/* Locked compare-and-exchange of 1, 2, 4 or 8 bytes at lin; true if stored.
+ * Used for descriptor accessed/busy bits and page-crossing locked operations. */
+bool x86_mem_cmpxchg(struct x86_cpu *c, uint64_t lin, unsigned len, uint64_t *expected, uint64_t desired,
+		     enum x86_acc acc);
+/* Host pointer for [lin, lin+len) inside one RAM page with `how` allowed, or
+ * NULL if it crosses a page, is MMIO or needs the slow path; raises faults. */
+void *x86_mem_host(struct x86_cpu *c, uint64_t lin, unsigned len, enum x86_how how, enum x86_acc acc);
+/* After a store through x86_mem_host's pointer: code on the page? */
+void x86_mem_stored(struct x86_cpu *c, uint64_t lin, unsigned len, enum x86_acc acc);
+
+void x86_tlb_flush(struct x86_cpu *c);				/* everything */
+void x86_tlb_flush_nonglobal(struct x86_cpu *c);
+void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin);	/* INVLPG */
+/* Loads and validates the four PDPTEs in PAE paging. False: reserved bits set (#GP). */
+bool x86_load_pdpte(struct x86_cpu *c, uint64_t cr3);
+/* Page walk without side effects or faults (debugger, reports): false if unmapped. */
+bool x86_debug_translate(struct x86_cpu *c, uint64_t lin, uint64_t *gpa);
+
+/* --- segmentation (cpu/x86/seg.c) --- */
+/* Linear address of an access through a segment: canonical and limit checks,
+ * type checks; raises #GP(0) or #SS(0). off is already truncated to the address size. */
+uint64_t x86_seg_lin(struct x86_cpu *c, int seg, uint64_t off, unsigned len, enum x86_how how);
+/* MOV/POP/LxS to a segment register; CS is refused with #UD by the caller. */
+void x86_load_seg(struct x86_cpu *c, int seg, uint16_t sel);
+/* Reads an 8- (or 16-) byte descriptor; raises err_vec(sel & ~3) if outside its table. */
+struct x86_desc {
+	uint32_t lo, hi, up;		/* up: third dword of a 16-byte one */
+	uint64_t lin;			/* where it is */
+};
+void x86_read_desc(struct x86_cpu *c, uint16_t sel, struct x86_desc *d, int err_vec);
+void x86_seg_from_desc(struct x86_seg *s, uint16_t sel, const struct x86_desc *d);
+
+void x86_lldt(struct x86_cpu *c, uint16_t sel);
+void x86_ltr(struct x86_cpu *c, uint16_t sel);
+/* LAR, LSL, VERR, VERW: true = ZF; *out the result of LAR/LSL. */
+bool x86_lar(struct x86_cpu *c, uint16_t sel, uint32_t *out);
+bool x86_lsl(struct x86_cpu *c, uint16_t sel, uint32_t *out);
+bool x86_ver(struct x86_cpu *c, uint16_t sel, bool write);
+
+/* --- control transfers (cpu/x86/far.c) --- osz = operand size in bytes; they set s.rip. */
+void x86_jmp_far(struct x86_cpu *c, uint16_t sel, uint64_t off, unsigned osz);
+void x86_call_far(struct x86_cpu *c, uint16_t sel, uint64_t off, unsigned osz);
+void x86_ret_far(struct x86_cpu *c, unsigned osz, uint16_t pop);
+void x86_iret(struct x86_cpu *c, unsigned osz);
+void x86_syscall(struct x86_cpu *c);
+void x86_sysret(struct x86_cpu *c, unsigned osz);	/* 8 or 4 */
+void x86_sysenter(struct x86_cpu *c);
+void x86_sysexit(struct x86_cpu *c, unsigned osz);
+/* INT n, INT3, INTO, INT1 (vector given); includes the VM86/VME rules. */
+void x86_soft_int(struct x86_cpu *c, int vector, int kind);
+/* Delivers through the IDT or IVT.  Called by the run loop with fault_jmp set;
+ * nested faults come back through x86_raise with c->delivering telling which
+ * event was being delivered (SDM vol. 3, table 6-5): x86_deliver_merge decides
+ * what to deliver next, or sets c->shutdown. */
+void x86_deliver(struct x86_cpu *c, const struct x86_event *ev);
+bool x86_deliver_merge(struct x86_cpu *c, const struct x86_event *first, struct x86_event *second);
+
+/* --- stack helpers used by the above and by interp --- (SS, current stack width) */
+void x86_push(struct x86_cpu *c, unsigned osz, uint64_t v);
+uint64_t x86_pop(struct x86_cpu *c, unsigned osz);
+
+/* --- system registers (cpu/x86/ctrl.c) --- all checks; raise #UD/#GP */
+uint64_t x86_get_cr(struct x86_cpu *c, unsigned n);
+void x86_set_cr(struct x86_cpu *c, unsigned n, uint64_t v);
+void x86_lmsw(struct x86_cpu *c, uint16_t v);
+void x86_clts(struct x86_cpu *c);
+uint64_t x86_get_dr(struct x86_cpu *c, unsigned n);
+void x86_set_dr(struct x86_cpu *c, unsigned n, uint64_t v);
+void x86_xsetbv(struct x86_cpu *c, uint32_t idx, uint64_t v);
+uint64_t x86_xgetbv(struct x86_cpu *c, uint32_t idx);
+void x86_invpcid(struct x86_cpu *c, uint64_t type, uint64_t pcid, uint64_t lin);
+void x86_invlpg(struct x86_cpu *c, uint64_t lin);
+uint64_t x86_rdtsc(struct x86_cpu *c);			/* no privilege check */
+void x86_rdmsr(struct x86_cpu *c, uint32_t msr, uint64_t *v);	/* raises #GP */
+void x86_wrmsr(struct x86_cpu *c, uint32_t msr, uint64_t v);
+void x86_cpuid(struct x86_cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4]);
+/* IOPL and the TSS I/O bitmap (SDM vol. 1, 19.5); raises #GP(0). */
+void x86_io_check(struct x86_cpu *c, uint16_t port, unsigned len);
+/* POPF/IRET-style flag write under the current CPL, IOPL and mode. */
+void x86_set_flags(struct x86_cpu *c, uint64_t v, unsigned osz);
+/* Does DR7 arm an instruction breakpoint at lin / a data one on [lin, lin+len)?  Returns DR6 bits. */
+uint32_t x86_bp_exec(struct x86_cpu *c, uint64_t lin);
+uint32_t x86_bp_data(struct x86_cpu *c, uint64_t lin, unsigned len, bool write);
+uint32_t x86_bp_io(struct x86_cpu *c, uint16_t port, unsigned len);
+
+/* Host tick helper shared by engines. */
+static inline uint64_t x86_host_tsc(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (uint64_t)hi << 32 | lo;
+}
+
+static inline bool x86_canonical(const struct x86_cpu *c, uint64_t lin)
+{
+	unsigned sh = (c->s.cr4 & X86_CR4_LA57) ? 7 : 16;
+
+	return (uint64_t)((int64_t)(lin << sh) >> sh) == lin;
+}
+
+#endif

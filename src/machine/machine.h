@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The machine: memory, buses, clock, devices, vCPUs, run state.
+ *
+ * One lock, `lock`, protects all device state; bus handlers and loop callbacks
+ * hold it.  vCPU threads take it inside bus_access only.  Never wait for a vCPU
+ * while holding it.
+ */
+#ifndef LODGE_MACHINE_MACHINE_H
+#define LODGE_MACHINE_MACHINE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "base/loop.h"
+#include "machine/bus.h"
+#include "machine/clock.h"
+#include "machine/dev.h"
+#include "machine/irq.h"
+#include "machine/mem.h"
+#include "machine/vcpu.h"
+
+#define MACHINE_MAX_VCPUS 64
+
+/* What a device, a guest or the host may ask of the run loop. */
+enum machine_request {
+	MACHINE_REQ_NONE,
+	MACHINE_REQ_RESET,	/* port 0x64, 0xcf9, ACPI reset register */
+	MACHINE_REQ_POWEROFF,	/* S5 */
+	MACHINE_REQ_SUSPEND,	/* S3 */
+	MACHINE_REQ_PANIC,	/* pvpanic */
+	MACHINE_REQ_TRIPLE_FAULT,
+	MACHINE_REQ_DEBUG_EXIT,	/* isa-debug-exit, code = (value << 1) | 1 */
+	MACHINE_REQ_ENGINE_ERROR,
+	MACHINE_REQ_QUIT,	/* the host wants the process to end */
+};
+
+struct machine {
+	pthread_mutex_t lock;
+	struct loop *loop;
+	struct clock *clock;
+	struct mem *mem;
+	struct bus *pio, *mmio;
+	struct list devs;
+
+	unsigned n_vcpus;
+	struct vcpu *vcpus[MACHINE_MAX_VCPUS];	/* owned by the engine */
+
+	/* Interrupt entry points, set by the platform builder: either the
+	 * user-space chips or the engine's in-kernel ones. */
+	int (*msi)(void *opaque, const struct msi *msg);
+	void *msi_opaque;
+
+	/* Set by vm; called with the machine lock held, any thread. */
+	void (*request)(void *opaque, enum machine_request req, int code);
+	void *request_opaque;
+};
+
+/* manual_clock: see clock.h.  On success everything but vCPUs exists. */
+int machine_new(struct machine **out, bool manual_clock);
+/* Frees devices in reverse order, then the rest.  vCPUs must be gone. */
+void machine_free(struct machine *m);
+
+static inline void machine_lock(struct machine *m) { pthread_mutex_lock(&m->lock); }
+static inline void machine_unlock(struct machine *m) { pthread_mutex_unlock(&m->lock); }
+
+/* Device methods over all devices, machine lock held. */
+void machine_reset_devs(struct machine *m);
+void machine_pause_devs(struct machine *m);
+void machine_resume_devs(struct machine *m);
+int machine_save_devs(struct machine *m, struct snap_out *o);
+int machine_load_devs(struct machine *m, struct snap_in *in, struct err *e);
+
+/* Delivers a message interrupt; machine lock held. Dropped when nobody can. */
+void machine_msi(struct machine *m, const struct msi *msg);
+void machine_ask(struct machine *m, enum machine_request req, int code);
+
+#endif

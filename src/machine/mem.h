@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The guest-physical memory map: RAM and ROM.  (MMIO lives on the bus.)
+ *
+ * RAM is one memfd, shareable with other processes, mapped once; a range says
+ * which part of it appears at which guest-physical address (GPA).  Every copy
+ * is bounds-checked; a copy that touches anything but RAM (or ROM, reading)
+ * fails with -EFAULT and transfers nothing.
+ *
+ * Writes by devices and engines are recorded: per page one byte of flags
+ * (MEM_PG_*) tells whether somebody wants to know.  Engines that keep decoded
+ * or translated code set MEM_PG_CODE and are told of writes through their
+ * listener.
+ *
+ * Threads: look-ups and copies from any thread; changes to the map (mem_add_*,
+ * mem_del) with the machine lock held and vCPUs paused or tolerant (listeners
+ * are called synchronously).
+ */
+#ifndef LODGE_MACHINE_MEM_H
+#define LODGE_MACHINE_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/err.h"
+#include "base/list.h"
+
+#define PAGE_SHIFT_4K 12
+#define PAGE_4K 4096ull
+
+struct mem;
+
+enum mem_kind { MEM_RAM, MEM_ROM };
+
+/* Page flags, one byte per 4 KiB page of the backing store. */
+#define MEM_PG_DIRTY 0x01	/* written since the log was last fetched (log enabled only) */
+#define MEM_PG_CODE 0x02	/* an engine holds code made from this page */
+
+struct mem_range {
+	uint64_t gpa, size;	/* 4 KiB aligned */
+	enum mem_kind kind;
+	uint8_t *host;		/* mapping of the first byte */
+	int fd;			/* backing memfd, or -1 */
+	uint64_t fd_offset;
+	_Atomic uint8_t *flags;	/* MEM_PG_* of the first page */
+	_Atomic uint32_t *version; /* code version of the first page, see mem_code_written */
+	char name[24];
+};
+
+/* Told of every change of the map, and of writes to pages with MEM_PG_CODE that
+ * a device made.  Called with the machine lock held (map) or from any thread
+ * (code_written). */
+struct mem_listener {
+	void (*added)(void *opaque, const struct mem_range *r);
+	void (*removed)(void *opaque, const struct mem_range *r);
+	void (*code_written)(void *opaque, uint64_t gpa, uint64_t len); /* may be NULL */
+	void *opaque;
+	struct list node;
+};
+
+enum { MEM_HUGE_NONE, MEM_HUGE_THP, MEM_HUGE_2M };
+
+int mem_new(struct mem **out);
+void mem_free(struct mem *m);
+
+/* Creates the RAM backing of `size` bytes (a multiple of 4 KiB, checked).  Once. */
+int mem_create_ram(struct mem *m, uint64_t size, int huge, struct err *e);
+/* Shows `size` bytes of the RAM backing from `offset` at `gpa`. */
+int mem_add_ram(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, uint64_t size,
+		struct err *e);
+/* A ROM with its own backing of `size` bytes, filled from data (len <= size). */
+int mem_add_rom(struct mem *m, const char *name, uint64_t gpa, uint64_t size,
+		const void *data, size_t len, struct err *e);
+/* Removes the range that starts at gpa; -ENOENT if there is none. */
+int mem_del(struct mem *m, uint64_t gpa);
+
+uint64_t mem_ram_size(const struct mem *m);
+int mem_ram_fd(const struct mem *m);
+/* The backing mapping as a whole: for releasing pages and for statistics. */
+uint8_t *mem_ram_host(const struct mem *m);
+
+/* The range holding gpa, copied to *out; false if there is none. */
+bool mem_find(struct mem *m, uint64_t gpa, struct mem_range *out);
+/* Calls fn for every range in ascending order. */
+void mem_for_each(struct mem *m, void (*fn)(void *opaque, const struct mem_range *r), void *opaque);
+
+/* Copies.  -EFAULT: some byte is not RAM (reads may come from ROM); nothing is
+ * transferred then. */
+int mem_read(struct mem *m, uint64_t gpa, void *buf, uint64_t len);
+int mem_write(struct mem *m, uint64_t gpa, const void *buf, uint64_t len);
+/* Writes ROM too: for the platform, before or between runs of the guest. */
+int mem_load(struct mem *m, uint64_t gpa, const void *buf, uint64_t len);
+
+/*
+ * Host view of guest RAM [gpa, gpa+len) as up to `max` pieces appended to
+ * iov[*n].  For device DMA.  The bytes are shared with a hostile guest: read
+ * each once.  write: RAM only.  -EFAULT outside memory, -E2BIG when max is too
+ * small.  After writing through it the device calls mem_written.
+ */
+int mem_map_iov(struct mem *m, uint64_t gpa, uint64_t len, bool write,
+		struct iovec *iov, size_t max, size_t *n);
+/* Pointer to len contiguous bytes, or NULL.  Same rules. */
+void *mem_ptr(struct mem *m, uint64_t gpa, uint64_t len, bool write);
+
+/* A device wrote [gpa, gpa+len) behind the copies' back: logs dirty, tells
+ * engines of written code.  Ranges outside RAM are ignored. */
+void mem_written(struct mem *m, uint64_t gpa, uint64_t len);
+/* The same by host addresses (what a vq_chain holds). */
+void mem_written_host(struct mem *m, const void *host, size_t len);
+
+/* Dirty log over the whole RAM backing. bit i = page i of the backing. */
+int mem_dirty_start(struct mem *m);
+void mem_dirty_stop(struct mem *m);
+bool mem_dirty_enabled(const struct mem *m);
+/* ORs the log of pages [first, first+n) into bitmap and clears it. */
+void mem_dirty_fetch(struct mem *m, uint64_t first, uint64_t n, uint64_t *bitmap);
+
+void mem_listen(struct mem *m, struct mem_listener *l);	/* replays added() for what exists */
+void mem_unlisten(struct mem *m, struct mem_listener *l);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * PCI Express functions, buses and configuration space (PCI Local Bus 3.0,
+ * PCIe base 4.0, 7.5).
+ *
+ * A function embeds struct pci_dev.  The library owns the configuration space:
+ * write masks, BAR sizing and mapping, capabilities, MSI-X table and PBA, INTx.
+ * Nothing assumes one flat bus: a bus has a parent bridge or is a root, numbers
+ * are the guest's to program.
+ */
+#ifndef LODGE_PCI_PCI_H
+#define LODGE_PCI_PCI_H
+
+#include "machine/machine.h"
+
+#define PCI_CONFIG_SIZE 4096
+#define PCI_DEVFN(slot, fn) ((slot) << 3 | (fn))
+#define PCI_NUM_BARS 6
+#define PCI_ANY_DEVFN (-1)		/* first free slot, function 0 */
+
+struct pci_bus;
+struct pci_dev;
+
+enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
+
+struct pci_bar {
+	enum pci_bar_kind kind;
+	bool prefetch;
+	uint64_t size;			/* power of two */
+	struct bus_region region;	/* name, ops, opaque filled by the function */
+	uint64_t mapped_at;		/* UINT64_MAX: not mapped */
+};
+
+struct pci_dev_ops {
+	struct dev_ops dev;		/* life cycle; save/load must call pci_dev_save/load */
+	/* After the library took a configuration write; off/len as the guest wrote. May be NULL. */
+	void (*config_written)(struct pci_dev *d, unsigned off, unsigned len);
+	/* Optional override of configuration reads (virtio PCI cfg access). Return true if handled. */
+	bool (*config_read)(struct pci_dev *d, unsigned off, unsigned len, uint32_t *val);
+	/* BARs moved, appeared or disappeared: re-register doorbells. May be NULL. */
+	void (*bars_changed)(struct pci_dev *d);
+};
+
+struct pci_msix;
+
+struct pci_dev {
+	struct dev dev;			/* first */
+	const struct pci_dev_ops *ops;
+	struct pci_bus *bus;
+	uint8_t devfn;
+	uint8_t config[PCI_CONFIG_SIZE];
+	uint8_t wmask[PCI_CONFIG_SIZE];		/* bits the guest may write */
+	uint8_t w1c[PCI_CONFIG_SIZE];		/* bits cleared by writing one */
+	uint8_t reset_val[PCI_CONFIG_SIZE];	/* copied at pci_dev_ready */
+	struct pci_bar bar[PCI_NUM_BARS];
+	uint16_t cap_next;			/* free space for capabilities */
+	uint16_t ext_cap_last;
+	uint16_t msi_cap, msix_cap;		/* 0: none */
+	struct pci_msix *msix;
+	bool intx_level;
+};
+
+struct pci_ids {
+	uint16_t vendor, device, sub_vendor, sub_device;
+	uint32_t class24;		/* base class 23:16, sub 15:8, prog-if 7:0 */
+	uint8_t revision;
+};
+
+/* Construction: init, then BARs and capabilities, then ready. */
+int pci_dev_init(struct pci_dev *d, struct machine *m, struct pci_bus *bus, int devfn,
+		 const struct pci_dev_ops *ops, const struct pci_ids *ids, struct err *e);
+int pci_dev_add_bar(struct pci_dev *d, unsigned n, enum pci_bar_kind kind, bool prefetch, uint64_t size,
+		    const struct bus_ops *ops, void *opaque);
+/* Returns the offset, or -ENOSPC. body of len bytes follows the 2-byte header. */
+int pci_dev_add_cap(struct pci_dev *d, uint8_t id, const void *body, unsigned len);
+int pci_dev_add_ext_cap(struct pci_dev *d, uint16_t id, uint8_t ver, const void *body, unsigned len);
+int pci_dev_add_msi(struct pci_dev *d, unsigned vectors);		/* power of two; 64-bit, maskable */
+/* Table and PBA inside BAR `bar` at these offsets (the BAR is created by the
+ * caller with ops that forward [table, pba end) to pci_msix_access). */
+int pci_dev_add_msix(struct pci_dev *d, unsigned vectors, unsigned bar, uint32_t table_off, uint32_t pba_off);
+uint64_t pci_msix_read(struct pci_dev *d, uint64_t off, unsigned len);	/* off inside the BAR */
+void pci_msix_write(struct pci_dev *d, uint64_t off, unsigned len, uint64_t val);
+bool pci_msix_covers(struct pci_dev *d, uint64_t off);
+void pci_dev_add_pcie(struct pci_dev *d, unsigned type);	/* 0 endpoint, 9 root complex integrated */
+void pci_dev_use_intx(struct pci_dev *d, unsigned pin);		/* 1..4 = A..D */
+void pci_dev_ready(struct pci_dev *d);
+void pci_dev_fini(struct pci_dev *d);
+void pci_dev_reset(struct pci_dev *d);		/* configuration space to reset values, BARs unmapped */
+int pci_dev_save(struct pci_dev *d, struct snap_out *o);
+int pci_dev_load(struct pci_dev *d, struct snap_in *in, struct err *e);
+
+bool pci_msix_enabled(const struct pci_dev *d);
+bool pci_msi_enabled(const struct pci_dev *d);
+void pci_msix_fire(struct pci_dev *d, unsigned vector);	/* masked: pending bit */
+void pci_msi_fire(struct pci_dev *d, unsigned vector);
+void pci_intx_set(struct pci_dev *d, bool level);		/* honours the disable bit and status */
+uint64_t pci_bar_addr(const struct pci_dev *d, unsigned n);	/* UINT64_MAX while not decoded */
+
+/* The root: CF8/CFC ports and ECAM.  route maps (slot, pin 0..3) to one of 4 wires. */
+struct pci_root_config {
+	uint64_t ecam_base;		/* 0: none */
+	unsigned ecam_buses;		/* 1..256 */
+	bool cf8;
+	struct irq intx[4];		/* PIRQ wires, shared; swizzle (slot + pin) & 3 */
+	uint64_t mmio32_base, mmio32_size, mmio64_base, mmio64_size;	/* windows BARs are assigned from */
+	uint16_t io_base, io_size;
+};
+int pci_root_new(struct machine *m, const struct pci_root_config *cfg, struct pci_bus **out, struct err *e);
+/* For boots without firmware: gives every BAR an address from the windows,
+ * sets interrupt lines (gsi_of_pirq), enables decoding. */
+void pci_root_assign(struct pci_bus *root, const uint8_t irq_line_of_pirq[4]);
+struct pci_dev *pci_find(struct pci_bus *root, unsigned bus, unsigned devfn);
+/* Configuration access as CF8/ECAM do it; for tests and firmware tables. */
+uint32_t pci_config_read(struct pci_dev *d, unsigned off, unsigned len);
+void pci_config_write(struct pci_dev *d, unsigned off, unsigned len, uint32_t v);
+
+#endif
