@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The machine builder: from a const configuration to a wired machine.
+ *
+ * It alone knows addresses and IRQ numbers (layout.h).  Two machines:
+ *   pc     PCI Express with ECAM, ACPI, the legacy parts an OS expects;
+ *   micro  virtio-mmio, ACPI with reduced hardware, no legacy parts.
+ *
+ * Order of calls: machine_new; engine init; engine vcpu_create for each vCPU
+ * (m->vcpus[0..n_vcpus) filled); platform_new; platform_add_virtio for each
+ * device; platform_boot; run.  After a reset: vCPUs stopped, then
+ * platform_boot again (it resets the devices, loads images and tables anew and
+ * gives every vCPU its start state).  At the end: machine_free, then
+ * platform_free (devices hold wires that live in the platform).
+ *
+ * All functions: machine lock held, or before any vCPU or loop runs; vCPUs not
+ * in vcpu_run during platform_boot.
+ */
+#ifndef LODGE_PLATFORM_X86_PLATFORM_H
+#define LODGE_PLATFORM_X86_PLATFORM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "chardev/chardev.h"
+#include "cpu/engine.h"
+#include "machine/machine.h"
+#include "virtio/device.h"
+
+struct pci_bus;
+struct platform;
+
+enum platform_kind { PLATFORM_PC, PLATFORM_MICRO };
+
+#define PLATFORM_MAX_SERIAL 4
+
+/* Read during platform_new and platform_boot; pointers must stay valid until
+ * platform_free.  Chardevs stay the caller's. */
+struct platform_config {
+	enum platform_kind kind;
+	uint64_t mem_size;		/* bytes, a multiple of 4 KiB, 1 MiB at least */
+	int mem_huge;			/* MEM_HUGE_* */
+	unsigned n_vcpus;		/* 1..MACHINE_MAX_VCPUS */
+	unsigned phys_bits;		/* guest-physical address bits; 0: 40 */
+
+	const char *kernel;		/* path; NULL: nothing is loaded, platform_boot leaves vCPUs at the reset vector */
+	const char *const *initrds;	/* Linux: concatenated; PVH and Multiboot: modules */
+	unsigned n_initrds;
+	const char *cmdline;		/* NULL: "" */
+
+	struct chardev *serial[PLATFORM_MAX_SERIAL];	/* COM1..COM4; NULL: not there */
+	struct chardev *debugcon;	/* port 0xe9; NULL: not there */
+	bool debug_exit;		/* isa-debug-exit at port 0xf4 (pc) */
+
+	const char *name;		/* VM name for SMBIOS; may be NULL */
+	uint8_t uuid[16];		/* SMBIOS system UUID in RFC 4122 order; all zero: none */
+};
+
+/*
+ * Creates RAM, chips, buses and roots on m.  Errors (-ENOMEM, -EINVAL, -E2BIG)
+ * name what the host or the configuration cannot do; nothing to free then but
+ * the machine itself.
+ */
+int platform_new(struct machine *m, struct cpu_engine *engine, const struct platform_config *cfg,
+		 struct platform **out, struct err *e);
+void platform_free(struct platform *p);
+
+/*
+ * Attaches a virtio device: PCI on pc, MMIO on micro.  The device is owned by
+ * the machine afterwards (on an error too: it is freed).  -ENOSPC: no slot left.
+ * Only before the first platform_boot.
+ */
+int platform_add_virtio(struct platform *p, struct virtio_dev *d, struct err *e);
+
+/* The PCI root bus, for devices that are not virtio; NULL on micro. */
+struct pci_bus *platform_pci_bus(struct platform *p);
+
+/*
+ * (Re)starts the machine: resets all devices, loads kernel, initrds and firmware
+ * tables from their files, sets every vCPU's state.  Errors name the file and
+ * what is wrong with it.
+ */
+int platform_boot(struct platform *p, struct err *e);
+
+/* The user pressed the power button: ACPI tells the guest's OS. */
+void platform_power_button(struct platform *p);
+
+/* What kind of image the last platform_boot found: "bzImage", "PVH ELF", "Multiboot"; for messages. */
+const char *platform_boot_kind(const struct platform *p);
+
+#endif
