@@ -34,6 +34,7 @@ enum x86_acc {
 	X86_ACC_SUP,		/* supervisor, SMAP enforced (also implicit accesses at CPL 3) */
 	X86_ACC_SUP_AC,		/* supervisor with EFLAGS.AC=1: SMAP does not apply */
 	X86_ACC_USER,
+	X86_ACC_USER_AC,	/* user with alignment checking (CR0.AM, EFLAGS.AC): never cached */
 	X86_N_ACC,
 };
 
@@ -55,6 +56,17 @@ struct x86_tlb_entry {
 	_Atomic uint32_t *version;	/* code version of the page */
 	uint64_t pad;
 };
+
+struct x86_codemap;
+
+/* Arithmetic flags as LAHF and SETO leave them in AX: AH = SF ZF 0 AF 0 PF 1 CF,
+ * AL = OF. */
+#define X86_LF_OF 0x0001u
+#define X86_LF_CF 0x0100u
+#define X86_LF_PF 0x0400u
+#define X86_LF_AF 0x1000u
+#define X86_LF_ZF 0x4000u
+#define X86_LF_SF 0x8000u
 
 enum x86_mode { X86_MODE_REAL, X86_MODE_VM86, X86_MODE_PM16, X86_MODE_PM32, X86_MODE_LONG64 };
 /* PM16/PM32: protected or compatibility mode with CS.D = 0/1. */
@@ -93,6 +105,12 @@ struct x86_cpu {
 
 	/* Where we are. */
 	uint64_t cur_rip, next_rip;	/* of the instruction being executed (see x86_rip) */
+	const void *cur_uop;		/* engine's own form of it */
+	struct x86_tlb_entry *tlb_now;	/* tlb[acc] */
+	uint32_t lf;			/* arithmetic flags while a block runs; merged into s.rflags at its edges */
+	uint32_t front_gen;		/* changes whenever a cached rip -> block mapping may be stale */
+	bool watch;			/* DR7 arms a data breakpoint: pages that hold one are not cached */
+	struct x86_codemap *codemap;
 	uint64_t tsc_base_offset;	/* guest TSC = host TSC + this + s.tsc_offset */
 
 	uint32_t tlb_gen;		/* 1..0xfff */
@@ -101,6 +119,11 @@ struct x86_cpu {
 	/* >=0 while delivering: vector class for double-fault detection (x86_deliver). */
 	int delivering;
 	bool smc_hit;			/* a store hit code: leave the block after this instruction */
+	bool leave_block;		/* something wants the run loop after this instruction */
+	bool has_1g;			/* from the model */
+	uint8_t phys_bits;		/* MAXPHYADDR, from the model */
+	uint64_t fill_gpa;		/* x86_tlb_fill: the address it translated to */
+	uint64_t n_mmio, n_pio, n_exc, n_intr, n_decode, n_block;	/* statistics */
 	bool shutdown;			/* triple fault */
 	struct x86_event db_trap;	/* pending single-step / data-breakpoint #DB, dr6 bits */
 
@@ -124,6 +147,17 @@ static inline uint64_t x86_next_rip(const struct x86_cpu *c) { return c->next_ri
 
 /* --- mode (cpu/x86/mode.c) --- */
 void x86_mode_update(struct x86_cpu *c);
+
+/* --- code map (cpu/x86/codemap.c): which RAM holds code an engine has cached --- */
+/* One per engine.  Marks are per 64-byte granule, so data beside code is free
+ * to change.  A store that hits a mark bumps the page's version. */
+int x86_codemap_new(struct machine *m, struct x86_codemap **out);
+void x86_codemap_free(struct x86_codemap *map);
+/* Marks [off, off+len) of the page as code and returns the page's version; the
+ * bytes must be read after the call. */
+uint32_t x86_codemap_mark(struct x86_codemap *map, const struct x86_tlb_entry *page, unsigned off, unsigned len);
+/* A CPU stored [off, off+len) of a page whose flags have MEM_PG_CODE. True: code was hit. */
+bool x86_codemap_hit(struct x86_codemap *map, const struct x86_tlb_entry *page, unsigned off, unsigned len);
 
 /* --- linear memory (cpu/x86/mmu.c) --- */
 /* Any size up to 64 KiB, page crossings handled, MMIO dispatched.  A store checks both
@@ -158,6 +192,11 @@ void x86_tlb_flush_nonglobal(struct x86_cpu *c);
 void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin);	/* INVLPG */
 /* Loads and validates the four PDPTEs in PAE paging. False: reserved bits set (#GP). */
 bool x86_load_pdpte(struct x86_cpu *c, uint64_t cr3);
+/* The TLB entry that allows `how` at lin (filled if need be): raises faults;
+ * NULL if the page is not memory (MMIO) or may not be cached. */
+const struct x86_tlb_entry *x86_tlb_fill(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc);
+/* A store of len bytes at page offset off of a page with MEM_PG_CODE happened. */
+void x86_code_stored(struct x86_cpu *c, const struct x86_tlb_entry *e, unsigned off, unsigned len);
 /* Page walk without side effects or faults (debugger, reports): false if unmapped. */
 bool x86_debug_translate(struct x86_cpu *c, uint64_t lin, uint64_t *gpa);
 

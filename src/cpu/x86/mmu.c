@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Paging and guest memory access for the software engines (SDM vol. 3, ch. 4).
+ *
+ * All paging modes: 32-bit with PSE, PAE, 4-level, 5-level.  Accessed and dirty
+ * bits are set by locked compare-and-exchange in guest memory, after all checks
+ * of the access have passed.  Page-table reads see memory as other vCPUs leave it.
+ *
+ * The TLB caches translations per access class; PCIDs are accepted and not
+ * tagged (a legal, if less remembering, TLB).  Global pages survive the flush of
+ * CR3 writes only in the sense that nothing forbids dropping them: the flush
+ * drops everything.  A flush is a change of generation, so it costs nothing.
+ */
+#include <string.h>
+
+#include "cpu/x86/cpu.h"
+
+#define PTE_P 0x001ull
+#define PTE_W 0x002ull
+#define PTE_U 0x004ull
+#define PTE_A 0x020ull
+#define PTE_D 0x040ull
+#define PTE_PS 0x080ull
+#define PTE_PAT_LARGE 0x1000ull
+#define PTE_NX (1ull << 63)
+#define PHYS_BITS 48		/* widest any model offers; narrower ones reserve more */
+#define ADDR_MASK 0x000ffffffffff000ull
+
+#define PF_P 1u
+#define PF_W 2u
+#define PF_U 4u
+#define PF_RSVD 8u
+#define PF_I 16u
+
+/* A finished walk. */
+struct walk {
+	uint64_t gpa;			/* of the byte asked for */
+	bool write_ok, user, exec_ok;	/* accumulated over the levels */
+	bool dirty;			/* leaf's D bit is set (or becomes so) */
+	bool rsvd, present;
+	uint64_t leaf_gpa, leaf;	/* where the leaf entry is, and what it said */
+	unsigned leaf_size;		/* 4 or 8 */
+	unsigned n_levels;		/* entries to mark accessed */
+	uint64_t entry_gpa[5];
+	uint64_t entry[5];
+};
+
+/* Called for what only model knowledge tells: bits above MAXPHYADDR are reserved. */
+static uint64_t reserved_high(const struct x86_cpu *c)
+{
+	return 0x000fffffffffffffull & ~((1ull << c->phys_bits) - 1);
+}
+
+static bool read_entry(struct x86_cpu *c, uint64_t gpa, unsigned size, uint64_t *out)
+{
+	void *p = mem_ptr(c->vcpu.m->mem, gpa, size, false);
+
+	if (!p) {
+		*out = size == 8 ? ~0ull : 0xffffffffu;	/* nothing answers: all ones */
+		return false;
+	}
+	*out = size == 8 ? __atomic_load_n((uint64_t *)p, __ATOMIC_ACQUIRE)
+			 : __atomic_load_n((uint32_t *)p, __ATOMIC_ACQUIRE);
+	return true;
+}
+
+static void walk_32(struct x86_cpu *c, uint64_t lin, struct walk *w)
+{
+	bool pse = c->s.cr4 & X86_CR4_PSE;
+	uint64_t e;
+
+	w->leaf_size = 4;
+	w->exec_ok = true;
+	w->entry_gpa[0] = (c->s.cr3 & 0xfffff000u) + ((lin >> 22) & 0x3ff) * 4;
+	read_entry(c, w->entry_gpa[0], 4, &e);
+	w->entry[0] = e;
+	w->n_levels = 1;
+	if (!(e & PTE_P))
+		return;
+	w->write_ok = e & PTE_W;
+	w->user = e & PTE_U;
+	if (pse && (e & PTE_PS)) {
+		/* PSE-36: bits 20:13 are address bits 39:32; bit 21 is reserved. */
+		w->rsvd = e & (1u << 21);
+		w->gpa = (e & 0xffc00000u) | ((e >> 13) & 0xff) << 32 | (lin & 0x3fffff);
+		if (c->phys_bits < 40 && ((e >> 13) & 0xff) >> (c->phys_bits > 32 ? c->phys_bits - 32 : 0))
+			w->rsvd = true;
+	} else {
+		w->entry_gpa[1] = (e & 0xfffff000u) + ((lin >> 12) & 0x3ff) * 4;
+		read_entry(c, w->entry_gpa[1], 4, &e);
+		w->entry[1] = e;
+		w->n_levels = 2;
+		if (!(e & PTE_P))
+			return;
+		w->write_ok = w->write_ok && (e & PTE_W);
+		w->user = w->user && (e & PTE_U);
+		w->gpa = (e & 0xfffff000u) | (lin & 0xfff);
+	}
+	w->present = true;
+}
+
+/* PAE, 4- and 5-level: 8-byte entries, `level` counts down to 1. */
+static void walk_64(struct x86_cpu *c, uint64_t lin, struct walk *w)
+{
+	bool lm = c->long_mode, nxe = c->s.efer & X86_EFER_NXE;
+	uint64_t high = lm ? reserved_high(c) : (0x7fffffffffffffffull & ~((1ull << c->phys_bits) - 1));
+	unsigned level = lm ? (c->s.cr4 & X86_CR4_LA57 ? 5 : 4) : 2;
+	uint64_t table = c->s.cr3 & ADDR_MASK, e;
+
+	w->leaf_size = 8;
+	w->write_ok = w->user = w->exec_ok = true;
+	if (!lm) {
+		e = c->s.pae_pdpte[(lin >> 30) & 3];
+		if (!(e & PTE_P))
+			return;
+		table = e & ADDR_MASK;
+	}
+	for (;; level--) {
+		unsigned shift = 12 + 9 * (level - 1);
+
+		w->entry_gpa[w->n_levels] = table + ((lin >> shift) & 0x1ff) * 8;
+		read_entry(c, w->entry_gpa[w->n_levels], 8, &e);
+		w->entry[w->n_levels++] = e;
+		if (!(e & PTE_P))
+			return;
+		w->rsvd |= (e & high) || (!nxe && (e & PTE_NX));
+		w->write_ok = w->write_ok && (e & PTE_W);
+		w->user = w->user && (e & PTE_U);
+		w->exec_ok = w->exec_ok && !(nxe && (e & PTE_NX));
+		if (level >= 4)
+			w->rsvd |= (e & PTE_PS) != 0;
+		else if (level == 3)
+			w->rsvd |= (e & PTE_PS) && !c->has_1g;
+		if (w->rsvd)
+			break;
+		if (level == 1 || ((e & PTE_PS) && level <= 3)) {
+			uint64_t size_mask = (1ull << shift) - 1;
+
+			if (level > 1)
+				w->rsvd = e & size_mask & ADDR_MASK & ~PTE_PAT_LARGE;
+			w->gpa = (e & ADDR_MASK & ~size_mask) | (lin & size_mask);
+			break;
+		}
+		table = e & ADDR_MASK;
+	}
+	w->present = true;
+}
+
+static void walk_tables(struct x86_cpu *c, uint64_t lin, struct walk *w)
+{
+	memset(w, 0, offsetof(struct walk, entry_gpa));
+	if (c->s.cr4 & X86_CR4_PAE)
+		walk_64(c, lin, w);
+	else
+		walk_32(c, lin & 0xffffffffu, w);
+}
+
+/* Sets bits of an entry unless it changed; false: changed, walk again. */
+static bool entry_or(struct x86_cpu *c, uint64_t gpa, unsigned size, uint64_t old, uint64_t bits)
+{
+	void *p = mem_ptr(c->vcpu.m->mem, gpa, size, true);
+	uint32_t old32 = (uint32_t)old;
+	bool ok;
+
+	if ((old & bits) == bits)
+		return true;
+	if (!p)
+		return true;	/* tables in ROM: the bits stay clear */
+	if (size == 8)
+		ok = __atomic_compare_exchange_n((uint64_t *)p, &old, old | bits, false, __ATOMIC_SEQ_CST,
+						 __ATOMIC_RELAXED);
+	else
+		ok = __atomic_compare_exchange_n((uint32_t *)p, &old32, old32 | (uint32_t)bits, false,
+						 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	if (ok)
+		mem_written(c->vcpu.m->mem, gpa, size);
+	return ok;
+}
+
+static bool set_accessed_dirty(struct x86_cpu *c, const struct walk *w, bool write)
+{
+	unsigned leaf = w->n_levels - 1;
+
+	for (unsigned i = 0; i < leaf; i++)
+		if (!entry_or(c, w->entry_gpa[i], w->leaf_size, w->entry[i], PTE_A))
+			return false;
+	return entry_or(c, w->entry_gpa[leaf], w->leaf_size, w->entry[leaf], write ? PTE_A | PTE_D : PTE_A);
+}
+
+/* SDM 4.6.1: is the access allowed by a finished walk? */
+static bool allowed(const struct x86_cpu *c, const struct walk *w, enum x86_how how, enum x86_acc acc)
+{
+	bool user = acc == X86_ACC_USER;
+
+	if (user && !w->user)
+		return false;
+	if (how == X86_EXEC)
+		return w->exec_ok && !(!user && w->user && (c->s.cr4 & X86_CR4_SMEP));
+	if (!user && w->user && (c->s.cr4 & X86_CR4_SMAP) && acc == X86_ACC_SUP)
+		return false;
+	if (how == X86_WRITE && !w->write_ok)
+		return !user && !(c->s.cr0 & X86_CR0_WP);
+	return true;
+}
+
+static uint32_t pf_error(const struct x86_cpu *c, const struct walk *w, enum x86_how how, enum x86_acc acc)
+{
+	uint32_t err = w->present || w->rsvd ? PF_P : 0;
+
+	if (how == X86_WRITE)
+		err |= PF_W;
+	if (acc == X86_ACC_USER)
+		err |= PF_U;
+	if (w->rsvd)
+		err |= PF_RSVD;
+	if (how == X86_EXEC && ((c->s.efer & X86_EFER_NXE && c->s.cr4 & X86_CR4_PAE) || (c->s.cr4 & X86_CR4_SMEP)))
+		err |= PF_I;
+	return err;
+}
+
+/* Translates one byte's address; raises #PF. */
+static void translate(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc, struct walk *w)
+{
+	if (!c->paging) {
+		memset(w, 0, offsetof(struct walk, entry_gpa));
+		w->gpa = lin & 0xffffffffu;
+		w->write_ok = w->user = w->exec_ok = w->present = w->dirty = true;
+		return;
+	}
+	for (;;) {
+		walk_tables(c, lin, w);
+		if (!w->present || w->rsvd || !allowed(c, w, how, acc))
+			x86_raise_pf(c, lin, pf_error(c, w, how, acc));
+		if (set_accessed_dirty(c, w, how == X86_WRITE))
+			break;
+	}
+	w->dirty = how == X86_WRITE || (w->entry[w->n_levels - 1] & PTE_D);
+}
+
+bool x86_debug_translate(struct x86_cpu *c, uint64_t lin, uint64_t *gpa)
+{
+	struct walk w;
+
+	if (!c->paging) {
+		*gpa = lin & 0xffffffffu;
+		return true;
+	}
+	walk_tables(c, lin, &w);
+	*gpa = w.gpa;
+	return w.present && !w.rsvd;
+}
+
+bool x86_load_pdpte(struct x86_cpu *c, uint64_t cr3)
+{
+	uint64_t rsvd = 0x7fffffffffffffffull & ~((1ull << c->phys_bits) - 1), e[4];
+
+	for (unsigned i = 0; i < 4; i++) {
+		read_entry(c, (cr3 & 0xffffffe0u) + i * 8, 8, &e[i]);
+		if ((e[i] & PTE_P) && (e[i] & (rsvd | PTE_NX | 0x1e6)))
+			return false;
+	}
+	memcpy(c->s.pae_pdpte, e, sizeof(e));
+	return true;
+}
+
+/* --- TLB --- */
+
+void x86_tlb_flush(struct x86_cpu *c)
+{
+	c->front_gen++;
+	if (++c->tlb_gen > 0xfff) {
+		memset(c->tlb, 0, sizeof(c->tlb));
+		c->tlb_gen = 1;
+	}
+}
+
+void x86_tlb_flush_nonglobal(struct x86_cpu *c)
+{
+	x86_tlb_flush(c);
+}
+
+void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin)
+{
+	unsigned i = (lin >> 12) & (X86_TLB_SIZE - 1);
+
+	c->front_gen++;
+	for (unsigned a = 0; a < X86_N_ACC; a++)
+		memset(c->tlb[a][i].tag, 0, sizeof(c->tlb[a][i].tag));
+}
+
+static bool page_watched(const struct x86_cpu *c, uint64_t lin)
+{
+	for (unsigned n = 0; n < 4; n++)
+		if ((c->s.dr7 >> (2 * n) & 3) && (c->s.dr[n] ^ lin) < PAGE_4K)
+			return true;
+	return false;
+}
+
+static bool is_apic_page(struct x86_cpu *c, uint64_t gpa)
+{
+	const struct vcpu_intc_ops *ic = c->vcpu.intc;
+	uint64_t base;
+
+	if (!ic)
+		return false;
+	base = ic->get_base(c->vcpu.intc_opaque);
+	return (base & 0xc00) == 0x800 && (base & ADDR_MASK) == (gpa & ~0xfffull);
+}
+
+const struct x86_tlb_entry *x86_tlb_fill(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc)
+{
+	struct x86_tlb_entry *e = &c->tlb[acc][(lin >> 12) & (X86_TLB_SIZE - 1)];
+	uint64_t page = lin & ~0xfffull, tag = page | c->tlb_gen;
+	struct mem_range r;
+	struct walk w;
+	uint64_t off;
+
+	if (e->tag[how] == tag)
+		return e;
+	translate(c, lin, how, acc == X86_ACC_USER_AC ? X86_ACC_USER : acc, &w);
+	c->fill_gpa = w.gpa;
+	if (acc == X86_ACC_USER_AC || (c->watch && page_watched(c, page)))
+		return NULL;
+	if (!mem_find(c->vcpu.m->mem, w.gpa, &r) || is_apic_page(c, w.gpa))
+		return NULL;
+	if (r.kind == MEM_ROM && how == X86_WRITE)
+		return NULL;
+	off = (w.gpa & ~0xfffull) - r.gpa;
+	if ((e->tag[0] | e->tag[1] | e->tag[2]) && e->gpa != (w.gpa & ~0xfffull))
+		memset(e->tag, 0, sizeof(e->tag));
+	for (unsigned h = 0; h < 3; h++)
+		if (e->tag[h] != tag)
+			e->tag[h] = 0;
+	e->addend = (uintptr_t)r.host + off - page;
+	e->gpa = w.gpa & ~0xfffull;
+	e->flags = r.flags + off / PAGE_4K;
+	e->version = r.version + off / PAGE_4K;
+	e->tag[how] = tag;
+	if (mem_dirty_enabled(c->vcpu.m->mem) && how == X86_WRITE)
+		atomic_fetch_or(e->flags, MEM_PG_DIRTY);
+	return e;
+}
+
+/* --- accesses --- */
+
+static void mmio_piece(struct x86_cpu *c, uint64_t gpa, void *buf, unsigned len, bool write)
+{
+	const struct vcpu_intc_ops *ic = c->vcpu.intc;
+
+	if (is_apic_page(c, gpa)) {
+		uint32_t off = gpa & 0xfff, v = 0;
+
+		/* Registers are 32 bits at 16-byte steps; wider or unaligned accesses are
+		 * undefined (SDM 11.4.1): the aligned register answers. */
+		if (write) {
+			memcpy(&v, buf, len < 4 ? len : 4);
+			ic->mmio_write(c->vcpu.intc_opaque, off & 0xffc, v);
+		} else {
+			v = ic->mmio_read(c->vcpu.intc_opaque, off & 0xffc);
+			v >>= 8 * (off & 3);
+			memset(buf, 0, len);
+			memcpy(buf, &v, len < 4 - (off & 3) ? len : 4 - (off & 3));
+		}
+		return;
+	}
+	c->n_mmio++;
+	bus_access(c->vcpu.m->mmio, gpa, buf, len, write);
+}
+
+/* One access inside one page, by guest-physical address.  RAM here means a page
+ * the TLB would not cache. */
+static void phys_piece(struct x86_cpu *c, uint64_t gpa, void *buf, unsigned len, bool write)
+{
+	struct mem *m = c->vcpu.m->mem;
+	struct mem_range r;
+
+	if (is_apic_page(c, gpa)) {
+		mmio_piece(c, gpa, buf, len, write);
+		return;
+	}
+	if (mem_find(m, gpa, &r)) {
+		if (!write)
+			mem_read(m, gpa, buf, len);
+		else if (r.kind == MEM_RAM)
+			mem_write(m, gpa, buf, len);
+		return;
+	}
+	mmio_piece(c, gpa, buf, len, write);
+}
+
+static void check_watch(struct x86_cpu *c, uint64_t lin, unsigned len, bool write)
+{
+	c->db_trap.dr6 |= x86_bp_data(c, lin, len, write);
+	if (c->db_trap.dr6)
+		c->leave_block = true;
+}
+
+static void check_align(struct x86_cpu *c, uint64_t lin, unsigned len)
+{
+	if ((len == 2 || len == 4 || len == 8) && (lin & (len - 1)))
+		x86_raise_err(c, X86_EX_AC, 0);
+}
+
+/* Wrapped linear addresses: 32 bits outside 64-bit mode. */
+static uint64_t wrap(const struct x86_cpu *c, uint64_t lin)
+{
+	return c->long_mode ? lin : lin & 0xffffffffu;
+}
+
+static void read_piece(struct x86_cpu *c, uint64_t lin, uint8_t *buf, unsigned len, enum x86_acc acc)
+{
+	const struct x86_tlb_entry *e = x86_tlb_fill(c, lin, X86_READ, acc);
+
+	if (e)
+		memcpy(buf, (void *)(lin + e->addend), len);
+	else
+		phys_piece(c, c->fill_gpa, buf, len, false);
+}
+
+static void store_host(struct x86_cpu *c, const struct x86_tlb_entry *e, uint64_t lin, const void *buf, unsigned len)
+{
+	void *p = (void *)(lin + e->addend);
+
+	/* Aligned accesses of machine size must not be seen half done. */
+	switch (((uintptr_t)p & (len - 1)) ? 0 : len) {
+	case 2: __atomic_store_n((uint16_t *)p, ld_le16(buf), __ATOMIC_RELAXED); break;
+	case 4: __atomic_store_n((uint32_t *)p, ld_le32(buf), __ATOMIC_RELAXED); break;
+	case 8: __atomic_store_n((uint64_t *)p, ld_le64(buf), __ATOMIC_RELAXED); break;
+	default: memcpy(p, buf, len); break;
+	}
+	__asm__ volatile("" ::: "memory");
+	if (atomic_load_explicit(e->flags, memory_order_relaxed) & MEM_PG_CODE)
+		x86_code_stored(c, e, lin & 0xfff, len);
+}
+
+void x86_code_stored(struct x86_cpu *c, const struct x86_tlb_entry *e, unsigned off, unsigned len)
+{
+	if (x86_codemap_hit(c->codemap, e, off, len)) {
+		c->smc_hit = true;
+		c->leave_block = true;
+	}
+}
+
+static void write_piece(struct x86_cpu *c, uint64_t lin, const uint8_t *buf, unsigned len, enum x86_acc acc)
+{
+	const struct x86_tlb_entry *e = x86_tlb_fill(c, lin, X86_WRITE, acc);
+
+	if (e) {
+		store_host(c, e, lin, buf, len);
+		return;
+	}
+	phys_piece(c, c->fill_gpa, (void *)buf, len, true);
+	c->leave_block = true;	/* mem_write may have bumped a code version: look again */
+}
+
+static unsigned room_in_page(uint64_t lin)
+{
+	return (unsigned)(PAGE_4K - (lin & 0xfff));
+}
+
+void x86_mem_read(struct x86_cpu *c, uint64_t lin, void *buf, unsigned len, enum x86_acc acc)
+{
+	uint8_t *p = buf;
+	unsigned done = 0;
+
+	lin = wrap(c, lin);
+	if (acc == X86_ACC_USER_AC)
+		check_align(c, lin, len);
+	if (len <= room_in_page(lin)) {
+		read_piece(c, lin, p, len, acc);
+	} else {
+		x86_mem_probe(c, lin, len, X86_READ, acc);
+		while (done < len) {
+			uint64_t at = wrap(c, lin + done);
+			unsigned n = MIN(len - done, room_in_page(at));
+
+			read_piece(c, at, p + done, n, acc);
+			done += n;
+		}
+	}
+	if (unlikely(c->watch))
+		check_watch(c, lin, len, false);
+}
+
+void x86_mem_write(struct x86_cpu *c, uint64_t lin, const void *buf, unsigned len, enum x86_acc acc)
+{
+	const uint8_t *p = buf;
+	unsigned done = 0;
+
+	lin = wrap(c, lin);
+	if (acc == X86_ACC_USER_AC)
+		check_align(c, lin, len);
+	if (len <= room_in_page(lin)) {
+		write_piece(c, lin, p, len, acc);
+	} else {
+		x86_mem_probe(c, lin, len, X86_WRITE, acc);
+		while (done < len) {
+			uint64_t at = wrap(c, lin + done);
+			unsigned n = MIN(len - done, room_in_page(at));
+
+			write_piece(c, at, p + done, n, acc);
+			done += n;
+		}
+	}
+	if (unlikely(c->watch))
+		check_watch(c, lin, len, true);
+}
+
+void x86_mem_probe(struct x86_cpu *c, uint64_t lin, unsigned len, enum x86_how how, enum x86_acc acc)
+{
+	uint64_t last = lin + (len ? len : 1) - 1;
+
+	lin = wrap(c, lin);
+	x86_tlb_fill(c, lin, how, acc);
+	for (uint64_t at = (lin & ~0xfffull) + PAGE_4K; at <= last; at += PAGE_4K)
+		x86_tlb_fill(c, wrap(c, at), how, acc);
+}
+
+void *x86_mem_host(struct x86_cpu *c, uint64_t lin, unsigned len, enum x86_how how, enum x86_acc acc)
+{
+	const struct x86_tlb_entry *e;
+
+	lin = wrap(c, lin);
+	if (len > room_in_page(lin))
+		return NULL;
+	e = x86_tlb_fill(c, lin, how, acc);
+	return e ? (void *)(lin + e->addend) : NULL;
+}
+
+void x86_mem_stored(struct x86_cpu *c, uint64_t lin, unsigned len, enum x86_acc acc)
+{
+	const struct x86_tlb_entry *e;
+
+	lin = wrap(c, lin);
+	e = x86_tlb_fill(c, lin, X86_WRITE, acc);
+	__asm__ volatile("" ::: "memory");
+	if (e && (atomic_load_explicit(e->flags, memory_order_relaxed) & MEM_PG_CODE))
+		x86_code_stored(c, e, lin & 0xfff, len);
+}
+
+static bool cas_host(void *p, unsigned len, uint64_t *expected, uint64_t desired)
+{
+	uint8_t e1 = (uint8_t)*expected;
+	uint16_t e2 = (uint16_t)*expected;
+	uint32_t e4 = (uint32_t)*expected;
+	bool ok;
+
+	switch (len) {
+	case 1:
+		ok = __atomic_compare_exchange_n((uint8_t *)p, &e1, (uint8_t)desired, false, 5, 5);
+		*expected = e1;
+		return ok;
+	case 2:
+		ok = __atomic_compare_exchange_n((uint16_t *)p, &e2, (uint16_t)desired, false, 5, 5);
+		*expected = e2;
+		return ok;
+	case 4:
+		ok = __atomic_compare_exchange_n((uint32_t *)p, &e4, (uint32_t)desired, false, 5, 5);
+		*expected = e4;
+		return ok;
+	default:
+		return __atomic_compare_exchange_n((uint64_t *)p, expected, desired, false, 5, 5);
+	}
+}
+
+bool x86_mem_cmpxchg(struct x86_cpu *c, uint64_t lin, unsigned len, uint64_t *expected, uint64_t desired,
+		     enum x86_acc acc)
+{
+	void *p = x86_mem_host(c, lin, len, X86_WRITE, acc);
+	uint64_t now;
+
+	if (p) {
+		bool ok = cas_host(p, len, expected, desired);
+
+		if (ok)
+			x86_mem_stored(c, lin, len, acc);
+		return ok;
+	}
+	/* Device memory, or across two pages: not atomic towards other vCPUs (QUIRKS). */
+	x86_mem_probe(c, lin, len, X86_WRITE, acc);
+	now = x86_ld(c, lin, len, acc);
+	if (now != *expected) {
+		*expected = now;
+		return false;
+	}
+	x86_st(c, lin, len, desired, acc);
+	return true;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What follows from the control registers, CS, SS and flags: recomputed whenever
+ * one of them changes, so that nothing on a hot path has to look at several. */
+#include "cpu/x86/cpu.h"
+
+static uint8_t mode_of(const struct x86_state *s, bool lma)
+{
+	if (!(s->cr0 & X86_CR0_PE))
+		return X86_MODE_REAL;
+	if (s->rflags & X86_FL_VM)
+		return X86_MODE_VM86;
+	if (lma && (s->seg[X86_CS].attr & X86_AR_L))
+		return X86_MODE_LONG64;
+	return s->seg[X86_CS].attr & X86_AR_DB ? X86_MODE_PM32 : X86_MODE_PM16;
+}
+
+static uint8_t access_class(const struct x86_cpu *c)
+{
+	const struct x86_state *s = &c->s;
+
+	if (c->cpl == 3)
+		return (s->cr0 & X86_CR0_AM) && (s->rflags & X86_FL_AC) ? X86_ACC_USER_AC : X86_ACC_USER;
+	return s->rflags & X86_FL_AC ? X86_ACC_SUP_AC : X86_ACC_SUP;
+}
+
+void x86_mode_update(struct x86_cpu *c)
+{
+	struct x86_state *s = &c->s;
+	bool watch = false;
+
+	c->long_mode = s->efer & X86_EFER_LMA;
+	c->paging = s->cr0 & X86_CR0_PG;
+	c->mode = mode_of(s, c->long_mode);
+	if (c->mode == X86_MODE_REAL)
+		c->cpl = 0;
+	else if (c->mode == X86_MODE_VM86)
+		c->cpl = 3;
+	else
+		c->cpl = (s->seg[X86_SS].attr & X86_AR_DPL) >> X86_AR_DPL_SHIFT;
+	if (c->mode == X86_MODE_LONG64)
+		c->stack_size = 8;
+	else
+		c->stack_size = s->seg[X86_SS].attr & X86_AR_DB ? 4 : 2;
+	c->acc = access_class(c);
+	c->tlb_now = c->tlb[c->acc];
+	for (unsigned n = 0; n < 4; n++)
+		if ((s->dr7 >> (2 * n) & 3) && (s->dr7 >> (16 + 4 * n) & 3))
+			watch = true;
+	if (watch != c->watch) {
+		c->watch = watch;
+		x86_tlb_flush(c);
+	}
+	c->step_mode = (s->rflags & X86_FL_TF) || (s->dr7 & 0xff) || s->shadow;
+	/* Code is decoded by mode; handlers specialise on CPL only through c. A
+	 * flat 32-bit data segment decodes to the same thing as a 64-bit one, so
+	 * it is part of the key (see interp/translate of operands). */
+	c->block_key = c->mode;
+}
