@@ -19,6 +19,7 @@
 #define VIRTIO_F_INDIRECT_DESC (1ull << 28)
 #define VIRTIO_F_EVENT_IDX (1ull << 29)
 #define VIRTIO_F_VERSION_1 (1ull << 32)
+#define VIRTIO_F_RING_RESET (1ull << 40)
 
 #define VIRTIO_S_ACKNOWLEDGE 1
 #define VIRTIO_S_DRIVER 2
@@ -45,6 +46,9 @@ struct virtio_dev_ops {
 	/* Device reset: forget requests in flight.  Requests that the host side
 	 * cannot cancel must not touch guest memory of a later life: drain them. */
 	void (*reset)(struct virtio_dev *);
+	/* Queue q alone is reset (VIRTIO_F_RING_RESET, offered if this is set): forget
+	 * what is held of it.  Requests in flight were drained by pause before. */
+	void (*queue_reset)(struct virtio_dev *, unsigned q);	/* may be NULL */
 	void (*pause)(struct virtio_dev *);			/* may be NULL: drain */
 	void (*resume)(struct virtio_dev *);			/* may be NULL */
 	int (*save)(struct virtio_dev *, struct snap_out *);	/* may be NULL */
@@ -78,7 +82,8 @@ struct virtio_dev {
 	void *transport_opaque;
 };
 
-/* For device files. queue_sizes: max size of each queue, powers of two. */
+/* For device files. queue_sizes: max size of each queue, powers of two.  VERSION_1,
+ * INDIRECT_DESC, EVENT_IDX (and RING_RESET with ops->queue_reset) are always offered. */
 int virtio_dev_init(struct virtio_dev *d, struct machine *m, const struct virtio_dev_ops *ops,
 		    const char *id, uint64_t features, uint32_t config_len,
 		    unsigned n_queues, const uint16_t *queue_sizes);
@@ -98,7 +103,14 @@ void virtio_dev_set_status(struct virtio_dev *d, uint8_t status);
 void virtio_dev_set_driver_features(struct virtio_dev *d, uint64_t f);
 /* queue_enable: the transport filled vq.desc/avail/used/size. */
 void virtio_dev_queue_enable(struct virtio_dev *d, unsigned q, bool on);
+/* RING_RESET: drains, forgets and disables queue q. */
+void virtio_dev_queue_reset(struct virtio_dev *d, unsigned q);
+/* Rings queue q from a vCPU thread or the transport: what a doorbell does. */
+void virtio_dev_ring(struct virtio_dev *d, unsigned q);
 void virtio_dev_config_access(struct virtio_dev *d, uint32_t off, void *buf, unsigned len, bool write);
+/* Kicks are held back in between; resume looks at every queue. */
+void virtio_dev_pause(struct virtio_dev *d);
+void virtio_dev_resume(struct virtio_dev *d);
 
 /* Transports: the device is owned by the transport from here on. */
 struct pci_bus;

@@ -31,16 +31,21 @@ struct vq {
 	uint16_t size;			/* what the driver chose, <= max_size, power of two */
 	uint16_t max_size;
 	bool ready;
-	bool event_idx;			/* negotiated */
+	bool event_idx, indirect;	/* negotiated */
 	bool broken;			/* set by -EPROTO until reset */
 	uint64_t desc, avail, used;	/* GPAs */
 	uint16_t last_avail, used_idx, signalled_used;
+	uint16_t avail_idx;		/* the driver's index when last read: serves a batch */
 	bool signalled_valid;
 	uint16_t in_flight;
 	/* Called by vq_flush when the driver wants an interrupt. */
 	void (*notify)(void *opaque, struct vq *vq);
 	void *opaque;
 	uint16_t index;
+	/* Host view of the rings; dropped when the memory map changes. */
+	const uint8_t *desc_host, *avail_host;
+	uint8_t *used_host;
+	struct mem_listener listener;	/* registered while ready */
 };
 
 /* iov[0..n_read) device-readable, then iov[n_read..n_read+n_write) writable. */
@@ -53,7 +58,8 @@ struct vq_chain {
 
 /* Power-on values; keeps max_size, mem, notify, opaque, index. */
 void vq_reset(struct vq *vq);
-/* The driver set the queue ready: checks addresses, alignment and size. -EPROTO. */
+/* The driver set the queue ready: checks addresses, alignment and size. -EPROTO.
+ * Indices are kept: zero after vq_reset, else those a snapshot brought. */
 int vq_start(struct vq *vq);
 
 /* 1: *c holds a chain; 0: nothing available; -EPROTO. */
