@@ -12,7 +12,7 @@
  * else dropped.  Reads of nothing give all ones, writes to nothing are dropped.
  *
  * Handlers run on vCPU threads with the machine lock held, except for regions
- * marked `unlocked`, which do their own locking.  Overlap: the region with the
+ * marked `unlocked`, which do their own locking and stay registered while vCPUs run.  Overlap: the region with the
  * higher priority wins (PCI BARs may be moved anywhere by the guest, fixed
  * parts therefore use priority 1 or more).
  */

@@ -3,7 +3,8 @@
  * Virtual time: nanoseconds since the machine was built, standing still while
  * it is paused.  Timers fire on the machine's loop thread with the machine lock
  * held.  In manual mode (puppet engine) time moves only by clock_step, which
- * runs due timers in order of deadline.
+ * runs due timers in order of deadline
+ * on the caller's thread (machine lock held).  A new clock runs.
  */
 #ifndef LODGE_MACHINE_CLOCK_H
 #define LODGE_MACHINE_CLOCK_H

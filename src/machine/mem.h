@@ -36,7 +36,10 @@ enum mem_kind { MEM_RAM, MEM_ROM };
 
 /* Page flags, one byte per 4 KiB page of the backing store. */
 #define MEM_PG_DIRTY 0x01	/* written since the log was last fetched (log enabled only) */
-#define MEM_PG_CODE 0x02	/* an engine holds code made from this page */
+/* An engine holds code made from this page.  The engine sets the bit, then a
+ * seq_cst fence, then reads the bytes; writers store, fence, then look at it.
+ * The bit stays until the engine clears it. */
+#define MEM_PG_CODE 0x02
 
 struct mem_range {
 	uint64_t gpa, size;	/* 4 KiB aligned */
@@ -45,7 +48,7 @@ struct mem_range {
 	int fd;			/* backing memfd, or -1 */
 	uint64_t fd_offset;
 	_Atomic uint8_t *flags;	/* MEM_PG_* of the first page */
-	_Atomic uint32_t *version; /* code version of the first page, see mem_code_written */
+	_Atomic uint32_t *version; /* of the first page: grows when a page with MEM_PG_CODE is written */
 	char name[24];
 };
 
@@ -110,11 +113,12 @@ void mem_written(struct mem *m, uint64_t gpa, uint64_t len);
 /* The same by host addresses (what a vq_chain holds). */
 void mem_written_host(struct mem *m, const void *host, size_t len);
 
-/* Dirty log over the whole RAM backing. bit i = page i of the backing. */
+/* Dirty log over the whole RAM backing. */
 int mem_dirty_start(struct mem *m);
 void mem_dirty_stop(struct mem *m);
 bool mem_dirty_enabled(const struct mem *m);
-/* ORs the log of pages [first, first+n) into bitmap and clears it. */
+/* ORs the log of backing pages [first, first+n) into bitmap, whose bit 0 is page
+ * `first`, and clears it. */
 void mem_dirty_fetch(struct mem *m, uint64_t first, uint64_t n, uint64_t *bitmap);
 
 void mem_listen(struct mem *m, struct mem_listener *l);	/* replays added() for what exists */

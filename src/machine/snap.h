@@ -11,6 +11,7 @@
 #ifndef LODGE_MACHINE_SNAP_H
 #define LODGE_MACHINE_SNAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@ struct snap_field {
 	uint16_t elem;		/* 1, 2, 4, 8 bytes an element */
 	uint16_t count;
 	uint16_t since;		/* version that introduced it, 0 = always */
+	uint16_t is_bool;	/* loaded bytes are made 0 or 1 (set by the macros) */
 };
 
 struct snap_table {
@@ -30,12 +32,16 @@ struct snap_table {
 	const struct snap_field *fields;	/* ends with name == NULL */
 };
 
+#define SNAP_IS_BOOL(lvalue) \
+	__builtin_types_compatible_p(__typeof__(lvalue), bool)
 #define SNAP_FIELD(type, field) \
-	{ #field, offsetof(type, field), sizeof(((type *)0)->field), 1, 0 }
+	{ #field, offsetof(type, field), sizeof(((type *)0)->field), 1, 0, \
+	  SNAP_IS_BOOL(((type *)0)->field) }
 #define SNAP_ARRAY(type, field) \
 	{ #field, offsetof(type, field), sizeof(((type *)0)->field[0]), \
-	  sizeof(((type *)0)->field) / sizeof(((type *)0)->field[0]), 0 }
-#define SNAP_END { NULL, 0, 0, 0, 0 }
+	  sizeof(((type *)0)->field) / sizeof(((type *)0)->field[0]), 0, \
+	  SNAP_IS_BOOL(((type *)0)->field[0]) }
+#define SNAP_END { NULL, 0, 0, 0, 0, 0 }
 
 struct snap_out;	/* growing byte buffer */
 struct snap_in;

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One line, one write(2): lines of several threads never mix.
+ *
+ * Whether the terminal is raw is asked of the terminal each time, so no part of
+ * the program has to keep this file informed.  Control characters that may come
+ * from a guest or a file are replaced, or they could drive the user's terminal.
+ */
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+static const char *const level_names[] = { "error", "warning", "info", "debug" };
+
+static int level_from_env(void)
+{
+	const char *s = getenv("LODGE_LOG");
+
+	if (!s)
+		return LOG_WARN;
+	if (!strcmp(s, "error"))
+		return LOG_ERROR;
+	if (!strcmp(s, "info"))
+		return LOG_INFO;
+	if (!strcmp(s, "debug"))
+		return LOG_DEBUG;
+	return LOG_WARN;
+}
+
+bool log_enabled(enum log_level level)
+{
+	static _Atomic int cached = -1;	/* a property of the process, read once */
+	int l = atomic_load_explicit(&cached, memory_order_relaxed);
+
+	if (l < 0) {
+		l = level_from_env();
+		atomic_store_explicit(&cached, l, memory_order_relaxed);
+	}
+	return (int)level <= l;
+}
+
+/* A terminal without output processing needs its own carriage returns. */
+static bool stderr_is_raw(void)
+{
+	struct termios t;
+
+	return tcgetattr(STDERR_FILENO, &t) == 0 && !(t.c_oflag & OPOST);
+}
+
+static void write_all(const char *p, size_t n)
+{
+	while (n) {
+		ssize_t w = write(STDERR_FILENO, p, n);
+
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			return;
+		p += w;
+		n -= (size_t)w;
+	}
+}
+
+void log_msg(enum log_level level, const char *fmt, ...)
+{
+	char text[1024], line[sizeof(text) * 2 + 64];
+	int saved = errno, n;
+	size_t len;
+	va_list ap;
+	bool raw;
+
+	if (!log_enabled(level))
+		return;
+	va_start(ap, fmt);
+	if (vsnprintf(text, sizeof(text), fmt, ap) < 0)
+		text[0] = '\0';
+	va_end(ap);
+
+	raw = stderr_is_raw();
+	n = snprintf(line, sizeof(line), "lodge: %s: ", level_names[level]);
+	len = n < 0 ? 0 : (size_t)n;
+	for (const char *p = text; *p; p++) {
+		unsigned char c = (unsigned char)*p;
+
+		if (c == '\n' && raw)
+			line[len++] = '\r';
+		line[len++] = (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f ? '?' : (char)c;
+	}
+	if (raw)
+		line[len++] = '\r';
+	line[len++] = '\n';
+	write_all(line, len);
+	errno = saved;
+}

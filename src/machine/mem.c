@@ -1,0 +1,707 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The guest-physical memory map.
+ *
+ * RAM is one memfd mapped once for the life of the map; ranges are a small array
+ * sorted by GPA, replaced in place under `lock` (readers share it).  A ROM has
+ * anonymous memory of its own.  Each backing carries one flag byte and one
+ * version word per page, in zero pages the kernel provides when touched, so a
+ * large guest costs nothing until it is used.
+ *
+ * Order that engines rely on: a writer stores its bytes, then a full fence, then
+ * looks at the page's flags; an engine sets MEM_PG_CODE, then a full fence, then
+ * reads the bytes it decodes.  So either the writer sees the flag and bumps the
+ * version, or the engine sees the new bytes.
+ *
+ * Listeners are called without `lock`, so they may look things up; their list
+ * has a lock of its own.
+ */
+#include "machine/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/checked.h"
+
+#define MAX_RANGES 256
+#define HUGE_2M (2ull << 20)
+/* Physical addresses have 52 bits at most (SDM vol. 3, 4.1.4). */
+#define GPA_LIMIT (1ull << 52)
+
+struct backing {
+	uint8_t *host;
+	uint64_t size;
+	int fd;
+	_Atomic uint8_t *flags;
+	_Atomic uint32_t *version;
+};
+
+struct range {
+	struct mem_range r;
+	struct backing *rom;		/* owned; NULL for RAM */
+};
+
+struct mem {
+	pthread_rwlock_t lock;
+	struct range ranges[MAX_RANGES];
+	size_t n;
+	struct backing ram;
+	_Atomic bool dirty;
+	pthread_rwlock_t listen_lock;
+	struct list listeners;
+};
+
+static uint64_t range_end(const struct mem_range *r)
+{
+	return r->gpa + r->size;
+}
+
+int mem_new(struct mem **out)
+{
+	struct mem *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return -ENOMEM;
+	pthread_rwlock_init(&m->lock, NULL);
+	pthread_rwlock_init(&m->listen_lock, NULL);
+	list_init(&m->listeners);
+	m->ram.fd = -1;
+	*out = m;
+	return 0;
+}
+
+/* Backings. */
+
+static void *zero_pages(uint64_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static uint64_t pages(uint64_t size)
+{
+	return size >> PAGE_SHIFT_4K;
+}
+
+static void backing_fini(struct backing *b)
+{
+	if (b->version)
+		munmap((void *)b->version, pages(b->size) * sizeof(uint32_t));
+	if (b->flags)
+		munmap((void *)b->flags, pages(b->size));
+	if (b->host)
+		munmap(b->host, b->size);
+	if (b->fd >= 0)
+		close(b->fd);
+	*b = (struct backing){ .fd = -1 };
+}
+
+static int backing_books(struct backing *b)
+{
+	b->flags = zero_pages(pages(b->size));
+	b->version = zero_pages(pages(b->size) * sizeof(uint32_t));
+	return b->flags && b->version ? 0 : -ENOMEM;
+}
+
+void mem_free(struct mem *m)
+{
+	if (!m)
+		return;
+	for (size_t i = 0; i < m->n; i++) {
+		if (m->ranges[i].rom) {
+			backing_fini(m->ranges[i].rom);
+			free(m->ranges[i].rom);
+		}
+	}
+	backing_fini(&m->ram);
+	pthread_rwlock_destroy(&m->lock);
+	pthread_rwlock_destroy(&m->listen_lock);
+	free(m);
+}
+
+/* A memfd of any size can be made; what the host cannot give would show as a
+ * fatal signal in the middle of the guest's work, so refuse the impossible. */
+static int check_host_has(uint64_t size, struct err *e)
+{
+	struct sysinfo si;
+	uint64_t have;
+
+	if (sysinfo(&si))
+		return 0;
+	have = ((uint64_t)si.totalram + si.totalswap) * si.mem_unit;
+	if (size <= have)
+		return 0;
+	return err_set(e, -ENOMEM, "%llu MiB of guest memory are more than this host has (%llu MiB); "
+		       "ask for less", (unsigned long long)(size >> 20),
+		       (unsigned long long)(have >> 20));
+}
+
+static int open_memfd(uint64_t size, int huge, struct err *e)
+{
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	int fd, r;
+
+	if (huge == MEM_HUGE_2M)
+		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
+	fd = memfd_create("guest-ram", flags);
+	if (fd < 0) {
+		r = -errno;
+		if (huge == MEM_HUGE_2M)
+			return err_set(e, r, "this host offers no 2 MiB pages (%s); run without huge pages",
+				       strerror(-r));
+		return err_set(e, r, "cannot create guest memory: %s", strerror(-r));
+	}
+	if (ftruncate(fd, (off_t)size)) {
+		r = -errno;
+		close(fd);
+		return err_set(e, r, "cannot get %llu MiB of guest memory: %s",
+			       (unsigned long long)(size >> 20), strerror(-r));
+	}
+	/* A process it is shared with must not be able to make us fault. */
+	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	return fd;
+}
+
+int mem_create_ram(struct mem *m, uint64_t size, int huge, struct err *e)
+{
+	struct backing b = { .fd = -1, .size = size };
+	uint64_t unit = huge == MEM_HUGE_2M ? HUGE_2M : PAGE_4K;
+	int r;
+
+	if (m->ram.host)
+		return err_set(e, -EEXIST, "guest memory exists already");
+	if (!size || size % unit || size > GPA_LIMIT)
+		return err_set(e, -EINVAL, "guest memory of %llu bytes is not a multiple of %llu KiB",
+			       (unsigned long long)size, (unsigned long long)(unit >> 10));
+	r = check_host_has(size, e);
+	if (r)
+		return r;
+	b.fd = open_memfd(size, huge, e);
+	if (b.fd < 0)
+		return b.fd;
+	b.host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, b.fd, 0);
+	if (b.host == MAP_FAILED) {
+		r = -errno;
+		b.host = NULL;
+		if (huge == MEM_HUGE_2M)
+			err_set(e, r, "cannot get %llu pages of 2 MiB: %s; reserve them (sysctl "
+				"vm.nr_hugepages) or run without huge pages",
+				(unsigned long long)(size / HUGE_2M), strerror(-r));
+		else
+			err_set(e, r, "cannot map %llu MiB of guest memory: %s",
+				(unsigned long long)(size >> 20), strerror(-r));
+		goto fail;
+	}
+	r = backing_books(&b);
+	if (r) {
+		err_set(e, r, "cannot get memory for the page tables of the guest's memory");
+		goto fail;
+	}
+	madvise(b.host, size, MADV_DONTDUMP);
+	if (huge == MEM_HUGE_THP)
+		madvise(b.host, size, MADV_HUGEPAGE);	/* a wish, not a promise */
+	m->ram = b;
+	return 0;
+
+fail:
+	backing_fini(&b);
+	return r;
+}
+
+/* The map. */
+
+/* Index of the first range that ends above gpa; m->n if there is none. */
+static size_t range_at(const struct mem *m, uint64_t gpa)
+{
+	size_t lo = 0, hi = m->n;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (range_end(&m->ranges[mid].r) <= gpa)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static struct range *range_holding(struct mem *m, uint64_t gpa)
+{
+	size_t i = range_at(m, gpa);
+
+	return i < m->n && m->ranges[i].r.gpa <= gpa ? &m->ranges[i] : NULL;
+}
+
+static void tell(struct mem *m, const struct mem_range *r, bool added)
+{
+	pthread_rwlock_rdlock(&m->listen_lock);
+	list_for_each(n, &m->listeners) {
+		struct mem_listener *l = list_entry(n, struct mem_listener, node);
+
+		if (added && l->added)
+			l->added(l->opaque, r);
+		if (!added && l->removed)
+			l->removed(l->opaque, r);
+	}
+	pthread_rwlock_unlock(&m->listen_lock);
+}
+
+static int insert(struct mem *m, const struct range *nr, struct err *e)
+{
+	const struct mem_range *r = &nr->r, *other;
+	uint64_t end;
+	size_t i;
+	int ret = 0;
+
+	if (!r->size || (r->gpa | r->size) & (PAGE_4K - 1) || add_overflows(r->gpa, r->size, &end) ||
+	    end > GPA_LIMIT)
+		return err_set(e, -EINVAL, "memory \"%s\" at %#llx, %#llx bytes: not a range of pages",
+			       r->name, (unsigned long long)r->gpa, (unsigned long long)r->size);
+	pthread_rwlock_wrlock(&m->lock);
+	i = range_at(m, r->gpa);
+	if (i < m->n && m->ranges[i].r.gpa < end) {
+		other = &m->ranges[i].r;
+		ret = err_set(e, -EEXIST, "memory \"%s\" at %#llx overlaps \"%s\" at %#llx", r->name,
+			      (unsigned long long)r->gpa, other->name, (unsigned long long)other->gpa);
+	} else if (m->n == MAX_RANGES) {
+		ret = err_set(e, -ENOSPC, "too many memory ranges");
+	} else {
+		memmove(&m->ranges[i + 1], &m->ranges[i], (m->n - i) * sizeof(m->ranges[0]));
+		m->ranges[i] = *nr;
+		m->n++;
+	}
+	pthread_rwlock_unlock(&m->lock);
+	if (!ret)
+		tell(m, r, true);
+	return ret;
+}
+
+static void fill_range(struct range *nr, const char *name, uint64_t gpa, uint64_t size,
+		       enum mem_kind kind, const struct backing *b, uint64_t offset)
+{
+	*nr = (struct range){ .r = {
+		.gpa = gpa, .size = size, .kind = kind, .host = b->host + offset, .fd = b->fd,
+		.fd_offset = offset, .flags = b->flags + pages(offset),
+		.version = b->version + pages(offset) } };
+	strncpy(nr->r.name, name, sizeof(nr->r.name) - 1);
+}
+
+int mem_add_ram(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, uint64_t size,
+		struct err *e)
+{
+	struct range nr;
+
+	if (!m->ram.host)
+		return err_set(e, -EINVAL, "memory \"%s\" comes before the RAM was made", name);
+	if (offset & (PAGE_4K - 1) || !range_inside(offset, size, m->ram.size))
+		return err_set(e, -EINVAL, "memory \"%s\" reaches beyond the RAM", name);
+	fill_range(&nr, name, gpa, size, MEM_RAM, &m->ram, offset);
+	return insert(m, &nr, e);
+}
+
+int mem_add_rom(struct mem *m, const char *name, uint64_t gpa, uint64_t size,
+		const void *data, size_t len, struct err *e)
+{
+	struct backing *b;
+	struct range nr;
+	int r;
+
+	if (!size || size & (PAGE_4K - 1) || len > size)
+		return err_set(e, -EINVAL, "ROM \"%s\": %zu bytes do not fit %llu", name, len,
+			       (unsigned long long)size);
+	b = calloc(1, sizeof(*b));
+	if (!b)
+		return err_set(e, -ENOMEM, "no memory for ROM \"%s\"", name);
+	b->fd = -1;
+	b->size = size;
+	b->host = zero_pages(size);
+	r = b->host ? backing_books(b) : -ENOMEM;
+	if (r) {
+		err_set(e, r, "no memory for ROM \"%s\"", name);
+		goto fail;
+	}
+	if (len)
+		memcpy(b->host, data, len);
+	fill_range(&nr, name, gpa, size, MEM_ROM, b, 0);
+	nr.rom = b;
+	r = insert(m, &nr, e);
+	if (r)
+		goto fail;
+	return 0;
+
+fail:
+	backing_fini(b);
+	free(b);
+	return r;
+}
+
+int mem_del(struct mem *m, uint64_t gpa)
+{
+	struct range old;
+	size_t i;
+
+	pthread_rwlock_wrlock(&m->lock);
+	i = range_at(m, gpa);
+	if (i == m->n || m->ranges[i].r.gpa != gpa) {
+		pthread_rwlock_unlock(&m->lock);
+		return -ENOENT;
+	}
+	old = m->ranges[i];
+	m->n--;
+	memmove(&m->ranges[i], &m->ranges[i + 1], (m->n - i) * sizeof(m->ranges[0]));
+	pthread_rwlock_unlock(&m->lock);
+	tell(m, &old.r, false);
+	if (old.rom) {			/* only now: listeners may still have used it */
+		backing_fini(old.rom);
+		free(old.rom);
+	}
+	return 0;
+}
+
+uint64_t mem_ram_size(const struct mem *m)
+{
+	return m->ram.size;
+}
+
+int mem_ram_fd(const struct mem *m)
+{
+	return m->ram.fd;
+}
+
+uint8_t *mem_ram_host(const struct mem *m)
+{
+	return m->ram.host;
+}
+
+bool mem_find(struct mem *m, uint64_t gpa, struct mem_range *out)
+{
+	const struct range *r;
+
+	pthread_rwlock_rdlock(&m->lock);
+	r = range_holding(m, gpa);
+	if (r)
+		*out = r->r;
+	pthread_rwlock_unlock(&m->lock);
+	return r != NULL;
+}
+
+/* A copy of the first range that ends above gpa, so that the caller may use the
+ * map while it looks at it. */
+static bool next_range(struct mem *m, uint64_t gpa, struct mem_range *out)
+{
+	size_t i;
+	bool found;
+
+	*out = (struct mem_range){ 0 };
+	pthread_rwlock_rdlock(&m->lock);
+	i = range_at(m, gpa);
+	found = i < m->n;
+	if (found)
+		*out = m->ranges[i].r;
+	pthread_rwlock_unlock(&m->lock);
+	return found;
+}
+
+void mem_for_each(struct mem *m, void (*fn)(void *opaque, const struct mem_range *r), void *opaque)
+{
+	uint64_t gpa = 0;
+	struct mem_range r;
+
+	for (;;) {
+		if (!next_range(m, gpa, &r))
+			return;
+		fn(opaque, &r);
+		gpa = range_end(&r);
+	}
+}
+
+void mem_listen(struct mem *m, struct mem_listener *l)
+{
+	pthread_rwlock_wrlock(&m->listen_lock);
+	list_add_tail(&m->listeners, &l->node);
+	pthread_rwlock_unlock(&m->listen_lock);
+	/* The machine lock keeps the map as it is while it is replayed. */
+	if (l->added)
+		mem_for_each(m, l->added, l->opaque);
+}
+
+void mem_unlisten(struct mem *m, struct mem_listener *l)
+{
+	pthread_rwlock_wrlock(&m->listen_lock);
+	list_del(&l->node);
+	pthread_rwlock_unlock(&m->listen_lock);
+}
+
+/* Copies. */
+
+/* Does [gpa, gpa+len) lie in memory, RAM if `ram_only`?  lock held. */
+static bool covered(struct mem *m, uint64_t gpa, uint64_t len, bool ram_only)
+{
+	uint64_t end;
+
+	if (add_overflows(gpa, len, &end))
+		return false;
+	while (gpa < end) {
+		const struct range *r = range_holding(m, gpa);
+
+		if (!r || (ram_only && r->r.kind != MEM_RAM))
+			return false;
+		gpa = range_end(&r->r);
+	}
+	return true;
+}
+
+/* An aligned access of a natural size is one access for other CPUs too: rings
+ * and page-table entries rely on it. */
+static void copy_bytes(void *dst, const void *src, size_t n)
+{
+	uintptr_t both = (uintptr_t)dst | (uintptr_t)src;
+
+	if (n == 8 && !(both & 7))
+		*(volatile uint64_t *)dst = *(const volatile uint64_t *)src;
+	else if (n == 4 && !(both & 3))
+		*(volatile uint32_t *)dst = *(const volatile uint32_t *)src;
+	else if (n == 2 && !(both & 1))
+		*(volatile uint16_t *)dst = *(const volatile uint16_t *)src;
+	else
+		memcpy(dst, src, n);
+}
+
+enum xfer { XFER_READ, XFER_WRITE, XFER_LOAD };
+
+static int transfer(struct mem *m, uint64_t gpa, uint8_t *buf, uint64_t len, enum xfer x)
+{
+	int r = 0;
+
+	pthread_rwlock_rdlock(&m->lock);
+	if (!covered(m, gpa, len, x == XFER_WRITE)) {
+		r = -EFAULT;
+		goto out;
+	}
+	while (len) {
+		const struct mem_range *rg = &range_holding(m, gpa)->r;
+		uint64_t off = gpa - rg->gpa, n = MIN(len, rg->size - off);
+
+		if (x == XFER_READ)
+			copy_bytes(buf, rg->host + off, n);
+		else
+			copy_bytes(rg->host + off, buf, n);
+		gpa += n;
+		buf += n;
+		len -= n;
+	}
+out:
+	pthread_rwlock_unlock(&m->lock);
+	return r;
+}
+
+int mem_read(struct mem *m, uint64_t gpa, void *buf, uint64_t len)
+{
+	return transfer(m, gpa, buf, len, XFER_READ);
+}
+
+int mem_write(struct mem *m, uint64_t gpa, const void *buf, uint64_t len)
+{
+	int r = transfer(m, gpa, (uint8_t *)(uintptr_t)buf, len, XFER_WRITE);
+
+	if (!r)
+		mem_written(m, gpa, len);
+	return r;
+}
+
+int mem_load(struct mem *m, uint64_t gpa, const void *buf, uint64_t len)
+{
+	int r = transfer(m, gpa, (uint8_t *)(uintptr_t)buf, len, XFER_LOAD);
+
+	if (!r)
+		mem_written(m, gpa, len);
+	return r;
+}
+
+int mem_map_iov(struct mem *m, uint64_t gpa, uint64_t len, bool write,
+		struct iovec *iov, size_t max, size_t *n)
+{
+	size_t first = *n, k = *n;
+	int r = 0;
+
+	pthread_rwlock_rdlock(&m->lock);
+	if (!covered(m, gpa, len, write)) {
+		r = -EFAULT;
+		goto out;
+	}
+	while (len) {
+		const struct mem_range *rg = &range_holding(m, gpa)->r;
+		uint64_t off = gpa - rg->gpa, l = MIN(len, rg->size - off);
+		uint8_t *p = rg->host + off;
+
+		if (k > first && (uint8_t *)iov[k - 1].iov_base + iov[k - 1].iov_len == p) {
+			iov[k - 1].iov_len += l;
+		} else if (k >= max) {
+			r = -E2BIG;
+			goto out;
+		} else {
+			iov[k].iov_base = p;
+			iov[k].iov_len = l;
+			k++;
+		}
+		gpa += l;
+		len -= l;
+	}
+	*n = k;
+out:
+	pthread_rwlock_unlock(&m->lock);
+	return r;
+}
+
+void *mem_ptr(struct mem *m, uint64_t gpa, uint64_t len, bool write)
+{
+	struct iovec iov;
+	size_t n = 0;
+
+	if (!len || mem_map_iov(m, gpa, len, write, &iov, 1, &n))
+		return NULL;
+	return iov.iov_base;
+}
+
+/* Written pages. */
+
+static void tell_code(struct mem *m, uint64_t gpa, uint64_t len)
+{
+	pthread_rwlock_rdlock(&m->listen_lock);
+	list_for_each(n, &m->listeners) {
+		struct mem_listener *l = list_entry(n, struct mem_listener, node);
+
+		if (l->code_written)
+			l->code_written(l->opaque, gpa, len);
+	}
+	pthread_rwlock_unlock(&m->listen_lock);
+}
+
+/* Notes the write in the books of pages [first, last] of a range; true if an
+ * engine holds code of one of them. */
+static bool note_pages(struct mem *m, const struct mem_range *r, uint64_t first, uint64_t last)
+{
+	bool log = r->kind == MEM_RAM && atomic_load_explicit(&m->dirty, memory_order_relaxed);
+	bool code = false;
+
+	for (uint64_t p = first; p <= last; p++) {
+		uint8_t f = atomic_load_explicit(&r->flags[p], memory_order_relaxed);
+
+		if (log && !(f & MEM_PG_DIRTY))
+			atomic_fetch_or(&r->flags[p], MEM_PG_DIRTY);
+		if (f & MEM_PG_CODE) {
+			atomic_fetch_add(&r->version[p], 1);
+			code = true;
+		}
+	}
+	return code;
+}
+
+void mem_written(struct mem *m, uint64_t gpa, uint64_t len)
+{
+	uint64_t end;
+
+	if (!len)
+		return;
+	if (add_overflows(gpa, len, &end))
+		end = UINT64_MAX;
+	/* Pairs with the engine's fence between setting MEM_PG_CODE and reading. */
+	atomic_thread_fence(memory_order_seq_cst);
+	while (gpa < end) {
+		struct mem_range r;
+		uint64_t off, n;
+
+		if (!next_range(m, gpa, &r) || r.gpa >= end)
+			return;
+		gpa = MAX(gpa, r.gpa);
+		off = gpa - r.gpa;
+		n = MIN(end - gpa, r.size - off);
+		if (note_pages(m, &r, pages(off), pages(off + n - 1)))
+			tell_code(m, gpa, n);
+		gpa += n;
+	}
+}
+
+/* The GPAs at which backing bytes [off, off+len) appear: told as written. */
+static void written_backing(struct mem *m, uint64_t off, uint64_t len)
+{
+	struct mem_range r;
+	uint64_t gpa = 0, lo, hi;
+
+	for (;;) {
+		if (!next_range(m, gpa, &r))
+			return;
+		gpa = range_end(&r);
+		if (r.kind != MEM_RAM)
+			continue;
+		lo = MAX(off, r.fd_offset);
+		hi = MIN(off + len, r.fd_offset + r.size);
+		if (lo < hi)
+			mem_written(m, r.gpa + (lo - r.fd_offset), hi - lo);
+	}
+}
+
+void mem_written_host(struct mem *m, const void *host, size_t len)
+{
+	const uint8_t *p = host;
+
+	if (!len || !m->ram.host || p < m->ram.host || p >= m->ram.host + m->ram.size)
+		return;
+	written_backing(m, (uint64_t)(p - m->ram.host),
+			MIN(len, (uint64_t)(m->ram.host + m->ram.size - p)));
+}
+
+/* Dirty log. */
+
+static void clear_dirty(struct mem *m, uint64_t first, uint64_t n, uint64_t *bitmap)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		_Atomic uint8_t *f = &m->ram.flags[first + i];
+
+		if (!(atomic_load_explicit(f, memory_order_relaxed) & MEM_PG_DIRTY))
+			continue;
+		atomic_fetch_and(f, (uint8_t)~MEM_PG_DIRTY);
+		if (bitmap)
+			bitmap[i / 64] |= BIT64(i % 64);
+	}
+}
+
+int mem_dirty_start(struct mem *m)
+{
+	if (!m->ram.host)
+		return -EINVAL;
+	clear_dirty(m, 0, pages(m->ram.size), NULL);
+	atomic_store(&m->dirty, true);
+	return 0;
+}
+
+void mem_dirty_stop(struct mem *m)
+{
+	atomic_store(&m->dirty, false);
+}
+
+bool mem_dirty_enabled(const struct mem *m)
+{
+	return atomic_load_explicit(&m->dirty, memory_order_relaxed);
+}
+
+void mem_dirty_fetch(struct mem *m, uint64_t first, uint64_t n, uint64_t *bitmap)
+{
+	uint64_t total = pages(m->ram.size);
+
+	if (first >= total)
+		return;
+	clear_dirty(m, first, MIN(n, total - first), bitmap);
+}
