@@ -6,16 +6,21 @@
  * A node is a graph element (file, and later format drivers and filters on top
  * of others).  blk_submit never blocks on I/O; the completion callback runs on
  * the node's loop thread, under the loop's lock, never from inside blk_submit.
+ * (Only blk_drain and blk_close, which wait, run completions on their caller's
+ * thread.)  All functions: any thread that holds the loop's lock.
  */
 #ifndef LODGE_BLOCK_BLK_H
 #define LODGE_BLOCK_BLK_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
 #include "base/err.h"
 #include "base/loop.h"
+
+#define BLK_SECTOR 512
 
 enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES };
 
@@ -56,8 +61,13 @@ struct blk_open_opts {
 
 struct blk_driver {
 	const char *name;
+	/* A request that passed the checks.  Answered by blk_finish, perhaps at once. */
 	void (*submit)(struct blk_node *n, struct blk_req *r);
-	void (*info)(struct blk_node *n, struct blk_info *i);
+	/* Blocks until at least one request has been given to blk_finish. */
+	void (*wait)(struct blk_node *n);
+	/* Under the lock, just before r->done: may submit what waited for r. May be NULL. */
+	void (*finished)(struct blk_node *n, struct blk_req *r);
+	/* Nothing is in flight any more. Frees the node. */
 	void (*close)(struct blk_node *n);
 };
 
@@ -65,22 +75,38 @@ struct blk_node {
 	const struct blk_driver *drv;
 	struct loop *loop;
 	struct blk_info i;
-	unsigned in_flight;
+	unsigned in_flight;		/* submitted, done not yet called */
+	/* Finished requests whose callback is due; appended by any thread. */
+	pthread_mutex_t done_lock;
+	struct blk_req *done_first, *done_last;
+	struct loop_bh done_bh;
 };
+
+/* For drivers. */
+void blk_node_init(struct blk_node *n, struct loop *l, const struct blk_driver *drv);
+void blk_node_fini(struct blk_node *n);
+/* Ends a request; its callback runs soon. [any thread, lock or not] */
+void blk_finish(struct blk_req *r, int ret);
 
 /* Opens a raw file or block device. The message names the file and the cure;
  * a locked image names the holder (pid) where the kernel tells. */
 int blk_open_file(struct loop *l, const char *path, const struct blk_open_opts *o,
 		  struct blk_node **out, struct err *e);
-/* In-memory node for tests: size bytes, zero. fail_after: the N-th request fails with EIO (0: never). */
+/* In-memory node for tests: size bytes, zero. */
 int blk_open_mem(struct loop *l, uint64_t size, struct blk_node **out);
+/* The n-th request from now, and no other, fails with EIO (0: never). Memory nodes only. */
+void blk_mem_fail_after(struct blk_node *n, unsigned nth);
+/* Holds requests back until released or drained. Memory nodes only. */
+void blk_mem_hold(struct blk_node *n, bool on);
+uint8_t *blk_mem_data(struct blk_node *n);
 
 /* Checks the request against the node (range, read-only, iov sum); failures
- * complete asynchronously like any other. */
+ * complete asynchronously like any other: EINVAL (a request that is not whole),
+ * ERANGE (outside the node), EROFS. */
 void blk_submit(struct blk_node *n, struct blk_req *r);
-/* Runs the loop's work until nothing is in flight. Loop thread, lock held. */
+/* Runs this node's completions, here and now, until nothing is in flight. */
 void blk_drain(struct blk_node *n);
-/* Drains, flushes, closes, unlocks. */
+/* Drains, flushes, closes, unlocks. NULL is allowed. Not from inside a callback of the node. */
 void blk_close(struct blk_node *n);
 
 #endif

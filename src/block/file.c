@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Raw disk images: regular files and block devices of the host.
+ *
+ * Opening finds size, alignment and who else uses the image, and explains every
+ * refusal.  A request goes to the ring if there is one and it is a plain
+ * transfer, else to the pool.  A regular file whose size is not a multiple of
+ * 512 bytes is shown rounded up: its last sector reads as zeros past the end and
+ * completes the file when written.
+ */
+#include "block/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define POOL_THREADS 4
+
+static bool op_modifies(const struct blk_req *r)
+{
+	return r->op == BLK_WRITE || r->op == BLK_WRITE_ZEROES || r->op == BLK_DISCARD;
+}
+
+static void dispatch(struct blk_file *f, struct blk_req *r)
+{
+	if (f->ring && !file_needs_bounce(f, r) && file_ring_submit(f->ring, r))
+		return;
+	pool_submit(f->pool, r);
+}
+
+/* Read-modify-write of a block may not overlap any other change; see struct blk_file. */
+static bool may_start(const struct blk_file *f, const struct blk_req *r)
+{
+	if (f->rmw_active)
+		return false;
+	return !r->drv[DRV_RMW] || !f->writes_active;
+}
+
+static void start_ordered(struct blk_file *f, struct blk_req *r)
+{
+	f->writes_active++;
+	f->rmw_active = r->drv[DRV_RMW];
+	dispatch(f, r);
+}
+
+static void file_submit(struct blk_node *n, struct blk_req *r)
+{
+	struct blk_file *f = container_of(n, struct blk_file, n);
+
+	r->drv[DRV_DONE] = r->drv[DRV_ORDERED] = r->drv[DRV_RMW] = 0;
+	if (r->op == BLK_FLUSH && f->cache == BLK_CACHE_UNSAFE) {
+		blk_finish(r, 0);
+		return;
+	}
+	if (!f->direct || n->i.request_align <= BLK_SECTOR || !op_modifies(r)) {
+		dispatch(f, r);
+		return;
+	}
+	r->drv[DRV_ORDERED] = true;
+	r->drv[DRV_RMW] = ((r->offset | r->len) & (n->i.request_align - 1)) != 0;
+	if (!f->waiting && may_start(f, r)) {
+		start_ordered(f, r);
+		return;
+	}
+	r->next = NULL;
+	*f->waiting_end = r;
+	f->waiting_end = &r->next;
+}
+
+static void file_finished(struct blk_node *n, struct blk_req *r)
+{
+	struct blk_file *f = container_of(n, struct blk_file, n);
+
+	if (!r->drv[DRV_ORDERED])
+		return;
+	f->writes_active--;
+	if (r->drv[DRV_RMW])
+		f->rmw_active = false;
+	while (f->waiting && may_start(f, f->waiting)) {
+		struct blk_req *w = f->waiting;
+
+		f->waiting = w->next;
+		if (!f->waiting)
+			f->waiting_end = &f->waiting;
+		start_ordered(f, w);
+	}
+}
+
+static void run_on_worker(void *opaque, struct blk_req *r)
+{
+	blk_finish(r, file_run(opaque, r));
+}
+
+static void file_wait(struct blk_node *n)
+{
+	struct blk_file *f = container_of(n, struct blk_file, n);
+
+	if (f->ring && file_ring_in_flight(f->ring))
+		file_ring_wait(f->ring);
+	else
+		pool_wait(f->pool);
+}
+
+static void file_close(struct blk_node *n)
+{
+	struct blk_file *f = container_of(n, struct blk_file, n);
+
+	pool_free(f->pool);
+	file_ring_free(f->ring);
+	/* The kernel lets go of a ring's files some time later: do not wait for it. */
+	file_unlock(f->fd);
+	close(f->fd);
+	blk_node_fini(n);
+	free(f);
+}
+
+static const struct blk_driver file_driver = {
+	.name = "file",
+	.submit = file_submit,
+	.wait = file_wait,
+	.finished = file_finished,
+	.close = file_close,
+};
+
+static int say_cannot_open(const char *path, bool read_only, int code, struct err *e)
+{
+	switch (code) {
+	case -ENOENT:
+		return err_set(e, code, "disk '%s' does not exist: create it, for instance with 'truncate -s 8G FILE'", path);
+	case -EACCES:
+	case -EPERM:
+		if (!read_only && access(path, R_OK) == 0)
+			return err_set(e, code,
+				       "disk '%s' may not be written by this user: open it read-only, or change its permissions",
+				       path);
+		return err_set(e, code, "no permission to open disk '%s': change the permissions of the file and its folders",
+			       path);
+	case -EROFS:
+		return err_set(e, code, "disk '%s' lies on a read-only file system: open it read-only", path);
+	case -ENXIO:
+	case -ENOMEDIUM:
+		return err_set(e, code, "disk '%s' has no medium or no device behind it", path);
+	default:
+		return err_set(e, code, "disk '%s' cannot be opened: %s", path, strerror(-code));
+	}
+}
+
+/* Before open: opening a FIFO blocks, and other devices act on being opened. */
+static int check_kind(const char *path, bool read_only, struct err *e)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return say_cannot_open(path, read_only, -errno, e);
+	if (S_ISDIR(st.st_mode))
+		return err_set(e, -EISDIR, "disk '%s' is a directory: give an image file or a block device", path);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return err_set(e, -EINVAL, "disk '%s' is neither a regular file nor a block device", path);
+	return 0;
+}
+
+static int open_fd(const char *path, const struct blk_open_opts *o, struct blk_file *f, struct err *e)
+{
+	int flags = (o->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY;
+
+	if (o->cache == BLK_CACHE_NONE)
+		flags |= O_DIRECT;
+	if (o->cache == BLK_CACHE_WRITETHROUGH)
+		flags |= O_DSYNC;
+	f->fd = open(path, flags);
+	if (f->fd >= 0)
+		return 0;
+	if (errno == EINVAL && (flags & O_DIRECT))
+		return err_set(e, -EINVAL,
+			       "disk '%s': its file system has no direct I/O, which cache=none needs: use cache=writeback",
+			       path);
+	return say_cannot_open(path, o->read_only, -errno, e);
+}
+
+static int device_geometry(const char *path, struct blk_file *f, struct err *e)
+{
+	struct blk_info *i = &f->n.i;
+	unsigned int physical = 0;
+	int logical = 0, ro = 0;
+
+	if (ioctl(f->fd, BLKGETSIZE64, &i->size))
+		return err_set(e, -errno, "the size of disk '%s' cannot be found: %s", path, strerror(errno));
+	if (ioctl(f->fd, BLKROGET, &ro) == 0 && ro && !i->read_only)
+		return err_set(e, -EROFS, "disk '%s' is a read-only device: open it read-only", path);
+	if (ioctl(f->fd, BLKSSZGET, &logical) == 0 && logical > BLK_SECTOR && is_pow2((uint64_t)logical))
+		i->request_align = (uint32_t)logical;
+	if (ioctl(f->fd, BLKPBSZGET, &physical) == 0 && is_pow2(physical))
+		i->physical_block = MAX(physical, i->request_align);
+	i->size = align_down(i->size, BLK_SECTOR);
+	return 0;
+}
+
+static int geometry(const char *path, struct blk_file *f, struct err *e)
+{
+	struct blk_info *i = &f->n.i;
+	struct stat st;
+	int ret = 0;
+
+	if (fstat(f->fd, &st))
+		return err_set(e, -errno, "disk '%s': %s", path, strerror(errno));
+	i->request_align = i->physical_block = BLK_SECTOR;
+	i->is_device = S_ISBLK(st.st_mode);
+	if (i->is_device)
+		ret = device_geometry(path, f, e);
+	else
+		i->size = (uint64_t)st.st_size;
+	if (ret)
+		return ret;
+	if (i->size < BLK_SECTOR)
+		return err_set(e, -EINVAL, "disk '%s' is %llu bytes long: a disk has at least one sector of %d bytes", path,
+			       (unsigned long long)i->size, BLK_SECTOR);
+	i->size = align_up(i->size, BLK_SECTOR);
+	i->can_discard = i->can_zero = !i->read_only;
+	return 0;
+}
+
+#ifdef STATX_DIOALIGN
+/* Linux 6.1 tells. */
+static bool told_alignment(struct blk_file *f, uint32_t *offset, uint32_t *mem)
+{
+	struct statx sx;
+
+	if (statx(f->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) || !(sx.stx_mask & STATX_DIOALIGN))
+		return false;
+	*offset = sx.stx_dio_offset_align;
+	*mem = sx.stx_dio_mem_align;
+	return *offset && *mem && is_pow2(*offset) && is_pow2(*mem);
+}
+#else
+static bool told_alignment(struct blk_file *f, uint32_t *offset, uint32_t *mem)
+{
+	return false;
+}
+#endif
+
+/* Elsewhere one read tells whether 512 will do; 4096 does everywhere. */
+static int direct_alignment(const char *path, struct blk_file *f, struct err *e)
+{
+	uint32_t offset = 4096, mem = 4096;
+	uint8_t *probe;
+
+	if (!told_alignment(f, &offset, &mem)) {
+		probe = aligned_alloc(4096, 8192);
+		if (!probe)
+			return err_set(e, -ENOMEM, "out of memory while opening disk '%s'", path);
+		if (pread(f->fd, probe + BLK_SECTOR, BLK_SECTOR, 0) >= 0)
+			offset = mem = BLK_SECTOR;
+		free(probe);
+	}
+	f->direct = true;
+	f->mem_align = MAX(mem, 4u);
+	f->n.i.request_align = MAX(MAX(offset, f->n.i.request_align), BLK_SECTOR);
+	f->n.i.physical_block = MAX(f->n.i.physical_block, f->n.i.request_align);
+	if (f->n.i.request_align > 65536 || f->mem_align > 65536)
+		return err_set(e, -EINVAL, "disk '%s' needs direct I/O in blocks above 64 KiB: use cache=writeback", path);
+	return 0;
+}
+
+/* A guest may write whatever it likes into its first sector, so this is no error. */
+static void warn_format(const char *path, struct blk_file *f)
+{
+	uint8_t *b = aligned_alloc(4096, 4096);
+
+	if (b && pread(f->fd, b, 4096, 0) >= 4 && !memcmp(b, "QFI\xfb", 4))
+		log_warn("disk '%s' looks like a qcow2 image but is used as a raw one: convert it with 'qemu-img convert -O raw'",
+			 path);
+	free(b);
+}
+
+static int start_io(const char *path, struct blk_file *f, enum blk_aio aio, struct err *e)
+{
+	int ret = pool_new(POOL_THREADS, run_on_worker, f, &f->pool);
+
+	if (ret)
+		return err_set(e, ret, "out of memory while opening disk '%s'", path);
+	if (aio == BLK_AIO_THREADS)
+		return 0;
+	ret = file_ring_new(f, &f->ring);
+	if (!ret)
+		return 0;
+	if (aio == BLK_AIO_URING)
+		return err_set(e, ret,
+			       "disk '%s': this host does not let us use io_uring (%s): allow it, or use threads", path,
+			       strerror(-ret));
+	log_debug("disk '%s': no io_uring (%s), using threads", path, strerror(-ret));
+	return 0;
+}
+
+int blk_open_file(struct loop *l, const char *path, const struct blk_open_opts *o,
+		  struct blk_node **out, struct err *e)
+{
+	struct blk_file *f;
+	int ret = check_kind(path, o->read_only, e);
+
+	if (ret)
+		return ret;
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return err_set(e, -ENOMEM, "out of memory while opening disk '%s'", path);
+	f->cache = o->cache;
+	f->waiting_end = &f->waiting;
+	blk_node_init(&f->n, l, &file_driver);
+	f->n.i.read_only = o->read_only;
+	ret = open_fd(path, o, f, e);
+	if (ret)
+		goto out_node;
+	ret = geometry(path, f, e);
+	if (!ret && !o->no_lock)
+		ret = file_lock(f->fd, path, !o->read_only, e);
+	if (!ret && o->cache == BLK_CACHE_NONE)
+		ret = direct_alignment(path, f, e);
+	if (!ret)
+		ret = start_io(path, f, o->aio, e);
+	if (ret)
+		goto out_fd;
+	warn_format(path, f);
+	*out = &f->n;
+	return 0;
+
+out_fd:
+	pool_free(f->pool);
+	close(f->fd);
+out_node:
+	blk_node_fini(&f->n);
+	free(f);
+	return ret;
+}

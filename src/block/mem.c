@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A disk in memory, for tests: it answers at once, fails or waits on command,
+ * and forgets everything when closed.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/bits.h"
+#include "base/iov.h"
+#include "block/blk.h"
+
+struct blk_mem {
+	struct blk_node n;
+	uint8_t *data;			/* mapping: untouched pages cost nothing */
+	unsigned fail_after;
+	bool hold;
+	struct blk_req *held, **held_end;
+};
+
+static void run(struct blk_mem *m, struct blk_req *r)
+{
+	switch (r->op) {
+	case BLK_READ:
+		iov_from_buf(r->iov, r->niov, 0, m->data + r->offset, r->len);
+		break;
+	case BLK_WRITE:
+		iov_to_buf(r->iov, r->niov, 0, m->data + r->offset, r->len);
+		break;
+	case BLK_DISCARD:
+	case BLK_WRITE_ZEROES:
+		memset(m->data + r->offset, 0, r->len);
+		break;
+	case BLK_FLUSH:
+		break;
+	}
+}
+
+static void mem_answer(struct blk_mem *m, struct blk_req *r)
+{
+	if (m->fail_after && --m->fail_after == 0) {
+		blk_finish(r, -EIO);
+		return;
+	}
+	run(m, r);
+	blk_finish(r, 0);
+}
+
+static void mem_submit(struct blk_node *n, struct blk_req *r)
+{
+	struct blk_mem *m = container_of(n, struct blk_mem, n);
+
+	if (!m->hold) {
+		mem_answer(m, r);
+		return;
+	}
+	*m->held_end = r;
+	m->held_end = &r->next;
+}
+
+static void release(struct blk_mem *m)
+{
+	struct blk_req *r = m->held, *next;
+
+	m->held = NULL;
+	m->held_end = &m->held;
+	for (; r; r = next) {
+		next = r->next;
+		mem_answer(m, r);
+	}
+}
+
+static void mem_wait(struct blk_node *n)
+{
+	release(container_of(n, struct blk_mem, n));
+}
+
+static void mem_close(struct blk_node *n)
+{
+	struct blk_mem *m = container_of(n, struct blk_mem, n);
+
+	blk_node_fini(n);
+	munmap(m->data, n->i.size);
+	free(m);
+}
+
+static const struct blk_driver mem_driver = {
+	.name = "mem",
+	.submit = mem_submit,
+	.wait = mem_wait,
+	.close = mem_close,
+};
+
+int blk_open_mem(struct loop *l, uint64_t size, struct blk_node **out)
+{
+	struct blk_mem *m;
+
+	if (!size || size % BLK_SECTOR)
+		return -EINVAL;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	m->data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (m->data == MAP_FAILED) {
+		free(m);
+		return -ENOMEM;
+	}
+	m->held_end = &m->held;
+	blk_node_init(&m->n, l, &mem_driver);
+	m->n.i = (struct blk_info){
+		.size = size,
+		.request_align = BLK_SECTOR,
+		.physical_block = BLK_SECTOR,
+		.can_discard = true,
+		.can_zero = true,
+	};
+	*out = &m->n;
+	return 0;
+}
+
+void blk_mem_fail_after(struct blk_node *n, unsigned nth)
+{
+	container_of(n, struct blk_mem, n)->fail_after = nth;
+}
+
+void blk_mem_hold(struct blk_node *n, bool on)
+{
+	struct blk_mem *m = container_of(n, struct blk_mem, n);
+
+	m->hold = on;
+	if (!on)
+		release(m);
+}
+
+uint8_t *blk_mem_data(struct blk_node *n)
+{
+	return container_of(n, struct blk_mem, n)->data;
+}
