@@ -28,6 +28,9 @@ struct lapics_config {
 	unsigned phys_bits;	/* physical address width: reserved bits of IA32_APIC_BASE; 0: 52 */
 	bool no_x2apic;		/* CPUID says no x2APIC */
 	bool no_tsc_deadline;	/* CPUID says no TSC deadline timer */
+	/* Reset leaves the boot processor's chip as a BIOS would: enabled, LINT0
+	 * ExtINT (virtual wire), LINT1 NMI.  For booting without firmware. */
+	bool virtual_wire;
 	/* The EOI broadcast to the I/O APIC; machine lock held. */
 	void (*eoi)(void *opaque, uint8_t vector);
 	void *eoi_opaque;
@@ -44,8 +47,8 @@ int lapics_new(struct machine *m, const struct lapics_config *cfg, struct lapics
 void lapics_attach(struct lapics *l, struct vcpu *v);
 
 /* For machine->msi with the lapics as opaque.  Any thread.  Decodes address and
- * data (SDM vol. 3, 11.11).  Returns the number of chips that took it (0 if no
- * one did), -EINVAL if the address is not in 0xfeexxxxx. */
+ * data (SDM vol. 3, 11.11).  -ENXIO: no chip took it; -EINVAL: the address is
+ * not in 0xfeexxxxx. */
 int lapics_msi(void *lapics, const struct msi *msg);
 
 /* Input: INTR of the 8259 pair, to LINT0 of every chip (virtual wire). */
