@@ -13,6 +13,42 @@
 
 #include "machine/machine.h"
 
+/* Configuration space header (7.5.1). */
+#define PCI_VENDOR_ID 0x00
+#define PCI_DEVICE_ID 0x02
+#define PCI_COMMAND 0x04
+#define PCI_COMMAND_IO 0x0001
+#define PCI_COMMAND_MEMORY 0x0002
+#define PCI_COMMAND_MASTER 0x0004
+#define PCI_COMMAND_INTX_DISABLE 0x0400
+#define PCI_STATUS 0x06
+#define PCI_STATUS_INTX 0x0008
+#define PCI_STATUS_CAP_LIST 0x0010
+#define PCI_REVISION_ID 0x08
+#define PCI_CLASS_PROG 0x09
+#define PCI_HEADER_TYPE 0x0e
+#define PCI_BAR(n) (0x10 + 4 * (n))
+#define PCI_PRIMARY_BUS 0x18
+#define PCI_SECONDARY_BUS 0x19
+#define PCI_SUBORDINATE_BUS 0x1a
+#define PCI_IO_BASE 0x1c
+#define PCI_IO_LIMIT 0x1d
+#define PCI_MEMORY_BASE 0x20
+#define PCI_MEMORY_LIMIT 0x22
+#define PCI_PREF_BASE 0x24
+#define PCI_PREF_LIMIT 0x26
+#define PCI_SUBSYSTEM_VENDOR_ID 0x2c
+#define PCI_SUBSYSTEM_ID 0x2e
+#define PCI_CAP_PTR 0x34
+#define PCI_INTERRUPT_LINE 0x3c
+#define PCI_INTERRUPT_PIN 0x3d
+#define PCI_BRIDGE_CONTROL 0x3e
+
+#define PCI_CAP_ID_MSI 0x05
+#define PCI_CAP_ID_VENDOR 0x09
+#define PCI_CAP_ID_PCIE 0x10
+#define PCI_CAP_ID_MSIX 0x11
+
 #define PCI_CONFIG_SIZE 4096
 #define PCI_DEVFN(slot, fn) ((slot) << 3 | (fn))
 #define PCI_NUM_BARS 6
@@ -54,10 +90,11 @@ struct pci_dev {
 	uint8_t reset_val[PCI_CONFIG_SIZE];	/* copied at pci_dev_ready */
 	struct pci_bar bar[PCI_NUM_BARS];
 	uint16_t cap_next;			/* free space for capabilities */
-	uint16_t ext_cap_last;
+	uint16_t ext_cap_last, ext_cap_next;
 	uint16_t msi_cap, msix_cap;		/* 0: none */
 	struct pci_msix *msix;
-	bool intx_level;
+	bool intx_level;			/* what the function asks for */
+	bool intx_driven;			/* what its wire carries */
 };
 
 struct pci_ids {
@@ -106,6 +143,10 @@ struct pci_root_config {
 	uint16_t io_base, io_size;
 };
 int pci_root_new(struct machine *m, const struct pci_root_config *cfg, struct pci_bus **out, struct err *e);
+/* A bus behind a bridge function (class 0x0604xx, ready); freed with
+ * pci_bus_free by the bridge's owner, when empty. */
+int pci_bus_new(struct pci_dev *bridge, struct pci_bus **out);
+void pci_bus_free(struct pci_bus *b);
 /* For boots without firmware: gives every BAR an address from the windows,
  * sets interrupt lines (gsi_of_pirq), enables decoding. */
 void pci_root_assign(struct pci_bus *root, const uint8_t irq_line_of_pirq[4]);

@@ -238,7 +238,6 @@ void virtio_dev_queue_reset(struct virtio_dev *d, unsigned q)
 	struct vq *vq = &d->vq[q];
 	bool event_idx = vq->event_idx, indirect = vq->indirect, broken = vq->broken;
 
-	doorbells(d, false);
 	/* Drain: what is in flight is put back before the driver may reuse it. */
 	if (d->started && !d->paused) {
 		if (d->ops->pause)
@@ -272,7 +271,6 @@ void virtio_dev_queue_enable(struct virtio_dev *d, unsigned q, bool on)
 		virtio_dev_broken(d, "a queue was set up badly");
 		return;
 	}
-	doorbells(d, false);
 	doorbells(d, true);
 	kick(d, q);
 }

@@ -41,7 +41,9 @@ struct virtio_dev_ops {
 	void (*features_ok)(struct virtio_dev *);		/* may be NULL */
 	/* DRIVER_OK: queues that are ready may be used. */
 	void (*start)(struct virtio_dev *);			/* may be NULL */
-	/* The driver kicked queue q (or it should be looked at after resume). */
+	/* The driver kicked queue q (or it should be looked at after start and resume).
+	 * A driver that refills as fast as the device empties must not hold the
+	 * loop: do a bounded batch, then virtio_dev_ring(q) and return. */
 	void (*kick)(struct virtio_dev *, unsigned q);
 	/* Device reset: forget requests in flight.  Requests that the host side
 	 * cannot cancel must not touch guest memory of a later life: drain them. */
@@ -60,7 +62,7 @@ struct virtio_dev_ops {
 struct virtio_transport_ops {
 	void (*queue_irq)(void *opaque, unsigned q);
 	void (*config_irq)(void *opaque);
-	/* Registers or unregisters the doorbells of all ready queues. */
+	/* Doorbells for exactly the queues that are ready (true), or none. */
 	void (*doorbells)(void *opaque, bool on);
 };
 
