@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Promise: the firmware tables are well formed (lengths, checksums, pointers),
+ * and ACPICA's compiler disassembles and recompiles them without an error.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/bits.h"
+#include "platform/x86/acpi/acpi.h"
+#include "platform/x86/smbios.h"
+
+#define BASE 0xe0000ull
+
+static uint8_t sum(const uint8_t *p, size_t n)
+{
+	uint8_t s = 0;
+
+	while (n--)
+		s = (uint8_t)(s + *p++);
+	return s;
+}
+
+static const struct acpi_config pc = {
+	.n_vcpus = 4, .serial = 0xf, .pci64_base = 1ull << 38, .pci64_size = 1ull << 38,
+};
+static const struct acpi_config micro = { .reduced = true, .n_vcpus = 64, .serial = 1, .n_mmio = 32 };
+
+/* Calls fn for every table the XSDT lists, and the DSDT. */
+static unsigned each_table(const struct aml *a, void (*fn)(const uint8_t *table, uint32_t len))
+{
+	uint64_t xsdt = ld_le64(a->buf + 24) - BASE;
+	unsigned n;
+
+	assert_memory_equal(a->buf, "RSD PTR ", 8);
+	assert_int_equal(sum(a->buf, 20), 0);
+	assert_int_equal(sum(a->buf, 36), 0);
+	assert_true(xsdt + 36 < a->len);
+	n = (ld_le32(a->buf + xsdt + 4) - 36) / 8;
+	fn(a->buf + xsdt, ld_le32(a->buf + xsdt + 4));
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t at = ld_le64(a->buf + xsdt + 36 + 8 * i) - BASE;
+		uint32_t len;
+
+		assert_true(at + 36 < a->len);
+		len = ld_le32(a->buf + at + 4);
+		assert_true(at + len <= a->len);
+		fn(a->buf + at, len);
+		if (!memcmp(a->buf + at, "FACP", 4)) {
+			uint64_t dsdt = ld_le64(a->buf + at + 140) - BASE;
+
+			assert_int_equal(len, 276);
+			fn(a->buf + dsdt, ld_le32(a->buf + dsdt + 4));
+		}
+	}
+	return n;
+}
+
+static void check_sum(const uint8_t *t, uint32_t len)
+{
+	assert_int_equal(sum(t, len), 0);
+}
+
+static void tables_are_well_formed(void **state)
+{
+	struct aml a;
+
+	assert_int_equal(acpi_build(&pc, BASE, &a), 0);
+	assert_int_equal(each_table(&a, check_sum), 5);
+	assert_true(a.len < 0x10000);
+	aml_free(&a);
+	assert_int_equal(acpi_build(&micro, BASE, &a), 0);
+	assert_int_equal(each_table(&a, check_sum), 2);
+	assert_true(a.len < 0x10000);
+	aml_free(&a);
+}
+
+static char dir[] = "/tmp/lodge-acpi-XXXXXX";
+
+/* Writes NAME.dat, disassembles, recompiles: no error may be reported. */
+static void through_iasl(const uint8_t *t, uint32_t len)
+{
+	char cmd[512];
+	FILE *f;
+
+	snprintf(cmd, sizeof(cmd), "%s/%.4s.dat", dir, (const char *)t);
+	f = fopen(cmd, "wb");
+	assert_non_null(f);
+	assert_int_equal(fwrite(t, 1, len, f), len);
+	fclose(f);
+	snprintf(cmd, sizeof(cmd),
+		 "cd %s && iasl -d %.4s.dat > d.log 2>&1 && iasl -oE %.4s.dsl > c.log 2>&1 && "
+		 "grep -q ' 0 Errors, 0 Warnings' c.log || { cat d.log c.log; exit 1; }",
+		 dir, (const char *)t, (const char *)t);
+	if (system(cmd))
+		fail_msg("iasl does not accept table %.4s", (const char *)t);
+}
+
+static void iasl_accepts_them(void **state)
+{
+	const struct acpi_config *cfg[] = { &pc, &micro };
+	char cmd[128];
+	struct aml a;
+
+	if (system("iasl -v > /dev/null 2>&1")) {
+		print_message("SKIP: iasl (package acpica-tools) is not installed\n");
+		skip();
+	}
+	assert_non_null(mkdtemp(dir));
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(acpi_build(cfg[i], BASE, &a), 0);
+		each_table(&a, through_iasl);
+		aml_free(&a);
+	}
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
+	assert_int_equal(system(cmd), 0);
+}
+
+/* Walks the structures as an OS does; the last must be type 127. */
+static void smbios_is_well_formed(void **state)
+{
+	static const uint8_t uuid[16] = { 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88 };
+	const struct smbios_config c = {
+		.machine = "pc", .name = "vm", .uuid = uuid, .n_vcpus = 64,
+		.mem_low = 3ull << 30, .mem_high = 100ull << 30,
+	};
+	unsigned seen = 0, n = 0;
+	struct aml a;
+	size_t pos;
+
+	assert_int_equal(smbios_build(&c, 0xf0000, &a), 0);
+	assert_memory_equal(a.buf, "_SM3_", 5);
+	assert_int_equal(sum(a.buf, 24), 0);
+	assert_int_equal(sum(a.buf + 32, 31), 0);
+	assert_int_equal(sum(a.buf + 48, 15), 0);
+	assert_true(a.len < 0x10000);
+	pos = ld_le64(a.buf + 16) - 0xf0000;
+	for (;; n++) {
+		uint8_t type = a.buf[pos], len = a.buf[pos + 1];
+
+		assert_true(pos + len + 2u <= a.len);
+		if (type == 1) {
+			assert_int_equal(len, 27);
+			assert_int_equal(ld_le32(a.buf + pos + 8), 0x11223344);
+			assert_int_equal(ld_le16(a.buf + pos + 12), 0x5566);
+		}
+		if (type == 4)
+			assert_int_equal(len, 48);
+		if (type == 17)
+			assert_int_equal(len, 40);
+		seen |= type < 32 ? 1u << type : 0;
+		pos += len;
+		while (a.buf[pos] || a.buf[pos + 1])
+			pos++;
+		pos += 2;
+		if (type == 127)
+			break;
+	}
+	assert_int_equal(pos, a.len);
+	assert_int_equal(n + 1, ld_le16(a.buf + 32 + 28));
+	assert_int_equal(seen, 1u << 0 | 1u << 1 | 1u << 3 | 1u << 4 | 1u << 16 | 1u << 17 | 1u << 19);
+	aml_free(&a);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(tables_are_well_formed),
+		cmocka_unit_test(iasl_accepts_them),
+		cmocka_unit_test(smbios_is_well_formed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
