@@ -58,9 +58,10 @@ struct platform_config {
 };
 
 /*
- * Creates RAM, chips, buses and roots on m.  Errors (-ENOMEM, -EINVAL, -E2BIG)
- * name what the host or the configuration cannot do; nothing to free then but
- * the machine itself.
+ * Creates RAM, chips, buses and roots on m.  Errors (-ENOMEM, -EINVAL) name what
+ * the host or the configuration cannot do.  *out is set on an error too (NULL
+ * or not): devices built by then hold wires into it, so the end is the same as
+ * after success, machine_free and then platform_free (which takes NULL).
  */
 int platform_new(struct machine *m, struct cpu_engine *engine, const struct platform_config *cfg,
 		 struct platform **out, struct err *e);

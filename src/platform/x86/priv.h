@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Inside of the platform: what its files share. */
+#ifndef LODGE_PLATFORM_X86_PRIV_H
+#define LODGE_PLATFORM_X86_PRIV_H
+
+#include "platform/x86/e820.h"
+#include "platform/x86/layout.h"
+#include "platform/x86/platform.h"
+
+struct acpi_ged;
+struct acpi_pm;
+struct i8259;
+struct i82093aa;
+struct lapics;
+struct mc146818;
+
+/* What differs between the machines. */
+struct platform_kind_ops {
+	const char *name;
+	int (*build)(struct platform *p, struct err *e);
+	int (*add_virtio)(struct platform *p, struct virtio_dev *d, struct err *e);
+	void (*power_button)(struct platform *p);
+	bool legacy;		/* 8259, PIT, keyboard controller */
+};
+
+extern const struct platform_kind_ops platform_pc, platform_micro;
+
+struct platform {
+	struct machine *m;
+	struct cpu_engine *engine;
+	struct platform_config cfg;	/* strings are the caller's */
+	const struct platform_kind_ops *kind;
+	unsigned phys_bits;
+	struct e820 e820;
+	const char *boot_kind;
+
+	/* Interrupts: gsi_wire() leads to the user-space chips or the engine. */
+	bool kernel_irqchip;
+	struct i8259 *pic;
+	struct i82093aa *ioapic;
+	struct lapics *lapics;
+	struct irq pic_in[16], ioapic_in[LAYOUT_GSI_COUNT];
+	struct irq_or shared[LAYOUT_GSI_COUNT];	/* GSIs with several sources: gsi_share */
+	unsigned n_shared[LAYOUT_GSI_COUNT];
+	bool pirq_level[4];
+
+	struct mc146818 *rtc;
+	struct acpi_pm *pm;
+	struct acpi_ged *ged;
+	struct pci_bus *pci;
+	uint64_t pci64_base, pci64_size;
+
+	unsigned n_mmio;		/* micro: virtio-mmio slots used */
+};
+
+/* irqs.c: chips or engine; after it the wires work. */
+int irqs_build(struct platform *p, struct err *e);
+/* GSI n, 0..23, with one source. */
+struct irq gsi_wire(struct platform *p, unsigned n);
+/* One more source of a shared GSI: the wire is high while any is. */
+struct irq gsi_share(struct platform *p, unsigned n);
+/* PCI PIRQ A..D: GSI 16+n for the I/O APIC, IRQ 10 or 11 for the 8259. */
+struct irq pirq_wire(struct platform *p, unsigned n);
+
+int serial_build(struct platform *p, struct err *e);
+
+/* tables.c: ACPI and SMBIOS into guest memory. *rsdp: where the RSDP is. */
+int tables_write(struct platform *p, uint64_t *rsdp, struct err *e);
+
+#endif
