@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What every block node shares: checks before a driver sees a request, the list
  * of finished requests, drain and close.
@@ -125,15 +125,20 @@ void blk_submit(struct blk_node *n, struct blk_req *r)
 		n->drv->submit(n, r);
 }
 
+bool blk_more_finished(struct blk_node *n)
+{
+	bool more;
+
+	pthread_mutex_lock(&n->done_lock);
+	more = n->done_first != NULL;
+	pthread_mutex_unlock(&n->done_lock);
+	return more;
+}
+
 void blk_drain(struct blk_node *n)
 {
-	bool ready;
-
 	while (n->in_flight) {
-		pthread_mutex_lock(&n->done_lock);
-		ready = n->done_first != NULL;
-		pthread_mutex_unlock(&n->done_lock);
-		if (!ready)
+		if (!blk_more_finished(n))
 			n->drv->wait(n);
 		deliver(n);
 	}

@@ -106,6 +106,9 @@ uint8_t *blk_mem_data(struct blk_node *n);
 void blk_submit(struct blk_node *n, struct blk_req *r);
 /* Runs this node's completions, here and now, until nothing is in flight. */
 void blk_drain(struct blk_node *n);
+/* Is another finished request waiting for its callback?  Asked inside a callback,
+ * to do once what can be done once for several. */
+bool blk_more_finished(struct blk_node *n);
 /* Drains, flushes, closes, unlocks. NULL is allowed. Not from inside a callback of the node. */
 void blk_close(struct blk_node *n);
 

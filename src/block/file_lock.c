@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Image locks: open-file-description locks (fcntl(2)), which the kernel drops
  * when the last user of the descriptor is gone, however it went.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A disk in memory, for tests: it answers at once, fails or waits on command,
  * and forgets everything when closed.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Raw files hold what was written, in every cache mode, through the ring and
  * through the threads; the host's failures come back as errors.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The shared checks of blk_submit, completion, drain and close, on a memory node. */
 #include "block_test.h"
 
