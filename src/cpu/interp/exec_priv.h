@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files behind exec.h share: the stub's descriptor and helpers. */
+#ifndef LODGE_CPU_INTERP_EXEC_PRIV_H
+#define LODGE_CPU_INTERP_EXEC_PRIV_H
+
+#include "cpu/interp/exec.h"
+#include "cpu/x86/opinfo.h"
+#include "cpu/x86/rewrite.h"
+
+typedef void exec_fn(struct x86_cpu *c, const struct exec *x, uint64_t lin);
+
+/* What an instruction does about x87 state around it. */
+enum { EXEC_X87_NONE, EXEC_X87_STUB, EXEC_X87_MMX };
+
+struct exec {
+	exec_fn *run;
+	/* The stub: returns the host's flags, or EXEC_FAULT | kind << 32 | MXCSR. */
+	uint64_t (*code)(struct x86_state *s, void *mem, uint64_t flags);
+	uint64_t xcr0_need;
+	uint32_t cr0_bad;		/* EM and TS as far as they matter */
+	uint32_t cr4_need;
+	uint32_t flags_written;		/* X86_FL_* */
+	uint32_t flags_read;
+	uint8_t x87;			/* EXEC_X87_* */
+	bool waits;			/* a pending x87 error is reported first */
+	bool vex;			/* undefined in real and virtual-8086 mode */
+	bool mem_read, mem_write;
+	uint8_t mem_size, align;
+	uint16_t fop;			/* x87 opcode as FXSAVE shows it */
+
+	uintptr_t lo, hi;		/* host addresses at which a fault is the guest's */
+	uintptr_t recover;		/* and where to go on */
+	struct op_info o;
+	struct insn i;			/* one instance: displacement not to be relied on */
+	struct exec *next;		/* hash chain */
+	uint8_t key[24];
+};
+
+#define EXEC_FAULT (1ull << 63)
+enum { EXEC_FAULT_GP = 1, EXEC_FAULT_AC, EXEC_FAULT_XM, EXEC_FAULT_UD };
+
+/* --- exec_emit.c --- */
+#define EXEC_STUB_MAX 640
+/* What of its vector registers the host can load and store. */
+struct exec_host {
+	bool avx, avx512f, avx512bw;
+};
+void exec_host_probe(struct exec_host *h);
+/*
+ * Emits the stub for x (o, i and flags_* set) at `at`, whose executable alias
+ * is `run_at`.  Fills code, lo, hi, recover.  Bytes used, or -EINVAL.
+ */
+int exec_emit(struct exec *x, const struct exec_host *h, const struct rewrite *r, uint8_t *at, uintptr_t run_at);
+/* Register the stub will hold the operand's address in, and what to call RSP. */
+void exec_pick_regs(const struct op_info *o, struct rewrite *r);
+
+/* --- exec_signal.c --- */
+/* The stub this thread is in, for the signal handler. */
+void exec_enter(const struct exec *x);
+
+/* --- exec_vec.c, exec_x87.c, exec_ctx.c: C for what stubs cannot do --- */
+exec_fn *exec_c_vec(const struct insn *i);
+exec_fn *exec_c_x87(const struct insn *i);
+exec_fn *exec_c_ctx(const struct insn *i);
+/* A masked access to memory: only what the mask selects is touched. */
+void exec_run_masked(struct x86_cpu *c, const struct exec *x, uint64_t lin);
+/* Calls the stub with its memory operand at mem (already vouched for). */
+void exec_call(struct x86_cpu *c, const struct exec *x, void *mem, uint64_t lin);
+/* The ordinary case: the whole operand. */
+void exec_run_mem(struct x86_cpu *c, const struct exec *x, uint64_t lin);
+
+/* --- x87 image, exec_x87.c --- */
+/* Does a pending x87 error stop this instruction? */
+bool exec_x87_waits(const struct insn *i);
+void exec_x87_enter_mmx(struct x86_fpu *f);
+void exec_x87_leave_mmx(struct x86_fpu *f, uint8_t written);
+static inline uint16_t exec_fcw(const struct x86_fpu *f) { return ld_le16(f->fx); }
+static inline uint16_t exec_fsw(const struct x86_fpu *f) { return ld_le16(f->fx + 2); }
+#define EXEC_FSW_ES 0x80u
+
+#endif
