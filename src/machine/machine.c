@@ -46,11 +46,8 @@ fail:
 	return r;
 }
 
-void machine_free(struct machine *m)
+void machine_free_devs(struct machine *m)
 {
-	if (!m)
-		return;
-	machine_lock(m);
 	while (!list_empty(&m->devs)) {
 		struct dev *d = list_entry(m->devs.prev, struct dev, node);
 
@@ -58,6 +55,14 @@ void machine_free(struct machine *m)
 		if (d->ops->free)
 			d->ops->free(d);
 	}
+}
+
+void machine_free(struct machine *m)
+{
+	if (!m)
+		return;
+	machine_lock(m);
+	machine_free_devs(m);
 	machine_unlock(m);
 	bus_free(m->mmio);
 	bus_free(m->pio);

@@ -63,6 +63,9 @@ struct machine {
 int machine_new(struct machine **out, bool manual_clock);
 /* Frees devices in reverse order, then the rest.  vCPUs must be gone. */
 void machine_free(struct machine *m);
+/* Frees the devices only, in reverse order: for an owner whose back ends live
+ * on the machine's loop and must go after the devices.  Machine lock held. */
+void machine_free_devs(struct machine *m);
 
 static inline void machine_lock(struct machine *m) { pthread_mutex_lock(&m->lock); }
 static inline void machine_unlock(struct machine *m) { pthread_mutex_unlock(&m->lock); }
