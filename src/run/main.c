@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * lodge: the command people type.  One verb per file; this one finds the verb.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "run/opts.h"
+
+static const struct verb verb_run = {
+	.name = "run",
+	.summary = "Runs a virtual machine in the foreground until it ends.",
+	.opts = run_opts,
+	.main = run_main,
+};
+
+static const struct verb verb_doctor = {
+	.name = "doctor",
+	.summary = "Tells what this host can do; the exit status is 1 if it cannot run a guest.",
+	.opts = doctor_opts,
+	.main = doctor_main,
+};
+
+const struct verb *const lodge_verbs[] = { &verb_run, &verb_doctor, NULL };
+
+static void usage(FILE *f)
+{
+	fprintf(f, "usage: lodge VERB [OPTION]...\n\n");
+	for (const struct verb *const *v = lodge_verbs; *v; v++)
+		fprintf(f, "  %-10s %s\n", (*v)->name, (*v)->summary);
+	fprintf(f, "  %-10s %s\n\n", "help", "Prints this, or with a verb the verb's options.");
+	fprintf(f, "  lodge --version   prints the version\n");
+}
+
+static const struct verb *find_verb(const char *name)
+{
+	for (const struct verb *const *v = lodge_verbs; *v; v++)
+		if (!strcmp((*v)->name, name))
+			return *v;
+	return NULL;
+}
+
+static int help(int argc, char **argv)
+{
+	const struct verb *v = argc > 2 ? find_verb(argv[2]) : NULL;
+
+	if (argc > 2 && !v) {
+		fprintf(stderr, "lodge: there is no verb '%s'; see 'lodge help'\n", argv[2]);
+		return 1;
+	}
+	if (v)
+		opts_help(v, stdout);
+	else
+		usage(stdout);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const struct verb *v;
+
+	if (argc < 2) {
+		usage(stderr);
+		return 1;
+	}
+	if (!strcmp(argv[1], "--version")) {
+		printf("lodge %s\n", LODGE_VERSION);
+		return 0;
+	}
+	if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+		return help(argc, argv);
+	if (!strcmp(argv[1], "--generate") && argc == 3) {
+		if (!generate(argv[2], stdout))
+			return 0;
+		fprintf(stderr, "lodge: nothing called '%s' can be generated\n", argv[2]);
+		return 1;
+	}
+	v = find_verb(argv[1]);
+	if (!v) {
+		fprintf(stderr, "lodge: there is no verb '%s'; see 'lodge help'\n", argv[1]);
+		return 1;
+	}
+	return v->main(v, argc - 1, argv + 1);
+}

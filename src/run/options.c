@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The options of `lodge run` and `lodge doctor`.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "run/opts.h"
+
+/* Splits "a,b=c,d" at commas; ",," is a comma of the value.  Calls fn for every
+ * part (name, value or NULL).  The first part has name NULL. */
+typedef int (*part_fn)(void *opaque, const char *name, const char *val, struct err *e);
+
+static int each_part(const char *text, part_fn fn, void *opaque, struct err *e)
+{
+	char *buf = malloc(strlen(text) + 1), *to;
+	bool first = true;
+	int ret = 0;
+
+	if (!buf)
+		return err_set(e, -ENOMEM, "out of memory");
+	do {
+		char *eq;
+
+		for (to = buf; *text && (*text != ',' || text[1] == ','); text++) {
+			if (*text == ',')
+				text++;
+			*to++ = *text;
+		}
+		*to = '\0';
+		eq = first ? NULL : strchr(buf, '=');
+		if (eq)
+			*eq = '\0';
+		ret = fn(opaque, first ? NULL : buf, first ? buf : eq ? eq + 1 : NULL, e);
+		first = false;
+	} while (!ret && *text++ == ',');
+	free(buf);
+	return ret;
+}
+
+struct target {
+	struct conf *c;
+	unsigned n, n_fwd;
+};
+
+static int disk_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	struct target *t = opaque;
+
+	if (!name)
+		return conf_setf(t->c, val, e, "disk.%u.file", t->n);
+	if (!strcmp(name, "ro") && (!val || !*val))
+		return conf_setf(t->c, "on", e, "disk.%u.ro", t->n);
+	if (val && (!strcmp(name, "ro") || !strcmp(name, "serial") || !strcmp(name, "cache") || !strcmp(name, "aio")))
+		return conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
+	return err_set(e, -EINVAL, "'%.40s' is not one of ro, serial=TEXT, cache=MODE, aio=KIND "
+		       "(a comma in a file's name is written twice)", name);
+}
+
+static int parse_disk(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { c, st->n_disks++, 0 };
+
+	return each_part(val, disk_part, &t, e);
+}
+
+static int net_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	struct target *t = opaque;
+
+	if (!name)
+		return conf_setf(t->c, val, e, "net.%u.kind", t->n);
+	if (val && !strcmp(name, "fwd"))
+		return conf_setf(t->c, val, e, "net.%u.fwd.%u", t->n, t->n_fwd++);
+	if (!strcmp(name, "restrict"))
+		return conf_setf(t->c, val ? val : "on", e, "net.%u.restrict", t->n);
+	if (val && (!strcmp(name, "mac") || !strcmp(name, "if") || !strcmp(name, "queues")))
+		return conf_setf(t->c, val, e, "net.%u.%s", t->n, name);
+	return err_set(e, -EINVAL, "'%.40s' is not one of fwd=tcp:HOSTPORT:GUESTPORT, mac=M, if=NAME, queues=N, restrict",
+		       name);
+}
+
+static int parse_net(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { c, st->n_nets++, 0 };
+
+	return each_part(val, net_part, &t, e);
+}
+
+static int accel_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	struct target *t = opaque;
+
+	if (!name)
+		return conf_set(t->c, "accel", val, e);
+	if (!strcmp(name, "split") && val)
+		return conf_set(t->c, "accel-split", val, e);
+	return err_set(e, -EINVAL, "'%.40s' is not split=on or split=off", name);
+}
+
+static int parse_accel(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { c, 0, 0 };
+
+	return each_part(val, accel_part, &t, e);
+}
+
+static int parse_initrd(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	return conf_setf(c, val, e, "initrd.%u", st->n_initrds++);
+}
+
+/* Repeated --append adds words. */
+static int parse_append(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	const char *old = conf_get(c, "append");
+	char *both;
+	int ret;
+
+	if (!old)
+		return conf_set(c, "append", val, e);
+	if (asprintf(&both, "%s %s", old, val) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	ret = conf_set(c, "append", both, e);
+	free(both);
+	return ret;
+}
+
+static int parse_config(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	FILE *f = fopen(val, "re");
+	int ret;
+
+	if (!f)
+		return err_set(e, -errno, "%s: %s", val, strerror(errno));
+	ret = conf_read(c, f, val, e);
+	fclose(f);
+	st->n_initrds = conf_list_len(c, "initrd");
+	st->n_disks = conf_list_len(c, "disk");
+	st->n_nets = conf_list_len(c, "net");
+	return ret;
+}
+
+static int parse_dry_run(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	st->dry_run = true;
+	return 0;
+}
+
+static int parse_help(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	st->help = true;
+	return 0;
+}
+
+const struct opt run_opts[] = {
+	{ "name", 0, "NAME", "name of the guest [guest]",
+	  "Name of the guest: in messages, in the firmware's tables and as the seed of default MAC addresses.",
+	  .key = "name" },
+	{ "machine", 'M', "pc|micro", "the kind of machine [pc]",
+	  "*pc* has PCI Express, ACPI and the legacy chips an operating system and its drivers expect. "
+	  "*micro* has virtio-mmio devices and reduced-hardware ACPI and starts faster.",
+	  COMPLETE_WORDS, "pc micro", .key = "machine" },
+	{ "accel", 'a', "auto|kvm|interp[,split=on]", "the engine that executes guest code [auto]",
+	  "*auto* tries whether /dev/kvm runs a kernel well and takes it if so, else the interpreter; one line on "
+	  "standard error tells which, why, and the cure. *kvm* and *interp* insist. With *split=on* KVM keeps only "
+	  "the local APICs in the kernel.",
+	  COMPLETE_WORDS, "auto kvm interp", .parse = parse_accel },
+	{ "cpu", 0, "MODEL[,+F,-F]", "CPU model and features [max]",
+	  "*max* is all that the engine and the host can do; *x86-64-v2*, *x86-64-v3* and *x86-64-v4* are the levels of "
+	  "the psABI. Features are added with + and taken away with -, by the names Linux shows in /proc/cpuinfo.",
+	  COMPLETE_WORDS, "max x86-64-v2 x86-64-v3 x86-64-v4", .key = "cpu" },
+	{ "cpus", 'c', "N", "number of virtual CPUs [1]", "Number of virtual CPUs, 1 to 64.", .key = "cpus" },
+	{ "memory", 'm', "SIZE", "memory: 512M, 2G; a plain number is MiB [512M]",
+	  "Size of the guest's memory with a suffix K, M, G or T; a plain number is MiB.", .key = "memory" },
+	{ "huge-pages", 0, "off|thp|2m", "host pages behind the guest's memory [off]",
+	  "*thp* asks for transparent huge pages, *2m* takes pages from the host's reserved pool and fails if it has "
+	  "too few.", COMPLETE_WORDS, "off thp 2m", .key = "huge-pages" },
+	{ "pin", 0, "CPULIST", "host CPUs to pin the vCPUs to, in turn",
+	  "List of host CPUs such as 0,2-3; vCPU N runs on the N-th of them, in turn.", .key = "pin" },
+	{ "kernel", 'k', "FILE", "kernel: bzImage, ELF (PVH) or Multiboot",
+	  "The image to boot: a Linux bzImage, an ELF image with a PVH entry, or a Multiboot 1 image.",
+	  COMPLETE_FILE, .key = "kernel" },
+	{ "initrd", 'i', "FILE", "initial RAM disk; may be repeated",
+	  "Initial RAM disk. Several are put one after the other for Linux; they are separate modules for a PVH or "
+	  "Multiboot kernel. A Multiboot module's string is the file's name.", COMPLETE_FILE, .parse = parse_initrd },
+	{ "module", 0, "FILE", "Multiboot module; the same as --initrd",
+	  "The same as *--initrd*, under the name that Multiboot uses.", COMPLETE_FILE, .parse = parse_initrd },
+	{ "append", 'p', "TEXT", "words for the kernel's command line",
+	  "Words for the kernel's command line; repeated options add up. For Linux, console=ttyS0 (pc) or console=hvc0 "
+	  "(micro) is put in front unless a console= is among them.", .parse = parse_append },
+	{ "disk", 'd', "FILE[,ro][,serial=S][,cache=C]", "virtio disk, raw file or block device; may be repeated",
+	  "A virtio disk on a raw file or a block device; may be repeated. *ro* makes it read-only. *serial=* is seen by "
+	  "the guest in /dev/disk/by-id. *cache=* is *writeback* (the default), *none* (direct I/O), *writethrough* "
+	  "or *unsafe* (flushes are ignored). *aio=* is *auto*, *uring* or *threads*. A comma in the file's name is "
+	  "written twice. The file is locked while the guest runs.", COMPLETE_FILE, .parse = parse_disk },
+	{ "net", 'n', "user[,fwd=...]|tap[,if=NAME]|none", "network card; may be repeated [user]",
+	  "A virtio network card; may be repeated. *user* needs no rights: the guest gets 10.0.2.15 by DHCP, reaches what "
+	  "this process can reach, and the host's loopback at 10.0.2.2. *fwd=tcp:HOSTPORT:GUESTPORT* (or udp:, or "
+	  "tcp:ADDRESS:HOSTPORT:GUESTPORT; may be repeated) forwards a port of the host, by default of its loopback, "
+	  "to the guest. *restrict* cuts a user network off from everything but its forwardings. *tap* uses a "
+	  "tap interface (*if=NAME*, *queues=N*), *mac=* sets the card's address. Without --net there is one user "
+	  "network; *none* means no card.", COMPLETE_WORDS, "user tap none", .parse = parse_net },
+	{ "console", 0, "stdio|pty|none|FILE", "where the guest's console goes [stdio]",
+	  "*stdio* is this terminal (raw while the guest runs; Ctrl-] leaves) or whatever standard input and output "
+	  "are; *pty* makes a pseudo terminal and prints its name; *none* throws the output away; anything else is a "
+	  "file that gets the output. With --exec the default is none.",
+	  COMPLETE_WORDS, "stdio pty none", .key = "console" },
+	{ "exec", 'e', "COMMAND", "run a command in the guest and return its exit status",
+	  "Waits until the guest is up, runs the command there with sh -c, standard input, output and error "
+	  "connected to this program's, powers the guest off and returns the command's status. The guest needs the "
+	  "small script of docs/exec-protocol.md; guests made by quickstart have it. If the command cannot be run the "
+	  "status is 125.", .key = "exec" },
+	{ "exec-timeout", 0, "SECONDS", "how long --exec waits for the guest [300]", NULL, .key = "exec-timeout" },
+	{ "debugcon", 0, "stdio|none|FILE", "Bochs debug console at port 0xe9 [none]",
+	  "Where the output of the debug console at I/O port 0xe9 goes.",
+	  COMPLETE_WORDS, "stdio none", .key = "debugcon" },
+	{ "debug-exit", 0, NULL, "isa-debug-exit at port 0xf4: a write ends lodge",
+	  "The isa-debug-exit device at port 0xf4: writing V ends the guest with exit status (V << 1) | 1.",
+	  .key = "debug-exit" },
+	{ "test-device", 0, NULL, "the devices test kernels expect: debug console and debug exit",
+	  "What test kernels written for QEMU's pc-testdev expect where this machine has it: isa-debug-exit at "
+	  "port 0xf4 and the serial port.", .key = "test-device" },
+	{ "balloon", 0, "on|off", "virtio balloon with free page reporting [on]", NULL,
+	  COMPLETE_WORDS, "on off", .key = "balloon" },
+	{ "rng", 0, "on|off", "virtio entropy source [on]", NULL, COMPLETE_WORDS, "on off", .key = "rng" },
+	{ "no-reboot", 0, NULL, "end (status 6) when the guest reboots", "A reboot by the guest ends lodge with status 6.",
+	  .key = "no-reboot" },
+	{ "shutdown-timeout", 0, "SECONDS", "time from power button to the end after SIGTERM [30]",
+	  "SIGTERM, SIGHUP and SIGINT press the guest's power button; if it has not powered off after this time it is "
+	  "ended with status 8. 0 ends it at once.", .key = "shutdown-timeout" },
+	{ "stats", 0, NULL, "print counters at the end", "Prints counters on standard error at the end.", .key = "stats" },
+	{ "config", 0, "FILE", "read settings from a file as --dry-run prints them", NULL, COMPLETE_FILE,
+	  .parse = parse_config },
+	{ "dry-run", 0, NULL, "check the options, print the configuration, start nothing", NULL, .parse = parse_dry_run },
+	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
+	{ NULL },
+};
+
+const struct opt doctor_opts[] = {
+	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
+	{ NULL },
+};

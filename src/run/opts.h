@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The one table of options per verb: parsing, --help, the man page and shell
+ * completion are all made from it.
+ */
+#ifndef LODGE_RUN_OPTS_H
+#define LODGE_RUN_OPTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "vm/conf.h"
+
+enum opt_complete { COMPLETE_NONE, COMPLETE_FILE, COMPLETE_WORDS };
+
+/* What parsing needs besides the tree: list positions, flags of the program itself. */
+struct opt_state {
+	unsigned n_initrds, n_disks, n_nets;
+	bool help, dry_run;
+};
+
+struct opt {
+	const char *name;		/* without "--" */
+	char letter;			/* 0: none */
+	const char *arg;		/* NULL: a flag */
+	const char *help;		/* one line for --help and completion */
+	const char *man;		/* paragraph for the man page; NULL: the help line */
+	enum opt_complete complete;
+	const char *words;		/* COMPLETE_WORDS: separated by spaces */
+	const char *key;		/* plain options: the configuration key; a flag sets "on" */
+	/* Others: their own parser; val is NULL for a flag. */
+	int (*parse)(struct conf *c, struct opt_state *st, const char *val, struct err *e);
+};
+
+struct verb {
+	const char *name, *summary;
+	const char *operands;		/* for the usage line; NULL: none taken */
+	const struct opt *opts;		/* ends with name NULL */
+	int (*main)(const struct verb *v, int argc, char **argv);
+};
+
+extern const struct verb *const lodge_verbs[];	/* ends with NULL */
+extern const struct opt run_opts[];
+extern const struct opt doctor_opts[];
+
+int run_main(const struct verb *v, int argc, char **argv);
+int doctor_main(const struct verb *v, int argc, char **argv);
+
+/* Parses argv[1..argc).  -EINVAL with a message that names the option. */
+int opts_parse(const struct verb *v, int argc, char **argv, struct conf *c, struct opt_state *st,
+	       struct err *e);
+void opts_help(const struct verb *v, FILE *f);
+/* kind: man-run, man-lodge, man-doctor, bash, zsh, fish. -EINVAL: none of them. */
+int generate(const char *kind, FILE *f);
+
+/* Finds lodge-vmm: $LODGE_VMM, next to this program, the configured place. */
+int find_vmm(char *path, size_t len, struct err *e);
+
+#endif

@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * From the configuration tree to the checked structure.
+ *
+ * Every key of the tree is looked up in the tables below; what is not there is
+ * an error, so a misspelt key never passes in silence.  Values are checked for
+ * form here; whether the host can do it shows when the machine is built.
+ */
+#include "vm/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/checked.h"
+
+#define MIB (1ull << 20)
+#define MEMORY_MIN (1 * MIB)
+#define MEMORY_MAX (4096ull << 30)
+
+int vm_parse_size(const char *text, uint64_t *bytes, struct err *e)
+{
+	unsigned long long n;
+	uint64_t unit;
+	char *end;
+
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (!isdigit((unsigned char)*text) || errno)
+		return err_set(e, -EINVAL, "'%.40s' is not a size; write for instance 512M or 2G", text);
+	switch (*end) {
+	case 'k': case 'K': unit = 1ull << 10; end++; break;
+	case '\0': unit = MIB; break;
+	case 'm': case 'M': unit = MIB; end++; break;
+	case 'g': case 'G': unit = 1ull << 30; end++; break;
+	case 't': case 'T': unit = 1ull << 40; end++; break;
+	default: unit = 0;
+	}
+	if (!unit || *end)
+		return err_set(e, -EINVAL, "'%.40s': the size's suffix must be K, M, G or T", text);
+	if (mul_overflows(n, unit, bytes))
+		return err_set(e, -ERANGE, "'%.40s' is too large a size", text);
+	return 0;
+}
+
+static int parse_uint(const char *text, unsigned min, unsigned max, unsigned *out, struct err *e)
+{
+	unsigned long n;
+	char *end;
+
+	errno = 0;
+	n = strtoul(text, &end, 10);
+	if (!isdigit((unsigned char)*text) || *end || errno || n < min || n > max)
+		return err_set(e, -EINVAL, "'%.40s' is not a number from %u to %u", text, min, max);
+	*out = (unsigned)n;
+	return 0;
+}
+
+static int parse_bool(const char *text, bool *out, struct err *e)
+{
+	if (!strcmp(text, "on") || !strcmp(text, "yes") || !strcmp(text, "true"))
+		*out = true;
+	else if (!strcmp(text, "off") || !strcmp(text, "no") || !strcmp(text, "false"))
+		*out = false;
+	else
+		return err_set(e, -EINVAL, "'%.40s' is neither on nor off", text);
+	return 0;
+}
+
+/* One of the words; the index is the value. */
+static int parse_word(const char *text, const char *const *words, int *out, struct err *e)
+{
+	char all[128] = "";
+
+	for (int i = 0; words[i]; i++) {
+		if (!strcmp(text, words[i])) {
+			*out = i;
+			return 0;
+		}
+		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? ", " : "", words[i]);
+	}
+	return err_set(e, -EINVAL, "'%.40s' is not one of %s", text, all);
+}
+
+int vm_parse_mac(const char *text, uint8_t mac[6], struct err *e)
+{
+	unsigned b[6];
+	int len = 0;
+
+	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &len) != 6 ||
+	    text[len])
+		return err_set(e, -EINVAL, "'%.40s' is not a MAC address such as 52:54:00:12:34:56", text);
+	if (b[0] & 1)
+		return err_set(e, -EINVAL, "'%.40s' is a multicast MAC address; a card needs a unicast one", text);
+	for (int i = 0; i < 6; i++)
+		mac[i] = (uint8_t)b[i];
+	return 0;
+}
+
+static bool parse_port(const char *text, uint16_t *out)
+{
+	unsigned n;
+
+	if (parse_uint(text, 1, 65535, &n, NULL))
+		return false;
+	*out = (uint16_t)n;
+	return true;
+}
+
+int vm_parse_fwd(const char *text, struct net_fwd *out, struct err *e)
+{
+	char buf[160], *part[5], *save = NULL;
+	const char *host_port, *guest_port;
+	unsigned n = 0;
+
+	memset(out, 0, sizeof(*out));
+	if (snprintf(buf, sizeof(buf), "%s", text) >= (int)sizeof(buf))
+		goto bad;
+	for (char *p = strtok_r(buf, ":", &save); p; p = strtok_r(NULL, ":", &save)) {
+		if (n == ARRAY_LEN(part))
+			goto bad;
+		part[n++] = p;
+	}
+	if (n < 3 || (strcmp(part[0], "tcp") && strcmp(part[0], "udp")))
+		goto bad;
+	out->udp = part[0][0] == 'u';
+	host_port = part[1];
+	guest_port = part[n - 1];
+	if (n >= 4) {
+		if (strlen(part[1]) >= sizeof(out->host_addr))
+			goto bad;
+		strcpy(out->host_addr, part[1]);
+		host_port = part[2];
+	}
+	if (n == 5) {
+		if (strlen(part[3]) >= sizeof(out->guest_addr))
+			goto bad;
+		strcpy(out->guest_addr, part[3]);
+	}
+	if (parse_port(host_port, &out->host_port) && parse_port(guest_port, &out->guest_port))
+		return 0;
+bad:
+	return err_set(e, -EINVAL, "'%.60s' is not a forwarding; write tcp:[ADDRESS:]HOSTPORT:GUESTPORT, "
+		       "for instance tcp:2222:22", text);
+}
+
+static int parse_pin(const char *text, struct vm_config *v, struct err *e)
+{
+	const char *p = text;
+
+	v->n_pin = 0;
+	while (*p) {
+		unsigned long lo, hi;
+		char *end;
+
+		lo = hi = strtoul(p, &end, 10);
+		if (end == p || !isdigit((unsigned char)*p))
+			goto bad;
+		if (*end == '-') {
+			p = end + 1;
+			hi = strtoul(p, &end, 10);
+			if (end == p || !isdigit((unsigned char)*p))
+				goto bad;
+		}
+		if (hi < lo || hi > 4095)
+			goto bad;
+		for (; lo <= hi && v->n_pin < MACHINE_MAX_VCPUS; lo++)
+			v->pin_cpu[v->n_pin++] = (int)lo;
+		if (*end == ',')
+			end++;
+		else if (*end)
+			goto bad;
+		p = end;
+	}
+	v->pin = v->n_pin > 0;
+	if (v->pin)
+		return 0;
+bad:
+	return err_set(e, -EINVAL, "'%.40s' is not a list of host CPUs such as 0,2-3", text);
+}
+
+static const char *const machine_words[] = { "pc", "micro", NULL };
+static const char *const accel_words[] = { "auto", "kvm", "interp", NULL };
+static const char *const huge_words[] = { "off", "thp", "2m", NULL };
+static const char *const cache_words[] = { "writeback", "none", "writethrough", "unsafe", NULL };
+static const char *const aio_words[] = { "auto", "uring", "threads", NULL };
+static const char *const net_words[] = { "user", "tap", "none", NULL };
+
+static int set_console(const char *value, enum vm_console *kind, const char **file, struct err *e)
+{
+	if (!*value)
+		return err_set(e, -EINVAL, "it must be stdio, pty, none or the name of a file");
+	*file = NULL;
+	if (!strcmp(value, "stdio")) {
+		*kind = VM_CONSOLE_STDIO;
+	} else if (!strcmp(value, "pty")) {
+		*kind = VM_CONSOLE_PTY;
+	} else if (!strcmp(value, "none")) {
+		*kind = VM_CONSOLE_NONE;
+	} else {
+		*kind = VM_CONSOLE_FILE;
+		*file = value;
+	}
+	return 0;
+}
+
+static int set_memory(const char *value, struct vm_config *v, struct err *e)
+{
+	int ret = vm_parse_size(value, &v->memory, e);
+
+	if (ret)
+		return ret;
+	if (v->memory < MEMORY_MIN || v->memory > MEMORY_MAX)
+		return err_set(e, -EINVAL, "'%.40s': a guest's memory is between 1M and 4096G", value);
+	if (v->memory % MIB)
+		return err_set(e, -EINVAL, "'%.40s' is not a whole number of MiB", value);
+	return 0;
+}
+
+static int set_nonempty(const char *value, const char **out, struct err *e)
+{
+	*out = value;
+	return *value ? 0 : err_set(e, -EINVAL, "it must not be empty");
+}
+
+static int set_start(const char *value, int64_t *out, struct err *e)
+{
+	char *end;
+
+	*out = strtoll(value, &end, 10);
+	return *end || *out < 0 ? err_set(e, -EINVAL, "'%.40s' is not a time", value) : 0;
+}
+
+/* Keys without an index.  -ENOENT: not one of them. */
+static int set_scalar(const char *key, const char *val, struct vm_config *v, struct err *e)
+{
+	int w = 0, ret;
+
+#define IS(k) (!strcmp(key, k))
+	if (IS("name"))
+		return set_nonempty(val, &v->name, e);
+	if (IS("machine")) {
+		ret = parse_word(val, machine_words, &w, e);
+		v->machine = (enum vm_machine)w;
+		return ret;
+	}
+	if (IS("accel")) {
+		ret = parse_word(val, accel_words, &w, e);
+		v->accel = (enum vm_accel)w;
+		return ret;
+	}
+	if (IS("huge-pages")) {
+		ret = parse_word(val, huge_words, &w, e);
+		v->huge = w;	/* the words are in the order of MEM_HUGE_* */
+		return ret;
+	}
+	if (IS("accel-split"))
+		return parse_bool(val, &v->accel_split, e);
+	if (IS("cpu"))
+		return set_nonempty(val, &v->cpu, e);
+	if (IS("cpus"))
+		return parse_uint(val, 1, MACHINE_MAX_VCPUS, &v->cpus, e);
+	if (IS("memory"))
+		return set_memory(val, v, e);
+	if (IS("pin"))
+		return parse_pin(val, v, e);
+	if (IS("kernel"))
+		return set_nonempty(val, &v->kernel, e);
+	if (IS("append"))
+		return v->append = val, 0;
+	if (IS("console"))
+		return set_console(val, &v->console, &v->console_file, e);
+	if (IS("debugcon"))
+		return set_console(val, &v->debugcon, &v->debugcon_file, e);
+	if (IS("debug-exit"))
+		return parse_bool(val, &v->debug_exit, e);
+	if (IS("test-device"))
+		return parse_bool(val, &v->test_device, e);
+	if (IS("balloon"))
+		return parse_bool(val, &v->balloon, e);
+	if (IS("rng"))
+		return parse_bool(val, &v->rng, e);
+	if (IS("stats"))
+		return parse_bool(val, &v->stats, e);
+	if (IS("no-reboot"))
+		return parse_bool(val, &v->no_reboot, e);
+	if (IS("exec"))
+		return set_nonempty(val, &v->exec, e);
+	if (IS("exec-timeout"))
+		return parse_uint(val, 1, 86400, &v->exec_timeout, e);
+	if (IS("shutdown-timeout"))
+		return parse_uint(val, 0, 86400, &v->shutdown_timeout, e);
+	if (IS("start-ns"))
+		return set_start(val, &v->start_ns, e);
+#undef IS
+	return -ENOENT;
+}
+
+static int set_disk(struct vm_disk *d, const char *field, const char *val, struct err *e)
+{
+	int w = 0, ret;
+
+	if (!strcmp(field, "file"))
+		return set_nonempty(val, &d->path, e);
+	if (!strcmp(field, "ro"))
+		return parse_bool(val, &d->open.read_only, e);
+	if (!strcmp(field, "serial")) {
+		d->serial = val;
+		return strlen(val) <= 20 ? 0 : err_set(e, -EINVAL, "'%.40s': a serial has at most 20 characters", val);
+	}
+	if (!strcmp(field, "cache")) {
+		ret = parse_word(val, cache_words, &w, e);
+		d->open.cache = (enum blk_cache)w;
+		return ret;
+	}
+	if (!strcmp(field, "aio")) {
+		ret = parse_word(val, aio_words, &w, e);
+		d->open.aio = (enum blk_aio)w;
+		return ret;
+	}
+	return -ENOENT;
+}
+
+static int set_net(struct vm_net *n, const char *field, const char *val, struct err *e)
+{
+	int w = 0, ret;
+
+	if (!strcmp(field, "kind")) {
+		ret = parse_word(val, net_words, &w, e);
+		n->kind = (enum vm_net_kind)w;
+		return ret;
+	}
+	if (!strcmp(field, "if")) {
+		n->ifname = val;
+		return *val && strlen(val) < 16 ? 0 :
+			err_set(e, -EINVAL, "'%.40s': an interface's name has 1 to 15 characters", val);
+	}
+	if (!strcmp(field, "mac")) {
+		n->mac_given = true;
+		return vm_parse_mac(val, n->mac, e);
+	}
+	if (!strcmp(field, "queues"))
+		return parse_uint(val, 1, 8, &n->queues, e);
+	if (!strcmp(field, "restrict"))
+		return parse_bool(val, &n->restrict_, e);
+	if (!fnmatch("fwd.*", field, 0)) {
+		if (n->n_fwd >= VM_MAX_FWDS)
+			return err_set(e, -E2BIG, "a card has at most %d forwardings", VM_MAX_FWDS);
+		return vm_parse_fwd(val, &n->fwd[n->n_fwd++], e);
+	}
+	return -ENOENT;
+}
+
+/* Splits "disk.3.file" for list "disk" into 3 and "file" ("" if nothing follows). */
+static bool indexed(const char *key, const char *list, unsigned *n, const char **field)
+{
+	size_t len = strlen(list);
+	char *end;
+
+	if (strncmp(key, list, len) || key[len] != '.' || !isdigit((unsigned char)key[len + 1]))
+		return false;
+	*n = (unsigned)strtoul(key + len + 1, &end, 10);
+	if (*end && *end != '.')
+		return false;
+	*field = *end ? end + 1 : end;
+	return true;
+}
+
+static int too_many(const char *what, unsigned max, struct err *e)
+{
+	return err_set(e, -E2BIG, "a guest has at most %u %s", max, what);
+}
+
+static int set_key(const char *key, const char *val, struct vm_config *v, struct err *e)
+{
+	const char *field;
+	unsigned n;
+
+	if (indexed(key, "initrd", &n, &field) && !*field) {
+		if (n >= VM_MAX_INITRDS)
+			return too_many("initrds", VM_MAX_INITRDS, e);
+		return set_nonempty(val, &v->initrd[n], e);
+	}
+	if (indexed(key, "disk", &n, &field))
+		return n < VM_MAX_DISKS ? set_disk(&v->disk[n], field, val, e) : too_many("disks", VM_MAX_DISKS, e);
+	if (indexed(key, "net", &n, &field))
+		return n < VM_MAX_NETS ? set_net(&v->net[n], field, val, e) : too_many("network cards", VM_MAX_NETS, e);
+	return set_scalar(key, val, v, e);
+}
+
+/* "disk.0.cache" -> "--disk", the way the user wrote it. */
+static void option_of(const char *key, char *out, size_t len)
+{
+	const char *dot = strchr(key, '.');
+
+	if (!strcmp(key, "accel-split"))
+		snprintf(out, len, "--accel");
+	else
+		snprintf(out, len, "--%.*s", dot ? (int)(dot - key) : (int)strlen(key), key);
+}
+
+/* A locally administered address that is the same on every start of this VM. */
+static void default_mac(const char *name, unsigned card, uint8_t mac[6])
+{
+	uint32_t h = 2166136261u;
+
+	for (const char *p = name; *p; p++)
+		h = (h ^ (uint8_t)*p) * 16777619u;
+	h = (h ^ card) * 16777619u;
+	memcpy(mac, (uint8_t[]){ 0x52, 0x54, 0x00, h >> 16 & 0xff, h >> 8 & 0xff, h & 0xff }, 6);
+}
+
+static int check_net(struct vm_net *n, unsigned i, const struct vm_config *v, struct err *e)
+{
+	if (!n->mac_given)
+		default_mac(v->name, i, n->mac);
+	if (n->kind != VM_NET_USER && n->n_fwd)
+		return err_set(e, -EINVAL, "--net: only a user network forwards ports");
+	if (n->kind != VM_NET_TAP && (n->ifname || n->queues > 1))
+		return err_set(e, -EINVAL, "--net: if= and queues= belong to tap");
+	for (unsigned k = 0; k < i; k++)
+		if (n->kind != VM_NET_NONE && v->net[k].kind != VM_NET_NONE && !memcmp(n->mac, v->net[k].mac, 6))
+			return err_set(e, -EINVAL, "--net: cards %u and %u have the same MAC address", k, i);
+	return 0;
+}
+
+/* What only shows when all keys are known. */
+static int check_whole(struct vm_config *v, struct err *e)
+{
+	int ret = 0;
+
+	if (!v->kernel)
+		return err_set(e, -EINVAL, "no kernel given: use --kernel FILE");
+	for (unsigned i = 0; i < v->n_initrds; i++)
+		if (!v->initrd[i])
+			return err_set(e, -EINVAL, "initrd.%u is missing", i);
+	for (unsigned i = 0; i < v->n_disks; i++)
+		if (!v->disk[i].path)
+			return err_set(e, -EINVAL, "--disk: disk %u names no file", i);
+	for (unsigned i = 0; i < v->n_nets && !ret; i++)
+		ret = check_net(&v->net[i], i, v, e);
+	if (!ret && v->debugcon == VM_CONSOLE_PTY)
+		ret = err_set(e, -EINVAL, "--debugcon is stdio, none or a file");
+	if (!ret && v->debugcon == VM_CONSOLE_STDIO && v->console == VM_CONSOLE_STDIO)
+		ret = err_set(e, -EINVAL, "--debugcon stdio needs --console none (or a file)");
+	if (!ret && v->exec && v->console == VM_CONSOLE_STDIO)
+		ret = err_set(e, -EINVAL, "--exec uses standard input and output for the command; "
+			      "use --console none, pty or a file");
+	if (!ret && v->machine == VM_MACHINE_MICRO && (v->debug_exit || v->test_device))
+		ret = err_set(e, -EINVAL, "--debug-exit and --test-device exist on --machine pc only");
+	return ret;
+}
+
+int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)
+{
+	const char *key, *val;
+	int ret = 0;
+
+	*out = (struct vm_config){
+		.name = "guest", .cpu = "max", .cpus = 1, .memory = 512 * MIB, .append = "",
+		.debugcon = VM_CONSOLE_NONE, .balloon = true, .rng = true,
+		.console = conf_get(c, "exec") ? VM_CONSOLE_NONE : VM_CONSOLE_STDIO,
+		.exec_timeout = 300, .shutdown_timeout = 30,
+		.n_disks = conf_list_len(c, "disk"), .n_nets = conf_list_len(c, "net"),
+		.n_initrds = conf_list_len(c, "initrd"),
+	};
+	for (unsigned i = 0; i < VM_MAX_NETS; i++)
+		out->net[i].queues = 1;
+	for (size_t i = 0; !ret && conf_nth(c, i, &key, &val); i++) {
+		char opt[64];
+
+		ret = set_key(key, val, out, e);
+		option_of(key, opt, sizeof(opt));
+		if (ret == -ENOENT)
+			ret = err_set(e, -EINVAL, "'%s' is not a configuration key", key);
+		else if (ret)
+			err_prefix(e, ret, "%s", opt);
+	}
+	return ret ? ret : check_whole(out, e);
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a virtual machine consists of, checked: made from a configuration tree
+ * (vm/conf.h), then const for the life of the VM.
+ *
+ * Keys (defaults in brackets):
+ *   name [guest]  machine pc|micro [pc]  accel auto|kvm|interp [auto]
+ *   accel-split on|off [off]  cpu MODEL[,+f,-f] [max]  cpus N [1]  memory SIZE [512M]
+ *   huge-pages off|thp|2m [off]  pin LIST
+ *   kernel FILE  initrd.N FILE  append TEXT
+ *   disk.N.file F  disk.N.ro on|off  disk.N.serial S  disk.N.cache writeback|none|writethrough|unsafe
+ *   disk.N.aio auto|uring|threads
+ *   net.N.kind user|tap|none  net.N.fwd.N SPEC  net.N.mac M  net.N.if NAME  net.N.queues N  net.N.restrict on|off
+ *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
+ *   debug-exit on|off [off]  test-device on|off [off]  balloon on|off [on]  rng on|off [on]
+ *   exec COMMAND  exec-timeout SECONDS [300]
+ *   stats on|off  no-reboot on|off  shutdown-timeout SECONDS [30]
+ *   start-ns N    CLOCK_MONOTONIC at which the user's command began, for --stats
+ */
+#ifndef LODGE_VM_CONFIG_H
+#define LODGE_VM_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "block/blk.h"
+#include "machine/machine.h"
+#include "net/port.h"
+#include "vm/conf.h"
+
+#define VM_MAX_DISKS 16
+#define VM_MAX_NETS 8
+#define VM_MAX_INITRDS 32
+#define VM_MAX_FWDS 32
+
+enum vm_machine { VM_MACHINE_PC, VM_MACHINE_MICRO };
+enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP };
+enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_NONE };
+enum vm_console { VM_CONSOLE_STDIO, VM_CONSOLE_PTY, VM_CONSOLE_NONE, VM_CONSOLE_FILE };
+
+struct vm_disk {
+	const char *path;
+	const char *serial;		/* NULL: none */
+	struct blk_open_opts open;
+};
+
+struct vm_net {
+	enum vm_net_kind kind;
+	const char *ifname;		/* tap; NULL: the kernel picks */
+	uint8_t mac[6];
+	bool mac_given;
+	unsigned queues;		/* tap: queue pairs */
+	bool restrict_;
+	struct net_fwd fwd[VM_MAX_FWDS];
+	unsigned n_fwd;
+};
+
+/* Text pointers belong to the tree, which must outlive the struct. */
+struct vm_config {
+	const char *name;
+	enum vm_machine machine;
+	enum vm_accel accel;
+	bool accel_split;
+	const char *cpu;
+	unsigned cpus;
+	uint64_t memory;		/* bytes, multiple of 1 MiB */
+	int huge;			/* MEM_HUGE_* */
+	bool pin;
+	int pin_cpu[MACHINE_MAX_VCPUS];	/* host CPU of each vCPU, used round robin up to n_pin */
+	unsigned n_pin;
+	const char *kernel;
+	const char *initrd[VM_MAX_INITRDS];
+	unsigned n_initrds;
+	const char *append;		/* "" if not given */
+	struct vm_disk disk[VM_MAX_DISKS];
+	unsigned n_disks;
+	struct vm_net net[VM_MAX_NETS];
+	unsigned n_nets;
+	enum vm_console console;
+	const char *console_file;
+	enum vm_console debugcon;	/* NONE: absent */
+	const char *debugcon_file;
+	bool debug_exit, test_device, balloon, rng, stats, no_reboot;
+	const char *exec;		/* NULL: none */
+	unsigned exec_timeout, shutdown_timeout;	/* seconds */
+	int64_t start_ns;		/* 0: unknown */
+};
+
+/* Checks every key of the tree and fills *out.  -EINVAL (and others) with a
+ * message that names the option as the user wrote it. */
+int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e);
+
+/* "512M", "2G", "1048576K"; a plain number is MiB, as QEMU and kvmtool read it. */
+int vm_parse_size(const char *text, uint64_t *bytes, struct err *e);
+/* "tcp:[ADDR:]HOSTPORT:[ADDR:]GUESTPORT" (or udp:). */
+int vm_parse_fwd(const char *text, struct net_fwd *out, struct err *e);
+int vm_parse_mac(const char *text, uint8_t mac[6], struct err *e);
+
+#endif

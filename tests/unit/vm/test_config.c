@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The configuration tree and its checks.  Promise: whatever the user writes is
+ * either taken exactly, or refused with a message that names it; the dump reads
+ * back as the same tree.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/bits.h"
+#include "vm/conf.h"
+#include "vm/config.h"
+
+static struct conf *conf_of(const char *const *pairs)
+{
+	struct conf *c;
+
+	assert_int_equal(conf_new(&c), 0);
+	for (; pairs[0]; pairs += 2)
+		assert_int_equal(conf_set(c, pairs[0], pairs[1], NULL), 0);
+	return c;
+}
+
+/* Checks that the one pair (beside a kernel) is refused with `text` in the message. */
+static void refused(const char *key, const char *value, const char *text)
+{
+	struct vm_config cfg;
+	struct err e = { 0 };
+	struct conf *c = conf_of((const char *[]){ "kernel", "k", key, value, NULL });
+
+	assert_true(vm_config_from(c, &cfg, &e) < 0);
+	if (!strstr(e.msg, text))
+		fail_msg("'%s = %s' gave '%s', which lacks '%s'", key, value, e.msg, text);
+	conf_free(c);
+}
+
+static void test_sizes(void **state)
+{
+	static const struct { const char *text; uint64_t bytes; } good[] = {
+		{ "512M", 512ull << 20 }, { "2G", 2ull << 30 }, { "64", 64ull << 20 },
+		{ "1048576k", 1ull << 30 }, { "1T", 1ull << 40 },
+	};
+	static const char *const bad[] = { "", "M", "12X", "1GB", "-1", "99999999999999999999", "16777216T", "1.5G", " 1" };
+	struct err e;
+	uint64_t v;
+
+	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+		assert_int_equal(vm_parse_size(good[i].text, &v, &e), 0);
+		assert_int_equal(v, good[i].bytes);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_true(vm_parse_size(bad[i], &v, &e) < 0);
+}
+
+static void test_forwardings(void **state)
+{
+	static const char *const bad[] = { "", "tcp", "tcp:1", "tcp:0:22", "tcp:65536:22", "tcp:a:22", "sctp:1:2",
+					   "tcp:1:2:3:4:5:6", "2222:22" };
+	struct net_fwd f;
+	struct err e;
+
+	assert_int_equal(vm_parse_fwd("tcp:2222:22", &f, &e), 0);
+	assert_false(f.udp);
+	assert_int_equal(f.host_port, 2222);
+	assert_int_equal(f.guest_port, 22);
+	assert_string_equal(f.host_addr, "");
+	assert_int_equal(vm_parse_fwd("udp:0.0.0.0:53:10.0.2.20:5353", &f, &e), 0);
+	assert_true(f.udp);
+	assert_string_equal(f.host_addr, "0.0.0.0");
+	assert_int_equal(f.host_port, 53);
+	assert_string_equal(f.guest_addr, "10.0.2.20");
+	assert_int_equal(f.guest_port, 5353);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_true(vm_parse_fwd(bad[i], &f, &e) < 0);
+}
+
+static void test_macs(void **state)
+{
+	uint8_t mac[6];
+	struct err e;
+
+	assert_int_equal(vm_parse_mac("52:54:00:aB:00:ff", mac, &e), 0);
+	assert_memory_equal(mac, ((uint8_t[]){ 0x52, 0x54, 0, 0xab, 0, 0xff }), 6);
+	assert_true(vm_parse_mac("01:00:00:00:00:01", mac, &e) < 0);
+	assert_true(vm_parse_mac("52:54:00:00:00", mac, &e) < 0);
+	assert_true(vm_parse_mac("52:54:00:00:00:00:00", mac, &e) < 0);
+}
+
+static void test_defaults(void **state)
+{
+	struct vm_config cfg;
+	struct err e;
+	struct conf *c = conf_of((const char *[]){ "kernel", "k", "net.0.kind", "user", NULL });
+
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_int_equal(cfg.memory, 512ull << 20);
+	assert_int_equal(cfg.cpus, 1);
+	assert_true(cfg.rng && cfg.balloon);
+	assert_int_equal(cfg.console, VM_CONSOLE_STDIO);
+	assert_int_equal(cfg.n_nets, 1);
+	assert_int_equal(cfg.net[0].mac[0], 0x52);
+	conf_free(c);
+	/* With --exec standard input and output belong to the command. */
+	c = conf_of((const char *[]){ "kernel", "k", "exec", "true", NULL });
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_int_equal(cfg.console, VM_CONSOLE_NONE);
+	conf_free(c);
+}
+
+static void test_refusals_name_the_option(void **state)
+{
+	refused("memory", "12X", "--memory");
+	refused("memory", "0", "--memory");
+	refused("memory", "1025K", "MiB");
+	refused("cpus", "65", "--cpus");
+	refused("cpus", "0", "--cpus");
+	refused("machine", "q35", "pc, micro");
+	refused("accel", "tcg", "auto, kvm, interp");
+	refused("disk.0.cache", "maybe", "--disk");
+	refused("disk.0.ro", "on", "names no file");
+	refused("disk.0.serial", "123456789012345678901", "20 characters");
+	refused("disk.16.file", "x", "at most 16 disks");
+	refused("net.0.mac", "x", "--net");
+	refused("net.0.if", "averylonginterfacename", "15 characters");
+	refused("nonsense", "1", "nonsense");
+	refused("disk.0.nonsense", "1", "disk.0.nonsense");
+	refused("pin", "3-1", "--pin");
+	refused("kernel", "", "--kernel");
+	refused("exec-timeout", "0", "--exec-timeout");
+}
+
+static void test_contradictions(void **state)
+{
+	static const char *const sets[][10] = {
+		{ "machine", "pc" },			/* no kernel */
+		{ "kernel", "k", "net.0.kind", "tap", "net.0.fwd.0", "tcp:1:2" },
+		{ "kernel", "k", "net.0.kind", "user", "net.0.if", "tap0" },
+		{ "kernel", "k", "exec", "true", "console", "stdio" },
+		{ "kernel", "k", "debugcon", "stdio" },
+		{ "kernel", "k", "machine", "micro", "debug-exit", "on" },
+		{ "kernel", "k", "net.0.mac", "52:54:00:00:00:01", "net.1.mac", "52:54:00:00:00:01" },
+		{ "kernel", "k", "initrd.1", "second" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(sets); i++) {
+		struct conf *c = conf_of(sets[i]);
+		struct vm_config cfg;
+		struct err e = { 0 };
+
+		assert_true(vm_config_from(c, &cfg, &e) < 0);
+		assert_true(e.msg[0]);
+		conf_free(c);
+	}
+}
+
+static void test_pin_list(void **state)
+{
+	struct vm_config cfg;
+	struct err e;
+	struct conf *c = conf_of((const char *[]){ "kernel", "k", "pin", "0,2-4", NULL });
+
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_int_equal(cfg.n_pin, 4);
+	assert_int_equal(cfg.pin_cpu[0], 0);
+	assert_int_equal(cfg.pin_cpu[1], 2);
+	assert_int_equal(cfg.pin_cpu[3], 4);
+	conf_free(c);
+}
+
+static void test_dump_reads_back(void **state)
+{
+	static const char *const pairs[] = { "append", "a=1 \\ \"b\"\nc\r\n", "disk.0.file", "/tmp/with = sign",
+					     "name", "", "exec", " leading and trailing ", NULL };
+	struct conf *a = conf_of(pairs), *b;
+	const char *key, *value;
+	char *text = NULL;
+	size_t len = 0;
+	struct err e = { 0 };
+	FILE *f = open_memstream(&text, &len);
+
+	assert_int_equal(conf_dump(a, f), 0);
+	fclose(f);
+	assert_int_equal(conf_new(&b), 0);
+	f = fmemopen(text, len, "r");
+	assert_int_equal(conf_read(b, f, "test", &e), 0);
+	fclose(f);
+	for (size_t i = 0; conf_nth(a, i, &key, &value); i++)
+		assert_string_equal(conf_get(b, key), value);
+	free(text);
+	conf_free(a);
+	conf_free(b);
+}
+
+static void test_bad_text_names_the_line(void **state)
+{
+	static const char *const texts[] = { "# fine\nno equals sign\n", "\nUPPER = 1\n", "\na = \\q\n", "\na..b = 1\n" };
+
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		struct conf *c;
+		struct err e = { 0 };
+		FILE *f = fmemopen((void *)(uintptr_t)texts[i], strlen(texts[i]), "r");
+
+		assert_int_equal(conf_new(&c), 0);
+		assert_true(conf_read(c, f, "file", &e) < 0);
+		assert_true(e.msg[0]);
+		fclose(f);
+		conf_free(c);
+	}
+}
+
+static void test_list_length(void **state)
+{
+	struct conf *c = conf_of((const char *[]){ "disk.0.file", "a", "disk.2.file", "b", "disks", "x", "diskette.7", "y", NULL });
+
+	assert_int_equal(conf_list_len(c, "disk"), 3);
+	assert_int_equal(conf_list_len(c, "net"), 0);
+	conf_free(c);
+}
+
+static void test_bounded(void **state)
+{
+	struct conf *c;
+	struct err e = { 0 };
+	int ret = 0;
+
+	assert_int_equal(conf_new(&c), 0);
+	for (unsigned i = 0; i <= CONF_MAX_KEYS && !ret; i++)
+		ret = conf_setf(c, "x", &e, "k.%u", i);
+	assert_true(ret < 0);
+	conf_free(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_forwardings),
+		cmocka_unit_test(test_macs),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_refusals_name_the_option),
+		cmocka_unit_test(test_contradictions),
+		cmocka_unit_test(test_pin_list),
+		cmocka_unit_test(test_dump_reads_back),
+		cmocka_unit_test(test_bad_text_names_the_line),
+		cmocka_unit_test(test_list_length),
+		cmocka_unit_test(test_bounded),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
