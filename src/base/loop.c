@@ -361,12 +361,13 @@ static void run_fd(struct loop *l, const struct epoll_event *ev)
 	leave(l);
 }
 
-/* Timers due at `now`: those a callback arms anew wait for the next turn. */
-static void run_timers(struct loop *l, int64_t now)
+/* Timers due at `now`, at most `left` of them (as many as there were): one that
+ * re-arms itself into the past waits for the next turn, after the descriptors. */
+static void run_timers(struct loop *l, int64_t now, size_t left)
 {
 	bool more = true;
 
-	while (more) {
+	while (more && left--) {
 		const struct heap_entry *top;
 		struct loop_timer *t = NULL;
 
@@ -450,6 +451,7 @@ int loop_turn(struct loop *l, int timeout_ms)
 {
 	struct epoll_event ev[EVENTS_PER_TURN];
 	const struct heap_entry *top;
+	size_t n_timers;
 	int64_t now;
 	bool due;
 	int n, e = 0;
@@ -470,6 +472,7 @@ int loop_turn(struct loop *l, int timeout_ms)
 	top = heap_top(&l->timers);
 	now = top ? loop_now_ns() : 0;
 	due = top && top->key <= now;
+	n_timers = l->timers.n;
 	pthread_mutex_unlock(&l->mu);
 	if (n < 0 && e != EINTR)
 		return -e;
@@ -478,7 +481,7 @@ int loop_turn(struct loop *l, int timeout_ms)
 		if (ev[i].data.u64 != SLOT_WAKE && ev[i].data.u64 != SLOT_TIMER)
 			run_fd(l, &ev[i]);
 	if (due)
-		run_timers(l, now);
+		run_timers(l, now, n_timers);
 	run_bhs(l);
 	return 0;
 }

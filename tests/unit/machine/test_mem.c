@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Promises of the memory map: a copy happens whole or not at all, nothing beyond
+ * RAM is reachable whatever the numbers, ROM is not written by devices, engines
+ * hear of every write to a page they hold code of, the dirty log misses nothing.
+ */
+#include "../unit.h"
+
+#include <stdatomic.h>
+
+#include "machine/mem.h"
+
+#define MIB (1ull << 20)
+#define GIB (1ull << 30)
+
+struct seen {
+	unsigned added, removed, code;
+	uint64_t gpa, len;
+};
+
+static void on_added(void *o, const struct mem_range *r)
+{
+	((struct seen *)o)->added++;
+}
+static void on_removed(void *o, const struct mem_range *r)
+{
+	((struct seen *)o)->removed++;
+}
+static void on_code(void *o, uint64_t gpa, uint64_t len)
+{
+	struct seen *s = o;
+
+	s->code++;
+	s->gpa = gpa;
+	s->len = len;
+}
+
+/* 1 MiB at 0, 1 MiB at 4 GiB (the same backing file, next to each other), a ROM
+ * of 64 KiB at 1 MiB. */
+static int setup(void **state)
+{
+	struct mem *m;
+	struct err e;
+
+	if (mem_new(&m) || mem_create_ram(m, 2 * MIB, MEM_HUGE_NONE, &e) ||
+	    mem_add_ram(m, "low", 0, 0, MIB, &e) ||
+	    mem_add_ram(m, "high", 4 * GIB, MIB, MIB, &e) ||
+	    mem_add_rom(m, "rom", MIB, 65536, "firmware", 8, &e))
+		return -1;
+	*state = m;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	mem_free(*state);
+	return 0;
+}
+
+static void copies_are_whole_or_nothing(void **state)
+{
+	struct mem *m = *state;
+	char buf[32];
+
+	assert_int_equal(mem_write(m, 4 * GIB, "hello", 5), 0);
+	assert_int_equal(mem_read(m, 4 * GIB, buf, 5), 0);
+	assert_memory_equal(buf, "hello", 5);
+	/* Crosses the end of memory: not even the good part is written. */
+	assert_int_equal(mem_write(m, 4 * GIB + MIB - 2, "abcd", 4), -EFAULT);
+	assert_int_equal(mem_read(m, 4 * GIB + MIB - 2, buf, 2), 0);
+	assert_memory_equal(buf, "\0\0", 2);
+	assert_int_equal(mem_read(m, UINT64_MAX - 1, buf, 4), -EFAULT);
+	assert_int_equal(mem_read(m, 0, buf, UINT64_MAX), -EFAULT);
+	assert_int_equal(mem_read(m, 2 * GIB, buf, 1), -EFAULT);
+	assert_int_equal(mem_read(m, 2 * GIB, buf, 0), 0);
+}
+
+static void rom_reads_but_never_writes(void **state)
+{
+	struct mem *m = *state;
+	char buf[8];
+
+	assert_int_equal(mem_read(m, MIB, buf, 8), 0);
+	assert_memory_equal(buf, "firmware", 8);
+	assert_int_equal(mem_write(m, MIB, "x", 1), -EFAULT);
+	assert_int_equal(mem_write(m, MIB - 1, "xy", 2), -EFAULT);
+	assert_null(mem_ptr(m, MIB, 1, true));
+	assert_non_null(mem_ptr(m, MIB, 1, false));
+	assert_int_equal(mem_load(m, MIB, "F", 1), 0);
+	/* A read may run from RAM into ROM. */
+	assert_int_equal(mem_read(m, MIB - 1, buf, 2), 0);
+	assert_memory_equal(buf, "\0F", 2);
+}
+
+static void iov_covers_exactly_what_was_asked(void **state)
+{
+	struct mem *m = *state;
+	struct iovec iov[3];
+	size_t n = 1;
+
+	assert_int_equal(mem_map_iov(m, MIB - 4, 8, false, iov, 3, &n), 0);
+	assert_int_equal(n, 3);
+	assert_ptr_equal(iov[1].iov_base, mem_ram_host(m) + MIB - 4);
+	assert_int_equal(iov[1].iov_len, 4);
+	assert_int_equal(iov[2].iov_len, 4);
+	n = 2;
+	assert_int_equal(mem_map_iov(m, MIB - 4, 8, false, iov, 3, &n), -E2BIG);
+	assert_int_equal(n, 2);
+	n = 0;
+	assert_int_equal(mem_map_iov(m, MIB - 4, 8, true, iov, 3, &n), -EFAULT);
+	assert_int_equal(mem_map_iov(m, 8, UINT64_MAX - 4, true, iov, 3, &n), -EFAULT);
+	assert_int_equal(n, 0);
+	assert_null(mem_ptr(m, MIB - 4, 8, false));	/* not contiguous here */
+	assert_ptr_equal(mem_ptr(m, MIB - 4, 4, true), mem_ram_host(m) + MIB - 4);
+}
+
+static void overlaps_and_nonsense_are_refused(void **state)
+{
+	struct mem *m = *state;
+	struct err e;
+
+	assert_int_equal(mem_add_ram(m, "twice", 0, 0, 4096, &e), -EEXIST);
+	assert_int_equal(mem_add_rom(m, "over", MIB - 4096, 8192, NULL, 0, &e), -EEXIST);
+	assert_int_equal(mem_add_ram(m, "odd", 3 * MIB + 1, 0, 4096, &e), -EINVAL);
+	assert_int_equal(mem_add_ram(m, "none", 3 * MIB, 0, 0, &e), -EINVAL);
+	assert_int_equal(mem_add_ram(m, "beyond", 3 * MIB, MIB, 2 * MIB, &e), -EINVAL);
+	assert_int_equal(mem_add_ram(m, "wrap", UINT64_MAX - 4095, 0, 4096, &e), -EINVAL);
+	assert_int_equal(mem_add_rom(m, "full", 3 * MIB, 4096, &e, 4097, &e), -EINVAL);
+	assert_int_equal(mem_create_ram(m, MIB, MEM_HUGE_NONE, &e), -EEXIST);
+	assert_int_equal(mem_del(m, 4096), -ENOENT);
+}
+
+static void listeners_follow_the_map(void **state)
+{
+	struct mem *m = *state;
+	struct seen s = { 0 };
+	struct mem_listener l = { .added = on_added, .removed = on_removed, .opaque = &s };
+	struct mem_range r;
+	struct err e;
+
+	mem_listen(m, &l);
+	assert_int_equal(s.added, 3);
+	assert_int_equal(mem_add_ram(m, "alias", 8 * GIB, 0, MIB, &e), 0);
+	assert_int_equal(s.added, 4);
+	assert_int_equal(mem_write(m, 16, "two", 3), 0);
+	assert_memory_equal(mem_ptr(m, 8 * GIB + 16, 3, false), "two", 3);
+	assert_int_equal(mem_del(m, 8 * GIB), 0);
+	assert_int_equal(s.removed, 1);
+	assert_false(mem_find(m, 8 * GIB, &r));
+	assert_true(mem_find(m, MIB + 65535, &r));
+	assert_string_equal(r.name, "rom");
+	assert_false(mem_find(m, MIB + 65536, &r));
+	mem_unlisten(m, &l);
+	assert_int_equal(mem_del(m, MIB), 0);
+	assert_int_equal(s.removed, 1);
+}
+
+static void code_writes_are_told(void **state)
+{
+	struct mem *m = *state;
+	struct seen s = { 0 };
+	struct mem_listener l = { .code_written = on_code, .opaque = &s };
+	struct mem_range r;
+
+	mem_listen(m, &l);
+	assert_true(mem_find(m, 4 * GIB, &r));
+	assert_int_equal(mem_write(m, 4 * GIB + 4096, "x", 1), 0);
+	assert_int_equal(s.code, 0);
+	atomic_fetch_or(&r.flags[1], MEM_PG_CODE);
+	assert_int_equal(mem_write(m, 4 * GIB + 4094, "xyz", 3), 0);
+	assert_int_equal(s.code, 1);
+	assert_int_equal(r.version[1], 1);
+	assert_int_equal(r.version[0], 0);
+	mem_written_host(m, r.host + 8000, 1);
+	assert_int_equal(r.version[1], 2);
+	assert_int_equal(s.gpa, 4 * GIB + 8000);
+	mem_written_host(m, r.host + 8192, 1);
+	mem_written_host(m, &s, sizeof(s));		/* not guest memory: ignored */
+	assert_int_equal(s.code, 2);
+	mem_written(m, 0, UINT64_MAX);
+	assert_int_equal(r.version[1], 3);
+	mem_unlisten(m, &l);
+}
+
+static void dirty_log_misses_nothing(void **state)
+{
+	struct mem *m = *state;
+	uint64_t map[8] = { 0 };
+
+	assert_int_equal(mem_write(m, 0, "a", 1), 0);
+	assert_int_equal(mem_dirty_start(m), 0);
+	assert_int_equal(mem_write(m, 4095, "ab", 2), 0);
+	assert_int_equal(mem_write(m, 4 * GIB + MIB - 1, "c", 1), 0);
+	mem_dirty_fetch(m, 0, UINT64_MAX, map);
+	assert_int_equal(map[0], 3);
+	assert_true(map[7] == 1ull << 63);
+	memset(map, 0, sizeof(map));
+	mem_dirty_fetch(m, 0, 512, map);
+	assert_int_equal(map[0] | map[7], 0);		/* fetching clears */
+	assert_int_equal(mem_write(m, 5 * 4096, "d", 1), 0);
+	mem_dirty_fetch(m, 4, 2, map);
+	assert_int_equal(map[0], 2);			/* bit 0 is page 4 */
+	mem_dirty_stop(m);
+	assert_int_equal(mem_write(m, 0, "a", 1), 0);
+	map[0] = 0;
+	mem_dirty_fetch(m, 0, 512, map);
+	assert_int_equal(map[0], 0);
+	mem_dirty_fetch(m, UINT64_MAX, 1, map);
+}
+
+static void impossible_sizes_are_refused_in_words(void **state)
+{
+	struct mem *m;
+	struct err e;
+
+	assert_int_equal(mem_new(&m), 0);
+	assert_int_equal(mem_create_ram(m, 1ull << 50, MEM_HUGE_NONE, &e), -ENOMEM);
+	assert_non_null(strstr(e.msg, "more than this host has"));
+	assert_int_equal(mem_create_ram(m, 4097, MEM_HUGE_NONE, &e), -EINVAL);
+	assert_int_equal(mem_create_ram(m, 0, MEM_HUGE_NONE, &e), -EINVAL);
+	assert_int_equal(mem_create_ram(m, MIB, MEM_HUGE_2M, &e), -EINVAL);
+	assert_int_equal(mem_add_ram(m, "early", 0, 0, 4096, &e), -EINVAL);
+	assert_int_equal(mem_dirty_start(m), -EINVAL);
+	mem_free(m);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(copies_are_whole_or_nothing),
+		T(rom_reads_but_never_writes),
+		T(iov_covers_exactly_what_was_asked),
+		T(overlaps_and_nonsense_are_refused),
+		T(listeners_follow_the_map),
+		T(code_writes_are_told),
+		T(dirty_log_misses_nothing),
+		cmocka_unit_test(impossible_sizes_are_refused_in_words),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
