@@ -322,8 +322,8 @@ void vq_put_head(struct vq *vq, uint16_t head, uint32_t written)
 	/* Release: the element and the buffer's bytes are visible before the
 	 * index; pairs with the driver's read barrier after it saw the index. */
 	__atomic_store_n((uint16_t *)(void *)used_idx(vq), vq->used_idx, __ATOMIC_RELEASE);
-	mem_written_host(vq->mem, elem, 8);
-	mem_written_host(vq->mem, used_idx(vq), 2);
+	mem_written(vq->mem, vq->used + (uint64_t)(elem - vq->used_host), 8);
+	mem_written(vq->mem, vq->used + 2, 2);
 }
 
 void vq_put(struct vq *vq, const struct vq_chain *c, uint64_t written)
@@ -380,10 +380,10 @@ bool vq_kick_enable(struct vq *vq, bool on)
 		if (!on)
 			return false;
 		shared_st16(avail_event(vq), vq->last_avail);
-		mem_written_host(vq->mem, avail_event(vq), 2);
+		mem_written(vq->mem, vq->used + (uint64_t)(avail_event(vq) - vq->used_host), 2);
 	} else {
 		shared_st16(used_flags(vq), on ? 0 : USED_F_NO_NOTIFY);
-		mem_written_host(vq->mem, used_flags(vq), 2);
+		mem_written(vq->mem, vq->used, 2);
 		if (!on)
 			return false;
 	}
