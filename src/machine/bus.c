@@ -26,6 +26,7 @@
 #define MAX_LISTENERS 4
 #define MAX_REGIONS 4096
 #define MAX_ACCESS 64
+#define MAX_EXACT 4
 
 struct segment {
 	uint64_t first, last;
@@ -40,6 +41,8 @@ struct bus {
 	pthread_rwlock_t lock;
 	struct bus_region **regions;	/* by priority, highest first, then by age */
 	size_t n_regions, cap;
+	struct bus_region *exact[MAX_EXACT];	/* not among the segments */
+	_Atomic unsigned n_exact;
 	struct segment *seg;
 	size_t n_seg;
 	uint64_t *cuts;			/* scratch of flatten() */
@@ -100,7 +103,7 @@ static int cmp_u64(const void *a, const void *b)
 static struct bus_region *best_at(const struct bus *b, uint64_t addr)
 {
 	for (size_t i = 0; i < b->n_regions; i++)
-		if (addr - b->regions[i]->base < b->regions[i]->size)
+		if (!b->regions[i]->ops->exact && addr - b->regions[i]->base < b->regions[i]->size)
 			return b->regions[i];
 	return NULL;
 }
@@ -178,6 +181,8 @@ int bus_add(struct bus *b, struct bus_region *r)
 
 	if (r->bus || !fits(b, r->base, r->size))
 		return -EINVAL;
+	if (r->ops->exact && (b->n_exact == MAX_EXACT || r->size > 8))
+		return -ENOSPC;
 	for (i = 0; i < b->n_regions; i++)
 		if (b->regions[i]->base == r->base && b->regions[i]->priority == r->priority)
 			return -EEXIST;
@@ -191,6 +196,8 @@ int bus_add(struct bus *b, struct bus_region *r)
 		b->regions[i] = r;
 		b->n_regions++;
 		b->n_unlocked += r->ops->unlocked;
+		if (r->ops->exact)
+			b->exact[b->n_exact++] = r;
 		r->bus = b;
 		flatten(b);
 	}
@@ -213,6 +220,9 @@ void bus_del(struct bus_region *r)
 		memmove(&b->regions[i], &b->regions[i + 1],
 			(b->n_regions - i) * sizeof(*b->regions));
 		b->n_unlocked -= r->ops->unlocked;
+		for (i = 0; i < b->n_exact; i++)
+			if (b->exact[i] == r)
+				b->exact[i] = b->exact[--b->n_exact];
 		flatten(b);
 	}
 	r->bus = NULL;
@@ -399,10 +409,24 @@ static unsigned one_piece(const struct bus *b, const struct bus_region *r, uint6
 	return len;
 }
 
+static const struct bus_region *exact_at(const struct bus *b, uint64_t addr, unsigned len)
+{
+	for (unsigned i = 0; i < b->n_exact; i++)
+		if (b->exact[i]->base == addr && b->exact[i]->size == len)
+			return b->exact[i];
+	return NULL;
+}
+
 int bus_access_locked(struct bus *b, uint64_t addr, void *buf, unsigned len, bool write)
 {
+	const struct bus_region *whole = b->n_exact ? exact_at(b, addr, len) : NULL;
 	uint8_t *p = buf;
 	bool answered = false;
+
+	if (whole) {
+		one_piece(b, whole, 0, p, len, write);
+		return 0;
+	}
 
 	if (write && b->n_bells && ring(b, addr, buf, len))
 		return 0;

@@ -33,6 +33,9 @@ struct bus_ops {
 	uint8_t min_len, max_len;	/* 0 means 1 and 8 (MMIO) or 4 (port) */
 	bool unaligned;
 	bool unlocked;
+	/* Claims only accesses of the whole region at once; all others go to what
+	 * else is registered there (the dword at 0xcf8 around the byte at 0xcf9). */
+	bool exact;
 };
 
 /* Owned by the caller; must stay while registered. */
