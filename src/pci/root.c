@@ -83,27 +83,28 @@ struct pci_dev *pci_find(struct pci_bus *root, unsigned bus, unsigned devfn)
 
 /* ---- configuration mechanisms ---- */
 
+/* Only a dword is an access to the register (`exact`); bytes belong to other
+ * chips, the reset control register at 0xcf9 among them. */
 static uint64_t address_read(void *opaque, uint64_t off, unsigned len)
 {
 	struct pci_root *r = opaque;
 
-	return len == 4 && !off ? r->config_address : UINT64_MAX;
+	return r->config_address;
 }
 
-/* Only a dword is a write to the register; bytes belong to other chips. */
 static void address_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
 {
 	struct pci_root *r = opaque;
 
-	if (len == 4 && !off)
-		r->config_address = val & 0x80fffffc;
+	r->config_address = val & 0x80fffffc;
 }
 
 static const struct bus_ops address_ops = {
 	.read = address_read,
 	.write = address_write,
-	.min_len = 1,
+	.min_len = 4,
 	.max_len = 4,
+	.exact = true,
 };
 
 static struct pci_dev *addressed(struct pci_root *r)

@@ -182,8 +182,16 @@ static uint64_t cfg_at(const struct func *f, unsigned off)
 
 /* ---- configuration mechanisms ---- */
 
+static void byte_write(void *opaque, uint64_t off, unsigned len, uint64_t v)
+{
+	*(uint8_t *)opaque = v;
+}
+
 static void both_mechanisms_reach_the_function(void **state)
 {
+	static const struct bus_ops byte_ops = { .write = byte_write, .min_len = 1, .max_len = 1 };
+	uint8_t reset = 0;
+	struct bus_region cf9 = { .name = "reset", .ops = &byte_ops, .opaque = &reset, .base = 0xcf9, .size = 1 };
 	struct fix *x = *state;
 
 	assert_int_equal(x->f->pci.devfn, PCI_DEVFN(1, 0));
@@ -198,10 +206,16 @@ static void both_mechanisms_reach_the_function(void **state)
 	pio_wr(x, 0xcf8, 4, 0x80000000 | 1 << 11 | 0x3c);
 	pio_wr(x, 0xcfc, 1, 11);
 	assert_int_equal(cr(x, 0x3c, 1), 11);
-	/* Bytes written to CF8..CFB are not for the address register. */
+	/* Bytes of CF8..CFB are not for the address register, and it answers
+	 * around the chip that has one of them. */
+	assert_int_equal(bus_add(x->m->pio, &cf9), 0);
 	pio_wr(x, 0xcf9, 1, 6);
-	pio_wr(x, 0xcf8, 2, 0);
+	assert_int_equal(reset, 6);
+	pio_wr(x, 0xcfa, 2, 0);
 	assert_int_equal(pio_rd(x, 0xcf8, 4), 0x8000083c);
+	pio_wr(x, 0xcf8, 4, 0x8000083c);
+	assert_int_equal(reset, 6);
+	bus_del(&cf9);
 	/* Disabled: nobody answers. */
 	pio_wr(x, 0xcf8, 4, 1 << 11);
 	assert_int_equal(pio_rd(x, 0xcfc, 4), 0xffffffff);
