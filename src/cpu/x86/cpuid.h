@@ -51,6 +51,9 @@ static inline bool x86_has(const struct x86_cpu_model *m, enum x86_feature_word 
 }
 /* Names for --help: calls fn(name, word, bit). */
 void x86_feature_names(void (*fn)(void *opaque, const char *name, int word, uint32_t bit), void *opaque);
+/* Where state component n (2..63) lies in the standard XSAVE format, as leaf 0xD
+ * tells the guest: the same on every host.  False: no such component. */
+bool x86_xsave_component(unsigned n, uint32_t *offset, uint32_t *size);
 uint32_t x86_tsc_khz(void);	/* of the host, measured or from CPUID; cached by the caller */
 
 #endif

@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * CPU models and the CPUID leaves made from them.
+ *
+ * The vendor is the host's, because vector instructions behave as the host's do
+ * in what the manuals leave undefined; family and model are fixed per vendor, so
+ * that a guest sees the same processor wherever it runs.  Every vCPU is one core
+ * of one package, with its own L1 and L2 and a shared L3.
+ */
+#include <cpuid.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/bits.h"
+#include "cpu/x86/cpu.h"
+#include "cpu/x86/features.h"
+#include "cpu/x86/sys.h"
+
+#define BRAND "Lodge Virtual CPU"
+#define APIC_BUS_HZ 1000000000u		/* the local APIC's timer input */
+
+bool x86_model_is_amd(const struct x86_cpu_model *m)
+{
+	return !strcmp(m->vendor, "AuthenticAMD") || !strcmp(m->vendor, "HygonGenuine");
+}
+
+/* --- parsing --- */
+
+static const char *const level_v2[] = {
+	"fpu", "vme", "de", "pse", "tsc", "msr", "pae", "mce", "cx8", "apic", "sep", "mtrr", "pge", "mca", "cmov", "pat",
+	"pse36", "clflush", "mmx", "fxsr", "sse", "sse2", "pni", "ssse3", "cx16", "sse4.1", "sse4.2", "x2apic", "popcnt",
+	"tsc-deadline", "hypervisor", "tsc-adjust", "syscall", "nx", "mmxext", "rdtscp", "lm", "lahf-lm",
+	"3dnowprefetch", "invtsc", "arat", "kvmclock", "kvmclock-stable-bit", "kvm-nopiodelay", "spec-ctrl",
+	"arch-capabilities", "amd-no-ssb", "btc-no", "topoext", NULL,
+};
+static const char *const level_v3[] = {
+	"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave", "xsaveopt", "aes", "pclmulqdq", "rdrand",
+	"fsgsbase", "smep", "smap", "erms", "invpcid", "pcid", "pdpe1gb", NULL,
+};
+static const char *const level_v4[] = {
+	"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "xsavec", "xgetbv1", "umip", "rdpid", "clflushopt",
+	"clwb", "adx", "rdseed", NULL,
+};
+
+/* What a level cannot be without (psABI); the rest of its list is taken if there. */
+static const char *const must_v2[] = { "cx16", "lahf-lm", "popcnt", "pni", "sse4.1", "sse4.2", "ssse3", NULL };
+static const char *const must_v3[] = { "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave", NULL };
+static const char *const must_v4[] = { "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", NULL };
+
+static const struct level {
+	const char *name;
+	const char *const *has, *const *must;
+} levels[] = {
+	{ "x86-64-v2", level_v2, must_v2 },
+	{ "x86-64-v3", level_v3, must_v3 },
+	{ "x86-64-v4", level_v4, must_v4 },
+};
+
+static bool available(const uint32_t avail[X86_F_WORDS], const char *name, int *word, uint32_t *bit)
+{
+	return x86_feature_find(name, word, bit) && (avail[*word] & *bit);
+}
+
+static int add_level(const struct level *l, const char *model, const uint32_t avail[X86_F_WORDS],
+		     struct x86_cpu_model *m, struct err *e)
+{
+	uint32_t bit;
+	int word;
+
+	for (unsigned i = 0; l->must[i]; i++)
+		if (!available(avail, l->must[i], &word, &bit))
+			return err_set(e, -ENOTSUP, "CPU model %s needs %s, which is not available here; try --cpu max",
+				       model, l->must[i]);
+	for (unsigned i = 0; l->has[i]; i++)
+		if (available(avail, l->has[i], &word, &bit))
+			m->feat[word] |= bit;
+	return 0;
+}
+
+static int add_base(const char *name, const uint32_t avail[X86_F_WORDS], struct x86_cpu_model *m, struct err *e)
+{
+	unsigned n = 0;
+	int r = 0;
+
+	snprintf(m->name, sizeof(m->name), "%.31s", name);
+	if (!strcmp(name, "max")) {
+		memcpy(m->feat, avail, sizeof(m->feat));
+		return 0;
+	}
+	while (n < ARRAY_LEN(levels) && strcmp(levels[n].name, name))
+		n++;
+	if (n == ARRAY_LEN(levels))
+		return err_set(e, -EINVAL, "unknown CPU model '%s' (known: max, x86-64-v2, x86-64-v3, x86-64-v4)", name);
+	for (unsigned i = 0; i <= n && !r; i++)
+		r = add_level(&levels[i], name, avail, m, e);
+	return r;
+}
+
+static int apply_feature(const char *item, const uint32_t avail[X86_F_WORDS], struct x86_cpu_model *m, struct err *e)
+{
+	const char *need;
+	uint32_t bit;
+	int word;
+
+	if (item[0] != '+' && item[0] != '-')
+		return err_set(e, -EINVAL, "CPU feature '%s' must start with + or -", item);
+	if (!x86_feature_find(item + 1, &word, &bit))
+		return err_set(e, -EINVAL, "unknown CPU feature '%s'", item + 1);
+	if (item[0] == '-') {
+		m->feat[word] &= ~bit;
+		return 0;
+	}
+	if (!(avail[word] & bit))
+		return err_set(e, -ENOTSUP, "CPU feature '%s' is not available here", item + 1);
+	m->feat[word] |= bit;
+	need = x86_feature_missing(m->feat, item + 1);
+	return need ? err_set(e, -EINVAL, "CPU feature '%s' needs '%s': add +%s", item + 1, need, need) : 0;
+}
+
+static int parse_items(const char *spec, const uint32_t avail[X86_F_WORDS], struct x86_cpu_model *m, struct err *e)
+{
+	char item[64];
+	bool first = true;
+	int r = 0;
+
+	for (const char *p = spec; !r; first = false) {
+		size_t n = strcspn(p, ",");
+
+		if (n >= sizeof(item) || n >= sizeof(m->name))
+			return err_set(e, -EINVAL, "'%.*s' is not a CPU model or feature", (int)MIN(n, 100u), p);
+		memcpy(item, p, n);
+		item[n] = 0;
+		r = first ? add_base(item, avail, m, e) : apply_feature(item, avail, m, e);
+		if (!p[n])
+			break;
+		p += n + 1;
+	}
+	return r;
+}
+
+static void identify(struct x86_cpu_model *m)
+{
+	unsigned a, b = 0, c = 0, d = 0;
+
+	__get_cpuid(0, &a, &b, &c, &d);
+	memcpy(m->vendor, &b, 4);
+	memcpy(m->vendor + 4, &d, 4);
+	memcpy(m->vendor + 8, &c, 4);
+	snprintf(m->brand, sizeof(m->brand), BRAND);
+	if (x86_model_is_amd(m)) {
+		m->family = 0x19;	/* Zen 3 */
+		m->model = 1;
+		m->stepping = 1;
+	} else {
+		m->family = 6;		/* Ice Lake, server */
+		m->model = 0x6a;
+		m->stepping = 6;
+	}
+}
+
+/* Bits that follow from others or from the vendor. */
+static void settle(struct x86_cpu_model *m)
+{
+	uint32_t *f = m->feat;
+
+	x86_features_close(f);
+	if (x86_model_is_amd(m)) {
+		/* Intel's registers for speculation control; AMD has others. */
+		f[X86_F_7_EDX] &= ~(1u << 26 | 1u << 29);
+	} else {
+		f[X86_F_81_ECX] &= ~(1u << 22 | 1u << 4);
+		f[X86_F_88_EBX] = 0;
+		f[X86_F_81_EDX] &= ~(1u << 22);
+	}
+	if (f[X86_F_KVM] & 1u << 3)
+		f[X86_F_KVM] |= 1;
+	else
+		f[X86_F_KVM] &= ~1u;
+	if (m->n_vcpus < 2)
+		f[X86_F_1_EDX] &= ~(1u << 28);
+	m->hypervisor = f[X86_F_1_ECX] & 1u << 31;
+	m->xcr0_mask = 3;
+	if (f[X86_F_1_ECX] & 1u << 28)
+		m->xcr0_mask |= 4;
+	if (f[X86_F_7_EBX] & 1u << 16)
+		m->xcr0_mask |= 0xe0;
+	if (!(f[X86_F_1_ECX] & 1u << 26))
+		m->xcr0_mask = 0;
+}
+
+int x86_cpu_model_parse(const char *spec, const uint32_t avail[X86_F_WORDS], unsigned n_vcpus,
+			struct x86_cpu_model *out, struct err *e)
+{
+	struct x86_cpu_model m = { .n_vcpus = n_vcpus ? n_vcpus : 1, .phys_bits = 46, .lin_bits = 48 };
+	int r;
+
+	identify(&m);
+	r = parse_items(spec && *spec ? spec : "max", avail, &m, e);
+	if (r)
+		return r;
+	settle(&m);
+	if (m.feat[X86_F_7_ECX] & 1u << 16)
+		m.lin_bits = 57;
+	m.tsc_khz = x86_tsc_khz();
+	*out = m;
+	return 0;
+}
+
+/* --- TSC frequency --- */
+
+static uint32_t khz_from_cpuid(void)
+{
+	unsigned a, b, c, d;
+
+	if (__get_cpuid(0x15, &a, &b, &c, &d) && a && b && c)
+		return (uint32_t)((uint64_t)c * b / a / 1000);
+	return 0;
+}
+
+static uint64_t raw_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_RAW, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* One (time, TSC) pair, from the least disturbed of several tries. */
+static void sample(uint64_t *ns, uint64_t *tsc)
+{
+	uint64_t best = ~0ull;
+
+	for (unsigned i = 0; i < 16; i++) {
+		uint64_t before = x86_host_tsc(), t = raw_ns(), after = x86_host_tsc();
+
+		if (after - before < best) {
+			best = after - before;
+			*ns = t;
+			*tsc = before + (after - before) / 2;
+		}
+	}
+}
+
+uint32_t x86_tsc_khz(void)
+{
+	uint32_t khz = khz_from_cpuid();
+	uint64_t ns0, tsc0, ns1, tsc1;
+	struct timespec nap = { .tv_nsec = 10000000 };
+
+	if (khz)
+		return khz;
+	sample(&ns0, &tsc0);
+	nanosleep(&nap, NULL);
+	sample(&ns1, &tsc1);
+	return (uint32_t)((tsc1 - tsc0) * 1000000u / (ns1 - ns0));
+}
+
+/* --- XSAVE --- */
+
+/* Intel's layout; AMD's own differs, but software asks leaf 0xD. */
+static const struct {
+	uint16_t offset, size;
+} xsave_comp[] = {
+	[2] = { 576, 256 }, [5] = { 1088, 64 }, [6] = { 1152, 512 }, [7] = { 1664, 1024 },
+};
+
+bool x86_xsave_component(unsigned n, uint32_t *offset, uint32_t *size)
+{
+	if (n >= ARRAY_LEN(xsave_comp) || !xsave_comp[n].size)
+		return false;
+	*offset = xsave_comp[n].offset;
+	*size = xsave_comp[n].size;
+	return true;
+}
+
+static uint32_t xsave_size(uint64_t mask, bool compacted)
+{
+	uint32_t end = 576, off, size;
+
+	for (unsigned i = 2; i < 63; i++) {
+		if (!(mask >> i & 1) || !x86_xsave_component(i, &off, &size))
+			continue;
+		end = compacted ? end + size : off + size;
+	}
+	return end;
+}
+
+static void leaf_xsave(const struct x86_cpu_model *m, uint32_t sub, uint64_t xcr0, uint64_t xss, uint32_t r[4])
+{
+	uint32_t off, size;
+
+	if (!m->xcr0_mask)
+		return;
+	if (sub == 0) {
+		r[0] = (uint32_t)m->xcr0_mask;
+		r[1] = xsave_size(xcr0, false);
+		r[2] = xsave_size(m->xcr0_mask, false);
+		r[3] = (uint32_t)(m->xcr0_mask >> 32);
+	} else if (sub == 1) {
+		r[0] = m->feat[X86_F_D_1_EAX];
+		if (r[0] & 2)
+			r[1] = xsave_size(xcr0 | xss, true);
+	} else if (sub < 63 && (m->xcr0_mask >> sub & 1) && x86_xsave_component(sub, &off, &size)) {
+		r[0] = size;
+		r[1] = off;
+	}
+}
+
+/* --- topology and caches --- */
+
+static unsigned log2_ceil(unsigned n)
+{
+	unsigned b = 0;
+
+	while ((1u << b) < n)
+		b++;
+	return b;
+}
+
+/* type: 1 data, 2 instruction, 3 unified; the layout of leaves 4 and 0x8000001D. */
+static const struct cache {
+	uint8_t type, level;
+	uint16_t ways;
+	uint32_t sets;
+	bool shared;
+} caches[] = {
+	{ 1, 1, 8, 64, false }, { 2, 1, 8, 64, false }, { 3, 2, 8, 2048, false }, { 3, 3, 16, 16384, true },
+};
+
+static void leaf_cache(const struct x86_cpu_model *m, uint32_t sub, bool intel, uint32_t r[4])
+{
+	unsigned share, cores = (1u << log2_ceil(m->n_vcpus)) - 1;
+	const struct cache *k;
+
+	if (sub >= ARRAY_LEN(caches))
+		return;
+	k = &caches[sub];
+	share = k->shared ? cores : 0;
+	r[0] = k->type | (uint32_t)k->level << 5 | 1u << 8 | share << 14 | (intel ? cores << 26 : 0);
+	r[1] = 63 | (k->ways - 1u) << 22;
+	r[2] = k->sets - 1;
+	r[3] = k->shared && intel ? 4 : 0;	/* complex indexing */
+}
+
+static void leaf_topology(const struct x86_cpu_model *m, unsigned id, uint32_t sub, uint32_t r[4])
+{
+	r[2] = sub & 0xff;
+	r[3] = id;
+	if (sub == 0) {
+		r[1] = 1;
+		r[2] |= 1u << 8;	/* SMT */
+	} else if (sub == 1) {
+		r[0] = log2_ceil(m->n_vcpus);
+		r[1] = m->n_vcpus;
+		r[2] |= 2u << 8;	/* core */
+	}
+}
+
+/* --- leaves --- */
+
+static void put_text(uint32_t r[4], const char *s)
+{
+	memcpy(r, s, 16);
+}
+
+static uint32_t signature(const struct x86_cpu_model *m)
+{
+	uint32_t fam = m->family, ext = 0;
+
+	if (fam > 15) {
+		ext = fam - 15;
+		fam = 15;
+	}
+	return ext << 20 | (m->model >> 4) << 16 | fam << 8 | (m->model & 15) << 4 | m->stepping;
+}
+
+static void leaf_1(const struct x86_cpu_model *m, unsigned id, uint64_t cr4, uint32_t r[4])
+{
+	unsigned n = m->n_vcpus > 1 ? 1u << log2_ceil(m->n_vcpus) : 1;
+
+	r[0] = signature(m);
+	r[1] = (id & 0xff) << 24 | (n > 255 ? 255 : n) << 16 | 8u << 8;
+	r[2] = m->feat[X86_F_1_ECX] & ~(1u << 27);
+	if (cr4 & X86_CR4_OSXSAVE)
+		r[2] |= 1u << 27;
+	r[3] = m->feat[X86_F_1_EDX];
+}
+
+static void leaf_7(const struct x86_cpu_model *m, uint32_t sub, uint64_t cr4, uint32_t r[4])
+{
+	if (sub == 0) {
+		r[0] = 1;
+		r[1] = m->feat[X86_F_7_EBX];
+		r[2] = m->feat[X86_F_7_ECX];
+		if (cr4 & X86_CR4_PKE)
+			r[2] |= 1u << 4;
+		r[3] = m->feat[X86_F_7_EDX];
+	} else if (sub == 1) {
+		r[0] = m->feat[X86_F_7_1_EAX];
+	}
+}
+
+static void basic_leaf(const struct x86_cpu_model *m, unsigned id, uint32_t leaf, uint32_t sub, uint64_t cr4,
+		       uint64_t xcr0, uint64_t xss, uint32_t r[4])
+{
+	bool intel = !x86_model_is_amd(m);
+
+	switch (leaf) {
+	case 0:
+		r[0] = intel ? 0x1f : 0x10;
+		memcpy(&r[1], m->vendor, 4);
+		memcpy(&r[3], m->vendor + 4, 4);
+		memcpy(&r[2], m->vendor + 8, 4);
+		break;
+	case 1: leaf_1(m, id, cr4, r); break;
+	case 2:
+		r[0] = intel ? 0x00feff01 : 0;	/* caches in leaf 4, TLBs in leaf 0x18 */
+		r[1] = intel ? 0xf0 : 0;
+		break;
+	case 4:
+		if (intel)
+			leaf_cache(m, sub, true, r);
+		break;
+	case 6: r[0] = m->feat[X86_F_6_EAX]; break;
+	case 7: leaf_7(m, sub, cr4, r); break;
+	case 0xb: leaf_topology(m, id, sub, r); break;
+	case 0xd: leaf_xsave(m, sub, xcr0, xss, r); break;
+	case 0x15:
+		if (intel) {
+			r[0] = APIC_BUS_HZ / 1000;
+			r[1] = m->tsc_khz;
+			r[2] = APIC_BUS_HZ;
+		}
+		break;
+	case 0x16:
+		if (intel) {
+			r[0] = r[1] = m->tsc_khz / 1000;
+			r[2] = 100;
+		}
+		break;
+	case 0x1f:
+		if (intel)
+			leaf_topology(m, id, sub, r);
+		break;
+	default: break;
+	}
+}
+
+static void kvm_leaf(const struct x86_cpu_model *m, uint32_t leaf, uint32_t r[4])
+{
+	if (leaf == 0x40000000u) {
+		r[0] = 0x40000001u;
+		memcpy(&r[1], "KVMKVMKVM\0\0\0", 12);
+	} else if (leaf == 0x40000001u) {
+		r[0] = m->feat[X86_F_KVM];
+	}
+}
+
+static void amd_leaf(const struct x86_cpu_model *m, unsigned id, uint32_t leaf, uint32_t sub, uint32_t r[4])
+{
+	switch (leaf) {
+	case 0x80000005u:	/* L1: KiB << 24, ways << 16, lines per tag << 8, line size */
+		r[2] = r[3] = 32u << 24 | 8u << 16 | 1u << 8 | 64;
+		break;
+	case 0x80000006u:	/* L2 KiB << 16, 8 ways; L3 in 512 KiB units << 18, 16 ways */
+		r[2] = 1024u << 16 | 6u << 12 | 1u << 8 | 64;
+		r[3] = 32u << 18 | 8u << 12 | 1u << 8 | 64;
+		break;
+	case 0x8000001du: leaf_cache(m, sub, false, r); break;
+	case 0x8000001eu:
+		r[0] = id;
+		r[1] = id & 0xff;	/* core, one thread */
+		break;
+	case 0x80000021u:
+		/* LFENCE serializes, null selectors clear the base, automatic IBRS, no
+		 * return stack overflow; and no TSA. */
+		r[0] = 1u << 2 | 1u << 6 | 1u << 8 | 1u << 29;
+		r[2] = 1u << 1 | 1u << 2;
+		break;
+	default: break;
+	}
+}
+
+static void ext_leaf(const struct x86_cpu_model *m, unsigned id, uint32_t leaf, uint32_t sub, uint32_t r[4])
+{
+	bool amd = x86_model_is_amd(m);
+	uint32_t common = 0x0183f3ff;	/* bits AMD repeats from leaf 1 */
+
+	switch (leaf) {
+	case 0x80000000u:
+		r[0] = amd ? 0x80000021u : 0x80000008u;
+		if (amd) {
+			memcpy(&r[1], m->vendor, 4);
+			memcpy(&r[3], m->vendor + 4, 4);
+			memcpy(&r[2], m->vendor + 8, 4);
+		}
+		break;
+	case 0x80000001u:
+		r[0] = amd ? signature(m) : 0;
+		r[2] = m->feat[X86_F_81_ECX];
+		r[3] = m->feat[X86_F_81_EDX] | (amd ? m->feat[X86_F_1_EDX] & common : 0);
+		if (amd && m->n_vcpus > 1)
+			r[2] |= 1u << 1;	/* CmpLegacy */
+		break;
+	case 0x80000002u: case 0x80000003u: case 0x80000004u:
+		put_text(r, m->brand + (leaf - 0x80000002u) * 16);
+		break;
+	case 0x80000006u:
+		if (!amd)
+			r[2] = 1024u << 16 | 6u << 12 | 64;
+		break;
+	case 0x80000007u: r[3] = m->feat[X86_F_87_EDX]; break;
+	case 0x80000008u:
+		r[0] = m->phys_bits | (uint32_t)m->lin_bits << 8;
+		r[1] = m->feat[X86_F_88_EBX];
+		if (amd)
+			r[2] = (m->n_vcpus - 1) | log2_ceil(m->n_vcpus) << 12;
+		break;
+	default: break;
+	}
+	if (amd)
+		amd_leaf(m, id, leaf, sub, r);
+}
+
+void x86_model_cpuid(const struct x86_cpu_model *m, unsigned id, uint32_t leaf, uint32_t sub, uint64_t cr4,
+		     uint64_t xcr0, uint64_t xss, uint32_t out[4])
+{
+	uint32_t max_basic = x86_model_is_amd(m) ? 0x10 : 0x1f;
+
+	memset(out, 0, 4 * sizeof(out[0]));
+	if (leaf >= 0x80000000u) {
+		ext_leaf(m, id, leaf, sub, out);
+	} else if (m->hypervisor && leaf >= 0x40000000u && leaf < 0x40010000u) {
+		kvm_leaf(m, leaf, out);
+	} else {
+		/* Beyond the last basic leaf Intel answers with the last one's data. */
+		if (leaf > max_basic && !x86_model_is_amd(m))
+			leaf = max_basic;
+		basic_leaf(m, id, leaf, sub, cr4, xcr0, xss, out);
+	}
+}
+
+void x86_cpuid(struct x86_cpu *c, uint32_t leaf, uint32_t sub, uint32_t out[4])
+{
+	x86_model_cpuid(c->model, c->vcpu.id, leaf, sub, c->s.cr4, c->s.xcr0, c->s.xss, out);
+	/* Leaf 1 tells whether the local APIC is globally enabled. */
+	if (leaf == 1 && c->vcpu.intc && !(c->vcpu.intc->get_base(c->vcpu.intc_opaque) & 1u << 11))
+		out[3] &= ~(1u << 9);
+}
