@@ -32,7 +32,7 @@ struct acpi_pm_config {
 	uint16_t pm1a_cnt;	/* 2 bytes */
 	uint16_t pm_tmr;	/* 4 bytes, the counter is 32 bits wide */
 	uint16_t gpe0;		/* ACPI_PM_GPE_LEN bytes; 0: none */
-	uint16_t smi_cmd;	/* 1 byte: 0xb2; 0: none and ACPI mode is always on */
+	uint16_t smi_cmd;	/* 2 bytes: 0xb2 and a scratch byte; 0: none and ACPI mode is always on */
 	uint16_t reset;		/* 1 byte, reset control: 0xcf9; 0: none */
 	struct irq sci;		/* level */
 };
