@@ -48,6 +48,9 @@ int chardev_null_new(struct loop *l, struct chardev **out);
 int chardev_pipe_new(struct loop *l, void (*sink)(void *, const uint8_t *, size_t), void *opaque, struct chardev **out);
 /* Feed bytes as if the outside typed them (pipe only). Returns bytes taken (buffered up to 64 KiB). */
 size_t chardev_feed(struct chardev *c, const uint8_t *buf, size_t len);
+/* The outside typed its last byte (pipe only): once the front end has taken what
+ * was fed, its hangup is called. */
+void chardev_feed_eof(struct chardev *c);
 
 void chardev_attach(struct chardev *c, const struct chardev_front *f);
 size_t chardev_write(struct chardev *c, const uint8_t *buf, size_t len);
