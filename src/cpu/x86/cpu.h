@@ -119,6 +119,11 @@ struct x86_cpu {
 	/* >=0 while delivering: vector class for double-fault detection (x86_deliver). */
 	int delivering;
 	bool smc_hit;			/* a store hit code: leave the block after this instruction */
+	bool intr_maybe;		/* the interrupt controller may have something deliverable */
+	bool flat;			/* CS DS ES SS: base 0, limit 4 GiB, usual types (outside 64-bit mode) */
+	bool cs_limited;		/* CS.limit below 4 GiB matters (outside 64-bit mode) */
+	uint64_t cs_base;		/* 0 in 64-bit mode */
+	uint64_t zero;			/* stands for an absent base or index register */
 	bool leave_block;		/* something wants the run loop after this instruction */
 	bool has_1g;			/* from the model */
 	uint8_t phys_bits;		/* MAXPHYADDR, from the model */

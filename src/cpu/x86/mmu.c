@@ -317,6 +317,8 @@ const struct x86_tlb_entry *x86_tlb_fill(struct x86_cpu *c, uint64_t lin, enum x
 
 	if (e->tag[how] == tag)
 		return e;
+	if (c->long_mode && !x86_canonical(c, lin))
+		x86_gp(c, 0);
 	translate(c, lin, how, acc == X86_ACC_USER_AC ? X86_ACC_USER : acc, &w);
 	c->fill_gpa = w.gpa;
 	if (acc == X86_ACC_USER_AC || (c->watch && page_watched(c, page)))
@@ -355,6 +357,8 @@ static void mmio_piece(struct x86_cpu *c, uint64_t gpa, void *buf, unsigned len,
 		if (write) {
 			memcpy(&v, buf, len < 4 ? len : 4);
 			ic->mmio_write(c->vcpu.intc_opaque, off & 0xffc, v);
+			c->intr_maybe = true;
+			c->leave_block = true;
 		} else {
 			v = ic->mmio_read(c->vcpu.intc_opaque, off & 0xffc);
 			v >>= 8 * (off & 3);

@@ -23,6 +23,27 @@ static uint8_t access_class(const struct x86_cpu *c)
 	return s->rflags & X86_FL_AC ? X86_ACC_SUP_AC : X86_ACC_SUP;
 }
 
+/* May data accesses through s skip base and limit?  (A null or read-only DS may not.) */
+static bool flat_data(const struct x86_seg *s)
+{
+	return s->base == 0 && s->limit == 0xffffffffu &&
+	       (s->attr & (X86_AR_P | X86_AR_S | X86_AR_UNUSABLE | 0xe)) == (X86_AR_P | X86_AR_S | 2);
+}
+
+static void segments_update(struct x86_cpu *c)
+{
+	const struct x86_seg *cs = &c->s.seg[X86_CS];
+	uint64_t base = c->mode == X86_MODE_LONG64 ? 0 : cs->base;
+
+	c->cs_limited = c->mode != X86_MODE_LONG64 && cs->limit != 0xffffffffu;
+	c->flat = c->mode == X86_MODE_PM32 && cs->base == 0 && !c->cs_limited && c->stack_size == 4 &&
+		  flat_data(&c->s.seg[X86_DS]) && flat_data(&c->s.seg[X86_ES]) && flat_data(&c->s.seg[X86_SS]);
+	if (base != c->cs_base) {
+		c->cs_base = base;
+		c->front_gen++;
+	}
+}
+
 void x86_mode_update(struct x86_cpu *c)
 {
 	struct x86_state *s = &c->s;
@@ -50,9 +71,10 @@ void x86_mode_update(struct x86_cpu *c)
 		c->watch = watch;
 		x86_tlb_flush(c);
 	}
-	c->step_mode = (s->rflags & X86_FL_TF) || (s->dr7 & 0xff) || s->shadow;
-	/* Code is decoded by mode; handlers specialise on CPL only through c. A
-	 * flat 32-bit data segment decodes to the same thing as a 64-bit one, so
-	 * it is part of the key (see interp/translate of operands). */
-	c->block_key = c->mode;
+	segments_update(c);
+	c->step_mode = (s->rflags & (X86_FL_TF | X86_FL_RF)) || (s->dr7 & 0xff);
+	/* What decoding and the choice of handlers depend on; CPL and segment
+	 * contents are looked at when the handlers run. */
+	c->block_key = c->mode | (c->flat ? 8u : 0) | (c->cpl == 3 ? 32u : 0) | ((c->s.seg[X86_SS].attr & X86_AR_DB) ? 16u : 0);
+	c->leave_block = true;
 }

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Finding and making blocks.
+ *
+ * A block ends with a control transfer, an instruction that changes what decoding
+ * depends on, the end of the page, or its size.  An instruction that straddles
+ * two pages is a block of its own, so that a fault on the second page comes when
+ * that very instruction is due.
+ *
+ * The bytes are marked as code before they are read; a block remembers the
+ * version its page had then (see cpu/x86/codemap.c for why this is enough).
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "cpu/interp/interp.h"
+
+#define BLOCK_BYTES(n) (sizeof(struct block) + (n) * sizeof(struct uop))
+
+/* Where the bytes of a block come from. */
+struct source {
+	const struct x86_tlb_entry *page;	/* NULL: code in device memory */
+	const struct x86_tlb_entry *page2;	/* when an instruction straddles */
+	uint64_t lin;
+	unsigned marked;			/* page offset up to which code is marked */
+	uint32_t version;
+	bool have_version;
+};
+
+static enum x86_acc exec_class(const struct x86_cpu *c)
+{
+	return c->acc == X86_ACC_USER_AC ? X86_ACC_USER : (enum x86_acc)c->acc;
+}
+
+static unsigned hash_of(uint64_t gpa, uint64_t lin)
+{
+	uint64_t h = gpa * 0x9e3779b97f4a7c15ull ^ lin * 0xc2b2ae3d27d4eb4full;
+
+	return (unsigned)(h >> (64 - BHASH_BITS));
+}
+
+static unsigned code_bits(const struct x86_cpu *c)
+{
+	return c->mode == X86_MODE_LONG64 ? 64 : c->mode == X86_MODE_PM32 ? 32 : 16;
+}
+
+void interp_blocks_drop(struct interp_cpu *ic)
+{
+	memset(ic->hash, 0, sizeof(ic->hash));
+	ic->c.front_gen++;
+	ic->arena_used = 0;
+	ic->n_flush++;
+	exec_cache_reset(ic->exec);
+}
+
+static bool still_valid(const struct block *b)
+{
+	return b->version == atomic_load_explicit(b->verp, memory_order_acquire) &&
+	       b->version2 == atomic_load_explicit(b->verp2, memory_order_acquire);
+}
+
+/* Marks the page as code up to offset `end`; false: it changed meanwhile. */
+static bool mark_to(struct x86_cpu *c, struct source *s, unsigned from, unsigned end)
+{
+	uint32_t v;
+
+	if (end > PAGE_4K)
+		end = PAGE_4K;
+	if (s->have_version && end <= s->marked)
+		return true;
+	v = x86_codemap_mark(c->codemap, s->page, from, end - from);
+	if (s->have_version && v != s->version)
+		return false;
+	s->version = v;
+	s->have_version = true;
+	s->marked = end;
+	return true;
+}
+
+/* Bytes of an instruction that may straddle: up to 15, faults raised only if the
+ * second page is needed. Returns the number of bytes in the first page. */
+static unsigned fetch_straddling(struct interp_cpu *ic, struct block *b, struct source *s, uint64_t lin, uint8_t buf[16])
+{
+	struct x86_cpu *c = &ic->c;
+	unsigned room = (unsigned)(PAGE_4K - (lin & 0xfff));
+	uint64_t lin2 = (lin & ~0xfffull) + PAGE_4K;
+
+	if (c->mode != X86_MODE_LONG64)
+		lin2 &= 0xffffffffu;
+	memcpy(buf, (void *)(lin + s->page->addend), room);
+	s->page2 = x86_tlb_fill(c, lin2, X86_EXEC, exec_class(c));
+	if (!s->page2) {
+		memset(buf + room, 0xff, 16 - room);
+		return room;
+	}
+	b->version2 = x86_codemap_mark(c->codemap, s->page2, 0, 16);
+	b->verp2 = s->page2->version;
+	b->gpa2 = s->page2->gpa;
+	memcpy(buf + room, (void *)(lin2 + s->page2->addend), 16 - room);
+	return room;
+}
+
+static void end_uop(struct x86_cpu *c, struct uop *u, uint64_t rip)
+{
+	memset(u, 0, sizeof(*u));
+	u->fn = op_end;
+	u->rip = rip;
+	u->imm = (int64_t)(c->mode == X86_MODE_LONG64 ? rip : rip & 0xffffffffu);
+}
+
+static void fault_uop(struct uop *u, uint64_t rip, uop_fn fn)
+{
+	memset(u, 0, sizeof(*u));
+	u->rip = rip;
+	u->fn = fn;
+	u->base = u->index = ZERO_OFF;
+}
+
+/* Decodes the instruction at lin into u. 1: the block ends with it, 0: goes on,
+ * -EAGAIN: not part of this block (straddles and is not its first), -ESTALE:
+ * the code changed under our hands. */
+static int add_insn(struct interp_cpu *ic, struct block *b, struct source *s, uint64_t rip, uint64_t lin,
+		    bool first, unsigned *len)
+{
+	struct x86_cpu *c = &ic->c;
+	struct uop *u = &b->ops[b->n];
+	unsigned off = lin & 0xfff, room = (unsigned)(PAGE_4K - off);
+	uint8_t buf[16];
+	struct insn i;
+	int r;
+
+	if (!mark_to(c, s, off, off + INSN_MAX_LEN))
+		return -ESTALE;
+	r = insn_decode(&i, (const uint8_t *)(lin + s->page->addend), MIN(room, INSN_MAX_LEN), code_bits(c));
+	if (r == -ENODATA && room < INSN_MAX_LEN) {
+		if (!first)
+			return -EAGAIN;
+		fetch_straddling(ic, b, s, lin, buf);
+		r = insn_decode(&i, buf, INSN_MAX_LEN, code_bits(c));
+	}
+	*len = r == 0 ? i.len : 1;
+	if (c->cs_limited && rip + *len - 1 > c->s.seg[X86_CS].limit) {
+		if (!first)
+			return -EAGAIN;
+		fault_uop(u, rip, op_gp_limit);
+		b->n++;
+		return 1;
+	}
+	if (r < 0) {
+		fault_uop(u, rip, r == -E2BIG || r == -ENODATA ? op_gp_limit : op_ud);
+		b->n++;
+		return 1;
+	}
+	memset(u, 0, sizeof(*u));
+	u->rip = rip;
+	b->n++;
+	ic->c.n_decode++;
+	return interp_build(ic, u, &i) || b->gpa2;
+}
+
+/* Fills b from the code at lin. -ESTALE: start over. */
+static int fill_block(struct interp_cpu *ic, struct block *b, struct source *s, unsigned max)
+{
+	struct x86_cpu *c = &ic->c;
+	uint64_t rip = b->rip, lin = b->lin;
+	unsigned len;
+	int r = 0;
+
+	while (b->n < max) {
+		r = add_insn(ic, b, s, rip, lin, b->n == 0, &len);
+		if (r == -ESTALE)
+			return r;
+		if (r == -EAGAIN)
+			break;
+		rip += len;
+		lin += len;
+		if (c->mode != X86_MODE_LONG64)
+			lin &= 0xffffffffu;
+		if (r == 1 || (lin & 0xfff) == 0)
+			break;
+	}
+	b->end = (uint32_t)(rip - b->rip);
+	if (r != 1 || b->gpa2)
+		end_uop(c, &b->ops[b->n], rip);
+	b->version = s->version;
+	b->verp = s->page->version;
+	if (!b->gpa2) {
+		b->version2 = b->version;
+		b->verp2 = b->verp;
+	}
+	return 0;
+}
+
+static void init_block(struct x86_cpu *c, struct block *b, uint64_t lin, uint64_t gpa)
+{
+	memset(b, 0, sizeof(*b));
+	b->lin = lin;
+	b->rip = c->s.rip;
+	b->gpa = gpa;
+	b->key = c->block_key;
+}
+
+/* Code in device memory: one instruction, read byte by byte, never cached. */
+static struct block *device_block(struct interp_cpu *ic, uint64_t lin)
+{
+	struct x86_cpu *c = &ic->c;
+	struct block *b = ic->scratch;
+	uint64_t gpa = c->fill_gpa;
+	uint8_t buf[INSN_MAX_LEN];
+	struct insn i;
+	bool ends;
+	int r;
+
+	for (unsigned k = 0; k < sizeof(buf); k++)
+		bus_access(c->vcpu.m->mmio, gpa + k, &buf[k], 1, false);
+	init_block(c, b, lin, gpa);
+	r = insn_decode(&i, buf, sizeof(buf), code_bits(c));
+	if (r < 0) {
+		fault_uop(&b->ops[0], b->rip, op_ud);
+		b->n = 1;
+		return b;
+	}
+	memset(&b->ops[0], 0, sizeof(b->ops[0]));
+	b->ops[0].rip = b->rip;
+	b->n = 1;
+	ends = interp_build(ic, &b->ops[0], &i);
+	if (!ends)
+		end_uop(c, &b->ops[1], b->rip + i.len);
+	return b;
+}
+
+static struct block *make_block(struct interp_cpu *ic, struct block *b, uint64_t lin, unsigned max)
+{
+	struct x86_cpu *c = &ic->c;
+	struct source s;
+	int r;
+
+	do {
+		memset(&s, 0, sizeof(s));
+		s.lin = lin;
+		s.page = x86_tlb_fill(c, lin, X86_EXEC, exec_class(c));
+		if (!s.page)
+			return device_block(ic, lin);
+		init_block(c, b, lin, s.page->gpa | (lin & 0xfff));
+		r = fill_block(ic, b, &s, max);
+	} while (r == -ESTALE);
+	return b;
+}
+
+static bool limit_ok(const struct x86_cpu *c, const struct block *b)
+{
+	return !c->cs_limited || b->rip + b->end - 1 <= c->s.seg[X86_CS].limit;
+}
+
+static struct block *find_block(struct interp_cpu *ic, uint64_t lin, uint64_t gpa, unsigned h)
+{
+	struct x86_cpu *c = &ic->c;
+	struct block **link = &ic->hash[h], *b;
+
+	while ((b = *link) != NULL) {
+		if (b->gpa == gpa && b->lin == lin && b->rip == c->s.rip && b->key == c->block_key) {
+			const struct x86_tlb_entry *p2 = NULL;
+
+			if (!still_valid(b)) {
+				*link = b->hash_next;	/* its room comes back with the next drop */
+				continue;
+			}
+			if (b->gpa2) {
+				p2 = x86_tlb_fill(c, (lin & ~0xfffull) + PAGE_4K, X86_EXEC, exec_class(c));
+				if (!p2 || p2->gpa != b->gpa2) {
+					link = &b->hash_next;
+					continue;
+				}
+			}
+			return b;
+		}
+		link = &b->hash_next;
+	}
+	return NULL;
+}
+
+struct block *interp_block(struct interp_cpu *ic, bool single)
+{
+	struct x86_cpu *c = &ic->c;
+	uint64_t lin = c->s.rip + c->cs_base, gpa;
+	const struct x86_tlb_entry *page;
+	struct front *f;
+	struct block *b;
+	unsigned h;
+
+	if (c->mode != X86_MODE_LONG64)
+		lin &= 0xffffffffu;
+	if (exec_cache_full(ic->exec) || ic->arena_used + BLOCK_BYTES(BLOCK_MAX_UOPS + 1) > ic->arena_size)
+		interp_blocks_drop(ic);
+	if (c->cs_limited && c->s.rip > c->s.seg[X86_CS].limit)
+		x86_gp(c, 0);
+	if (single)
+		return make_block(ic, ic->scratch, lin, 1);
+	page = x86_tlb_fill(c, lin, X86_EXEC, exec_class(c));
+	if (!page)
+		return device_block(ic, lin);
+	gpa = page->gpa | (lin & 0xfff);
+	h = hash_of(gpa, lin);
+	b = find_block(ic, lin, gpa, h);
+	if (b && !limit_ok(c, b))
+		return make_block(ic, ic->scratch, lin, 1);
+	if (!b) {
+		b = make_block(ic, (struct block *)(ic->arena + ic->arena_used), lin, BLOCK_MAX_UOPS);
+		if (b == ic->scratch)
+			return b;
+		ic->arena_used += align_up(BLOCK_BYTES(b->n + 1u), 64);
+		b->hash_next = ic->hash[h];
+		ic->hash[h] = b;
+		ic->n_blocks_made++;
+	}
+	f = &ic->front[(c->s.rip ^ c->s.rip >> FRONT_BITS) & ((1u << FRONT_BITS) - 1)];
+	f->rip = c->s.rip;
+	f->tag = c->block_key | (uint64_t)c->front_gen << 32;
+	f->b = b;
+	return b;
+}

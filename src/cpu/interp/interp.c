@@ -1,0 +1,621 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The interp engine: vCPU life, the run loop, events.
+ *
+ * Reading order: vcpu_run (the outer loop: one turn handles what is pending and
+ * then runs blocks until something wants attention), run_blocks (the hot loop),
+ * step (one instruction, with the checks of single step, breakpoints and
+ * interrupt shadows), take_fault and deliver.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cpu/engine.h"
+#include "cpu/interp/interp.h"
+#include "cpu/x86/cpuid.h"
+
+#define ARENA_SIZE (24u << 20)
+
+struct interp_engine {
+	struct cpu_engine base;		/* first */
+	struct x86_cpu_model model;
+	struct x86_codemap *codemap;
+	struct mem_listener listener;
+	_Atomic uint64_t tsc_base;	/* guest TSC = host TSC + this (+ each vCPU's offset) */
+	struct interp_cpu *cpus[MACHINE_MAX_VCPUS];
+	unsigned n_cpus;
+};
+
+static struct interp_engine *engine_of(struct cpu_engine *e) { return (struct interp_engine *)e; }
+static struct interp_cpu *cpu_of(struct vcpu *v) { return (struct interp_cpu *)v; }
+
+/* --- sleeping and waking --- */
+
+static void futex(_Atomic uint32_t *word, int op, uint32_t val)
+{
+	syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, val, NULL, NULL, 0);
+}
+
+static void kick(struct vcpu *v)
+{
+	if (atomic_load(&cpu_of(v)->sleeping))
+		futex(&v->events, FUTEX_WAKE, INT_MAX);
+}
+
+/* Sleeps until an event of `wake` (or one that is always served) is raised. */
+static void sleep_until(struct interp_cpu *ic, uint32_t wake)
+{
+	struct vcpu *v = &ic->c.vcpu;
+	uint32_t ev;
+
+	atomic_store(&v->halted, true);
+	atomic_store(&ic->sleeping, 1);
+	ic->n_halts++;
+	while (!((ev = atomic_load(&v->events)) & wake))
+		futex(&v->events, FUTEX_WAIT, ev);
+	atomic_store(&ic->sleeping, 0);
+	atomic_store(&v->halted, false);
+}
+
+/* --- time --- */
+
+static uint64_t tsc_read(struct vcpu *v)
+{
+	struct x86_cpu *c = &cpu_of(v)->c;
+
+	return x86_host_tsc() + c->tsc_base_offset + c->s.tsc_offset;
+}
+
+static int64_t tsc_to_ns(struct vcpu *v, uint64_t value)
+{
+	struct x86_cpu *c = &cpu_of(v)->c;
+	int64_t ticks = (int64_t)(value - tsc_read(v));
+	int64_t now = clock_now(v->m->clock);
+	__int128 ns = (__int128)ticks * 1000000 / c->model->tsc_khz;
+
+	if (ns > INT64_MAX - now)
+		return INT64_MAX;
+	return ns < -now ? 0 : now + (int64_t)ns;
+}
+
+/* --- delivering exceptions and interrupts --- */
+
+/* Delivers ic->ev; a fault on the way comes back through take_fault. */
+static void deliver(struct interp_cpu *ic)
+{
+	struct x86_cpu *c = &ic->c;
+
+	c->delivering = ic->ev.vector;
+	x86_deliver(c, &ic->ev);
+	c->delivering = -1;
+	ic->deliver_pending = false;
+	c->s.shadow = 0;
+	c->s.activity = X86_ACTIVE;
+	x86_mode_update(c);
+}
+
+static void queue_event(struct interp_cpu *ic, const struct x86_event *ev)
+{
+	ic->ev = *ev;
+	ic->deliver_pending = true;
+}
+
+/* We came here by longjmp: c->pending says why. */
+static void take_fault(struct interp_cpu *ic)
+{
+	struct x86_cpu *c = &ic->c;
+	const struct uop *u = c->cur_uop;
+
+	c->n_exc++;
+	if (c->delivering >= 0) {
+		struct x86_event second = c->pending;
+
+		if (!x86_deliver_merge(c, &ic->ev, &second)) {
+			c->shutdown = true;
+			ic->deliver_pending = false;
+			c->delivering = -1;
+			return;
+		}
+		queue_event(ic, &second);
+		return;
+	}
+	if (ic->in_block) {
+		flags_out(c);
+		ic->in_block = false;
+		if (u)
+			c->s.rip = u->rip;
+	}
+	queue_event(ic, &c->pending);
+}
+
+/* --- running --- */
+
+static inline struct block *next_block(struct interp_cpu *ic)
+{
+	struct x86_cpu *c = &ic->c;
+	uint64_t rip = c->s.rip;
+	struct front *f = &ic->front[(rip ^ rip >> FRONT_BITS) & ((1u << FRONT_BITS) - 1)];
+	struct block *b = f->b;
+
+	if (likely(f->rip == rip && f->tag == (c->block_key | (uint64_t)c->front_gen << 32)) &&
+	    likely(b->version == atomic_load_explicit(b->verp, memory_order_relaxed)) &&
+	    likely(b->version2 == atomic_load_explicit(b->verp2, memory_order_relaxed)) &&
+	    likely(!c->cs_limited))
+		return b;
+	c->cur_uop = NULL;
+	return interp_block(ic, false);
+}
+
+static inline void run_block(struct x86_cpu *c, const struct block *b)
+{
+	const struct uop *u = b->ops;
+
+	c->n_insn += b->n;
+	do {
+		c->cur_uop = u;
+		u = u->fn(c, u);
+	} while (u);
+}
+
+static void run_blocks(struct interp_cpu *ic)
+{
+	struct x86_cpu *c = &ic->c;
+
+	flags_in(c);
+	ic->in_block = true;
+	do {
+		run_block(c, next_block(ic));
+	} while (likely(!c->leave_block) && likely(!atomic_load_explicit(&c->vcpu.events, memory_order_relaxed)));
+	flags_out(c);
+	ic->in_block = false;
+}
+
+/* One instruction, with everything that is only looked at here. */
+static void step(struct interp_cpu *ic)
+{
+	struct x86_cpu *c = &ic->c;
+	bool tf = c->s.rflags & X86_FL_TF;
+	struct block *b;
+	uint32_t hit;
+
+	if ((c->s.dr7 & 0xff) && !(c->s.rflags & X86_FL_RF)) {
+		hit = x86_bp_exec(c, c->s.rip + c->cs_base);
+		if (hit && !(c->s.shadow & X86_SHADOW_MOVSS)) {
+			struct x86_event ev = { .vector = X86_EX_DB, .kind = X86_EV_FAULT, .dr6 = hit };
+
+			queue_event(ic, &ev);
+			return;
+		}
+	}
+	flags_in(c);
+	ic->in_block = true;
+	c->cur_uop = NULL;
+	b = interp_block(ic, true);
+	c->s.shadow = 0;
+	c->s.rflags &= ~(uint64_t)X86_FL_RF;
+	run_block(c, b);
+	flags_out(c);
+	ic->in_block = false;
+	if (tf && !interp_swallows_tf(&b->ops[0]))
+		c->db_trap.dr6 |= 1u << 14;
+	x86_mode_update(c);
+}
+
+/* --- events --- */
+
+static void power_on(struct interp_cpu *ic, bool init)
+{
+	struct x86_cpu *c = &ic->c;
+
+	x86_state_reset(&c->s, c->vcpu.id, init);
+	c->db_trap.dr6 = 0;
+	c->shutdown = false;
+	ic->deliver_pending = false;
+	c->delivering = -1;
+	x86_tlb_flush(c);
+	x86_mode_update(c);
+}
+
+static void take_init(struct interp_cpu *ic)
+{
+	struct x86_cpu *c = &ic->c;
+
+	power_on(ic, true);
+	if (c->vcpu.intc && c->vcpu.intc->init)
+		c->vcpu.intc->init(c->vcpu.intc_opaque);
+	c->s.activity = c->vcpu.id ? X86_WAIT_SIPI : X86_ACTIVE;
+}
+
+static void take_sipi(struct interp_cpu *ic)
+{
+	struct x86_cpu *c = &ic->c;
+	uint8_t vector = atomic_load(&c->vcpu.sipi_vector);
+
+	if (c->s.activity != X86_WAIT_SIPI)
+		return;
+	c->s.seg[X86_CS].sel = (uint16_t)(vector << 8);
+	c->s.seg[X86_CS].base = (uint64_t)vector << 12;
+	c->s.rip = 0;
+	c->s.activity = X86_ACTIVE;
+	x86_mode_update(c);
+}
+
+static void take_nmi(struct interp_cpu *ic)
+{
+	struct x86_event ev = { .vector = X86_EX_NMI, .kind = X86_EV_NMI };
+
+	ic->c.s.nmi_blocked = 1;
+	queue_event(ic, &ev);
+}
+
+/* Serves pending events. True: vcpu_run returns VCPU_STOP_KICK. */
+static bool serve_events(struct interp_cpu *ic)
+{
+	struct x86_cpu *c = &ic->c;
+	struct vcpu *v = &c->vcpu;
+	uint32_t ev = atomic_load(&v->events), take = VCPU_EV_STOP | VCPU_EV_FLUSH | VCPU_EV_INIT | VCPU_EV_INTR | VCPU_EV_SMI;
+
+	if (!ev)
+		return false;
+	if (c->s.activity == X86_WAIT_SIPI || !(ev & VCPU_EV_INIT))
+		take |= VCPU_EV_SIPI;
+	if (!c->s.nmi_blocked && !c->s.shadow && !ic->deliver_pending)
+		take |= VCPU_EV_NMI;
+	ev = atomic_fetch_and(&v->events, ~take) & take;
+	if (ev & VCPU_EV_FLUSH) {
+		x86_tlb_flush(c);
+		interp_blocks_drop(ic);
+	}
+	if (ev & VCPU_EV_INIT)
+		take_init(ic);
+	if (ev & VCPU_EV_SIPI)
+		take_sipi(ic);
+	if (ev & VCPU_EV_INTR)
+		c->intr_maybe = true;
+	if (ev & VCPU_EV_NMI) {
+		if (c->s.activity == X86_WAIT_SIPI)
+			atomic_fetch_or(&v->events, VCPU_EV_NMI);
+		else
+			take_nmi(ic);
+	}
+	return ev & VCPU_EV_STOP;
+}
+
+/* An external interrupt if one can be taken now. */
+static void take_interrupt(struct interp_cpu *ic)
+{
+	struct x86_cpu *c = &ic->c;
+	const struct vcpu_intc_ops *intc = c->vcpu.intc;
+	struct x86_event ev = { .kind = X86_EV_INTR };
+	int vector;
+
+	if (!intc || !intc->pending(c->vcpu.intc_opaque)) {
+		c->intr_maybe = false;
+		return;
+	}
+	if (!(c->s.rflags & X86_FL_IF) || c->s.shadow)
+		return;
+	vector = intc->ack(c->vcpu.intc_opaque);
+	if (vector < 0)
+		return;
+	ev.vector = (uint8_t)vector;
+	c->n_intr++;
+	queue_event(ic, &ev);
+}
+
+static void take_debug_trap(struct interp_cpu *ic)
+{
+	struct x86_event ev = { .vector = X86_EX_DB, .kind = X86_EV_TRAP, .dr6 = ic->c.db_trap.dr6 };
+
+	ic->c.db_trap.dr6 = 0;
+	queue_event(ic, &ev);
+}
+
+/* HLT and wait-for-SIPI: sleeps if nothing can be done. */
+static void rest(struct interp_cpu *ic)
+{
+	struct x86_cpu *c = &ic->c;
+	uint32_t wake = VCPU_EV_STOP | VCPU_EV_FLUSH | VCPU_EV_INIT | VCPU_EV_SMI;
+
+	if (c->s.activity == X86_WAIT_SIPI)
+		wake |= VCPU_EV_SIPI;
+	else
+		wake |= VCPU_EV_INTR | (c->s.nmi_blocked ? 0 : VCPU_EV_NMI);
+	sleep_until(ic, wake);
+}
+
+/* One turn of the outer loop; true with *stop set: leave vcpu_run. */
+static bool turn(struct interp_cpu *ic, enum vcpu_stop *stop)
+{
+	struct x86_cpu *c = &ic->c;
+
+	c->leave_block = false;
+	if (unlikely(c->shutdown)) {
+		c->s.activity = X86_SHUTDOWN;
+		*stop = VCPU_STOP_SHUTDOWN;
+		return true;
+	}
+	if (ic->deliver_pending) {
+		deliver(ic);
+		return false;
+	}
+	if (c->db_trap.dr6 && !(c->s.shadow & X86_SHADOW_MOVSS)) {
+		take_debug_trap(ic);
+		return false;
+	}
+	if (atomic_load_explicit(&c->vcpu.events, memory_order_relaxed) && serve_events(ic)) {
+		*stop = VCPU_STOP_KICK;
+		return true;
+	}
+	if (ic->deliver_pending)
+		return false;
+	if (c->intr_maybe && c->s.activity != X86_WAIT_SIPI) {
+		take_interrupt(ic);
+		if (ic->deliver_pending)
+			return false;
+	}
+	if (c->s.activity != X86_ACTIVE) {
+		rest(ic);
+		return false;
+	}
+	c->leave_block = false;
+	if (c->step_mode || c->s.shadow)
+		step(ic);
+	else
+		run_blocks(ic);
+	return false;
+}
+
+static enum vcpu_stop vcpu_run(struct vcpu *v)
+{
+	struct interp_cpu *ic = cpu_of(v);
+	struct x86_cpu *c = &ic->c;
+	enum vcpu_stop stop = VCPU_STOP_KICK;
+	jmp_buf env;
+
+	c->tsc_base_offset = atomic_load(&ic->e->tsc_base);
+	c->fault_jmp = &env;
+	if (_setjmp(env))
+		take_fault(ic);
+	while (!turn(ic, &stop))
+		;
+	c->fault_jmp = NULL;
+	return stop;
+}
+
+/* --- the engine --- */
+
+static int probe(struct probe_report *r)
+{
+	r->usable = r->good = true;
+	snprintf(r->why, sizeof(r->why), "the software CPU runs on any x86-64 host");
+	r->cure[0] = '\0';
+	return 0;
+}
+
+/* Cached blocks point into the ranges: drop them when the map changes. */
+static void map_changed(void *opaque, const struct mem_range *r)
+{
+	struct interp_engine *e = opaque;
+
+	for (unsigned i = 0; i < e->n_cpus; i++)
+		vcpu_raise(&e->cpus[i]->c.vcpu, VCPU_EV_FLUSH);
+}
+
+static void engine_free(struct cpu_engine *base)
+{
+	struct interp_engine *e = engine_of(base);
+
+	mem_unlisten(base->m->mem, &e->listener);
+	for (unsigned i = 0; i < e->n_cpus; i++) {
+		struct interp_cpu *ic = e->cpus[i];
+
+		base->m->vcpus[ic->c.vcpu.id] = NULL;
+		exec_cache_free(ic->exec);
+		free(ic->scratch);
+		munmap(ic->arena, ic->arena_size);
+		munmap(ic, sizeof(*ic));
+	}
+	x86_codemap_free(e->codemap);
+	free(e);
+}
+
+static int engine_init(struct machine *m, const struct cpu_engine_config *cfg, struct cpu_engine **out, struct err *err)
+{
+	struct interp_engine *e = calloc(1, sizeof(*e));
+	uint32_t feat[X86_F_WORDS];
+	int ret;
+
+	if (!e)
+		return err_set(err, -ENOMEM, "out of memory");
+	e->base.ops = &cpu_engine_interp;
+	e->base.m = m;
+	x86_soft_features(feat);
+	if (cfg->model)
+		e->model = *cfg->model;
+	else if ((ret = x86_cpu_model_parse("max", feat, cfg->n_vcpus, &e->model, err)) < 0)
+		goto fail;
+	if (!e->model.tsc_khz)
+		e->model.tsc_khz = x86_tsc_khz();
+	ret = exec_signals_install();
+	if (ret < 0) {
+		err_set(err, ret, "cannot install the signal handlers of the software CPU: %s", strerror(-ret));
+		goto fail;
+	}
+	ret = x86_codemap_new(m, &e->codemap);
+	if (ret < 0) {
+		err_set(err, ret, "out of memory for the code map");
+		goto fail;
+	}
+	atomic_store(&e->tsc_base, 0 - x86_host_tsc());
+	e->listener = (struct mem_listener){ .added = map_changed, .removed = map_changed, .opaque = e };
+	mem_listen(m->mem, &e->listener);
+	*out = &e->base;
+	return 0;
+fail:
+	free(e);
+	return ret;
+}
+
+static int vcpu_create(struct cpu_engine *base, unsigned id, struct err *err)
+{
+	struct interp_engine *e = engine_of(base);
+	struct interp_cpu *ic;
+	int ret = 0;
+
+	if (id >= MACHINE_MAX_VCPUS)
+		return err_set(err, -EINVAL, "vCPU %u: at most %d vCPUs are supported", id, MACHINE_MAX_VCPUS);
+	ic = mmap(NULL, sizeof(*ic), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (ic == MAP_FAILED)
+		return err_set(err, -ENOMEM, "vCPU %u: out of memory", id);
+	ic->e = e;
+	ic->arena_size = ARENA_SIZE;
+	ic->arena = mmap(NULL, ic->arena_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	ic->scratch = calloc(1, sizeof(struct block) + 2 * sizeof(struct uop));
+	ic->exec = exec_cache_new(&ret);
+	if (ic->arena == MAP_FAILED || !ic->scratch || !ic->exec) {
+		exec_cache_free(ic->exec);
+		free(ic->scratch);
+		if (ic->arena != MAP_FAILED)
+			munmap(ic->arena, ic->arena_size);
+		munmap(ic, sizeof(*ic));
+		return err_set(err, ret ? ret : -ENOMEM, "vCPU %u: no memory for the code caches of the software CPU", id);
+	}
+	ic->c.vcpu.m = base->m;
+	ic->c.vcpu.id = id;
+	ic->c.vcpu.kick = kick;
+	ic->c.vcpu.tsc_read = tsc_read;
+	ic->c.vcpu.tsc_to_ns = tsc_to_ns;
+	ic->c.model = &e->model;
+	ic->c.codemap = e->codemap;
+	ic->c.engine = ic;
+	ic->c.phys_bits = e->model.phys_bits ? e->model.phys_bits : 40;
+	ic->c.has_1g = x86_has(&e->model, X86_F_81_EDX, BIT(26));
+	ic->c.tsc_base_offset = atomic_load(&e->tsc_base);
+	ic->c.tlb_gen = 1;
+	power_on(ic, false);
+	ic->c.s.activity = id ? X86_WAIT_SIPI : X86_ACTIVE;
+	e->cpus[e->n_cpus++] = ic;
+	base->m->vcpus[id] = &ic->c.vcpu;
+	return 0;
+}
+
+static int vcpu_thread_init(struct vcpu *v) { return exec_thread_init(); }
+
+static int state_get(struct vcpu *v, struct x86_state *s)
+{
+	struct x86_cpu *c = &cpu_of(v)->c;
+
+	*s = c->s;
+	if (v->intc)
+		s->apic_base = v->intc->get_base(v->intc_opaque);
+	return 0;
+}
+
+static int state_set(struct vcpu *v, const struct x86_state *s)
+{
+	struct interp_cpu *ic = cpu_of(v);
+	struct x86_cpu *c = &ic->c;
+
+	c->s = *s;
+	c->s.rflags |= X86_FL_FIXED;
+	c->db_trap.dr6 = 0;
+	c->shutdown = false;
+	c->delivering = -1;
+	ic->deliver_pending = false;
+	x86_tlb_flush(c);
+	x86_mode_update(c);
+	c->intr_maybe = true;
+	return 0;
+}
+
+static bool no(struct cpu_engine *e) { return false; }
+static int irq_line(struct cpu_engine *e, unsigned gsi, bool level) { return -ENOTSUP; }
+static int msi(struct cpu_engine *e, const struct msi *msg) { return -ENOTSUP; }
+static int msi_fd(struct cpu_engine *e, int fd, const struct msi *msg, bool add) { return -ENOTSUP; }
+static int extint(struct cpu_engine *e, bool level) { return -ENOTSUP; }
+
+/* Writes are logged as they happen (mem.c); cached write permission must go, so
+ * that the next store to each page is seen. */
+static int dirty_fetch(struct cpu_engine *base, uint64_t first, uint64_t n, uint64_t *bitmap)
+{
+	struct interp_engine *e = engine_of(base);
+
+	for (unsigned i = 0; i < e->n_cpus; i++)
+		vcpu_raise(&e->cpus[i]->c.vcpu, VCPU_EV_FLUSH);
+	return 0;
+}
+
+static int clock_get_ns(struct cpu_engine *base, uint64_t *ns)
+{
+	struct interp_engine *e = engine_of(base);
+
+	*ns = (uint64_t)((unsigned __int128)(x86_host_tsc() + atomic_load(&e->tsc_base)) * 1000000 / e->model.tsc_khz);
+	return 0;
+}
+
+static int clock_set_ns(struct cpu_engine *base, uint64_t ns)
+{
+	struct interp_engine *e = engine_of(base);
+
+	atomic_store(&e->tsc_base, (uint64_t)((unsigned __int128)ns * e->model.tsc_khz / 1000000) - x86_host_tsc());
+	return 0;
+}
+
+static void stats(struct cpu_engine *base, engine_stat_fn fn, void *opaque)
+{
+	struct interp_engine *e = engine_of(base);
+	uint64_t t[9] = { 0 };
+	static const char *const names[9] = { "instructions", "instructions decoded", "blocks made", "block cache drops",
+					      "MMIO accesses", "port accesses", "exceptions", "interrupts", "halts" };
+
+	for (unsigned i = 0; i < e->n_cpus; i++) {
+		const struct interp_cpu *ic = e->cpus[i];
+		const uint64_t v[9] = { ic->c.n_insn, ic->c.n_decode, ic->n_blocks_made, ic->n_flush, ic->c.n_mmio,
+					ic->c.n_pio, ic->c.n_exc, ic->c.n_intr, ic->n_halts };
+
+		for (unsigned k = 0; k < 9; k++)
+			t[k] += v[k];
+	}
+	for (unsigned k = 0; k < 9; k++)
+		fn(opaque, names[k], t[k]);
+}
+
+static void report(struct vcpu *v, char *buf, size_t len)
+{
+	struct interp_cpu *ic = cpu_of(v);
+
+	snprintf(buf, len, "last event: vector %u, error code 0x%x, address 0x%llx", ic->ev.vector, ic->ev.err,
+		 (unsigned long long)ic->ev.cr2);
+}
+
+const struct cpu_engine_ops cpu_engine_interp = {
+	.name = "interp",
+	.probe = probe,
+	.init = engine_init,
+	.free = engine_free,
+	.vcpu_create = vcpu_create,
+	.vcpu_thread_init = vcpu_thread_init,
+	.vcpu_run = vcpu_run,
+	.state_get = state_get,
+	.state_set = state_set,
+	.has_irqchip = no,
+	.has_lapic = no,
+	.irq_line = irq_line,
+	.msi = msi,
+	.msi_fd = msi_fd,
+	.extint = extint,
+	.dirty_fetch = dirty_fetch,
+	.clock_get = clock_get_ns,
+	.clock_set = clock_set_ns,
+	.stats = stats,
+	.report = report,
+};

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The reference CPU: guest code decoded once into micro-operations ("uops"),
+ * one per instruction, grouped in basic blocks that are cached per vCPU.
+ *
+ * A uop is a handler with its operands prepared: registers as byte offsets into
+ * struct x86_cpu, so that a handler never asks what kind of register it has;
+ * addresses as base + index << scale + disp with an absent register standing for
+ * a field that is always zero.  A handler returns the next uop, or NULL to leave
+ * the block, after storing s.rip.
+ *
+ * Arithmetic flags live in c->lf in the form LAHF and SETO give; the host's own
+ * instructions compute them, undefined bits included.
+ *
+ * Blocks are keyed by physical address, linear address, and mode.  They stay
+ * valid as long as the version of the page(s) they came from does not change
+ * (cpu/x86/codemap.c); no other vCPU ever touches them.
+ */
+#ifndef LODGE_CPU_INTERP_INTERP_H
+#define LODGE_CPU_INTERP_INTERP_H
+
+#include "cpu/interp/exec.h"
+#include "cpu/x86/cpu.h"
+#include "cpu/x86/decode.h"
+
+struct uop;
+typedef const struct uop *(*uop_fn)(struct x86_cpu *c, const struct uop *u);
+
+/* How the effective address becomes linear. */
+enum uop_ea {
+	EA_FLAT64,	/* 64-bit mode, no segment base */
+	EA_BASE64,	/* 64-bit mode, FS or GS */
+	EA_FLAT64_A32,	/* 64-bit mode, 32-bit address size */
+	EA_BASE64_A32,
+	EA_FLAT32,	/* flat 32-bit */
+	EA_SEG,		/* the whole segmentation, 32-bit address size */
+	EA_SEG16,	/* the same, 16-bit */
+};
+
+struct uop {
+	uop_fn fn;
+	uint64_t rip;		/* offset of the instruction in CS */
+	int64_t imm;
+	int64_t disp;
+	union {
+		struct exec *exec;
+		void (*sys)(struct x86_cpu *c, const struct uop *u);
+	};
+	uint16_t dst, src;	/* byte offsets into struct x86_cpu */
+	uint16_t base, index;
+	uint8_t scale, ea, seg, len;
+	uint8_t osz, asz, aux, rep;	/* bytes; aux: free for the handler; rep: 0, 0xf3, 0xf2 */
+};
+
+#define BLOCK_MAX_UOPS 32
+
+struct block {
+	uint64_t lin, rip, gpa;
+	uint32_t key;
+	uint32_t version, version2;
+	_Atomic uint32_t *verp, *verp2;	/* verp2: second page, or = verp */
+	uint64_t gpa2;			/* of the second page, or 0 */
+	uint32_t end;			/* offset of the byte after, from rip */
+	uint16_t n;			/* instructions */
+	struct block *hash_next;
+	struct uop ops[];
+};
+
+#define FRONT_BITS 12
+struct front {
+	uint64_t rip;
+	uint64_t tag;			/* key | front_gen << 32 */
+	struct block *b;
+};
+
+#define BHASH_BITS 14
+
+struct interp_engine;
+
+struct interp_cpu {
+	struct x86_cpu c;		/* first */
+	struct interp_engine *e;
+	struct front front[1u << FRONT_BITS];
+	struct block *hash[1u << BHASH_BITS];
+	uint8_t *arena;			/* blocks, bump-allocated; all dropped when full */
+	size_t arena_used, arena_size;
+	struct exec_cache *exec;
+	struct block *scratch;		/* a block used once (stepping, code in MMIO) */
+	_Atomic int sleeping;		/* futex word: waits in HLT */
+	uint64_t n_flush, n_blocks_made, n_halts;
+	struct x86_event ev;		/* being delivered, or to be: deliver_pending */
+	bool deliver_pending;
+	bool in_block;			/* c->lf holds the flags, c->cur_uop says where we are */
+};
+
+static inline struct interp_cpu *interp_of(struct x86_cpu *c) { return (struct interp_cpu *)c; }
+
+/* --- blocks (block.c) --- */
+/* The block at s.rip in the current mode; raises fetch faults.  single: one
+ * instruction, not cached. */
+struct block *interp_block(struct interp_cpu *ic, bool single);
+void interp_blocks_drop(struct interp_cpu *ic);
+/* Fills u for one decoded instruction. True: it ends the block. (build.c) */
+bool interp_build(struct interp_cpu *ic, struct uop *u, const struct insn *i);
+
+/* --- flags --- */
+static inline uint32_t flags_of_lf(uint32_t lf)
+{
+	return ((lf >> 8) & (X86_FL_ARITH & 0xff)) | (lf & 1) << 11;
+}
+static inline uint32_t lf_of_flags(uint64_t f)
+{
+	return (uint32_t)((f & 0xd5) << 8 | ((f >> 11) & 1) | 0x200);
+}
+static inline void flags_out(struct x86_cpu *c)
+{
+	c->s.rflags = (c->s.rflags & ~(uint64_t)X86_FL_ARITH) | flags_of_lf(c->lf);
+}
+static inline void flags_in(struct x86_cpu *c) { c->lf = lf_of_flags(c->s.rflags); }
+
+/* --- registers --- */
+#define GPR_OFF(n) ((uint16_t)(offsetof(struct x86_cpu, s.gpr) + 8 * (n)))
+#define ZERO_OFF ((uint16_t)offsetof(struct x86_cpu, zero))
+#define R8(c, o) (*(uint8_t *)((char *)(c) + (o)))
+#define R16(c, o) (*(uint16_t *)((char *)(c) + (o)))
+#define R32(c, o) (*(uint32_t *)((char *)(c) + (o)))
+#define R64(c, o) (*(uint64_t *)((char *)(c) + (o)))
+
+static inline uint64_t reg_get(const struct x86_cpu *c, unsigned off, unsigned size)
+{
+	switch (size) {
+	case 1: return R8(c, off);
+	case 2: return R16(c, off);
+	case 4: return R32(c, off);
+	default: return R64(c, off);
+	}
+}
+/* 32-bit writes clear the upper half, as the architecture does. */
+static inline void reg_set(struct x86_cpu *c, unsigned off, unsigned size, uint64_t v)
+{
+	switch (size) {
+	case 1: R8(c, off) = (uint8_t)v; break;
+	case 2: R16(c, off) = (uint16_t)v; break;
+	case 4: R64(c, off) = (uint32_t)v; break;
+	default: R64(c, off) = v; break;
+	}
+}
+
+/* --- addresses --- */
+static inline uint64_t uop_off(const struct x86_cpu *c, const struct uop *u)
+{
+	return R64(c, u->base) + (R64(c, u->index) << u->scale) + (uint64_t)u->disp;
+}
+/* Linear address of the memory operand; len and how are for the segment checks. */
+static inline uint64_t uop_lin(struct x86_cpu *c, const struct uop *u, unsigned len, enum x86_how how)
+{
+	uint64_t off = uop_off(c, u);
+
+	switch (u->ea) {
+	case EA_FLAT64: return off;
+	case EA_BASE64: return off + c->s.seg[u->seg].base;
+	case EA_FLAT64_A32:
+	case EA_FLAT32: return (uint32_t)off;
+	case EA_BASE64_A32: return (uint32_t)off + c->s.seg[u->seg].base;
+	case EA_SEG: return x86_seg_lin(c, u->seg, (uint32_t)off, len, how);
+	default: return x86_seg_lin(c, u->seg, (uint16_t)off, len, how);
+	}
+}
+
+/* --- memory --- */
+uint64_t interp_ld_slow(struct x86_cpu *c, const struct uop *u, uint64_t lin, unsigned len);
+void interp_st_slow(struct x86_cpu *c, const struct uop *u, uint64_t lin, unsigned len, uint64_t v);
+
+static inline struct x86_tlb_entry *tlb_at(struct x86_cpu *c, uint64_t lin)
+{
+	return &c->tlb_now[(lin >> 12) & (X86_TLB_SIZE - 1)];
+}
+static inline bool tlb_ok(const struct x86_cpu *c, const struct x86_tlb_entry *e, uint64_t lin, unsigned len, int how)
+{
+	return likely(e->tag[how] == ((lin & ~0xfffull) | c->tlb_gen)) && likely((lin & 0xfff) <= 4096 - len);
+}
+
+#define DEFINE_LD(T, bits) \
+	static inline T ld##bits(struct x86_cpu *c, const struct uop *u, uint64_t lin) \
+	{ \
+		struct x86_tlb_entry *e = tlb_at(c, lin); \
+		if (tlb_ok(c, e, lin, sizeof(T), X86_READ)) \
+			return *(volatile T *)(lin + e->addend); \
+		return (T)interp_ld_slow(c, u, lin, sizeof(T)); \
+	}
+DEFINE_LD(uint8_t, 8)
+DEFINE_LD(uint16_t, 16)
+DEFINE_LD(uint32_t, 32)
+DEFINE_LD(uint64_t, 64)
+
+static inline void st_check(struct x86_cpu *c, const struct x86_tlb_entry *e, uint64_t lin, unsigned len)
+{
+	__asm__ volatile("" ::: "memory");
+	if (unlikely(atomic_load_explicit(e->flags, memory_order_relaxed) & MEM_PG_CODE))
+		x86_code_stored(c, e, lin & 0xfff, len);
+}
+#define DEFINE_ST(T, bits) \
+	static inline void st##bits(struct x86_cpu *c, const struct uop *u, uint64_t lin, T v) \
+	{ \
+		struct x86_tlb_entry *e = tlb_at(c, lin); \
+		if (tlb_ok(c, e, lin, sizeof(T), X86_WRITE)) { \
+			*(volatile T *)(lin + e->addend) = v; \
+			st_check(c, e, lin, sizeof(T)); \
+		} else { \
+			interp_st_slow(c, u, lin, sizeof(T), v); \
+		} \
+	}
+DEFINE_ST(uint8_t, 8)
+DEFINE_ST(uint16_t, 16)
+DEFINE_ST(uint32_t, 32)
+DEFINE_ST(uint64_t, 64)
+
+static inline uint64_t ld_n(struct x86_cpu *c, const struct uop *u, uint64_t lin, unsigned n)
+{
+	switch (n) {
+	case 1: return ld8(c, u, lin);
+	case 2: return ld16(c, u, lin);
+	case 4: return ld32(c, u, lin);
+	default: return ld64(c, u, lin);
+	}
+}
+static inline void st_n(struct x86_cpu *c, const struct uop *u, uint64_t lin, unsigned n, uint64_t v)
+{
+	switch (n) {
+	case 1: st8(c, u, lin, (uint8_t)v); break;
+	case 2: st16(c, u, lin, (uint16_t)v); break;
+	case 4: st32(c, u, lin, (uint32_t)v); break;
+	default: st64(c, u, lin, v); break;
+	}
+}
+
+/*
+ * Read-modify-write: rmw_begin gives a host pointer to operate on, guest RAM
+ * itself if possible (then a LOCK prefix on the host is one for the guest), else
+ * a copy that rmw_end writes back; all faults happen in rmw_begin.
+ */
+struct rmw {
+	void *p;
+	const struct x86_tlb_entry *e;	/* NULL: p is &tmp */
+	uint64_t lin;
+	uint64_t tmp;
+};
+void interp_rmw_slow(struct x86_cpu *c, const struct uop *u, struct rmw *r, unsigned len);
+void interp_rmw_slow_end(struct x86_cpu *c, struct rmw *r, unsigned len);
+
+static inline void rmw_begin(struct x86_cpu *c, const struct uop *u, struct rmw *r, unsigned len)
+{
+	struct x86_tlb_entry *e;
+
+	r->lin = uop_lin(c, u, len, X86_WRITE);
+	e = tlb_at(c, r->lin);
+	if (tlb_ok(c, e, r->lin, len, X86_WRITE)) {
+		r->e = e;
+		r->p = (void *)(r->lin + e->addend);
+	} else {
+		interp_rmw_slow(c, u, r, len);
+	}
+}
+static inline void rmw_end(struct x86_cpu *c, struct rmw *r, unsigned len)
+{
+	if (likely(r->e != NULL))
+		st_check(c, r->e, r->lin, len);
+	else
+		interp_rmw_slow_end(c, r, len);
+}
+
+/* --- leaving a handler --- */
+static inline const struct uop *uop_leave(struct x86_cpu *c, const struct uop *u)
+{
+	c->s.rip = u->rip + u->len;
+	if (c->mode != X86_MODE_LONG64)
+		c->s.rip &= 0xffffffffu;
+	return NULL;
+}
+/* After a store: the block may have changed itself. */
+#define NEXT_ST(c, u) (unlikely((c)->leave_block) ? uop_leave(c, u) : (u) + 1)
+
+/* Conditions in the order of their encoding (Jcc 0..15), from c->lf. */
+static inline bool cond_true(uint32_t lf, unsigned cc)
+{
+	bool r;
+
+	switch (cc >> 1) {
+	case 0: r = lf & X86_LF_OF; break;
+	case 1: r = lf & X86_LF_CF; break;
+	case 2: r = lf & X86_LF_ZF; break;
+	case 3: r = lf & (X86_LF_CF | X86_LF_ZF); break;
+	case 4: r = lf & X86_LF_SF; break;
+	case 5: r = lf & X86_LF_PF; break;
+	case 6: r = !!(lf & X86_LF_SF) != (lf & X86_LF_OF); break;
+	default: r = (lf & X86_LF_ZF) || !!(lf & X86_LF_SF) != (lf & X86_LF_OF); break;
+	}
+	return r ^ (cc & 1);
+}
+
+/* Handler tables, by operation, form and log2 of the operand size. */
+enum { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP, ALU_TEST, ALU_N };
+enum { FORM_RR, FORM_RM, FORM_MR, FORM_RI, FORM_MI, FORM_LMR, FORM_LMI, FORM_N };
+extern const uop_fn interp_alu[ALU_N][FORM_N][4];
+enum { UN_INC, UN_DEC, UN_NEG, UN_NOT, UN_N };		/* forms: 0 register, 1 memory, 2 locked */
+extern const uop_fn interp_unary[UN_N][3][4];
+enum { SH_ROL, SH_ROR, SH_RCL, SH_RCR, SH_SHL, SH_SHR, SH_SAR, SH_N };
+extern const uop_fn interp_shift[SH_N][4][4];		/* form 0 r,imm 1 m,imm 2 r,CL 3 m,CL */
+extern const uop_fn interp_mov[5][4];			/* 0 rr 1 rm 2 mr 3 ri 4 mi */
+extern const uop_fn interp_jcc[16];
+extern const uop_fn interp_movx[2][2][3][4];		/* sign, memory, log2 source, log2 destination */
+
+/* Handlers in ops_*.c that build.c refers to. */
+#define UOP(name) const struct uop *name(struct x86_cpu *c, const struct uop *u)
+UOP(op_nop); UOP(op_end); UOP(op_ud); UOP(op_gp_limit); UOP(op_sys_end); UOP(op_sys_cont); UOP(op_exec); UOP(op_exec_mem);
+UOP(op_lea64); UOP(op_lea32); UOP(op_lea16); UOP(op_xchg_rr); UOP(op_xchg_mr); UOP(op_cmpxchg_r); UOP(op_cmpxchg_m);
+UOP(op_xadd_r); UOP(op_xadd_m); UOP(op_cmpxchg8b); UOP(op_cmpxchg16b); UOP(op_bswap);
+UOP(op_cmov_r); UOP(op_cmov_m); UOP(op_setcc_r); UOP(op_setcc_m);
+UOP(op_bt_r); UOP(op_bt_m); UOP(op_bsx); UOP(op_shxd_r); UOP(op_shxd_m);
+UOP(op_mul); UOP(op_imul1); UOP(op_imul2); UOP(op_div); UOP(op_idiv);
+UOP(op_cbw); UOP(op_cwd); UOP(op_push64_r); UOP(op_pop64_r); UOP(op_push64_i); UOP(op_push); UOP(op_push_m); UOP(op_pop); UOP(op_pop_m);
+UOP(op_push32_r); UOP(op_pop32_r); UOP(op_push32_i);
+UOP(op_jmp); UOP(op_jmp_r); UOP(op_jmp_m); UOP(op_call64); UOP(op_call); UOP(op_call_r); UOP(op_call_m); UOP(op_ret64); UOP(op_ret);
+UOP(op_loop); UOP(op_jcxz); UOP(op_leave); UOP(op_enter); UOP(op_pusha); UOP(op_popa);
+UOP(op_movs); UOP(op_stos); UOP(op_lods); UOP(op_scas); UOP(op_cmps); UOP(op_ins); UOP(op_outs);
+UOP(op_cmc); UOP(op_clc); UOP(op_stc); UOP(op_cld); UOP(op_std); UOP(op_lahf); UOP(op_sahf); UOP(op_salc); UOP(op_xlat);
+UOP(op_bcd); UOP(op_pause); UOP(op_bound);
+/* System instructions: functions called by op_sys_*. (ops_sys.c) */
+typedef void (*sys_fn)(struct x86_cpu *c, const struct uop *u);
+sys_fn interp_sys(const struct insn *i, bool *ends);
+/* INT n and SYSCALL: the transfer leaves no single-step trap behind. */
+bool interp_swallows_tf(const struct uop *u);
+
+#endif

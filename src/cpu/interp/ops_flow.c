@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Near control transfers, the ends of blocks, and what wraps calls into the
+ * system part.  A near target must lie within CS (or be canonical); this is
+ * checked before anything is pushed or popped. */
+#include <sched.h>
+
+#include "cpu/interp/interp.h"
+
+static const struct uop stack_uop = { .seg = X86_SS };
+
+UOP(op_nop) { return u + 1; }
+UOP(op_ud) { x86_ud(c); }
+UOP(op_gp_limit) { x86_gp(c, 0); }
+
+/* The block was cut here: imm is where it goes on. */
+UOP(op_end)
+{
+	c->s.rip = (uint64_t)u->imm;
+	return NULL;
+}
+
+/* Spin-wait hint: when another vCPU may want this host CPU, let it have it. */
+UOP(op_pause)
+{
+	if (c->vcpu.m->n_vcpus > 1)
+		sched_yield();
+	return u + 1;
+}
+
+static inline void check_target(struct x86_cpu *c, uint64_t rip)
+{
+	if (c->mode == X86_MODE_LONG64) {
+		if (unlikely(!x86_canonical(c, rip)))
+			x86_gp(c, 0);
+	} else if (unlikely(rip > c->s.seg[X86_CS].limit)) {
+		x86_gp(c, 0);
+	}
+}
+
+static inline uint64_t mask_rip(const struct uop *u, uint64_t rip)
+{
+	return u->osz == 2 ? rip & 0xffff : u->osz == 4 ? rip & 0xffffffffu : rip;
+}
+
+UOP(op_jmp)
+{
+	check_target(c, (uint64_t)u->imm);
+	c->s.rip = (uint64_t)u->imm;
+	return NULL;
+}
+
+/* imm: target, disp: next instruction. */
+#define JCC(cc) \
+	static UOP(jcc##cc) \
+	{ \
+		if (cond_true(c->lf, 0x##cc)) { \
+			if (unlikely(u->ea != EA_FLAT64)) \
+				check_target(c, (uint64_t)u->imm); \
+			c->s.rip = (uint64_t)u->imm; \
+		} else { \
+			c->s.rip = (uint64_t)u->disp; \
+		} \
+		return NULL; \
+	}
+JCC(0) JCC(1) JCC(2) JCC(3) JCC(4) JCC(5) JCC(6) JCC(7)
+JCC(8) JCC(9) JCC(a) JCC(b) JCC(c) JCC(d) JCC(e) JCC(f)
+const uop_fn interp_jcc[16] = { jcc0, jcc1, jcc2, jcc3, jcc4, jcc5, jcc6, jcc7,
+				jcc8, jcc9, jcca, jccb, jccc, jccd, jcce, jccf };
+
+UOP(op_jmp_r)
+{
+	uint64_t to = mask_rip(u, reg_get(c, u->src, u->osz));
+
+	check_target(c, to);
+	c->s.rip = to;
+	return NULL;
+}
+
+UOP(op_jmp_m)
+{
+	uint64_t to = ld_n(c, u, uop_lin(c, u, u->osz, X86_READ), u->osz);
+
+	check_target(c, to);
+	c->s.rip = to;
+	return NULL;
+}
+
+static void push_return(struct x86_cpu *c, const struct uop *u)
+{
+	uint64_t ret = u->rip + u->len;
+
+	if (c->mode == X86_MODE_LONG64) {
+		uint64_t sp = c->s.gpr[X86_RSP] - 8;
+
+		st64(c, &stack_uop, sp, ret);
+		c->s.gpr[X86_RSP] = sp;
+	} else {
+		x86_push(c, u->osz, mask_rip(u, ret));
+	}
+}
+
+UOP(op_call64)
+{
+	push_return(c, u);
+	c->s.rip = (uint64_t)u->imm;
+	return NULL;
+}
+
+UOP(op_call)
+{
+	check_target(c, (uint64_t)u->imm);
+	push_return(c, u);
+	c->s.rip = (uint64_t)u->imm;
+	return NULL;
+}
+
+UOP(op_call_r)
+{
+	uint64_t to = mask_rip(u, reg_get(c, u->src, u->osz));
+
+	check_target(c, to);
+	push_return(c, u);
+	c->s.rip = to;
+	return NULL;
+}
+
+UOP(op_call_m)
+{
+	uint64_t to = ld_n(c, u, uop_lin(c, u, u->osz, X86_READ), u->osz);
+
+	check_target(c, to);
+	push_return(c, u);
+	c->s.rip = to;
+	return NULL;
+}
+
+UOP(op_ret64)
+{
+	uint64_t to = ld64(c, &stack_uop, c->s.gpr[X86_RSP]);
+
+	if (unlikely(!x86_canonical(c, to)))
+		x86_gp(c, 0);
+	c->s.gpr[X86_RSP] += 8 + (uint64_t)u->imm;
+	c->s.rip = to;
+	return NULL;
+}
+
+UOP(op_ret)
+{
+	uint64_t sp = c->s.gpr[X86_RSP], to = mask_rip(u, x86_pop(c, u->osz)), after = c->s.gpr[X86_RSP];
+
+	c->s.gpr[X86_RSP] = sp;
+	check_target(c, to);
+	reg_set(c, GPR_OFF(X86_RSP), c->stack_size, after + (uint64_t)u->imm);
+	c->s.rip = to;
+	return NULL;
+}
+
+/* LOOP, LOOPE, LOOPNE: aux 0 plain, 1 while ZF, 2 while not ZF; asz = counter width. */
+UOP(op_loop)
+{
+	uint64_t n = reg_get(c, GPR_OFF(X86_RCX), u->asz) - 1;
+	bool zf = c->lf & X86_LF_ZF, go;
+
+	n &= u->asz == 8 ? ~0ull : u->asz == 4 ? 0xffffffffu : 0xffffu;
+	go = n && (u->aux == 0 || (u->aux == 1) == zf);
+	if (go)
+		check_target(c, (uint64_t)u->imm);
+	reg_set(c, GPR_OFF(X86_RCX), u->asz, n);
+	c->s.rip = go ? (uint64_t)u->imm : (uint64_t)u->disp;
+	return NULL;
+}
+
+UOP(op_jcxz)
+{
+	bool go = !reg_get(c, GPR_OFF(X86_RCX), u->asz);
+
+	if (go)
+		check_target(c, (uint64_t)u->imm);
+	c->s.rip = go ? (uint64_t)u->imm : (uint64_t)u->disp;
+	return NULL;
+}
+
+UOP(op_bound)
+{
+	uint64_t lin = uop_lin(c, u, 2u * u->osz, X86_READ);
+	int64_t i, lo, hi;
+
+	if (u->osz == 2) {
+		i = (int16_t)R16(c, u->dst);
+		lo = (int16_t)ld_n(c, u, lin, 2);
+		hi = (int16_t)ld_n(c, u, lin + 2, 2);
+	} else {
+		i = (int32_t)R32(c, u->dst);
+		lo = (int32_t)ld_n(c, u, lin, 4);
+		hi = (int32_t)ld_n(c, u, lin + 4, 4);
+	}
+	if (i < lo || i > hi)
+		x86_raise(c, X86_EX_BR);
+	return u + 1;
+}
+
+/* --- calls into the shared x86 code --- */
+
+static void sys_call(struct x86_cpu *c, const struct uop *u)
+{
+	c->cur_rip = u->rip;
+	c->next_rip = u->rip + u->len;
+	if (c->mode != X86_MODE_LONG64)
+		c->next_rip &= 0xffffffffu;
+	flags_out(c);
+	u->sys(c, u);
+	flags_in(c);
+}
+
+/* The function may have set s.rip; it is the next instruction beforehand. */
+UOP(op_sys_end)
+{
+	uop_leave(c, u);
+	sys_call(c, u);
+	c->leave_block = true;
+	return NULL;
+}
+
+UOP(op_sys_cont)
+{
+	sys_call(c, u);
+	return NEXT_ST(c, u);
+}
+
+UOP(op_exec)
+{
+	c->cur_rip = u->rip;
+	c->next_rip = u->rip + u->len;
+	flags_out(c);
+	exec_run(c, u->exec, 0);
+	flags_in(c);
+	return NEXT_ST(c, u);
+}
+
+UOP(op_exec_mem)
+{
+	uint64_t lin = uop_lin(c, u, u->osz, u->aux ? X86_WRITE : X86_READ);
+
+	c->cur_rip = u->rip;
+	c->next_rip = u->rip + u->len;
+	if (c->mode == X86_MODE_LONG64 && !u->rep && unlikely(!x86_canonical(c, lin)))
+		x86_raise_err(c, u->seg == X86_SS ? X86_EX_SS : X86_EX_GP, 0);
+	flags_out(c);
+	exec_run(c, u->exec, lin);
+	flags_in(c);
+	return NEXT_ST(c, u);
+}
