@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "cpu/x86/cpu.h"
 
 struct x86_codemap {
@@ -36,8 +37,20 @@ static void range_added(void *opaque, const struct mem_range *r)
 {
 	struct x86_codemap *map = opaque;
 
-	if (r->kind == MEM_RAM && !map->flags0)
-		map->flags0 = r->flags - r->fd_offset / PAGE_4K;
+	uint64_t pages = mem_ram_size(map->m->mem) / PAGE_4K;
+	void *p;
+
+	if (r->kind != MEM_RAM || map->flags0)
+		return;
+	p = mmap(NULL, pages * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED) {
+		/* Lazily committed address space only: without it code could change unseen. */
+		log_error("out of address space for the code map");
+		abort();
+	}
+	map->granules = p;
+	map->pages = pages;
+	map->flags0 = r->flags - r->fd_offset / PAGE_4K;
 }
 
 static void range_removed(void *opaque, const struct mem_range *r)
@@ -51,15 +64,6 @@ int x86_codemap_new(struct machine *m, struct x86_codemap **out)
 	if (!map)
 		return -ENOMEM;
 	map->m = m;
-	map->pages = mem_ram_size(m->mem) / PAGE_4K;
-	if (map->pages) {
-		map->granules = mmap(NULL, map->pages * 8, PROT_READ | PROT_WRITE,
-				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (map->granules == MAP_FAILED) {
-			free(map);
-			return -ENOMEM;
-		}
-	}
 	pthread_mutex_init(&map->lock, NULL);
 	map->listener = (struct mem_listener){ .added = range_added, .removed = range_removed, .opaque = map };
 	mem_listen(m->mem, &map->listener);
