@@ -338,6 +338,16 @@ void bus_doorbell_listen(struct bus *b, const struct bus_doorbell_listener *l)
 		l->changed(l->opaque, b->bells[i], true);
 }
 
+void bus_doorbell_unlisten(struct bus *b, const void *opaque)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < b->n_listeners; i++)
+		if (b->listeners[i].opaque != opaque)
+			b->listeners[n++] = b->listeners[i];
+	b->n_listeners = n;
+}
+
 /* Rings the bell this write is meant for.  Either lock held. */
 static bool ring(const struct bus *b, uint64_t addr, const void *buf, unsigned len)
 {

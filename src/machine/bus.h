@@ -77,6 +77,8 @@ void bus_del(struct bus_region *r);		/* no-op if not registered */
 int bus_doorbell_add(struct bus *b, struct bus_doorbell *d);
 void bus_doorbell_del(struct bus_doorbell *d);
 void bus_doorbell_listen(struct bus *b, const struct bus_doorbell_listener *l);
+/* Forgets every listener with this opaque pointer: before an engine goes away. */
+void bus_doorbell_unlisten(struct bus *b, const void *opaque);
 
 /* Dispatch, from any thread, machine lock NOT held.  len 1..8 for a port bus
  * in practice 1, 2, 4; MMIO 1..64.  Returns 0, or -ENXIO if nobody answered

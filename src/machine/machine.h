@@ -54,6 +54,13 @@ struct machine {
 	int (*msi)(void *opaque, const struct msi *msg);
 	void *msi_opaque;
 
+	/* Set by the platform where local APICs are the engine's but the other
+	 * interrupt chips are not (split irqchip); machine lock held.  EOI of a
+	 * level-triggered vector; acknowledge cycle of the 8259 pair. */
+	void (*ioapic_eoi)(void *opaque, uint8_t vector);
+	uint8_t (*extint_ack)(void *opaque);
+	void *ioapic_opaque;
+
 	/* Set by vm; called with the machine lock held, any thread. */
 	void (*request)(void *opaque, enum machine_request req, int code);
 	void *request_opaque;
