@@ -71,6 +71,10 @@ struct cpu_engine_ops {
 	int (*msi_fd)(struct cpu_engine *e, int fd, const struct msi *msg, bool add);
 	/* External 8259 interrupt request line for the boot vCPU (split irqchip). */
 	int (*extint)(struct cpu_engine *e, bool level);
+	/* Split irqchip: the message input `pin` of the user-space I/O APIC sends
+	 * from now on, so that the engine reports the EOIs of its vector (through
+	 * machine->ioapic_eoi).  NULL where has_lapic is always false. */
+	int (*ioapic_route)(struct cpu_engine *e, unsigned pin, const struct msi *msg, bool masked);
 	/* Pages written by the guest since last time, ORed into bitmap; clears. */
 	int (*dirty_fetch)(struct cpu_engine *e, uint64_t first_page, uint64_t n, uint64_t *bitmap);
 	int (*clock_get)(struct cpu_engine *e, uint64_t *ns);
