@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What the guest's CPUID says: what KVM supports here, cut down to the model's
+ * features, with this machine's topology.  Vendor, family and model are the
+ * host's: an OS chooses errata and MSRs by them, and they are the host's own.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/bits.h"
+#include "cpu/kvm/priv.h"
+
+#define F1_ECX_X2APIC BIT(21)
+#define F1_ECX_TSC_DEADLINE BIT(24)
+#define F1_ECX_OSXSAVE BIT(27)
+#define F1_ECX_HYPERVISOR BIT(31)
+#define F1_EDX_HTT BIT(28)
+#define F81_ECX_CMP_LEGACY BIT(1)
+#define F81_ECX_TOPOEXT BIT(22)
+
+struct leaves {
+	struct kvm_cpuid2 head;
+	struct kvm_cpuid_entry2 e[KVM_MAX_CPUID];
+};
+
+static bool is_amd(const struct leaves *l)
+{
+	for (unsigned i = 0; i < l->head.nent; i++)
+		if (l->e[i].function == 0)
+			return l->e[i].ebx == 0x68747541 || l->e[i].ebx == 0x6f677948;	/* Auth, Hygo */
+	return false;
+}
+
+static unsigned ceil_log2(unsigned n)
+{
+	return n > 1 ? 32 - (unsigned)__builtin_clz(n - 1) : 0;
+}
+
+static void leaf1(struct kvm_vcpu *k, struct kvm_cpuid_entry2 *c)
+{
+	struct kvm_engine *e = k->e;
+
+	c->ebx = (c->ebx & 0xff00) | k->v.id << 24 | e->n_vcpus << 16;
+	c->ecx |= F1_ECX_X2APIC;
+	if (ioctl(e->kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0)
+		c->ecx |= F1_ECX_TSC_DEADLINE;
+	if (e->has_model) {
+		c->ecx &= e->model.feat[X86_F_1_ECX] | F1_ECX_X2APIC | F1_ECX_TSC_DEADLINE;
+		c->edx &= e->model.feat[X86_F_1_EDX];
+	}
+	c->ecx = (c->ecx | F1_ECX_HYPERVISOR) & ~F1_ECX_OSXSAVE;
+	c->edx &= ~F1_EDX_HTT;
+	if (e->n_vcpus > 1)
+		c->edx |= F1_EDX_HTT;
+}
+
+static void mask_leaf7(const struct kvm_engine *e, struct kvm_cpuid_entry2 *c)
+{
+	if (!e->has_model)
+		return;
+	if (c->index == 0) {
+		c->ebx &= e->model.feat[X86_F_7_EBX];
+		c->ecx &= e->model.feat[X86_F_7_ECX];
+		c->edx &= e->model.feat[X86_F_7_EDX];
+	} else if (c->index == 1) {
+		c->eax &= e->model.feat[X86_F_7_1_EAX];
+	}
+}
+
+static void ext_features(const struct kvm_engine *e, struct kvm_cpuid_entry2 *c, bool amd)
+{
+	if (e->has_model) {
+		c->ecx &= e->model.feat[X86_F_81_ECX];
+		c->edx &= e->model.feat[X86_F_81_EDX];
+	}
+	c->ecx &= ~(F81_ECX_CMP_LEGACY | F81_ECX_TOPOEXT);
+	if (amd && e->n_vcpus > 1)
+		c->ecx |= F81_ECX_CMP_LEGACY;
+}
+
+/* Extended topology: one thread a core, all cores in one package. */
+static void topology(struct kvm_vcpu *k, struct kvm_cpuid_entry2 *c)
+{
+	unsigned n = k->e->n_vcpus;
+
+	c->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+	c->eax = c->index == 1 ? ceil_log2(n) : 0;
+	c->ebx = c->index == 0 ? 1 : c->index == 1 ? n : 0;
+	c->ecx = c->index | (c->index < 2 ? (c->index + 1) << 8 : 0);
+	c->edx = k->v.id;
+}
+
+static void adjust(struct kvm_vcpu *k, struct kvm_cpuid_entry2 *c, bool amd)
+{
+	struct kvm_engine *e = k->e;
+
+	switch (c->function) {
+	case 1:
+		leaf1(k, c);
+		break;
+	case 4:		/* every cache belongs to one core; cores per package in 31:26 */
+		if (c->eax & 0x1f)
+			c->eax = (c->eax & 0x3fff) | MIN(e->n_vcpus - 1, 63u) << 26;
+		break;
+	case 7:
+		mask_leaf7(e, c);
+		break;
+	case 0xb:
+	case 0x1f:
+		topology(k, c);
+		break;
+	case 0xd:
+		if (c->index == 1 && e->has_model)
+			c->eax &= e->model.feat[X86_F_D_1_EAX];
+		break;
+	case 0x80000001:
+		ext_features(e, c, amd);
+		break;
+	case 0x80000008:
+		if (e->has_model)
+			c->ebx &= e->model.feat[X86_F_88_EBX];
+		c->ecx = amd ? ceil_log2(e->n_vcpus) << 12 | (e->n_vcpus - 1) : 0;
+		break;
+	case 0x8000001e:
+		c->eax = k->v.id;
+		c->ebx = k->v.id;
+		c->ecx = 0;
+		break;
+	}
+}
+
+/* Kernels before 6.x list leaf 0xB once or not at all: the levels are ours. */
+static void add_topology(struct leaves *l)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < l->head.nent; i++)
+		if (l->e[i].function != 0xb && l->e[i].function != 0x1f)
+			l->e[n++] = l->e[i];
+	l->head.nent = n;
+	for (unsigned sub = 0; sub < 2 && l->head.nent < KVM_MAX_CPUID; sub++)
+		l->e[l->head.nent++] = (struct kvm_cpuid_entry2){ .function = 0xb, .index = sub };
+}
+
+static bool wants_topology(const struct leaves *l)
+{
+	for (unsigned i = 0; i < l->head.nent; i++)
+		if (l->e[i].function == 0)
+			return l->e[i].eax >= 0xb;
+	return false;
+}
+
+int kvm_set_cpuid(struct kvm_vcpu *k, struct err *err)
+{
+	struct leaves *l = calloc(1, sizeof(*l));
+	bool amd;
+	int r = 0;
+
+	if (!l)
+		return err_set(err, -ENOMEM, "out of memory");
+	l->head.nent = KVM_MAX_CPUID;
+	if (ioctl(k->e->kvm, KVM_GET_SUPPORTED_CPUID, &l->head) < 0) {
+		r = err_set(err, -errno, "KVM: KVM_GET_SUPPORTED_CPUID: %s", strerror(errno));
+		goto out;
+	}
+	if (wants_topology(l))
+		add_topology(l);
+	amd = is_amd(l);
+	for (unsigned i = 0; i < l->head.nent; i++)
+		adjust(k, &l->e[i], amd);
+	if (ioctl(k->fd, KVM_SET_CPUID2, &l->head) < 0)
+		r = err_set(err, -errno, "KVM: the CPU model was refused: %s", strerror(errno));
+out:
+	free(l);
+	return r;
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Memory slots: the machine's map shown to the kernel, and the dirty log.
+ *
+ * A slot's log is fetched as a whole (and cleared by that), so what falls
+ * outside the pages asked for is handed to the machine's own log, from which a
+ * later fetch gets it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/bits.h"
+#include "base/log.h"
+#include "cpu/kvm/priv.h"
+
+static int set_slot(struct kvm_engine *e, unsigned i, bool remove)
+{
+	const struct mem_range *r = &e->slot[i].r;
+	struct kvm_userspace_memory_region s = {
+		.slot = i,
+		.guest_phys_addr = r->gpa,
+		.memory_size = remove ? 0 : r->size,
+		.userspace_addr = (uintptr_t)r->host,
+		.flags = (r->kind == MEM_ROM ? KVM_MEM_READONLY : 0) |
+			 (e->logging && r->kind == MEM_RAM ? KVM_MEM_LOG_DIRTY_PAGES : 0),
+	};
+
+	return ioctl(e->vm, KVM_SET_USER_MEMORY_REGION, &s) < 0 ? -errno : 0;
+}
+
+static void added(void *opaque, const struct mem_range *r)
+{
+	struct kvm_engine *e = opaque;
+	int ret = -ENOSPC;
+
+	pthread_mutex_lock(&e->lock);
+	for (unsigned i = 0; i < KVM_MAX_SLOTS; i++) {
+		if (e->slot[i].used)
+			continue;
+		e->slot[i] = (struct kvm_slot){ .used = true, .r = *r };
+		ret = set_slot(e, i, false);
+		e->slot[i].used = ret == 0;
+		break;
+	}
+	pthread_mutex_unlock(&e->lock);
+	if (ret < 0)
+		log_error("kvm: memory %s at 0x%llx (%llu MiB): %s", r->name, (unsigned long long)r->gpa,
+			  (unsigned long long)(r->size >> 20), strerror(-ret));
+}
+
+static void removed(void *opaque, const struct mem_range *r)
+{
+	struct kvm_engine *e = opaque;
+
+	pthread_mutex_lock(&e->lock);
+	for (unsigned i = 0; i < KVM_MAX_SLOTS; i++) {
+		if (!e->slot[i].used || e->slot[i].r.gpa != r->gpa)
+			continue;
+		set_slot(e, i, true);
+		e->slot[i].used = false;
+	}
+	pthread_mutex_unlock(&e->lock);
+}
+
+void kvm_mem_init(struct kvm_engine *e)
+{
+	e->mem.added = added;
+	e->mem.removed = removed;
+	e->mem.opaque = e;
+	mem_listen(e->base.m->mem, &e->mem);
+}
+
+void kvm_mem_fini(struct kvm_engine *e)
+{
+	if (e->mem.opaque)
+		mem_unlisten(e->base.m->mem, &e->mem);
+}
+
+/* Turns the kernel's log on or off, as the machine's is. */
+static int follow_log(struct kvm_engine *e)
+{
+	bool want = mem_dirty_enabled(e->base.m->mem);
+	int r = 0;
+
+	if (want == e->logging)
+		return 0;
+	e->logging = want;
+	for (unsigned i = 0; i < KVM_MAX_SLOTS && r == 0; i++)
+		if (e->slot[i].used && e->slot[i].r.kind == MEM_RAM)
+			r = set_slot(e, i, false);
+	return r;
+}
+
+static void take(struct kvm_engine *e, const struct mem_range *s, uint64_t page, uint64_t first, uint64_t n,
+		 uint64_t *bitmap)
+{
+	uint64_t backing = (s->fd_offset >> PAGE_SHIFT_4K) + page;
+
+	if (backing - first < n)
+		bitmap[(backing - first) / 64] |= BIT64((backing - first) % 64);
+	else
+		mem_written(e->base.m->mem, s->gpa + page * PAGE_4K, 1);
+}
+
+static int fetch_slot(struct kvm_engine *e, unsigned i, uint64_t first, uint64_t n, uint64_t *bitmap)
+{
+	const struct mem_range *s = &e->slot[i].r;
+	uint64_t pages = s->size >> PAGE_SHIFT_4K, words = (pages + 63) / 64;
+	uint64_t *log = calloc(words, sizeof(*log));
+	struct kvm_dirty_log d = { .slot = i, .dirty_bitmap = log };
+	int r = 0;
+
+	if (!log)
+		return -ENOMEM;
+	if (ioctl(e->vm, KVM_GET_DIRTY_LOG, &d) < 0)
+		r = errno == ENOENT ? 0 : -errno;
+	for (uint64_t w = 0; r == 0 && w < words; w++)
+		for (uint64_t bits = log[w]; bits; bits &= bits - 1)
+			take(e, s, w * 64 + (uint64_t)__builtin_ctzll(bits), first, n, bitmap);
+	free(log);
+	return r;
+}
+
+/* The first call after mem_dirty_start turns the log on and reports nothing:
+ * whoever starts a log calls it once, then copies memory. */
+int kvm_dirty_fetch(struct cpu_engine *base, uint64_t first, uint64_t n, uint64_t *bitmap)
+{
+	struct kvm_engine *e = kvm_of(base);
+	int r;
+
+	pthread_mutex_lock(&e->lock);
+	r = follow_log(e);
+	for (unsigned i = 0; i < KVM_MAX_SLOTS && r == 0 && e->logging; i++)
+		if (e->slot[i].used && e->slot[i].r.kind == MEM_RAM)
+			r = fetch_slot(e, i, first, n, bitmap);
+	pthread_mutex_unlock(&e->lock);
+	return r;
+}
