@@ -74,7 +74,15 @@ static void engine_extint(void *opaque, int n, bool level)
 	engine->ops->extint(engine, level);
 }
 
-/* Acknowledge cycle: the user-space local APICs call it with the machine lock held. */
+static void engine_route(void *opaque, unsigned pin, const struct msi *msg, bool masked)
+{
+	struct cpu_engine *engine = opaque;
+
+	if (engine->ops->ioapic_route)
+		engine->ops->ioapic_route(engine, pin, msg, masked);
+}
+
+/* Acknowledge cycle: the local APICs or the engine call it with the machine lock held. */
 static uint8_t pic_ack(void *opaque)
 {
 	struct platform *p = opaque;
@@ -99,6 +107,7 @@ static int build_lapics(struct platform *p)
 		.eoi_opaque = p,
 		.extint_ack = p->kind->legacy ? pic_ack : NULL,
 		.extint_opaque = p,
+		.virtual_wire = p->kind->legacy,
 	};
 	int r = lapics_new(m, &c, &p->lapics);
 
@@ -124,7 +133,12 @@ static int build_pic(struct platform *p, struct irq intr)
 
 static int build_ioapic(struct platform *p)
 {
-	struct i82093aa_config c = { .base = LAYOUT_IOAPIC, .id = LAYOUT_IOAPIC_ID };
+	struct i82093aa_config c = {
+		.base = LAYOUT_IOAPIC,
+		.id = LAYOUT_IOAPIC_ID,
+		.route = p->lapics ? NULL : engine_route,
+		.route_opaque = p->engine,
+	};
 	int r = i82093aa_new(p->m, &c, &p->ioapic);
 
 	for (int i = 0; r == 0 && i < LAYOUT_GSI_COUNT; i++)
@@ -152,5 +166,8 @@ int irqs_build(struct platform *p, struct err *e)
 		r = build_pic(p, intr);
 	if (r == 0)
 		r = build_ioapic(p);
+	p->m->ioapic_eoi = ioapic_eoi;
+	p->m->extint_ack = p->pic ? pic_ack : NULL;
+	p->m->ioapic_opaque = p;
 	return r < 0 ? err_set(e, r, "out of memory for the interrupt controllers") : 0;
 }
