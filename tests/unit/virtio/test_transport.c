@@ -448,7 +448,7 @@ static void random_registers_are_survived(void **state)
 
 		off = MIN(off, size - len) & ~(uint64_t)(rand() & 1 ? 0 : len - 1);
 		if (rand() % 4)
-			drv_wr(&f->d, base + off, len, rand() % 2 ? (unsigned)rand() % 64 : (uint64_t)rand() << 12);
+			drv_wr(&f->d, base + off, len, rand() % 2 ? (uint64_t)rand() % 64 : (uint64_t)rand() << 12);
 		else
 			drv_rd(&f->d, base + off, len);
 		if (f->d.pci && rand() % 8 == 0)
