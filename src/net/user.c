@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The user-mode network: libslirp plays router, DHCP and DNS server and turns
+ * the guest's connections into ordinary sockets of this process.
+ *
+ * The guest sees 10.0.2.0/24 and fec0::/64: router .2, name server .3, itself
+ * .15 by DHCP.
+ *
+ * libslirp wants poll(): before sleeping it lists descriptors and events
+ * (fill), afterwards it asks what happened (poll).  Here each descriptor is a
+ * loop_fd that stays registered; `turn` runs once per turn of the loop in which
+ * something happened - a descriptor, a frame, a deadline - does poll and fill,
+ * and changes only the registrations that differ.
+ *
+ * Frames for a card without receive buffers wait in a bounded queue; what does
+ * not fit is dropped, and TCP slows down.  From the card it takes partial
+ * checksums and unsegmented TCP: libslirp ends the connection anyway, so only
+ * the checksum is completed.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <slirp/libslirp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/iov.h"
+#include "base/log.h"
+#include "net/port.h"
+#include "net/vhdr.h"
+
+#define MIN_FRAME 14
+#define QUEUE_BYTES (512u << 10)
+#define NS_PER_MS 1000000ll
+
+/* A descriptor of libslirp's. */
+struct user_fd {
+	struct loop_fd lf;
+	struct user_net *u;
+	int want, got;			/* SLIRP_POLL_* */
+	bool listed;			/* by the last fill */
+};
+
+struct user_timer {
+	struct loop_timer t;
+	struct user_net *u;
+	SlirpTimerId id;
+	void *opaque;
+};
+
+struct frame {
+	struct frame *next;
+	size_t len;
+	uint8_t data[];
+};
+
+struct user_net {
+	struct net_backend b;
+	Slirp *slirp;
+	uint32_t guest_offloads;
+	struct loop_bh turn_bh;
+	struct loop_timer deadline;
+	struct user_fd **by_fd;
+	size_t n_by_fd;
+	int *order;			/* descriptor of each index of the last fill */
+	size_t n_order, max_order;
+	struct frame *first, **last;
+	size_t queued;
+	uint8_t *tx;			/* the guest's frame, copied once, then looked at */
+};
+
+static struct user_net *to_user(struct net_backend *b)
+{
+	return container_of(b, struct user_net, b);
+}
+
+/* ---- descriptors and time ---- */
+
+static int to_epoll(int e)
+{
+	return (e & SLIRP_POLL_IN ? EPOLLIN : 0) | (e & SLIRP_POLL_OUT ? EPOLLOUT : 0) |
+	       (e & SLIRP_POLL_PRI ? EPOLLPRI : 0) | (e & SLIRP_POLL_ERR ? EPOLLERR : 0) |
+	       (e & SLIRP_POLL_HUP ? EPOLLHUP : 0);
+}
+
+static int from_epoll(uint32_t e)
+{
+	return (e & EPOLLIN ? SLIRP_POLL_IN : 0) | (e & EPOLLOUT ? SLIRP_POLL_OUT : 0) |
+	       (e & EPOLLPRI ? SLIRP_POLL_PRI : 0) | (e & EPOLLERR ? SLIRP_POLL_ERR : 0) |
+	       (e & EPOLLHUP ? SLIRP_POLL_HUP : 0);
+}
+
+static void fd_ready(void *opaque, uint32_t events)
+{
+	struct user_fd *f = opaque;
+
+	f->got |= from_epoll(events);
+	loop_bh_post(&f->u->turn_bh);
+}
+
+static struct user_fd *fd_entry(struct user_net *u, int fd)
+{
+	struct user_fd *f;
+
+	if ((size_t)fd >= u->n_by_fd) {
+		size_t n = MAX((size_t)fd + 1, u->n_by_fd * 2);
+		struct user_fd **p = realloc(u->by_fd, n * sizeof(*p));
+
+		if (!p)
+			return NULL;
+		memset(p + u->n_by_fd, 0, (n - u->n_by_fd) * sizeof(*p));
+		u->by_fd = p;
+		u->n_by_fd = n;
+	}
+	if (u->by_fd[fd])
+		return u->by_fd[fd];
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return NULL;
+	f->u = u;
+	f->lf = (struct loop_fd){ .fd = fd, .cb = fd_ready, .opaque = f };
+	u->by_fd[fd] = f;
+	return f;
+}
+
+static int add_poll(int fd, int events, void *opaque)
+{
+	struct user_net *u = opaque;
+	struct user_fd *f = fd_entry(u, fd);
+
+	if (!f)
+		return -1;
+	if (u->n_order == u->max_order) {
+		size_t n = MAX(u->max_order * 2, (size_t)16);
+		int *p = realloc(u->order, n * sizeof(*p));
+
+		if (!p)
+			return -1;
+		u->order = p;
+		u->max_order = n;
+	}
+	f->want = f->listed ? f->want | events : events;
+	f->listed = true;
+	u->order[u->n_order] = fd;
+	return (int)u->n_order++;
+}
+
+static int get_events(int idx, void *opaque)
+{
+	struct user_net *u = opaque;
+	struct user_fd *f;
+
+	if (idx < 0 || (size_t)idx >= u->n_order)
+		return 0;
+	f = u->by_fd[u->order[idx]];
+	return f ? f->got : 0;
+}
+
+/* Brings the loop's registrations in line with the last fill. */
+static void sync_fds(struct user_net *u)
+{
+	for (size_t i = 0; i < u->n_by_fd; i++) {
+		struct user_fd *f = u->by_fd[i];
+		uint32_t events;
+
+		if (!f)
+			continue;
+		f->got = 0;
+		events = (uint32_t)to_epoll(f->want);
+		if (!f->listed) {
+			loop_fd_del(&f->lf);
+		} else if (!f->lf.loop) {
+			f->lf.events = events;
+			if (loop_fd_add(u->b.loop, &f->lf))
+				log_debug("user network: descriptor %zu cannot be watched", i);
+		} else if (f->lf.events != events) {
+			loop_fd_mod(&f->lf, events);
+		}
+		f->listed = false;
+	}
+}
+
+static void refill(struct user_net *u)
+{
+	uint32_t timeout = UINT32_MAX;
+
+	u->n_order = 0;
+	slirp_pollfds_fill(u->slirp, &timeout, add_poll, u);
+	sync_fds(u);
+	if (timeout == UINT32_MAX)
+		loop_timer_cancel(&u->deadline);
+	else
+		loop_timer_arm(&u->deadline, loop_now_ns() + timeout * NS_PER_MS);
+}
+
+static void turn(void *opaque)
+{
+	struct user_net *u = opaque;
+
+	slirp_pollfds_poll(u->slirp, 0, get_events, u);
+	refill(u);
+}
+
+static void deadline_passed(void *opaque)
+{
+	turn(opaque);
+}
+
+/* ---- callbacks of libslirp ---- */
+
+static int64_t cb_clock(void *opaque)
+{
+	return loop_now_ns();
+}
+
+static void cb_guest_error(const char *msg, void *opaque)
+{
+	log_guest("user network: %s", msg);
+}
+
+static void timer_rings(void *opaque)
+{
+	struct user_timer *t = opaque;
+
+	slirp_handle_timer(t->u->slirp, t->id, t->opaque);
+	loop_bh_post(&t->u->turn_bh);
+}
+
+static void *cb_timer_new(SlirpTimerId id, void *cb_opaque, void *opaque)
+{
+	struct user_net *u = opaque;
+	struct user_timer *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->u = u;
+	t->id = id;
+	t->opaque = cb_opaque;
+	loop_timer_init(u->b.loop, &t->t, timer_rings, t);
+	return t;
+}
+
+static void cb_timer_free(void *timer, void *opaque)
+{
+	struct user_timer *t = timer;
+
+	if (!t)
+		return;
+	loop_timer_cancel(&t->t);
+	free(t);
+}
+
+static void cb_timer_mod(void *timer, int64_t expire_ms, void *opaque)
+{
+	if (timer)
+		loop_timer_arm(&((struct user_timer *)timer)->t, expire_ms * NS_PER_MS);
+}
+
+static void cb_register(int fd, void *opaque)
+{
+	loop_bh_post(&((struct user_net *)opaque)->turn_bh);
+}
+
+/* The descriptor is about to be closed: its number may mean something else soon. */
+static void cb_unregister(int fd, void *opaque)
+{
+	struct user_net *u = opaque;
+
+	if (fd < 0 || (size_t)fd >= u->n_by_fd || !u->by_fd[fd])
+		return;
+	loop_fd_del(&u->by_fd[fd]->lf);
+	free(u->by_fd[fd]);
+	u->by_fd[fd] = NULL;
+}
+
+static void cb_notify(void *opaque)
+{
+	loop_bh_post(&((struct user_net *)opaque)->turn_bh);
+}
+
+/* ---- frames to the guest ---- */
+
+static int give(struct user_net *u, const void *buf, size_t len)
+{
+	/* Our own stack made the checksums. */
+	struct net_vhdr h = { .flags = NET_VHDR_DATA_VALID };
+	struct iovec v = { (void *)(uintptr_t)buf, len };
+
+	if (!u->b.card.recv)
+		return 1;
+	return u->b.card.recv(u->b.card.opaque, 0, u->guest_offloads & NET_OFF_GUEST_CSUM ? &h : NULL, &v, 1);
+}
+
+static ssize_t cb_send_packet(const void *buf, size_t len, void *opaque)
+{
+	struct user_net *u = opaque;
+	struct frame *f;
+
+	if (!u->first && give(u, buf, len))
+		return (ssize_t)len;
+	if (u->queued + len > QUEUE_BYTES)
+		return (ssize_t)len;
+	f = malloc(sizeof(*f) + len);
+	if (!f)
+		return (ssize_t)len;
+	f->next = NULL;
+	f->len = len;
+	memcpy(f->data, buf, len);
+	*u->last = f;
+	u->last = &f->next;
+	u->queued += len;
+	return (ssize_t)len;
+}
+
+static void user_rx_ready(struct net_backend *b, unsigned q)
+{
+	struct user_net *u = to_user(b);
+	struct frame *f;
+
+	while ((f = u->first) && give(u, f->data, f->len)) {
+		u->first = f->next;
+		if (!u->first)
+			u->last = &u->first;
+		u->queued -= f->len;
+		free(f);
+	}
+}
+
+/* ---- frames from the guest ---- */
+
+static int user_send(struct net_backend *b, unsigned q, const void *vhdr, const struct iovec *iov, unsigned n)
+{
+	struct user_net *u = to_user(b);
+	size_t len = iov_size(iov, n);
+	struct net_vhdr h;
+
+	if (len < MIN_FRAME || len > NET_MAX_FRAME)
+		return -EMSGSIZE;
+	iov_to_buf(iov, n, 0, u->tx, len);
+	if (vhdr) {
+		memcpy(&h, vhdr, sizeof(h));
+		net_finish_csum(u->tx, len, &h);
+	}
+	slirp_input(u->slirp, u->tx, (int)len);
+	loop_bh_post(&u->turn_bh);
+	return 0;
+}
+
+static void user_set_offloads(struct net_backend *b, uint32_t guest_offloads)
+{
+	to_user(b)->guest_offloads = guest_offloads;
+}
+
+static void user_set_queues(struct net_backend *b, unsigned pairs)
+{
+}
+
+static void user_close(struct net_backend *b)
+{
+	struct user_net *u = to_user(b);
+	struct frame *f;
+
+	u->b.card.recv = NULL;
+	if (u->slirp)
+		slirp_cleanup(u->slirp);
+	loop_bh_cancel(&u->turn_bh);
+	loop_timer_cancel(&u->deadline);
+	for (size_t i = 0; i < u->n_by_fd; i++)
+		if (u->by_fd[i]) {
+			loop_fd_del(&u->by_fd[i]->lf);
+			free(u->by_fd[i]);
+		}
+	while ((f = u->first)) {
+		u->first = f->next;
+		free(f);
+	}
+	free(u->by_fd);
+	free(u->order);
+	free(u->tx);
+	free(u);
+}
+
+static const struct net_backend_ops user_ops = {
+	.name = "user",
+	.send = user_send,
+	.rx_ready = user_rx_ready,
+	.set_offloads = user_set_offloads,
+	.set_queues = user_set_queues,
+	.close = user_close,
+};
+
+static const SlirpCb slirp_callbacks = {
+	.send_packet = cb_send_packet,
+	.guest_error = cb_guest_error,
+	.clock_get_ns = cb_clock,
+	.timer_new_opaque = cb_timer_new,
+	.timer_free = cb_timer_free,
+	.timer_mod = cb_timer_mod,
+	.register_poll_fd = cb_register,
+	.unregister_poll_fd = cb_unregister,
+	.notify = cb_notify,
+};
+
+/* ---- forwarding ---- */
+
+static int say_no_forward(const struct net_fwd *f, const char *host, int code, struct err *e)
+{
+	const char *proto = f->udp ? "udp" : "tcp";
+
+	if (code == -EADDRINUSE)
+		return err_set(e, code,
+			       "cannot forward %s port %u of %s: it is in use by another program; choose another host port",
+			       proto, f->host_port, host);
+	if (code == -EACCES || code == -EPERM)
+		return err_set(e, code,
+			       "cannot forward %s port %u of %s: ports below 1024 need privilege; choose a higher host port",
+			       proto, f->host_port, host);
+	if (code == -EADDRNOTAVAIL)
+		return err_set(e, code, "cannot forward %s port %u of %s: that is no address of this host", proto,
+			       f->host_port, host);
+	return err_set(e, code, "cannot forward %s port %u of %s: %s", proto, f->host_port, host, strerror(-code));
+}
+
+/* libslirp binds with SO_REUSEADDR, with which two may share a UDP port and
+ * neither learns of it: ask the kernel plainly. */
+static int probe_port(bool udp, struct in_addr addr, uint16_t port)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr = addr, .sin_port = htons(port) };
+	int fd = socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0), one = 1, ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (!udp)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&sin, sizeof(sin)) || (!udp && listen(fd, 1)))
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static int add_forward(struct user_net *u, const struct net_fwd *f, struct err *e)
+{
+	const char *host = f->host_addr[0] ? f->host_addr : "127.0.0.1";
+	struct in_addr haddr, gaddr = { 0 };
+	int ret;
+
+	if (inet_pton(AF_INET, host, &haddr) != 1)
+		return err_set(e, -EINVAL, "'%s' is not an IPv4 address of this host to forward from", host);
+	if (f->guest_addr[0] && inet_pton(AF_INET, f->guest_addr, &gaddr) != 1)
+		return err_set(e, -EINVAL, "'%s' is not an IPv4 address of the guest to forward to", f->guest_addr);
+	if (!f->host_port || !f->guest_port)
+		return err_set(e, -EINVAL, "a forwarded port is a number from 1 to 65535");
+	ret = probe_port(f->udp, haddr, f->host_port);
+	if (ret)
+		return say_no_forward(f, host, ret, e);
+	errno = 0;
+	if (slirp_add_hostfwd(u->slirp, f->udp, haddr, f->host_port, gaddr, f->guest_port) < 0)
+		return say_no_forward(f, host, errno ? -errno : -EADDRINUSE, e);
+	return 0;
+}
+
+static void network_config(SlirpConfig *c, bool restrict_)
+{
+	memset(c, 0, sizeof(*c));
+	c->version = 4;
+	c->restricted = restrict_;
+	c->in_enabled = true;
+	c->vnetwork.s_addr = htonl(0x0a000200);
+	c->vnetmask.s_addr = htonl(0xffffff00);
+	c->vhost.s_addr = htonl(0x0a000202);
+	c->vdhcp_start.s_addr = htonl(0x0a00020f);
+	c->vnameserver.s_addr = htonl(0x0a000203);
+	c->in6_enabled = true;
+	inet_pton(AF_INET6, "fec0::", &c->vprefix_addr6);
+	c->vprefix_len = 64;
+	inet_pton(AF_INET6, "fec0::2", &c->vhost6);
+	inet_pton(AF_INET6, "fec0::3", &c->vnameserver6);
+}
+
+int net_user_new(struct loop *l, const struct net_fwd *fwd, unsigned n_fwd, bool restrict_,
+		 struct net_backend **out, struct err *e)
+{
+	struct user_net *u = calloc(1, sizeof(*u));
+	SlirpConfig c;
+	int ret = 0;
+
+	if (!u)
+		return err_set(e, -ENOMEM, "out of memory for the user network");
+	u->b = (struct net_backend){
+		.ops = &user_ops,
+		.loop = l,
+		.offloads = NET_OFF_CSUM | NET_OFF_TSO4 | NET_OFF_TSO6 | NET_OFF_ECN | NET_OFF_GUEST_CSUM,
+		.max_pairs = 1,
+	};
+	u->last = &u->first;
+	loop_bh_init(l, &u->turn_bh, turn, u);
+	loop_timer_init(l, &u->deadline, deadline_passed, u);
+	u->tx = malloc(NET_MAX_FRAME);
+	network_config(&c, restrict_);
+	u->slirp = u->tx ? slirp_new(&c, &slirp_callbacks, u) : NULL;
+	if (!u->slirp)
+		ret = err_set(e, -ENOMEM, "the user network cannot be set up");
+	for (unsigned i = 0; i < n_fwd && !ret; i++)
+		ret = add_forward(u, &fwd[i], e);
+	if (ret) {
+		user_close(&u->b);
+		return ret;
+	}
+	loop_bh_post(&u->turn_bh);
+	*out = &u->b;
+	return 0;
+}
