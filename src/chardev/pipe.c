@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The two chardevs without a descriptor: nothing, and a pipe inside the process. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/bits.h"
+#include "chardev/impl.h"
+
+struct chardev_pipe {
+	struct chardev c;
+	void (*sink)(void *, const uint8_t *, size_t);
+	void *opaque;
+};
+
+static size_t pipe_send(struct chardev *c, const uint8_t *buf, size_t len)
+{
+	struct chardev_pipe *p = container_of(c, struct chardev_pipe, c);
+
+	if (p->sink)
+		p->sink(p->opaque, buf, len);
+	return len;
+}
+
+static const struct chardev_ops pipe_ops = { .send = pipe_send };
+
+int chardev_pipe_new(struct loop *l, void (*sink)(void *, const uint8_t *, size_t), void *opaque,
+		     struct chardev **out)
+{
+	struct chardev_pipe *p = calloc(1, sizeof(*p));
+
+	if (!p || chardev_init(&p->c, l, &pipe_ops)) {
+		free(p);
+		return -ENOMEM;
+	}
+	p->sink = sink;
+	p->opaque = opaque;
+	*out = &p->c;
+	return 0;
+}
+
+int chardev_null_new(struct loop *l, struct chardev **out)
+{
+	return chardev_pipe_new(l, NULL, NULL, out);
+}
+
+size_t chardev_feed(struct chardev *c, const uint8_t *buf, size_t len)
+{
+	if (c->ops != &pipe_ops || c->eof)
+		return 0;
+	return chardev_input(c, buf, len);
+}
+
+void chardev_feed_eof(struct chardev *c)
+{
+	if (c->ops == &pipe_ops)
+		chardev_input_eof(c);
+}
