@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Control, debug and model-specific registers, flag writes, I/O permission,
+ * CPU models and CPUID.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "cpu/x86/features.h"
+#include "cpu/x86/pvclock.h"
+#include "sysfix.h"
+
+static void cr0_rules(void **state)
+{
+	struct fix *f = *state;
+	uint64_t cr0;
+
+	enter_long(f, 0);
+	cr0 = f->c->s.cr0;
+	assert_raises(f, X86_EX_GP, 0, x86_set_cr(f->c, 0, cr0 | X86_CR0_NW));
+	assert_raises(f, X86_EX_GP, 0, x86_set_cr(f->c, 0, cr0 & ~(uint64_t)X86_CR0_PE));
+	assert_raises(f, X86_EX_GP, 0, x86_set_cr(f->c, 0, cr0 | 1ull << 32));
+	assert_raises(f, X86_EX_GP, 0, x86_set_cr(f->c, 0, cr0 & ~(uint64_t)X86_CR0_PG));	/* in 64-bit mode */
+	assert_int_equal(f->c->s.cr0, cr0);
+	/* From compatibility mode paging may go: LMA follows. */
+	raw_seg(f, X86_CS, S_CODE0, 0xc09b);
+	x86_mode_update(f->c);
+	assert_runs(f, x86_set_cr(f->c, 0, cr0 & ~(uint64_t)X86_CR0_PG));
+	assert_false(f->c->s.efer & X86_EFER_LMA);
+	assert_runs(f, x86_set_cr(f->c, 0, cr0));
+	assert_true(f->c->s.efer & X86_EFER_LMA);
+	assert_runs(f, x86_lmsw(f->c, 0xe));
+	assert_true(f->c->s.cr0 & X86_CR0_PE);
+	assert_true(f->c->s.cr0 & X86_CR0_TS);
+	x86_clts(f->c);
+	assert_false(f->c->s.cr0 & X86_CR0_TS);
+}
+
+/* Entering IA-32e mode without PAE is refused, and nothing changes. */
+static void enter_long_needs_pae(void **state)
+{
+	struct fix *f = *state;
+
+	enter_pm32(f, 0);
+	f->c->s.efer = X86_EFER_LME;
+	assert_raises(f, X86_EX_GP, 0, x86_set_cr(f->c, 0, f->c->s.cr0 | X86_CR0_PG));
+	assert_false(f->c->s.efer & X86_EFER_LMA);
+	assert_false(f->c->s.cr0 & X86_CR0_PG);
+}
+
+static void cr4_rules(void **state)
+{
+	struct fix *f = *state;
+	uint64_t cr4;
+
+	enter_long(f, 0);
+	cr4 = f->c->s.cr4;
+	assert_raises(f, X86_EX_GP, 0, x86_set_cr(f->c, 4, cr4 & ~(uint64_t)X86_CR4_PAE));
+	assert_raises(f, X86_EX_GP, 0, x86_set_cr(f->c, 4, cr4 | 1u << 13));	/* VMXE */
+	assert_raises(f, X86_EX_GP, 0, x86_set_cr(f->c, 4, cr4 | X86_CR4_LA57));
+	f->c->s.cr3 |= 0x18;
+	assert_raises(f, X86_EX_GP, 0, x86_set_cr(f->c, 4, cr4 | X86_CR4_PCIDE));
+	f->c->s.cr3 = PML4;
+	assert_runs(f, x86_set_cr(f->c, 4, cr4 | X86_CR4_PCIDE));
+	assert_raises(f, X86_EX_GP, 0, x86_set_cr(f->c, 0, f->c->s.cr0 & ~(uint64_t)X86_CR0_PG));
+	assert_runs(f, x86_set_cr(f->c, 3, PML4 | 5 | 1ull << 63));
+	assert_int_equal(f->c->s.cr3, PML4 | 5);
+	assert_raises(f, X86_EX_GP, 0, x86_set_cr(f->c, 3, 1ull << 52));
+	/* A feature the model lacks has a reserved bit. */
+	f->model.feat[X86_F_7_EBX] &= ~(1u << 20);
+	assert_raises(f, X86_EX_GP, 0, x86_set_cr(f->c, 4, cr4 | X86_CR4_SMAP));
+}
+
+static void pae_pdptes(void **state)
+{
+	struct fix *f = *state;
+
+	enter_pm32(f, 0);
+	f->c->s.cr4 = X86_CR4_PAE;
+	f->c->s.cr3 = PDPT;
+	for (unsigned i = 0; i < 4; i++)
+		poke(f, PDPT + 8 * i, 0, 8);
+	poke(f, PDPT, PD | 7, 8);	/* bit 1 is reserved here */
+	assert_raises(f, X86_EX_GP, 0, x86_set_cr(f->c, 0, f->c->s.cr0 | X86_CR0_PG));
+	poke(f, PDPT, PD | 1, 8);
+	poke(f, PD, 0x83, 8);
+	assert_runs(f, x86_set_cr(f->c, 0, f->c->s.cr0 | X86_CR0_PG));
+	assert_int_equal(f->c->s.pae_pdpte[0], PD | 1);
+	assert_int_equal(x86_ld(f->c, GDT + 8, 4, X86_ACC_SUP), peek(f, GDT + 8, 4));
+}
+
+static void xcr0_rules(void **state)
+{
+	struct fix *f = *state;
+	static const uint64_t bad[] = { 0, 2, 5, 0x23, 0x87, 0x63, 1u << 9 | 1, 1ull << 62 | 1 };
+
+	if (!f->model.xcr0_mask)
+		skip();
+	for (unsigned i = 0; i < ARRAY_LEN(bad); i++)
+		assert_raises(f, X86_EX_GP, 0, x86_xsetbv(f->c, 0, bad[i]));
+	assert_raises(f, X86_EX_GP, 0, x86_xsetbv(f->c, 1, 1));
+	assert_runs(f, x86_xsetbv(f->c, 0, f->model.xcr0_mask));
+	assert_int_equal(x86_xgetbv(f->c, 0), f->model.xcr0_mask);
+	assert_runs(f, x86_xsetbv(f->c, 0, 3));
+	assert_raises(f, X86_EX_GP, 0, x86_xgetbv(f->c, 2));
+}
+
+static void debug_registers(void **state)
+{
+	struct fix *f = *state;
+
+	enter_long(f, 0);
+	assert_raises(f, X86_EX_GP, 0, x86_set_dr(f->c, 7, 1ull << 32));
+	assert_raises(f, X86_EX_GP, 0, x86_set_dr(f->c, 6, 1ull << 40));
+	assert_runs(f, x86_set_dr(f->c, 6, 0));
+	assert_int_equal(x86_get_dr(f->c, 6), 0xffff0ff0);
+	assert_runs(f, x86_set_dr(f->c, 0, 0x1004));
+	assert_runs(f, x86_set_dr(f->c, 7, 0x000d0001 | 1 << 8));	/* 4-byte write watch, local */
+	assert_int_equal(x86_get_dr(f->c, 5), f->c->s.dr7);
+	assert_int_equal(x86_bp_data(f->c, 0x1007, 1, true), 1);
+	assert_int_equal(x86_bp_data(f->c, 0x1008, 1, true), 0);
+	assert_int_equal(x86_bp_data(f->c, 0x1000, 8, true), 1);
+	assert_int_equal(x86_bp_data(f->c, 0x1004, 4, false), 0);
+	assert_int_equal(x86_bp_exec(f->c, 0x1004), 0);
+	assert_runs(f, x86_set_dr(f->c, 7, 2));
+	assert_int_equal(x86_bp_exec(f->c, 0x1004), 1);
+	f->c->s.cr4 |= X86_CR4_DE;
+	assert_int_equal(RAISES(f, x86_get_dr(f->c, 4)), X86_EX_UD);
+	assert_runs(f, x86_set_dr(f->c, 7, 1u << 13));
+	assert_int_equal(RAISES(f, x86_get_dr(f->c, 0)), X86_EX_DB);
+	assert_int_equal(f->c->pending.dr6, 1u << 13);
+}
+
+static void flag_rights(void **state)
+{
+	struct fix *f = *state;
+	struct x86_state *s = &f->c->s;
+
+	enter_long(f, 0);
+	assert_runs(f, x86_set_flags(f->c, ~0ull, 8));
+	assert_int_equal(s->rflags, 0x247fd7);
+	enter_long(f, 3);
+	assert_runs(f, x86_set_flags(f->c, ~0ull, 2));
+	assert_int_equal(s->rflags, 0x4dd7);	/* not IF, not IOPL */
+	s->rflags = 0x3002;
+	assert_runs(f, x86_set_flags(f->c, 0x200, 8));
+	assert_int_equal(s->rflags, 0x3202);
+}
+
+static void io_bitmap(void **state)
+{
+	struct fix *f = *state;
+
+	enter_pm32(f, 3);
+	f->c->s.seg[X86_TR].limit = 0x68 + 0x20;
+	poke(f, TSS + 102, 0x68, 2);
+	poke(f, TSS + 0x68 + 0x60 / 8, 0xfe, 1);
+	assert_runs(f, x86_io_check(f->c, 0x60, 1));
+	assert_raises(f, X86_EX_GP, 0, x86_io_check(f->c, 0x60, 2));
+	assert_raises(f, X86_EX_GP, 0, x86_io_check(f->c, 0x100, 1));	/* beyond the limit */
+	f->c->s.rflags |= X86_FL_IOPL;
+	assert_runs(f, x86_io_check(f->c, 0x100, 4));
+	f->c->s.rflags |= X86_FL_VM;
+	x86_mode_update(f->c);
+	assert_raises(f, X86_EX_GP, 0, x86_io_check(f->c, 0x100, 4));
+}
+
+/* --- MSRs --- */
+
+static void msr_rules(void **state)
+{
+	struct fix *f = *state;
+	static const struct { uint32_t msr; uint64_t bad; } refused[] = {
+		{ 0xc0000100, 1ull << 50 }, { 0xc0000101, 1ull << 50 }, { 0xc0000102, 1ull << 50 },
+		{ 0xc0000082, 1ull << 50 }, { 0x175, 1ull << 50 }, { 0x176, 1ull << 50 },
+		{ 0x277, 0x02 }, { 0x277, 0x0800 }, { 0x2ff, 0x2 }, { 0x2ff, 1 << 12 }, { 0x250, 7 }, { 0x200, 0x100 },
+		{ 0x201, 1 }, { 0x200, 1ull << 52 }, { 0xc0000080, 1 << 12 }, { 0xc0000103, 1ull << 32 },
+		{ 0xda0, 1 }, { 0x1b, 0xfee00900 }, { 0x6e0, 1 }, { 0x808, 0 }, { 0x12345678, 0 }, { 0xfe, 0 },
+		{ 0x400, 0 }, { 0x1d9, 1 << 20 },
+	};
+	uint64_t v = 0;
+
+	enter_long(f, 0);
+	for (unsigned i = 0; i < ARRAY_LEN(refused); i++)
+		assert_raises(f, X86_EX_GP, 0, x86_wrmsr(f->c, refused[i].msr, refused[i].bad));
+	assert_raises(f, X86_EX_GP, 0, x86_rdmsr(f->c, 0x12345678, &v));
+	assert_raises(f, X86_EX_GP, 0, x86_rdmsr(f->c, 0x802, &v));
+	assert_runs(f, x86_wrmsr(f->c, 0x277, 0x0606060600060104));
+	assert_runs(f, x86_rdmsr(f->c, 0x277, &v));
+	assert_int_equal(v, 0x0606060600060104);
+	/* LMA cannot be written, LME not while paging. */
+	assert_raises(f, X86_EX_GP, 0, x86_wrmsr(f->c, 0xc0000080, X86_EFER_LMA));
+	assert_runs(f, x86_wrmsr(f->c, 0xc0000080, X86_EFER_LME));
+	assert_true(f->c->s.efer & X86_EFER_LMA);
+}
+
+static void tsc_adjust(void **state)
+{
+	struct fix *f = *state;
+	uint64_t adj, t;
+
+	assert_runs(f, x86_wrmsr(f->c, 0x3b, 1ull << 40));
+	assert_int_equal(f->c->s.tsc_offset, 1ull << 40);
+	assert_runs(f, x86_wrmsr(f->c, 0x10, 1000));
+	assert_runs(f, x86_rdmsr(f->c, 0x10, &t));
+	assert_true(t >= 1000 && t < 1000 + (1ull << 36));
+	assert_runs(f, x86_rdmsr(f->c, 0x3b, &adj));
+	assert_int_equal(adj, f->c->s.tsc_offset);
+}
+
+/* The clock page: even version, 0 ns at the TSC's zero, stable. */
+static void pvclock_page(void **state)
+{
+	struct fix *f = *state;
+	uint32_t mul;
+	int8_t shift;
+
+	f->c->s.tsc_offset = 12345;
+	assert_runs(f, x86_wrmsr(f->c, 0x4b564d01, 0x5000 | 1));
+	assert_int_equal(peek(f, 0x5000, 4) & 1, 0);
+	assert_true(peek(f, 0x5000, 4) > 0);
+	assert_int_equal(peek(f, 0x5008, 8), 12345);
+	assert_int_equal(peek(f, 0x5010, 8), 0);
+	x86_pvclock_scale(f->model.tsc_khz, &mul, &shift);
+	assert_int_equal(peek(f, 0x5018, 4), mul);
+	assert_raises(f, X86_EX_GP, 0, x86_wrmsr(f->c, 0x4b564d01, 0x7f000000 | 1));
+	assert_raises(f, X86_EX_GP, 0, x86_wrmsr(f->c, 0x4b564d00, 0x7f000000));
+	assert_runs(f, x86_wrmsr(f->c, 0x4b564d00, 0x5040));
+	assert_int_equal(peek(f, 0x5040, 4), 2);
+	for (uint32_t khz = 500000; khz < 6000000; khz += 123457) {
+		unsigned __int128 ns = (uint64_t)khz * 1000;	/* one second of ticks */
+
+		x86_pvclock_scale(khz, &mul, &shift);
+		assert_true(mul >> 31);
+		ns = shift < 0 ? ns >> -shift : ns << shift;
+		ns = ns * mul >> 32;
+		assert_true(ns > 999999990 && ns <= 1000000000);
+	}
+}
+
+/* --- models --- */
+
+static int parse(const char *spec, struct x86_cpu_model *m, struct err *e)
+{
+	uint32_t avail[X86_F_WORDS];
+
+	memset(avail, 0xff, sizeof(avail));
+	return x86_cpu_model_parse(spec, avail, 4, m, e);
+}
+
+static void model_specs(void **state)
+{
+	struct x86_cpu_model m;
+	struct err e;
+	uint32_t none[X86_F_WORDS] = { 0 };
+
+	(void)state;
+	assert_int_equal(parse("x86-64-v2", &m, &e), 0);
+	assert_false(m.feat[X86_F_1_ECX] & 1u << 28);
+	assert_true(m.feat[X86_F_1_ECX] & 1u << 20);
+	assert_int_equal(parse("x86-64-v3", &m, &e), 0);
+	assert_true(m.feat[X86_F_7_EBX] & 1u << 5);
+	assert_int_equal(m.xcr0_mask, 7);
+	assert_int_equal(parse("x86-64-v4", &m, &e), 0);
+	assert_int_equal(m.xcr0_mask, 0xe7);
+	assert_int_equal(parse("max,-avx", &m, &e), 0);	/* takes AVX-512 with it */
+	assert_int_equal(m.xcr0_mask, 3);
+	assert_false(m.feat[X86_F_7_EBX] & 1u << 16);
+	assert_int_equal(parse("max,-hypervisor", &m, &e), 0);
+	assert_false(m.hypervisor);
+	assert_int_equal(parse("x86-64-v2,+avx2", &m, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "avx2"));
+	assert_int_equal(parse("x86-64-v2,+xsave,+avx,+avx2", &m, &e), 0);
+	assert_int_equal(parse("pentium", &m, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "pentium"));
+	assert_int_equal(parse("max,+frobnicate", &m, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "frobnicate"));
+	assert_int_equal(parse("max,avx", &m, &e), -EINVAL);
+	assert_int_equal(x86_cpu_model_parse("x86-64-v3", none, 1, &m, &e), -ENOTSUP);
+	assert_int_equal(x86_cpu_model_parse("max,+sse4.2", none, 1, &m, &e), -ENOTSUP);
+	assert_non_null(strstr(e.msg, "sse4.2"));
+}
+
+static void cpuid_leaves(void **state)
+{
+	struct fix *f = *state;
+	struct x86_cpu_model m;
+	uint32_t r[4];
+
+	assert_int_equal(parse("max", &m, NULL), 0);
+	x86_model_cpuid(&m, 3, 1, 0, 0, 1, 0, r);
+	assert_int_equal(r[1] >> 24, 3);
+	assert_int_equal(r[1] >> 16 & 0xff, 4);
+	assert_false(r[2] & 1u << 27);
+	x86_model_cpuid(&m, 3, 1, 0, X86_CR4_OSXSAVE, 1, 0, r);
+	assert_true(r[2] & 1u << 27);
+	x86_model_cpuid(&m, 3, 0xb, 1, 0, 1, 0, r);
+	assert_int_equal(r[0], 2);
+	assert_int_equal(r[1], 4);
+	assert_int_equal(r[2], 0x201);
+	assert_int_equal(r[3], 3);
+	x86_model_cpuid(&m, 0, 0xd, 0, 0, 3, 0, r);
+	assert_int_equal(r[1], 576);
+	assert_int_equal(r[2], 2688);
+	x86_model_cpuid(&m, 0, 0xd, 1, 0, 0xe7, 0, r);
+	assert_int_equal(r[1], 576 + 256 + 64 + 512 + 1024);
+	x86_model_cpuid(&m, 0, 0x40000000, 0, 0, 1, 0, r);
+	assert_memory_equal(&r[1], "KVMKVMKVM", 9);
+	x86_model_cpuid(&m, 0, 0x80000002, 0, 0, 1, 0, r);
+	assert_memory_equal(r, "Lodge Virtual CP", 16);
+	/* A word of the model without hypervisor bit hides the leaves. */
+	m.hypervisor = false;
+	x86_model_cpuid(&m, 0, 0x40000000, 0, 0, 1, 0, r);
+	assert_int_not_equal(r[1], 0x4b4d564b);
+	(void)f;
+}
+
+/* Every dependency is closed in what the soft engines offer. */
+static void soft_features_consistent(void **state)
+{
+	uint32_t a[X86_F_WORDS], b[X86_F_WORDS];
+
+	(void)state;
+	x86_soft_features(a);
+	memcpy(b, a, sizeof(b));
+	x86_features_close(b);
+	assert_memory_equal(a, b, sizeof(a));
+	assert_true(a[X86_F_81_EDX] & 1u << 29);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SYS_TEST(cr0_rules), SYS_TEST(enter_long_needs_pae), SYS_TEST(cr4_rules), SYS_TEST(pae_pdptes),
+		SYS_TEST(xcr0_rules), SYS_TEST(debug_registers), SYS_TEST(flag_rights), SYS_TEST(io_bitmap),
+		SYS_TEST(msr_rules), SYS_TEST(tsc_adjust), SYS_TEST(pvclock_page), SYS_TEST(model_specs),
+		SYS_TEST(cpuid_leaves), SYS_TEST(soft_features_consistent),
+	};
+
+	return cmocka_run_group_tests_name("x86 system registers and models", tests, NULL, NULL);
+}
