@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * From the checked configuration to a wired machine: the parts list, in order.
+ *
+ * Back ends (files, networks, the console) are opened before the machine gets
+ * its devices, so that what the host refuses is said before anything starts.
+ * vm_unbuild undoes any prefix of this.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "virtio/blk.h"
+#include "virtio/net.h"
+#include "virtio/rng.h"
+#include "vm/internal.h"
+
+#define ESCAPE_KEY 0x1d		/* Ctrl-] */
+#define MAX_DISK_QUEUES 8
+#define MULTIBOOT_MAGIC 0x1badb002u
+#define MULTIBOOT_SEARCH 8192
+
+static int check_host(const struct vm_config *cfg, struct err *e)
+{
+	long host_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct sysinfo si;
+	uint64_t have;
+
+	if (!sysinfo(&si)) {
+		have = ((uint64_t)si.totalram + si.totalswap) * si.mem_unit;
+		if (cfg->memory > have)
+			return err_set(e, -ENOMEM, "--memory: the guest would have %llu MiB, but this host has only %llu MiB",
+				       (unsigned long long)cfg->memory >> 20, (unsigned long long)have >> 20);
+	}
+	if (host_cpus > 0 && cfg->cpus > (unsigned long)host_cpus * 4)
+		log_warn("--cpus: %u vCPUs on %ld host CPUs will be slow", cfg->cpus, host_cpus);
+	return 0;
+}
+
+/* Test kernels parse their command line themselves; nothing is added for Multiboot. */
+static bool is_multiboot(const char *path)
+{
+	uint32_t word[MULTIBOOT_SEARCH / 4];
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	ssize_t n = fd < 0 ? -1 : read(fd, word, sizeof(word));
+
+	if (fd >= 0)
+		close(fd);
+	for (ssize_t i = 0; i + 3 <= n / 4; i++)
+		if (word[i] == MULTIBOOT_MAGIC && word[i] + word[i + 1] + word[i + 2] == 0)
+			return true;
+	return false;
+}
+
+static bool names_console(const char *cmdline)
+{
+	for (const char *p = cmdline; (p = strstr(p, "console=")); p++)
+		if (p == cmdline || p[-1] == ' ')
+			return true;
+	return false;
+}
+
+char *vm_make_cmdline(const struct vm_config *cfg)
+{
+	const char *console = "";
+	char *out;
+
+	if (!names_console(cfg->append) && !is_multiboot(cfg->kernel))
+		console = cfg->machine == VM_MACHINE_PC ? "console=ttyS0" : "console=hvc0";
+	if (asprintf(&out, "%s%s%s", console, *console && *cfg->append ? " " : "", cfg->append) < 0)
+		return NULL;
+	return out;
+}
+
+static int build_engine(struct vm *vm, struct err *e)
+{
+	struct cpu_engine_config ec = {
+		.n_vcpus = vm->cfg->cpus, .split_irqchip = vm->cfg->accel_split, .model = &vm->model,
+	};
+	uint32_t avail[X86_F_WORDS];
+	int ret;
+
+	ret = vm_accel_choose(vm->cfg->accel, !log_enabled(LOG_WARN), &vm->engine_ops, e);
+	if (ret)
+		return ret;
+	if (vm->engine_ops == &cpu_engine_kvm)
+		x86_host_features(avail);
+	else
+		x86_soft_features(avail);
+	ret = x86_cpu_model_parse(vm->cfg->cpu, avail, vm->cfg->cpus, &vm->model, e);
+	if (ret)
+		return err_prefix(e, ret, "--cpu");
+	ret = vm->engine_ops->init(vm->m, &ec, &vm->engine, e);
+	for (unsigned i = 0; !ret && i < vm->cfg->cpus; i++) {
+		ret = vm->engine_ops->vcpu_create(vm->engine, i, e);
+		if (!ret)
+			vm->m->n_vcpus = i + 1;
+	}
+	return ret;
+}
+
+static void on_escape(void *opaque)
+{
+	fprintf(stderr, "\r\nlodge: left by the escape key\r\n");
+	vm_request(opaque, MACHINE_REQ_QUIT, VM_EXIT_ESCAPE);
+}
+
+static int open_stdio(struct vm *vm, struct chardev **out, struct err *e)
+{
+	const struct chardev_stdio_opts o = { .escape = ESCAPE_KEY, .quit = on_escape, .opaque = vm };
+
+	if (isatty(STDIN_FILENO) && log_enabled(LOG_WARN))
+		fprintf(stderr, "lodge: console of guest '%s'; Ctrl-] ends it\n", vm->cfg->name);
+	return chardev_stdio_new(vm->m->loop, &o, out, e);
+}
+
+static int open_chardev(struct vm *vm, enum vm_console kind, const char *file, struct chardev **out, struct err *e)
+{
+	struct loop *l = vm->m->loop;
+	char pty[64];
+	int ret;
+
+	switch (kind) {
+	case VM_CONSOLE_STDIO:
+		return open_stdio(vm, out, e);
+	case VM_CONSOLE_FILE:
+		return chardev_file_new(l, file, out, e);
+	case VM_CONSOLE_PTY:
+		ret = chardev_pty_new(l, pty, sizeof(pty), out, e);
+		if (!ret)
+			fprintf(stderr, "lodge: console of guest '%s' on %s\n", vm->cfg->name, pty);
+		return ret;
+	case VM_CONSOLE_NONE:
+		break;
+	}
+	ret = chardev_null_new(l, out);
+	return ret ? err_set(e, ret, "out of memory") : 0;
+}
+
+static int build_chardevs(struct vm *vm, struct err *e)
+{
+	const struct vm_config *cfg = vm->cfg;
+	int ret = open_chardev(vm, cfg->console, cfg->console_file, &vm->console, e);
+
+	if (ret)
+		return err_prefix(e, ret, "--console");
+	if (cfg->debugcon != VM_CONSOLE_NONE) {
+		ret = open_chardev(vm, cfg->debugcon, cfg->debugcon_file, &vm->debugcon, e);
+		if (ret)
+			return err_prefix(e, ret, "--debugcon");
+	}
+	return cfg->exec ? vm_exec_new(vm, e) : 0;
+}
+
+static int build_platform(struct vm *vm, struct err *e)
+{
+	const struct vm_config *cfg = vm->cfg;
+
+	vm->cmdline = vm_make_cmdline(cfg);
+	if (!vm->cmdline)
+		return err_set(e, -ENOMEM, "out of memory");
+	vm->pcfg = (struct platform_config){
+		.kind = cfg->machine == VM_MACHINE_PC ? PLATFORM_PC : PLATFORM_MICRO,
+		.mem_size = cfg->memory, .mem_huge = cfg->huge, .n_vcpus = cfg->cpus,
+		.phys_bits = vm->model.phys_bits,
+		.kernel = cfg->kernel, .initrds = cfg->initrd, .n_initrds = cfg->n_initrds, .cmdline = vm->cmdline,
+		.debugcon = vm->debugcon, .debug_exit = cfg->debug_exit || cfg->test_device, .name = cfg->name,
+	};
+	if (cfg->machine == VM_MACHINE_PC)
+		vm->pcfg.serial[0] = vm->console;
+	return platform_new(vm->m, vm->engine, &vm->pcfg, &vm->platform, e);
+}
+
+static int add_disk(struct vm *vm, unsigned i, struct err *e)
+{
+	const struct vm_disk *d = &vm->cfg->disk[i];
+	struct virtio_blk_opts bo = { .queues = MIN(vm->cfg->cpus, MAX_DISK_QUEUES) };
+	struct blk_node *node;
+	struct virtio_dev *dev;
+	char id[32];
+	int ret;
+
+	ret = blk_open_file(vm->m->loop, d->path, &d->open, &node, e);
+	if (ret)
+		return err_prefix(e, ret, "--disk");
+	if (d->serial)
+		snprintf(bo.serial, sizeof(bo.serial), "%s", d->serial);
+	snprintf(id, sizeof(id), "disk%u", i);
+	ret = virtio_blk_new(vm->m, id, node, &bo, &dev, e);
+	if (ret)
+		blk_close(node);
+	return ret ? ret : platform_add_virtio(vm->platform, dev, e);
+}
+
+static int add_net(struct vm *vm, unsigned i, struct err *e)
+{
+	const struct vm_net *n = &vm->cfg->net[i];
+	struct net_backend *b = NULL;
+	struct virtio_dev *dev;
+	char id[32];
+	int ret;
+
+	if (n->kind == VM_NET_NONE)
+		return 0;
+	if (n->kind == VM_NET_USER)
+		ret = net_user_new(vm->m->loop, n->fwd, n->n_fwd, n->restrict_, &b, e);
+	else
+		ret = net_tap_new(vm->m->loop, n->ifname, n->queues, &b, e);
+	if (ret)
+		return err_prefix(e, ret, "--net");
+	snprintf(id, sizeof(id), "net%u", i);
+	ret = virtio_net_new(vm->m, id, b, n->mac, &dev, e);
+	if (ret)
+		net_close(b);
+	return ret ? ret : platform_add_virtio(vm->platform, dev, e);
+}
+
+static int add_small(struct vm *vm, struct err *e)
+{
+	struct virtio_dev *dev;
+	int ret = 0;
+
+	if (vm->cfg->rng) {
+		ret = virtio_rng_new(vm->m, "rng0", &dev, e);
+		if (!ret)
+			ret = platform_add_virtio(vm->platform, dev, e);
+	}
+	return ret;
+}
+
+/* Machine lock held. */
+static int build_machine(struct vm *vm, struct err *e)
+{
+	int ret = build_engine(vm, e);
+
+	if (!ret)
+		ret = build_chardevs(vm, e);
+	if (!ret)
+		ret = build_platform(vm, e);
+	for (unsigned i = 0; !ret && i < vm->cfg->n_disks; i++)
+		ret = add_disk(vm, i, e);
+	for (unsigned i = 0; !ret && i < vm->cfg->n_nets; i++)
+		ret = add_net(vm, i, e);
+	return ret ? ret : add_small(vm, e);
+}
+
+int vm_build(struct vm *vm, struct err *e)
+{
+	int ret = check_host(vm->cfg, e);
+
+	if (ret)
+		return ret;
+	ret = machine_new(&vm->m, false);
+	if (ret)
+		return err_set(e, ret, "the machine cannot be made: %s", strerror(-ret));
+	vm_init_loop(vm);
+	machine_lock(vm->m);
+	ret = build_machine(vm, e);
+	machine_unlock(vm->m);
+	return ret;
+}
+
+/* vCPU threads are gone.  Devices go before the back ends and the engine they
+ * use, and all of them before the loop and the memory map. */
+void vm_unbuild(struct vm *vm)
+{
+	if (!vm->m)
+		return;
+	machine_lock(vm->m);
+	machine_free_devs(vm->m);
+	vm_exec_free(vm->exec);
+	if (vm->debugcon)
+		chardev_free(vm->debugcon);
+	if (vm->console)
+		chardev_free(vm->console);
+	machine_unlock(vm->m);
+	if (vm->engine)
+		vm->engine_ops->free(vm->engine);
+	machine_free(vm->m);
+	if (vm->platform)
+		platform_free(vm->platform);
+	free(vm->cmdline);
+}

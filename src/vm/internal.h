@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of vm/ share. */
+#ifndef LODGE_VM_INTERNAL_H
+#define LODGE_VM_INTERNAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/loop.h"
+#include "block/blk.h"
+#include "chardev/chardev.h"
+#include "cpu/engine.h"
+#include "cpu/x86/cpuid.h"
+#include "machine/machine.h"
+#include "platform/x86/platform.h"
+#include "vm/vm.h"
+
+struct vm_exec;
+
+/* The threads' side of a vCPU. */
+struct vm_vcpu {
+	struct vm *vm;
+	unsigned id;
+	pthread_t thread;
+	bool started;			/* the thread exists */
+	bool ready;			/* vcpu_thread_init succeeded */
+	enum vcpu_stop last_stop;
+};
+
+struct vm {
+	const struct vm_config *cfg;
+	struct machine *m;
+	const struct cpu_engine_ops *engine_ops;
+	struct cpu_engine *engine;
+	struct x86_cpu_model model;
+	struct platform *platform;
+	struct platform_config pcfg;
+	char *cmdline;
+	struct chardev *console, *debugcon;
+	struct vm_exec *exec;
+
+	/* Run control: run_lock may be taken with the machine lock held, never
+	 * the other way round. */
+	pthread_mutex_t run_lock;
+	pthread_cond_t run_cond;
+	bool run;			/* vCPUs should execute */
+	bool quit;			/* vCPU threads should end */
+	unsigned n_running;		/* threads inside vcpu_run (or about to be) */
+	enum machine_request req;	/* the first request since the vCPUs last ran */
+	int req_code;
+	struct loop_bh parked_bh;	/* posted when the last vCPU has stopped for a request */
+	struct vm_vcpu vcpu[MACHINE_MAX_VCPUS];
+
+	struct loop_fd signal_fd;
+	struct loop_timer deadline;	/* of a shutdown asked for from outside */
+	bool shutting_down;
+
+	int exit_status;
+	struct err *err;		/* of vm_run's caller */
+	int64_t first_insn_ns;		/* CLOCK_MONOTONIC when the first vCPU entered the engine */
+	int64_t run_start_ns;
+	_Atomic bool first_insn_seen;
+};
+
+/* accel.c */
+/* Chooses the engine; prints one line with the reason for `auto`. */
+int vm_accel_choose(enum vm_accel want, bool quiet, const struct cpu_engine_ops **out, struct err *e);
+
+/* build.c */
+int vm_build(struct vm *vm, struct err *e);
+void vm_unbuild(struct vm *vm);
+/* The kernel command line: what the machine needs, then what the user gave. */
+char *vm_make_cmdline(const struct vm_config *cfg);
+
+/* vcpu.c */
+int vm_vcpus_start(struct vm *vm, struct err *e);
+void vm_vcpus_resume(struct vm *vm);
+void vm_vcpus_join(struct vm *vm);
+/* Machine lock held, any thread: remembers the request and stops the vCPUs. */
+void vm_request(void *vm, enum machine_request req, int code);
+
+/* vm.c */
+void vm_init(struct vm *vm, const struct vm_config *cfg, struct err *e);
+/* vm->m exists: hooks requests, timers and callbacks to its loop. */
+void vm_init_loop(struct vm *vm);
+/* Ends vm_run with this status.  Loop thread, vCPUs parked or about to be joined. */
+void vm_finish(struct vm *vm, int status);
+/* Presses the power button and starts the deadline; a second time quits. */
+void vm_shutdown(struct vm *vm, const char *why);
+
+/* exec.c */
+int vm_exec_new(struct vm *vm, struct err *e);
+/* The guest is down: the status of the whole run. `status` is what it would be without --exec. */
+int vm_exec_result(struct vm_exec *x, int status);
+void vm_exec_start(struct vm_exec *x);
+void vm_exec_free(struct vm_exec *x);
+
+/* report.c */
+void vm_report(struct vm *vm, const char *what);
+void vm_print_stats(struct vm *vm);
+
+#endif

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What the user reads when a guest ends badly, and the --stats lines.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "chardev/chardev.h"
+#include "vm/internal.h"
+
+static const char *const activity_name[] = { "running", "halted", "waiting for SIPI", "shut down" };
+
+static void print_seg(const char *name, const struct x86_seg *s)
+{
+	fprintf(stderr, "  %-4s %04x base %016" PRIx64 " limit %08x attr %05x\r\n", name, s->sel, s->base, s->limit,
+		s->attr);
+}
+
+static void print_regs(const struct x86_state *s)
+{
+	static const char *const gpr[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+					     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
+	static const char *const seg[X86_NSEG_ALL] = { "es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr" };
+
+	fprintf(stderr, "  rip %016" PRIx64 " rflags %08" PRIx64 "\r\n", s->rip, s->rflags);
+	for (int i = 0; i < 16; i++)
+		fprintf(stderr, "%s%-3s %016" PRIx64 "%s", i % 4 ? " " : "  ", gpr[i], s->gpr[i],
+			i % 4 == 3 ? "\r\n" : "");
+	fprintf(stderr, "  cr0 %08" PRIx64 " cr2 %016" PRIx64 " cr3 %016" PRIx64 " cr4 %08" PRIx64 "\r\n", s->cr0,
+		s->cr2, s->cr3, s->cr4);
+	fprintf(stderr, "  efer %04" PRIx64 " gdt %016" PRIx64 "/%04x idt %016" PRIx64 "/%04x\r\n", s->efer,
+		s->gdtr.base, s->gdtr.limit, s->idtr.base, s->idtr.limit);
+	for (int i = 0; i < X86_NSEG_ALL; i++)
+		print_seg(seg[i], &s->seg[i]);
+}
+
+static void report_vcpu(struct vm *vm, unsigned id)
+{
+	struct vcpu *v = vm->m->vcpus[id];
+	char text[1024] = "";
+	struct x86_state s;
+
+	if (vm->engine_ops->state_get(v, &s)) {
+		fprintf(stderr, " vCPU %u: its state cannot be read\r\n", id);
+		return;
+	}
+	fprintf(stderr, " vCPU %u: %s\r\n", id, s.activity <= X86_SHUTDOWN ? activity_name[s.activity] : "?");
+	print_regs(&s);
+	if (vm->engine_ops->report)
+		vm->engine_ops->report(v, text, sizeof(text));
+	if (text[0])
+		fprintf(stderr, "  %s: %s\r\n", vm->engine_ops->name, text);
+}
+
+/* Lines end in CR LF because the terminal may be raw. */
+void vm_report(struct vm *vm, const char *what)
+{
+	fprintf(stderr, "\r\nlodge: %s\r\n", what);
+	fprintf(stderr, " name %s, machine %s, engine %s, %u vCPU(s), %" PRIu64 " MiB\r\n", vm->cfg->name,
+		vm->cfg->machine == VM_MACHINE_PC ? "pc" : "micro", vm->engine_ops->name, vm->m->n_vcpus,
+		vm->cfg->memory >> 20);
+	for (unsigned i = 0; i < vm->m->n_vcpus; i++)
+		report_vcpu(vm, i);
+}
+
+/* A "Name:   123 kB" line of /proc/self/status, in KiB; 0 if it is not there. */
+static uint64_t status_kib(const char *name)
+{
+	FILE *f = fopen("/proc/self/status", "re");
+	size_t len = strlen(name);
+	uint64_t kib = 0;
+	char line[256];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, name, len) && line[len] == ':')
+			sscanf(line + len + 1, "%" SCNu64, &kib);
+	if (f)
+		fclose(f);
+	return kib;
+}
+
+static void print_stat(void *opaque, const char *name, uint64_t value)
+{
+	fprintf(stderr, "lodge: stats: %s %" PRIu64 "\n", name, value);
+}
+
+void vm_print_stats(struct vm *vm)
+{
+	int64_t now = loop_now_ns();
+	struct rusage ru;
+
+	chardev_stdio_restore();
+	print_stat(NULL, "run_ms", (uint64_t)(now - vm->run_start_ns) / 1000000);
+	if (vm->cfg->start_ns && vm->first_insn_ns > vm->cfg->start_ns)
+		print_stat(NULL, "start_to_first_instruction_us",
+			   (uint64_t)(vm->first_insn_ns - vm->cfg->start_ns) / 1000);
+	if (!getrusage(RUSAGE_SELF, &ru)) {
+		print_stat(NULL, "cpu_user_ms", (uint64_t)ru.ru_utime.tv_sec * 1000 + (uint64_t)ru.ru_utime.tv_usec / 1000);
+		print_stat(NULL, "cpu_system_ms",
+			   (uint64_t)ru.ru_stime.tv_sec * 1000 + (uint64_t)ru.ru_stime.tv_usec / 1000);
+	}
+	print_stat(NULL, "guest_ram_resident_kib", status_kib("RssShmem"));
+	print_stat(NULL, "vmm_resident_kib", status_kib("RssAnon") + status_kib("RssFile"));
+	print_stat(NULL, "vmm_anonymous_kib", status_kib("RssAnon"));
+	if (vm->engine_ops->stats)
+		vm->engine_ops->stats(vm->engine, print_stat, NULL);
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Run states of a virtual machine: what happens on reset, power-off, panic,
+ * triple fault and on signals from outside.
+ *
+ * The thread that calls vm_run is the loop's thread.  Requests arrive through
+ * vm_request (vcpu.c) and are handled in on_parked, when no vCPU executes.
+ */
+#include "vm/vm.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "vm/internal.h"
+
+#define NS_PER_S 1000000000ll
+
+static void signal_set(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
+	sigaddset(set, SIGQUIT);
+}
+
+void vm_block_signals(void)
+{
+	sigset_t set;
+
+	signal_set(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	/* Broken pipes and file size limits are errors of the one operation. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+}
+
+void vm_finish(struct vm *vm, int status)
+{
+	vm->exit_status = vm->exec ? vm_exec_result(vm->exec, status) : status;
+	loop_stop(vm->m->loop);
+}
+
+static void restart(struct vm *vm)
+{
+	int ret;
+
+	if (vm->cfg->no_reboot) {
+		log_info("the guest asked for a reboot");
+		vm_finish(vm, VM_EXIT_REBOOT);
+		return;
+	}
+	ret = platform_boot(vm->platform, vm->err);
+	if (ret) {
+		err_prefix(vm->err, ret, "the guest cannot be restarted");
+		vm_finish(vm, VM_EXIT_HOST);
+		return;
+	}
+	vm_vcpus_resume(vm);
+}
+
+static void handle(struct vm *vm, enum machine_request req, int code)
+{
+	switch (req) {
+	case MACHINE_REQ_RESET:
+		restart(vm);
+		break;
+	case MACHINE_REQ_POWEROFF:
+		vm_finish(vm, VM_EXIT_POWEROFF);
+		break;
+	case MACHINE_REQ_PANIC:
+		vm_report(vm, "the guest's kernel panicked");
+		vm_finish(vm, VM_EXIT_PANIC);
+		break;
+	case MACHINE_REQ_TRIPLE_FAULT:
+		vm_report(vm, "triple fault: the guest's CPU shut down");
+		vm_finish(vm, VM_EXIT_TRIPLE);
+		break;
+	case MACHINE_REQ_ENGINE_ERROR:
+		vm_report(vm, "the CPU engine cannot go on");
+		vm_finish(vm, VM_EXIT_ENGINE);
+		break;
+	case MACHINE_REQ_DEBUG_EXIT:
+		vm_finish(vm, code & 0xff);
+		break;
+	case MACHINE_REQ_QUIT:
+		vm_finish(vm, code);
+		break;
+	case MACHINE_REQ_SUSPEND:
+		log_warn("the guest asked to be suspended to RAM, which is not supported; it goes on");
+		vm_vcpus_resume(vm);
+		break;
+	case MACHINE_REQ_NONE:
+		vm_vcpus_resume(vm);
+		break;
+	}
+}
+
+/* Loop thread, machine lock held; no vCPU is inside the engine. */
+static void on_parked(void *opaque)
+{
+	struct vm *vm = opaque;
+	enum machine_request req;
+	bool parked;
+	int code;
+
+	pthread_mutex_lock(&vm->run_lock);
+	parked = !vm->run && !vm->n_running && !vm->quit;
+	req = vm->req;
+	code = vm->req_code;
+	pthread_mutex_unlock(&vm->run_lock);
+	if (parked)
+		handle(vm, req, code);
+}
+
+static void on_deadline(void *opaque)
+{
+	struct vm *vm = opaque;
+
+	log_warn("the guest did not power off within %u s; ending it", vm->cfg->shutdown_timeout);
+	vm_request(vm, MACHINE_REQ_QUIT, VM_EXIT_KILLED);
+}
+
+void vm_shutdown(struct vm *vm, const char *why)
+{
+	if (vm->shutting_down || !vm->cfg->shutdown_timeout) {
+		log_warn("%s: ending the guest at once", why);
+		vm_request(vm, MACHINE_REQ_QUIT, VM_EXIT_KILLED);
+		return;
+	}
+	vm->shutting_down = true;
+	log_warn("%s: pressing the guest's power button; it has %u s", why, vm->cfg->shutdown_timeout);
+	platform_power_button(vm->platform);
+	loop_timer_arm(&vm->deadline, loop_now_ns() + vm->cfg->shutdown_timeout * NS_PER_S);
+}
+
+static void on_signal(void *opaque, uint32_t events)
+{
+	struct signalfd_siginfo si;
+	struct vm *vm = opaque;
+
+	if (read(vm->signal_fd.fd, &si, sizeof(si)) != sizeof(si))
+		return;
+	switch (si.ssi_signo) {
+	case SIGHUP: vm_shutdown(vm, "the terminal is gone (SIGHUP)"); break;
+	case SIGINT: vm_shutdown(vm, "interrupted (SIGINT)"); break;
+	case SIGQUIT: vm_request(vm, MACHINE_REQ_QUIT, VM_EXIT_KILLED); break;
+	default: vm_shutdown(vm, "asked to end (SIGTERM)"); break;
+	}
+}
+
+static int watch_signals(struct vm *vm, struct err *e)
+{
+	sigset_t set;
+	int ret;
+
+	signal_set(&set);
+	vm->signal_fd = (struct loop_fd){
+		.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
+		.events = EPOLLIN, .cb = on_signal, .opaque = vm,
+	};
+	if (vm->signal_fd.fd < 0)
+		return err_set(e, -errno, "signalfd: %s", strerror(errno));
+	ret = loop_fd_add(vm->m->loop, &vm->signal_fd);
+	return ret ? err_set(e, ret, "epoll: %s", strerror(-ret)) : 0;
+}
+
+void vm_init(struct vm *vm, const struct vm_config *cfg, struct err *e)
+{
+	vm->cfg = cfg;
+	vm->err = e;
+	vm->signal_fd.fd = -1;
+	pthread_mutex_init(&vm->run_lock, NULL);
+	pthread_cond_init(&vm->run_cond, NULL);
+}
+
+void vm_init_loop(struct vm *vm)
+{
+	vm->m->request = vm_request;
+	vm->m->request_opaque = vm;
+	loop_bh_init(vm->m->loop, &vm->parked_bh, on_parked, vm);
+	loop_timer_init(vm->m->loop, &vm->deadline, on_deadline, vm);
+}
+
+int vm_new(const struct vm_config *cfg, struct vm **out, struct err *e)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+	int ret;
+
+	if (!vm)
+		return err_set(e, -ENOMEM, "out of memory");
+	vm_init(vm, cfg, e);
+	ret = vm_build(vm, e);
+	if (!ret)
+		ret = watch_signals(vm, e);
+	if (ret) {
+		vm_free(vm);
+		return ret;
+	}
+	*out = vm;
+	return 0;
+}
+
+int vm_run(struct vm *vm, struct err *e)
+{
+	int ret;
+
+	vm->err = e;
+	vm->exit_status = VM_EXIT_HOST;
+	vm->run_start_ns = loop_now_ns();
+	machine_lock(vm->m);
+	ret = platform_boot(vm->platform, e);
+	machine_unlock(vm->m);
+	if (!ret)
+		ret = vm_vcpus_start(vm, e);
+	if (!ret) {
+		if (vm->exec)
+			vm_exec_start(vm->exec);
+		vm_vcpus_resume(vm);
+		ret = loop_run(vm->m->loop);
+		if (ret)
+			err_set(e, ret, "the event loop failed: %s", strerror(-ret));
+	}
+	vm_vcpus_join(vm);
+	if (vm->cfg->stats && !ret)
+		vm_print_stats(vm);
+	return ret ? VM_EXIT_HOST : vm->exit_status;
+}
+
+void vm_free(struct vm *vm)
+{
+	if (!vm)
+		return;
+	vm_vcpus_join(vm);
+	if (vm->m) {
+		machine_lock(vm->m);
+		if (vm->signal_fd.fd >= 0)
+			loop_fd_del(&vm->signal_fd);
+		if (vm->deadline.loop)
+			loop_timer_cancel(&vm->deadline);
+		if (vm->parked_bh.loop)
+			loop_bh_cancel(&vm->parked_bh);
+		machine_unlock(vm->m);
+	}
+	if (vm->signal_fd.fd >= 0)
+		close(vm->signal_fd.fd);
+	vm_unbuild(vm);
+	pthread_cond_destroy(&vm->run_cond);
+	pthread_mutex_destroy(&vm->run_lock);
+	free(vm);
+}
