@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Sourced by quickstart and check: Debian packages, installed only if missing.
+# shellcheck shell=bash
+
+# What building needs, what preparing a guest needs, what the tests need more.
+PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkg-config python3 libzydis-dev liburing-dev libslirp-dev libjansson-dev scdoc"
+PACKAGES_GUEST="mmdebstrap e2fsprogs cpio kmod busybox-static openssh-client fakeroot fakechroot uidmap"
+PACKAGES_TEST="libcmocka-dev acpica-tools"
+
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() {
+	say "$*"
+	exit 1
+}
+
+missing_packages() { # PACKAGE...
+	local p
+	for p in "$@"; do
+		[ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || echo "$p"
+	done
+}
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	else
+		sudo "$@"
+	fi
+}
+
+# Installs what is missing; everything goes to standard error.
+need_packages() { # PACKAGE...
+	local missing
+	command -v dpkg-query >/dev/null || die "this is not a Debian system; install the equivalents of: $*"
+	mapfile -t missing < <(missing_packages "$@")
+	[ ${#missing[@]} -gt 0 ] || return 0
+	if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+		die "these Debian packages are needed, and there is no sudo; as root: apt-get install ${missing[*]}"
+	fi
+	say "installing Debian packages$([ "$(id -u)" = 0 ] || echo ' with sudo'): ${missing[*]}"
+	if ! apt-cache show "${missing[@]}" >/dev/null 2>&1; then
+		as_root apt-get -q update >&2 || die "apt-get update failed; are the apt sources right?"
+	fi
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "${missing[@]}" >&2 ||
+		{ as_root apt-get -q update >&2 &&
+			as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "${missing[@]}" >&2; } ||
+		die "apt-get could not install them; its messages are above"
+}
+
+# apt's own lists must know the kernel package before mkguest asks for it.
+need_apt_lists() {
+	apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1 && return 0
+	say "refreshing apt's package lists"
+	as_root apt-get -q update >&2 || die "apt-get update failed; are the apt sources right?"
+}
