@@ -123,7 +123,7 @@ static int sanitize(struct lapic *l, struct err *e)
 		unsigned mode = LVT_TIMER_MODE(atomic_load(&l->lvt[LVT_TIMER]));
 
 		if ((mode == TIMER_DEADLINE ? !l->tsc_deadline : !l->tmict) || l->start_ns < 0 ||
-		    l->start_ns > INT64_MAX / 2 || l->due_ns < 0 || l->due_ns > INT64_MAX / 2)
+		    l->start_ns > INT64_MAX / 2 || l->due_ns < 0)
 			return err_set(e, -EINVAL, "saved local APIC %u: timer state makes no sense", l->id);
 		l->running = 1;
 	}
@@ -153,13 +153,8 @@ static void lapics_free(struct dev *d)
 {
 	struct lapics *s = container_of(d, struct lapics, dev);
 
-	for (unsigned i = 0; i < s->n; i++) {
-		lapic_timer_fini(&s->chip[i]);
-		if (s->chip[i].v) {
-			s->chip[i].v->intc = NULL;
-			s->chip[i].v->intc_opaque = NULL;
-		}
-	}
+	for (unsigned i = 0; i < s->n; i++)
+		lapic_timer_fini(&s->chip[i]);		/* the vCPUs are gone already */
 	dev_del(d);
 	free(s);
 }

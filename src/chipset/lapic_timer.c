@@ -195,6 +195,16 @@ void lapic_timer_mode_changed(struct lapic *l, uint32_t old_lvt, uint32_t new_lv
 	pthread_mutex_unlock(&l->timer_lock);
 }
 
+/* When the deadline is reached; far ones (146 years at 1 GHz) never are. */
+static int64_t deadline_ns(const struct lapic *l)
+{
+	uint64_t now = l->v->tsc_read(l->v);
+
+	if (l->tsc_deadline > now && l->tsc_deadline - now > BIT64(62))
+		return INT64_MAX;
+	return l->v->tsc_to_ns(l->v, l->tsc_deadline);
+}
+
 /* IA32_TSC_DEADLINE (11.5.4.1). */
 void lapic_timer_set_deadline(struct lapic *l, uint64_t tsc)
 {
@@ -211,7 +221,7 @@ void lapic_timer_set_deadline(struct lapic *l, uint64_t tsc)
 			stop(l);
 			fire = true;
 		} else {
-			l->due_ns = l->v->tsc_to_ns(l->v, tsc);
+			l->due_ns = deadline_ns(l);
 			fire = arm(l);
 		}
 	}
@@ -239,8 +249,8 @@ void lapic_timer_rearm(struct lapic *l)
 {
 	pthread_mutex_lock(&l->timer_lock);
 	if (l->running) {
-		if (timer_mode(l) == TIMER_DEADLINE && l->v && l->v->tsc_to_ns)
-			l->due_ns = l->v->tsc_to_ns(l->v, l->tsc_deadline);
+		if (timer_mode(l) == TIMER_DEADLINE && l->v && l->v->tsc_read && l->v->tsc_to_ns)
+			l->due_ns = deadline_ns(l);
 		vtimer_arm(&l->timer, l->due_ns);
 	}
 	pthread_mutex_unlock(&l->timer_lock);
