@@ -338,7 +338,7 @@ void i8042_mouse(struct i8042 *k, int dx, int dy, int dz, unsigned buttons)
 {
 	bool changed = k->aux_buttons != (buttons & 7) || dx || dy || dz;
 
-	if (k->cfg.no_aux)
+	if (k->cfg.no_aux || !(k->aux_enabled || k->aux_remote))
 		return;
 	k->aux_dx = MAX(-1000, MIN(1000, k->aux_dx + MAX(-1000, MIN(1000, dx))));
 	k->aux_dy = MAX(-1000, MIN(1000, k->aux_dy + MAX(-1000, MIN(1000, dy))));

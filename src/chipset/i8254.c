@@ -179,7 +179,9 @@ static uint16_t count(struct counter *c, uint64_t now)
 
 static uint32_t from_bcd(uint16_t v)
 {
-	return (v >> 12) * 1000u + (v >> 8 & 15) * 100u + (v >> 4 & 15) * 10u + (v & 15);
+	uint32_t n = (v >> 12) * 1000u + (v >> 8 & 15) * 100u + (v >> 4 & 15) * 10u + (v & 15);
+
+	return MIN(n, 10000);		/* digits above 9 */
 }
 
 static void drive(struct i8254 *t, bool level)

@@ -122,8 +122,8 @@ static int sanitize(struct lapic *l, struct err *e)
 	if (l->running) {
 		unsigned mode = LVT_TIMER_MODE(atomic_load(&l->lvt[LVT_TIMER]));
 
-		if ((mode == TIMER_DEADLINE ? !l->tsc_deadline : !l->tmict) || l->start_ns < 0 ||
-		    l->start_ns > INT64_MAX / 2 || l->due_ns < 0)
+		if ((mode == TIMER_DEADLINE ? !l->tsc_deadline : !l->tmict) ||
+		    l->start_ns < -INT64_MAX / 4 || l->start_ns > INT64_MAX / 4 || l->due_ns < 0)
 			return err_set(e, -EINVAL, "saved local APIC %u: timer state makes no sense", l->id);
 		l->running = 1;
 	}
