@@ -150,7 +150,7 @@ size_t chardev_write(struct chardev *c, const uint8_t *buf, size_t len)
 	if (c->keep_newest && ring_room(&c->out) < len - done) {
 		if (len - done > CHARDEV_BUF)
 			done = len - CHARDEV_BUF;
-		ring_drop(&c->out, MIN(c->out.n, len - done));
+		ring_drop(&c->out, len - done - ring_room(&c->out));
 	}
 	done += ring_put(&c->out, buf + done, len - done);
 	if (done < len)
