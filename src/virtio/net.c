@@ -459,15 +459,21 @@ static void ctrl_kick(struct virtio_net *n, unsigned q)
 {
 	struct vq *vq = &n->d.vq[q];
 	unsigned budget = KICK_BUDGET;
-	int ret = 0;
+	int ret;
 
-	vq_kick_enable(vq, true);
-	while (!ret && budget-- && (ret = vq_get(vq, &n->chain)) == 1)
-		ret = ctrl_chain(n, vq);
+	/* Kicks are asked for after the last command was got: with EVENT_IDX the
+	 * index we ask at is where we are. */
+	do {
+		ret = 0;
+		while (!ret && budget && (ret = vq_get(vq, &n->chain)) == 1) {
+			budget--;
+			ret = ctrl_chain(n, vq);
+		}
+	} while (!ret && budget && vq_kick_enable(vq, true));
 	vq_flush(vq);
 	if (ret < 0)
 		virtio_dev_broken(&n->d, "a control command without its parts, or a damaged ring");
-	else if (!vq_empty(vq))
+	else if (!budget)
 		virtio_dev_ring(&n->d, q);
 }
 

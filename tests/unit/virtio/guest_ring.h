@@ -32,8 +32,10 @@ struct guest {
 	struct machine *m;
 	struct virtio_dev *d;
 	uint8_t *ram;
+	uint64_t always;		/* features every start asks for */
 	unsigned irqs[VIRTIO_MAX_QUEUES], config_irqs;
 	uint16_t next_desc[VIRTIO_MAX_QUEUES], used_seen[VIRTIO_MAX_QUEUES];
+	uint16_t kicked[VIRTIO_MAX_QUEUES];	/* available index at the last kick */
 };
 
 struct piece {
@@ -95,7 +97,7 @@ static inline bool guest_start(struct guest *g, struct virtio_dev *d, uint64_t f
 	machine_lock(g->m);
 	virtio_dev_set_status(d, 0);
 	virtio_dev_set_status(d, 3);
-	virtio_dev_set_driver_features(d, features | VIRTIO_F_VERSION_1);
+	virtio_dev_set_driver_features(d, features | VIRTIO_F_VERSION_1 | g->always);
 	virtio_dev_set_status(d, 11);
 	if (!(d->status & VIRTIO_S_FEATURES_OK)) {
 		machine_unlock(g->m);
@@ -108,7 +110,7 @@ static inline bool guest_start(struct guest *g, struct virtio_dev *d, uint64_t f
 		d->vq[q].avail = ring_avail(q);
 		d->vq[q].used = ring_used(q);
 		virtio_dev_queue_enable(d, q, true);
-		g->next_desc[q] = g->used_seen[q] = 0;
+		g->next_desc[q] = g->used_seen[q] = g->kicked[q] = 0;
 	}
 	virtio_dev_set_status(d, 15);
 	machine_unlock(g->m);
@@ -151,9 +153,17 @@ static inline uint16_t guest_add(struct guest *g, unsigned q, const struct piece
 	return head;
 }
 
+/* Kicks if the device asked for it (2.7.10), like a driver that saves every exit. */
 static inline void guest_kick(struct guest *g, unsigned q)
 {
-	virtio_dev_ring(g->d, q);
+	uint16_t size = g->d->vq[q].size, idx = ld_le16(g->ram + ring_avail(q) + 2), old = g->kicked[q];
+	uint16_t event = ld_le16(g->ram + ring_used(q) + 4 + 8 * size);
+
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	g->kicked[q] = idx;
+	if (virtio_has(g->d, VIRTIO_F_EVENT_IDX) ? (uint16_t)(idx - event - 1) < (uint16_t)(idx - old)
+						 : !(ld_le16(g->ram + ring_used(q)) & 1))
+		virtio_dev_ring(g->d, q);
 }
 
 /* The next used element, if there is one. */
@@ -164,6 +174,8 @@ static inline bool guest_used(struct guest *g, unsigned q, uint32_t *head, uint3
 	if (ld_le16(used + 2) == g->used_seen[q])
 		return false;
 	elem = used + 4 + 8 * (g->used_seen[q]++ % g->d->vq[q].size);
+	/* used_event: interrupts from here on, please (2.7.7). */
+	st_le16(g->ram + ring_avail(q) + 4 + 2 * g->d->vq[q].size, g->used_seen[q]);
 	if (head)
 		*head = ld_le32(elem);
 	if (len)

@@ -50,6 +50,17 @@ static int setup(void **state)
 	return 0;
 }
 
+/* With a driver that kicks only where it was asked to. */
+static int setup_event_idx(void **state)
+{
+	struct fixture *f;
+
+	setup(state);
+	f = *state;
+	f->g.always = VIRTIO_F_EVENT_IDX;
+	return !guest_start(&f->g, f->d, F_FLUSH | F_DISCARD | F_WRITE_ZEROES | F_MQ | F_CONFIG_WCE);
+}
+
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
@@ -370,6 +381,7 @@ static void saved_state(void **state)
 
 int main(void)
 {
+#define EVENT_IDX(t) { #t " (EVENT_IDX)", t, setup_event_idx, teardown, NULL }
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(read_and_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(any_layout, setup, teardown),
@@ -384,6 +396,18 @@ int main(void)
 		cmocka_unit_test(read_only),
 		cmocka_unit_test_setup_teardown(configuration, setup, teardown),
 		cmocka_unit_test_setup_teardown(saved_state, setup, teardown),
+		EVENT_IDX(read_and_write),
+		EVENT_IDX(any_layout),
+		EVENT_IDX(serial),
+		EVENT_IDX(out_of_range),
+		EVENT_IDX(unsupported),
+		EVENT_IDX(ranges),
+		EVENT_IDX(host_errors),
+		EVENT_IDX(no_status_byte),
+		EVENT_IDX(reset_in_flight),
+		EVENT_IDX(pause_drains),
+		EVENT_IDX(configuration),
+		EVENT_IDX(saved_state),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
