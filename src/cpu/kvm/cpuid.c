@@ -20,16 +20,11 @@
 #define F81_ECX_CMP_LEGACY BIT(1)
 #define F81_ECX_TOPOEXT BIT(22)
 
-struct leaves {
-	struct kvm_cpuid2 head;
-	struct kvm_cpuid_entry2 e[KVM_MAX_CPUID];
-};
-
-static bool is_amd(const struct leaves *l)
+static bool is_amd(const struct kvm_cpuid2 *l)
 {
-	for (unsigned i = 0; i < l->head.nent; i++)
-		if (l->e[i].function == 0)
-			return l->e[i].ebx == 0x68747541 || l->e[i].ebx == 0x6f677948;	/* Auth, Hygo */
+	for (unsigned i = 0; i < l->nent; i++)
+		if (l->entries[i].function == 0)
+			return l->entries[i].ebx == 0x68747541 || l->entries[i].ebx == 0x6f677948;	/* Auth, Hygo */
 	return false;
 }
 
@@ -132,45 +127,45 @@ static void adjust(struct kvm_vcpu *k, struct kvm_cpuid_entry2 *c, bool amd)
 }
 
 /* Kernels before 6.x list leaf 0xB once or not at all: the levels are ours. */
-static void add_topology(struct leaves *l)
+static void add_topology(struct kvm_cpuid2 *l)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < l->head.nent; i++)
-		if (l->e[i].function != 0xb && l->e[i].function != 0x1f)
-			l->e[n++] = l->e[i];
-	l->head.nent = n;
-	for (unsigned sub = 0; sub < 2 && l->head.nent < KVM_MAX_CPUID; sub++)
-		l->e[l->head.nent++] = (struct kvm_cpuid_entry2){ .function = 0xb, .index = sub };
+	for (unsigned i = 0; i < l->nent; i++)
+		if (l->entries[i].function != 0xb && l->entries[i].function != 0x1f)
+			l->entries[n++] = l->entries[i];
+	l->nent = n;
+	for (unsigned sub = 0; sub < 2 && l->nent < KVM_MAX_CPUID; sub++)
+		l->entries[l->nent++] = (struct kvm_cpuid_entry2){ .function = 0xb, .index = sub };
 }
 
-static bool wants_topology(const struct leaves *l)
+static bool wants_topology(const struct kvm_cpuid2 *l)
 {
-	for (unsigned i = 0; i < l->head.nent; i++)
-		if (l->e[i].function == 0)
-			return l->e[i].eax >= 0xb;
+	for (unsigned i = 0; i < l->nent; i++)
+		if (l->entries[i].function == 0)
+			return l->entries[i].eax >= 0xb;
 	return false;
 }
 
 int kvm_set_cpuid(struct kvm_vcpu *k, struct err *err)
 {
-	struct leaves *l = calloc(1, sizeof(*l));
+	struct kvm_cpuid2 *l = calloc(1, sizeof(*l) + KVM_MAX_CPUID * sizeof(l->entries[0]));
 	bool amd;
 	int r = 0;
 
 	if (!l)
 		return err_set(err, -ENOMEM, "out of memory");
-	l->head.nent = KVM_MAX_CPUID;
-	if (ioctl(k->e->kvm, KVM_GET_SUPPORTED_CPUID, &l->head) < 0) {
+	l->nent = KVM_MAX_CPUID;
+	if (ioctl(k->e->kvm, KVM_GET_SUPPORTED_CPUID, l) < 0) {
 		r = err_set(err, -errno, "KVM: KVM_GET_SUPPORTED_CPUID: %s", strerror(errno));
 		goto out;
 	}
 	if (wants_topology(l))
 		add_topology(l);
 	amd = is_amd(l);
-	for (unsigned i = 0; i < l->head.nent; i++)
-		adjust(k, &l->e[i], amd);
-	if (ioctl(k->fd, KVM_SET_CPUID2, &l->head) < 0)
+	for (unsigned i = 0; i < l->nent; i++)
+		adjust(k, &l->entries[i], amd);
+	if (ioctl(k->fd, KVM_SET_CPUID2, l) < 0)
 		r = err_set(err, -errno, "KVM: the CPU model was refused: %s", strerror(errno));
 out:
 	free(l);

@@ -20,21 +20,18 @@
 
 #define CHIP_IOAPIC 2
 
-struct table {
-	struct kvm_irq_routing head;
-	struct kvm_irq_routing_entry e[KVM_MAX_ROUTES + 16];
-};
+#define TABLE_SIZE (KVM_MAX_ROUTES + 16)	/* the 8259 pair has entries of its own */
 
-static void add_chip(struct table *t, unsigned gsi, unsigned chip, unsigned pin)
+static void add_chip(struct kvm_irq_routing *t, unsigned gsi, unsigned chip, unsigned pin)
 {
-	t->e[t->head.nr++] = (struct kvm_irq_routing_entry){
+	t->entries[t->nr++] = (struct kvm_irq_routing_entry){
 		.gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP, .u.irqchip = { .irqchip = chip, .pin = pin },
 	};
 }
 
-static void add_msi(struct table *t, unsigned gsi, const struct msi *msg)
+static void add_msi(struct kvm_irq_routing *t, unsigned gsi, const struct msi *msg)
 {
-	t->e[t->head.nr++] = (struct kvm_irq_routing_entry){
+	t->entries[t->nr++] = (struct kvm_irq_routing_entry){
 		.gsi = gsi,
 		.type = KVM_IRQ_ROUTING_MSI,
 		.u.msi = { .address_lo = (uint32_t)msg->addr,
@@ -43,7 +40,7 @@ static void add_msi(struct table *t, unsigned gsi, const struct msi *msg)
 	};
 }
 
-static void add_pins(const struct kvm_engine *e, struct table *t)
+static void add_pins(const struct kvm_engine *e, struct kvm_irq_routing *t)
 {
 	for (unsigned gsi = 0; gsi < KVM_GSI_PINS; gsi++) {
 		if (e->split) {
@@ -61,7 +58,7 @@ static void add_pins(const struct kvm_engine *e, struct table *t)
 /* Gives the kernel the whole table anew.  e->lock held. */
 static int set_routes(struct kvm_engine *e)
 {
-	struct table *t = calloc(1, sizeof(*t));
+	struct kvm_irq_routing *t = calloc(1, sizeof(*t) + TABLE_SIZE * sizeof(t->entries[0]));
 	int r;
 
 	if (!t)
@@ -70,7 +67,7 @@ static int set_routes(struct kvm_engine *e)
 	for (unsigned i = 0; i < ARRAY_LEN(e->route); i++)
 		if (e->route[i].used)
 			add_msi(t, KVM_GSI_PINS + i, &e->route[i].msg);
-	r = ioctl(e->vm, KVM_SET_GSI_ROUTING, &t->head) < 0 ? -errno : 0;
+	r = ioctl(e->vm, KVM_SET_GSI_ROUTING, t) < 0 ? -errno : 0;
 	free(t);
 	return r;
 }

@@ -8,6 +8,7 @@
  */
 #include <cpuid.h>
 #include <errno.h>
+#include <stdalign.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,23 +93,23 @@ int kvm_state_init(struct kvm_engine *e)
 static int each_msr(struct kvm_vcpu *k, struct x86_state *s, bool set)
 {
 	const struct kvm_msrs *all = k->e->msr_list;
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry e;
-	} one = { .head.nmsrs = 1 };
+	alignas(struct kvm_msrs) uint8_t buf[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)] = { 0 };
+	struct kvm_msrs *one = (struct kvm_msrs *)buf;
+	struct kvm_msr_entry *m = one->entries;
 
 	for (unsigned i = 0; i < all->nmsrs; i++) {
 		uint64_t *field = msr_field(s, all->entries[i].reserved);
 
-		one.e = (struct kvm_msr_entry){ .index = all->entries[i].index, .data = *field };
-		if (ioctl(k->fd, set ? KVM_SET_MSRS : KVM_GET_MSRS, &one) == 1) {
+		one->nmsrs = 1;
+		*m = (struct kvm_msr_entry){ .index = all->entries[i].index, .data = *field };
+		if (ioctl(k->fd, set ? KVM_SET_MSRS : KVM_GET_MSRS, one) == 1) {
 			if (!set)
-				*field = one.e.data;
+				*field = m->data;
 			continue;
 		}
 		/* Not for this guest's CPUID: fine while it has no value. */
 		if (set && *field)
-			log_debug("kvm: MSR 0x%x = 0x%llx was refused", one.e.index, (unsigned long long)*field);
+			log_debug("kvm: MSR 0x%x = 0x%llx was refused", m->index, (unsigned long long)*field);
 	}
 	return 0;
 }
