@@ -33,6 +33,7 @@ enum {
 #define MSR_KERNEL_GS_BASE 0xc0000102u
 #define MSR_TSC_AUX 0xc0000103u
 /* AMD's; constant here. */
+#define MSR_K7_EVNTSEL0 0xc0010000u	/* and counters from 4 on */
 #define MSR_SYSCFG 0xc0010010u
 #define MSR_HWCR 0xc0010015u
 #define MSR_INT_PENDING 0xc0010055u
@@ -200,6 +201,11 @@ static bool amd_read(struct x86_cpu *c, uint32_t msr, uint64_t *v)
 {
 	if (!x86_model_is_amd(c->model))
 		return false;
+	/* The four counters every AMD CPU has (K7): they never count. */
+	if (msr >= MSR_K7_EVNTSEL0 && msr < MSR_K7_EVNTSEL0 + 8) {
+		*v = 0;
+		return true;
+	}
 	switch (msr) {
 	case MSR_HWCR: *v = HWCR_TSC_FREQ_SEL; return true;
 	case MSR_DE_CFG: *v = DE_CFG_LFENCE_SERIALIZE; return true;

@@ -8,6 +8,7 @@
 #include "base/bits.h"
 #include "chipset/acpi_pm.h"
 #include "chipset/debug_exit.h"
+#include "chipset/fw_cfg.h"
 #include "chipset/debugcon.h"
 #include "chipset/hpet.h"
 #include "chipset/i8042.h"
@@ -126,6 +127,23 @@ static int build_debug(struct platform *p)
 	return r < 0 ? r : debug_exit_new(p->m, LAYOUT_PORT_DEBUG_EXIT, 4);
 }
 
+/* What firmware and test kernels ask for by number. */
+static int build_fw_cfg(struct platform *p)
+{
+	struct fw_cfg *f = NULL;
+	int r = fw_cfg_new(p->m, LAYOUT_PORT_FW_CFG, &f);
+
+	if (r == 0)
+		r = fw_cfg_set_int(f, FW_CFG_RAM_SIZE, p->cfg.mem_size, 8);
+	if (r == 0)
+		r = fw_cfg_set_int(f, FW_CFG_NB_CPUS, p->cfg.n_vcpus, 2);
+	if (r == 0)
+		r = fw_cfg_set_int(f, FW_CFG_MAX_CPUS, p->cfg.n_vcpus, 2);
+	if (r == 0)
+		r = fw_cfg_set(f, FW_CFG_UUID, p->cfg.uuid, sizeof(p->cfg.uuid));
+	return r;
+}
+
 static int pc_build(struct platform *p, struct err *e)
 {
 	int r = build_timers(p);
@@ -138,6 +156,8 @@ static int pc_build(struct platform *p, struct err *e)
 		r = pvpanic_new(p->m, LAYOUT_PORT_PVPANIC);
 	if (r == 0)
 		r = build_debug(p);
+	if (r == 0)
+		r = build_fw_cfg(p);
 	if (r < 0)
 		return err_set(e, r, "out of memory for the machine's devices");
 	return build_pci(p, e);
