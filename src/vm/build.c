@@ -15,9 +15,12 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "virtio/balloon.h"
 #include "virtio/blk.h"
+#include "virtio/console.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
+#include "vm/exec.h"
 #include "vm/internal.h"
 
 #define ESCAPE_KEY 0x1d		/* Ctrl-] */
@@ -220,6 +223,24 @@ static int add_net(struct vm *vm, unsigned i, struct err *e)
 	return ret ? ret : platform_add_virtio(vm->platform, dev, e);
 }
 
+/* micro's console, and the ports of --exec on either machine. */
+static int add_console(struct vm *vm, struct err *e)
+{
+	struct virtio_console_port port[1 + EXEC_PORTS] = { 0 };
+	struct virtio_dev *dev;
+	unsigned n = 0;
+	int ret;
+
+	if (vm->cfg->machine == VM_MACHINE_MICRO)
+		port[n++] = (struct virtio_console_port){ .chr = vm->console, .console = true };
+	for (unsigned i = 0; vm->exec && i < EXEC_PORTS; i++)
+		port[n++] = (struct virtio_console_port){ .chr = vm_exec_port(vm->exec, i), .name = vm_exec_port_name[i] };
+	if (!n)
+		return 0;
+	ret = virtio_console_new(vm->m, "console0", port, n, vm->exec != NULL, &dev, e);
+	return ret ? ret : platform_add_virtio(vm->platform, dev, e);
+}
+
 static int add_small(struct vm *vm, struct err *e)
 {
 	struct virtio_dev *dev;
@@ -227,6 +248,11 @@ static int add_small(struct vm *vm, struct err *e)
 
 	if (vm->cfg->rng) {
 		ret = virtio_rng_new(vm->m, "rng0", &dev, e);
+		if (!ret)
+			ret = platform_add_virtio(vm->platform, dev, e);
+	}
+	if (!ret && vm->cfg->balloon) {
+		ret = virtio_balloon_new(vm->m, "balloon0", &dev, e);
 		if (!ret)
 			ret = platform_add_virtio(vm->platform, dev, e);
 	}
@@ -242,6 +268,9 @@ static int build_machine(struct vm *vm, struct err *e)
 		ret = build_chardevs(vm, e);
 	if (!ret)
 		ret = build_platform(vm, e);
+	/* The console first: the guest's first virtio device is where it prints. */
+	if (!ret)
+		ret = add_console(vm, e);
 	for (unsigned i = 0; !ret && i < vm->cfg->n_disks; i++)
 		ret = add_disk(vm, i, e);
 	for (unsigned i = 0; !ret && i < vm->cfg->n_nets; i++)

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * lodge-vmm: one process, one guest.
+ *
+ *   lodge-vmm --config-fd N     the configuration from an inherited descriptor
+ *   lodge-vmm --config FILE     the same from a file, as `lodge run --dry-run` prints it
+ *   lodge-vmm --probe           one line per CPU engine: name, usable, good, why | cure
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/stdfds.h"
+#include "chardev/chardev.h"
+#include "cpu/engine.h"
+#include "vm/conf.h"
+#include "vm/vm.h"
+
+static const struct cpu_engine_ops *const engines[] = { &cpu_engine_kvm, &cpu_engine_interp, NULL };
+
+static int probe_all(void)
+{
+	for (const struct cpu_engine_ops *const *o = engines; *o; o++) {
+		struct probe_report r = { 0 };
+		int ret = (*o)->probe(&r);
+
+		if (ret && !r.why[0])
+			snprintf(r.why, sizeof(r.why), "its probe failed: %s", strerror(-ret));
+		printf("%s %d %d %s%s%s\n", (*o)->name, r.usable, r.good, r.why, r.cure[0] ? " | " : "", r.cure);
+	}
+	return fflush(stdout) ? VM_EXIT_HOST : 0;
+}
+
+static int read_config(struct conf *c, const char *how, const char *what, struct err *e)
+{
+	bool by_fd = !strcmp(how, "--config-fd");
+	FILE *f = by_fd ? fdopen(atoi(what), "r") : fopen(what, "re");
+	int ret;
+
+	if (!f)
+		return err_set(e, -errno, "%s %s: %s", how, what, strerror(errno));
+	ret = conf_read(c, f, by_fd ? "configuration" : what, e);
+	fclose(f);
+	return ret;
+}
+
+static int run_vm(const struct vm_config *cfg, struct err *e)
+{
+	int status = VM_EXIT_HOST;
+	struct vm *vm;
+
+	vm_block_signals();
+	if (vm_new(cfg, &vm, e))
+		return status;
+	status = vm_run(vm, e);
+	vm_free(vm);
+	chardev_stdio_restore();
+	return status;
+}
+
+static int run_config(const char *how, const char *what)
+{
+	struct vm_config *cfg = calloc(1, sizeof(*cfg));
+	struct conf *c = NULL;
+	struct err e = { 0 };
+	int status = VM_EXIT_HOST;
+
+	if (!cfg || conf_new(&c))
+		err_set(&e, -ENOMEM, "out of memory");
+	else if (!read_config(c, how, what, &e) && !vm_config_from(c, cfg, &e))
+		status = run_vm(cfg, &e);
+	if (e.msg[0]) {
+		chardev_stdio_restore();
+		fprintf(stderr, "lodge: %s\n", e.msg);
+	}
+	if (status == VM_EXIT_HOST && cfg && cfg->exec)
+		status = VM_EXIT_EXEC;
+	conf_free(c);
+	free(cfg);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	if (std_fds_open())
+		return VM_EXIT_HOST;
+	if (argc == 2 && !strcmp(argv[1], "--probe"))
+		return probe_all();
+	if (argc == 2 && !strcmp(argv[1], "--version")) {
+		printf("lodge-vmm %s\n", LODGE_VERSION);
+		return 0;
+	}
+	if (argc == 3 && (!strcmp(argv[1], "--config-fd") || !strcmp(argv[1], "--config")))
+		return run_config(argv[1], argv[2]);
+	fprintf(stderr, "usage: lodge-vmm --config FILE | --config-fd N | --probe | --version\n"
+			"It is started by 'lodge run'; see lodge-vmm(8).\n");
+	return VM_EXIT_HOST;
+}
