@@ -46,8 +46,8 @@ struct puppet *puppet_new(uint64_t ram)
 		goto fail;
 	if (cpu_engine_puppet.init(p->m, &cfg, &p->e, NULL) ||
 	    cpu_engine_puppet.vcpu_create(p->e, 0, NULL) ||
-	    mem_create_ram(p->m->mem, ram, MEM_HUGE_NONE, NULL) ||
-	    mem_add_ram(p->m->mem, "ram", 0, 0, ram, NULL))
+	    (ram && (mem_create_ram(p->m->mem, ram, MEM_HUGE_NONE, NULL) ||
+		     mem_add_ram(p->m->mem, "ram", 0, 0, ram, NULL))))
 		goto fail;
 	p->m->n_vcpus = 1;
 	p->m->msi = record_msi;

@@ -47,7 +47,8 @@ struct puppet {
 	int request_code;
 };
 
-/* NULL: the host has no memory for it.  ram bytes of RAM at address 0. */
+/* NULL: the host has no memory for it.  ram bytes of RAM at address 0
+ * (0: none yet, platform_new brings its own). */
 struct puppet *puppet_new(uint64_t ram);
 void puppet_free(struct puppet *p);
 void puppet_reset(struct puppet *p);
