@@ -217,8 +217,8 @@ static inline void fuzz_machine(struct fuzz *f, const uint8_t *data, size_t size
 	f->ram = mem_ram_host(f->m->mem);
 }
 
-/* Takes the device, plays the input, frees everything. */
-static inline void fuzz_play(struct fuzz *f, struct virtio_dev *d)
+/* Takes the device and plays the input; the machine is left to the caller. */
+static inline void fuzz_play_keep(struct fuzz *f, struct virtio_dev *d)
 {
 	struct irq wire = { .set = fuzz_wire, .opaque = f };
 	struct err e;
@@ -232,6 +232,11 @@ static inline void fuzz_play(struct fuzz *f, struct virtio_dev *d)
 		fuzz_step(f);
 	for (unsigned i = 0; i < 3; i++)
 		loop_turn(f->m->loop, 0);
+}
+
+static inline void fuzz_play(struct fuzz *f, struct virtio_dev *d)
+{
+	fuzz_play_keep(f, d);
 	machine_free(f->m);
 }
 
