@@ -211,14 +211,11 @@ static void cmpxchg(struct x86_cpu *c, const struct uop *u, void *p)
 UOP(op_cmpxchg_r)
 {
 	uint64_t v = reg_get(c, u->dst, u->osz);
-	bool equal;
 
+	/* Unlike one in memory, a register is not touched (not even extended) on failure. */
 	cmpxchg(c, u, &v);
-	equal = c->lf & X86_LF_ZF;
-	if (equal)
+	if (c->lf & X86_LF_ZF)
 		reg_set(c, u->dst, u->osz, v);
-	else if (u->osz == 4)	/* the destination is written with itself */
-		reg_set(c, u->dst, 4, reg_get(c, u->dst, 4));
 	return u + 1;
 }
 
@@ -431,11 +428,10 @@ UOP(op_leave)
 		return u + 1;
 	}
 	/* x86_pop may fault: RSP must be the old one then. The frame is read first. */
-	if (c->mode == X86_MODE_LONG64)
-		x86_mem_probe(c, c->s.gpr[X86_RBP], u->osz, X86_READ, c->acc);
-	else
-		x86_mem_probe(c, x86_seg_lin(c, X86_SS, c->s.gpr[X86_RBP] & (c->stack_size == 4 ? 0xffffffffu : 0xffffu),
-					     u->osz, X86_READ), u->osz, X86_READ, c->acc);
+	v = c->s.gpr[X86_RBP];
+	if (c->stack_size != 8)
+		v &= c->stack_size == 4 ? 0xffffffffu : 0xffffu;
+	x86_mem_probe(c, x86_seg_lin(c, X86_SS, v, u->osz, X86_READ), u->osz, X86_READ, c->acc);
 	sp_set(c, c->s.gpr[X86_RBP]);
 	v = x86_pop(c, u->osz);
 	reg_set(c, GPR_OFF(X86_RBP), u->osz, v);

@@ -261,6 +261,12 @@ int insn_decode(struct insn *i, const uint8_t *bytes, unsigned n, unsigned bits)
 		convert_operand(i, &i->op[k], &ops[k]);
 	if (i->mem_seg == 0xff)
 		i->mem_seg = X86_DS;
+	/* SIB base 5 with mod 0 is no base even if REX.B is set: library 4.0 gets
+	 * that wrong with 32-bit addresses. */
+	if (i->has_mem && i->has_modrm && i->mod == 0 && i->rm == 4 && i->asz != 2 && z.raw.sib.base == 5) {
+		i->mem_base = INSN_NOREG;
+		i->mem_disp = z.raw.disp.value;
+	}
 	if (z.cpu_flags) {
 		i->flags_read = z.cpu_flags->tested & (X86_FL_ARITH | X86_FL_DF);
 		i->flags_written = (z.cpu_flags->modified | z.cpu_flags->set_0 | z.cpu_flags->set_1 |
