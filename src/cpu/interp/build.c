@@ -574,7 +574,6 @@ static bool build_exec(struct interp_cpu *ic, struct uop *u, const struct insn *
 		set_mem(&ic->c, u, i);
 		u->osz = i->mem_size ? i->mem_size : 1;
 		u->aux = i->mem_write;
-		u->rep = i->mem_vsib || i->isa == INSN_ISA_XSAVE;	/* they check addresses themselves */
 		u->fn = op_exec_mem;
 	}
 	return true;

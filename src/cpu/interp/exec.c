@@ -201,6 +201,8 @@ static void describe(struct exec *x, const struct insn *i, const struct op_info 
 	x->i = *i;
 	x->o = *o;
 	x->flags_written = i->flags_written & X86_FL_ARITH;
+	if (x->flags_written && o->state != OP_STATE_INT)
+		x->flags_written = X86_FL_ARITH;	/* compares and tests clear the others */
 	x->flags_read = i->flags_read & X86_FL_ARITH;
 	x->vex = o->vex;
 	x->mem_read = i->has_mem && i->mem_read;
@@ -234,6 +236,8 @@ static void make_key(uint8_t key[24], const struct insn *i, const struct rewrite
 	memset(key, 0, 24);
 	if (stub) {
 		memcpy(key, r->bytes, r->len);
+		key[21] = i->has_mem ? i->mem_seg : 0;	/* decides #SS or #GP */
+		key[22] = r->rsp_as;
 		key[23] = 1;
 		return;
 	}
@@ -298,6 +302,7 @@ static struct exec *get_locked(struct exec_cache *x, const struct insn *i)
 		e->run = c_fn;
 	else if (make_stub(x, e, &r) < 0)
 		return NULL;
+	e->own_address = i->has_mem && !i->mem_vsib && e->run != exec_run_masked;
 	e->next = x->hash[h];
 	x->hash[h] = e;
 	x->n++;
@@ -421,6 +426,13 @@ static void check_ac(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 		x86_raise_err(c, X86_EX_AC, 0);
 }
 
+/* An x87 store with an unmasked error other than an inexact result stores nothing
+ * (none was pending before, so what is pending now is its own). */
+static bool stored(const struct x86_cpu *c, const struct exec *x)
+{
+	return x->x87 != EXEC_X87_STUB || !(exec_fsw(&c->s.fpu) & ~exec_fcw(&c->s.fpu) & 0x1f);
+}
+
 static void run_bounced(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 {
 	alignas(64) uint8_t buf[192];
@@ -431,7 +443,7 @@ static void run_bounced(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 	if (x->mem_read)
 		x86_mem_read(c, lin, p, x->mem_size, c->acc);
 	exec_call(c, x, p, lin);
-	if (x->mem_write)
+	if (x->mem_write && stored(c, x))
 		x86_mem_write(c, lin, p, x->mem_size, c->acc);
 }
 
@@ -453,9 +465,18 @@ void exec_run_mem(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 		x86_mem_stored(c, lin, x->mem_size, c->acc);
 }
 
+static _Noreturn void __attribute__((noinline)) not_canonical(struct x86_cpu *c, const struct exec *x, uint64_t lin)
+{
+	if (lin & x->align)
+		x86_gp(c, 0);
+	x86_raise_err(c, x->i.mem_seg == X86_SS ? X86_EX_SS : X86_EX_GP, 0);
+}
+
 void exec_run(struct x86_cpu *c, const struct exec *x, uint64_t off_lin)
 {
 	if (unlikely(!enabled(c, x)))
 		refuse(c, x);
+	if (x->own_address && c->mode == X86_MODE_LONG64 && unlikely(!x86_canonical(c, off_lin)))
+		not_canonical(c, x, off_lin);
 	x->run(c, x, off_lin);
 }

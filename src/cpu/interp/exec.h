@@ -72,9 +72,8 @@ struct exec *exec_get(struct exec_cache *x, const struct insn *i);
  * Performs the instruction completely: CR0, CR4, XCR0, CPUID and mode checks in
  * the SDM's order, pending x87 errors, memory, registers, flags; raises what
  * silicon raises (does not return then).  off_lin: linear address of the memory
- * operand, segment checks done (for VSIB that of base + displacement; 0 without
+ * operand, segment checks of limit and type done, canonical or not (for VSIB that of base + displacement; 0 without
  * memory operand).  RIP is left to the caller.
  */
 void exec_run(struct x86_cpu *c, const struct exec *x, uint64_t off_lin);
-
 #endif

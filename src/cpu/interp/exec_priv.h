@@ -25,6 +25,7 @@ struct exec {
 	bool waits;			/* a pending x87 error is reported first */
 	bool vex;			/* undefined in real and virtual-8086 mode */
 	bool mem_read, mem_write;
+	bool own_address;		/* one address, which must be canonical */
 	uint8_t mem_size, align;
 	uint16_t fop;			/* x87 opcode as FXSAVE shows it */
 

@@ -67,6 +67,8 @@ void exec_run_masked(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 	uint8_t *p = buf + (lin & 63);
 	struct run r;
 
+	if (act && c->mode == X86_MODE_LONG64 && !x86_canonical(c, lin))
+		x86_raise_err(c, x->i.mem_seg == X86_SS ? X86_EX_SS : X86_EX_GP, 0);
 	if (act == low_bits(x->o.elems)) {
 		exec_run_mem(c, x, lin);
 		return;
@@ -100,7 +102,7 @@ static void maskmov(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 
 	if (src->kind == INSN_OP_MEM || src->kind == INSN_OP_MEM_IMPL)
 		src = &x->i.op[1], msk = &x->i.op[2];
-	if (mmx)
+	if (mmx)	/* becomes MMX state even if the store then faults */
 		exec_x87_enter_mmx(f);
 	memcpy(data, mmx ? f->fx + 32 + 16 * src->reg : f->zmm[src->reg], n);
 	memcpy(mask, mmx ? f->fx + 32 + 16 * msk->reg : f->zmm[msk->reg], n);
@@ -109,11 +111,9 @@ static void maskmov(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 			act |= BIT64(k);
 	if (x->i.asz < 8)
 		off &= x->i.asz == 4 ? 0xffffffffu : 0xffffu;
-	if (!act)
-		return;
+	/* Faults as for all bytes, whatever the mask: the implementation may choose. */
 	lin = x86_seg_lin(c, x->i.mem_seg, off, n, X86_WRITE);
-	for (a = act; next_run(&a, 1, &r);)
-		x86_mem_probe(c, lin + r.off, r.len, X86_WRITE, c->acc);
+	x86_mem_probe(c, lin, n, X86_WRITE, c->acc);
 	for (a = act; next_run(&a, 1, &r);)
 		x86_mem_write(c, lin + r.off, data + r.off, r.len, c->acc);
 }

@@ -34,8 +34,22 @@ static void set_fcw(struct x86_fpu *f, uint16_t v)
 	update_es(f);
 }
 
+/* The image is in stack order: a change of TOP alone, which leaves the physical
+ * registers where they are, turns it. */
+static void turn(struct x86_fpu *f, unsigned from, unsigned to)
+{
+	uint8_t old[128];
+
+	if (from == to)
+		return;
+	memcpy(old, f->fx + 32, sizeof(old));
+	for (unsigned n = 0; n < 8; n++)
+		memcpy(f->fx + 32 + 16 * n, old + 16 * ((n + to - from) & 7), 16);
+}
+
 static void init(struct x86_fpu *f)
 {
+	turn(f, top(f), 0);
 	memset(f->fx, 0, 24);
 	st_le16(f->fx, 0x37f);
 }
@@ -43,14 +57,11 @@ static void init(struct x86_fpu *f)
 void exec_x87_enter_mmx(struct x86_fpu *f)
 {
 	unsigned t = top(f);
-	uint8_t old[128];
 
 	f->fx[4] = 0xff;
 	if (!t)
 		return;
-	memcpy(old, f->fx + 32, sizeof(old));
-	for (unsigned n = 0; n < 8; n++)
-		memcpy(f->fx + 32 + 16 * n, old + 16 * ((n - t) & 7), 16);
+	turn(f, t, 0);
 	set_fsw(f, exec_fsw(f) & (uint16_t)~(7u << FSW_TOP_SHIFT));
 }
 
@@ -98,7 +109,11 @@ static uint8_t abridged(uint16_t tw)
 }
 
 /* --- environments: 14 or 28 bytes, protected or real-address layout --- */
-static bool small_env(const struct exec *x) { return (x->i.ssz == 2) != x->i.has_66; }
+static bool small_env(const struct exec *x)
+{
+	return (x->i.ssz == 2) != x->i.has_66 && !(x->i.ssz == 8 && x->i.rex_w);
+}
+
 static bool real_layout(const struct x86_cpu *c) { return c->mode <= X86_MODE_VM86; }
 
 static unsigned put_env(const struct x86_cpu *c, const struct exec *x, uint8_t *p)
@@ -133,6 +148,7 @@ static void get_env(struct x86_cpu *c, const struct exec *x, const uint8_t *p)
 {
 	struct x86_fpu *f = &c->s.fpu;
 	bool small = small_env(x), real = real_layout(c);
+	unsigned old_top = top(f);
 	uint32_t v[7];
 
 	for (unsigned n = 0; n < 7; n++)
@@ -142,6 +158,7 @@ static void get_env(struct x86_cpu *c, const struct exec *x, const uint8_t *p)
 	set_fcw(f, (uint16_t)v[0]);
 	f->fx[4] = abridged((uint16_t)v[2]);
 	f->fx[5] = 0;
+	turn(f, old_top, top(f));
 	if (real) {
 		unsigned hi = small ? 0xf0000u : 0xffff0000u;
 

@@ -244,8 +244,6 @@ UOP(op_exec_mem)
 
 	c->cur_rip = u->rip;
 	c->next_rip = u->rip + u->len;
-	if (c->mode == X86_MODE_LONG64 && !u->rep && unlikely(!x86_canonical(c, lin)))
-		x86_raise_err(c, u->seg == X86_SS ? X86_EX_SS : X86_EX_GP, 0);
 	flags_out(c);
 	exec_run(c, u->exec, lin);
 	flags_in(c);

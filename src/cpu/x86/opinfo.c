@@ -165,7 +165,7 @@ static bool class_without_mxcsr(ZydisExceptionClass c)
 
 static bool uses_mxcsr(const ZydisDecodedInstruction *z, const struct op_info *o)
 {
-	if (o->state < OP_STATE_MMX || o->state > OP_STATE_AVX512 || (!o->vec_read && !o->vec_write))
+	if (o->state < OP_STATE_SSE || o->state > OP_STATE_AVX512)
 		return false;
 	switch (z->mnemonic) {
 	/* Denormals are zeros to these if DAZ is set, though they raise nothing. */
@@ -185,6 +185,9 @@ static uint8_t alignment(const ZydisDecodedInstruction *z, const struct op_info 
 	switch (z->mnemonic) {
 	case M(MOVUPS): case M(MOVUPD): case M(MOVDQU): case M(LDDQU):
 	case M(PCMPISTRI): case M(PCMPISTRM): case M(PCMPESTRI): case M(PCMPESTRM): return 0;
+	/* Intel wants these aligned, AMD does not: the host's own check decides. */
+	case M(SHA1RNDS4): case M(SHA1NEXTE): case M(SHA1MSG1): case M(SHA1MSG2):
+	case M(SHA256RNDS2): case M(SHA256MSG1): case M(SHA256MSG2): return 0;
 	case M(VMOVAPS): case M(VMOVAPD): case M(VMOVDQA): case M(VMOVDQA32): case M(VMOVDQA64):
 	case M(VMOVNTPS): case M(VMOVNTPD): case M(VMOVNTDQ): case M(VMOVNTDQA): return o->mem_size;
 	default: break;
@@ -221,8 +224,14 @@ static bool is_vmaskmov(ZydisMnemonic m)
 	return m == M(VMASKMOVPS) || m == M(VMASKMOVPD) || m == M(VPMASKMOVD) || m == M(VPMASKMOVQ);
 }
 
-static bool suppresses_faults(ZydisExceptionClass c)
+/* SDM vol. 2, 2.8.5: a mask does not spare these (results that mix elements). */
+static bool suppresses_faults(ZydisMnemonic m, ZydisExceptionClass c)
 {
+	switch (m) {
+	case M(VGF2P8AFFINEQB): case M(VGF2P8AFFINEINVQB): case M(VDBPSADBW): case M(VPSHUFBITQMB):
+	case M(VCVTNE2PS2BF16): return false;
+	default: break;
+	}
 	switch (c) {
 	case ZYDIS_EXCEPTION_CLASS_E1: case ZYDIS_EXCEPTION_CLASS_E2: case ZYDIS_EXCEPTION_CLASS_E3:
 	case ZYDIS_EXCEPTION_CLASS_E4: case ZYDIS_EXCEPTION_CLASS_E5: case ZYDIS_EXCEPTION_CLASS_E6:
@@ -263,7 +272,7 @@ static void evex_mask(struct op_info *o, const ZydisDecodedInstruction *z, const
 	unsigned vl = z->avx.vector_length / 8, wide = widest_element(z, ops);
 
 	o->mask_k = (uint8_t)(z->avx.mask.reg - ZYDIS_REGISTER_K0);
-	if (!o->mask_k || !suppresses_faults(z->meta.exception_class) || !o->mem_size || !vl)
+	if (!o->mask_k || !suppresses_faults(z->mnemonic, z->meta.exception_class) || !o->mem_size || !vl)
 		return;
 	if (is_scalar(z)) {
 		o->mask = OP_MASK_ELEM;
@@ -319,9 +328,9 @@ static void add_gpr(struct op_info *o, const ZydisDecodedOperand *p, bool rd, bo
 	if (n == 4) {
 		uint8_t f = field_of(p);
 
-		if (f == OP_FIELD_NONE || (o->rsp_field != OP_FIELD_NONE && o->rsp_field != f))
+		if (f == OP_FIELD_NONE)
 			o->rsp_fixed = true;
-		o->rsp_field = f;
+		o->rsp_fields |= f;
 	}
 	/* Results of less than 32 bits, and conditional ones, keep the rest. */
 	if (rd || wr)
@@ -383,6 +392,16 @@ static void pair_mask(struct op_info *o, ZydisMnemonic m)
 	}
 }
 
+/* Conversions of floating point in memory: SSE's rules though no XMM register is named. */
+static bool is_sse_conversion(ZydisMnemonic m)
+{
+	switch (m) {
+	case M(CVTPS2PI): case M(CVTTPS2PI): case M(CVTPD2PI): case M(CVTTPD2PI):
+	case M(CVTSS2SI): case M(CVTTSS2SI): case M(CVTSD2SI): case M(CVTTSD2SI): return true;
+	default: return false;
+	}
+}
+
 static uint8_t state_of(const ZydisDecodedInstruction *z, const struct op_info *o)
 {
 	switch (z->meta.isa_ext) {
@@ -404,7 +423,9 @@ static uint8_t state_of(const ZydisDecodedInstruction *z, const struct op_info *
 	case ZYDIS_INSTRUCTION_ENCODING_LEGACY: break;
 	default: return OP_STATE_OTHER;
 	}
-	if (o->vec_read || z->meta.isa_set == ZYDIS_ISA_SET_SSEMXCSR)
+	if (z->mnemonic == M(FISTTP))
+		return OP_STATE_X87;
+	if (o->vec_read || z->meta.isa_set == ZYDIS_ISA_SET_SSEMXCSR || is_sse_conversion(z->mnemonic))
 		return OP_STATE_SSE;
 	if (o->mm_read || z->meta.isa_set == ZYDIS_ISA_SET_PENTIUMMMX)
 		return OP_STATE_MMX;
@@ -424,7 +445,8 @@ static void vsib(struct op_info *o, const ZydisDecodedInstruction *z, const Zydi
 		o->index_size = 8, o->elem_size = 8; break;
 	default: o->known = false; return;
 	}
-	o->mask_k = (uint8_t)(z->avx.mask.reg - ZYDIS_REGISTER_K0);
+	if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
+		o->mask_k = (uint8_t)(z->avx.mask.reg - ZYDIS_REGISTER_K0);
 	o->elems = (uint8_t)(z->avx.vector_length / 8 / MAX(o->index_size, o->elem_size));
 }
 

@@ -35,8 +35,8 @@ enum op_mask {
 	OP_MASK_PACK,		/* as many elements as the mask has bits, from the first on (VPEXPAND, VPCOMPRESS) */
 };
 
-/* Field that holds a general register's number. */
-enum op_field { OP_FIELD_NONE, OP_FIELD_REG, OP_FIELD_RM, OP_FIELD_VVVV };
+/* Fields that hold a general register's number, as bits. */
+enum op_field { OP_FIELD_NONE, OP_FIELD_REG = 1, OP_FIELD_RM = 2, OP_FIELD_VVVV = 4 };
 
 struct op_feature {
 	uint8_t word;		/* enum x86_feature_word */
@@ -59,7 +59,7 @@ struct op_info {
 	uint8_t vec_width;		/* widest vector operand in bytes: 16, 32, 64 */
 	uint8_t k_read, k_write;
 	uint8_t mm_read, mm_write;
-	uint8_t rsp_field;		/* enum op_field: where RSP is named, OP_FIELD_NONE if it is not */
+	uint8_t rsp_fields;		/* enum op_field: where RSP is named */
 	bool rsp_fixed;			/* RSP is used otherwise: cannot be renamed */
 	bool is4;			/* a register number in bits 7:4 of the immediate */
 	bool has_high8;			/* AH, CH, DH or BH: no REX prefix may be added */

@@ -120,27 +120,23 @@ static void set_rex_bit(struct parts *p, uint8_t bit, bool on)
 	p->rex = (uint8_t)(on ? p->rex | bit : p->rex & ~bit);
 }
 
-static void rename_rsp(struct parts *p, uint8_t field, uint8_t reg)
+static void rename_rsp(struct parts *p, uint8_t fields, uint8_t reg)
 {
-	switch (field) {
-	case OP_FIELD_REG:
+	if (fields & OP_FIELD_REG) {
 		p->modrm = (uint8_t)((p->modrm & ~0x38) | (reg & 7) << 3);
 		set_rex_bit(p, REX_R, reg & 8);
 		if (p->kind == INSN_EVEX)
 			p->vex[1] |= 0x10;
-		break;
-	case OP_FIELD_RM:
+	}
+	if (fields & OP_FIELD_RM) {
 		p->modrm = (uint8_t)((p->modrm & ~7) | (reg & 7));
 		set_rex_bit(p, REX_B, reg & 8);
 		set_rex_bit(p, REX_X, false);
-		break;
-	case OP_FIELD_VVVV: {
+	}
+	if (fields & OP_FIELD_VVVV) {
 		uint8_t *v = &p->vex[p->n_vex == 2 ? 1 : 2];
 
 		*v = (uint8_t)((*v & ~0x78) | (~reg & 0xf) << 3);
-		break;
-	}
-	default: break;
 	}
 }
 
@@ -214,8 +210,8 @@ static int put_together(const struct insn *i, const struct op_info *o, const str
 		set_rex_bit(&p, REX_B, r->mem_reg & 8);
 		set_rex_bit(&p, REX_X, false);
 	}
-	if (o->rsp_field != OP_FIELD_NONE && r->rsp_as != INSN_NOREG)
-		rename_rsp(&p, o->rsp_field, r->rsp_as);
+	if (o->rsp_fields && r->rsp_as != INSN_NOREG)
+		rename_rsp(&p, o->rsp_fields, r->rsp_as);
 	if (v->clear_w)
 		p.rex &= (uint8_t)~REX_W;
 	if (v->clear_is4 && p.n_imm)
