@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One instruction, one state, one result: what the instruction tests run on
+ * every executor they have (the host's own CPU, interp, KVM) and compare.
+ *
+ * All executors see the same little address space: a code page, two writable
+ * data pages, a read-only one, and nothing else.  64-bit user mode.
+ */
+#ifndef TESTS_INSN_RIG_H
+#define TESTS_INSN_RIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cpu/x86/state.h"
+
+#define RIG_CODE 0x40000000ull		/* one page; the next is absent */
+#define RIG_DATA 0x40010000ull		/* two writable pages */
+#define RIG_DATA_SIZE 0x2000u
+#define RIG_RODATA 0x40012000ull	/* one read-only page; the next is absent */
+#define RIG_PAGE 0x1000u
+
+#define RIG_NO_FAULT 0xff
+
+struct rig_case {
+	uint64_t seed;
+	uint8_t code[16];
+	unsigned len;
+	unsigned code_off;		/* in the code page */
+	unsigned repeat;		/* times to run before the result counts; 0: once */
+	uint64_t gpr[16];
+	uint64_t rflags;
+	struct x86_fpu fpu;
+	uint8_t data[RIG_DATA_SIZE];
+};
+
+struct rig_result {
+	bool valid;			/* the executor got through */
+	uint8_t fault;			/* vector or RIG_NO_FAULT */
+	uint32_t err;
+	uint64_t cr2;
+	uint64_t gpr[16];
+	uint64_t rip, rflags;
+	struct x86_fpu fpu;
+	uint8_t data[RIG_DATA_SIZE];
+};
+
+struct rig_engine;
+
+/* Has the case's instruction a REP prefix (and so traps at every iteration)? */
+bool rig_has_rep(const struct rig_case *c);
+/* The read-only page's contents, the same for all. */
+void rig_fill_rodata(uint8_t page[RIG_PAGE]);
+
+/* --- native.c: a sandboxed child --- */
+struct native;
+struct native *native_new(void);
+void native_free(struct native *n);
+/* Runs the case; r->valid false if the child did not survive it (it is replaced). */
+void native_run(struct native *n, const struct rig_case *c, struct rig_result *r);
+
+/* --- engine.c --- */
+/* name: "stub" (exec stubs only, called directly), "interp", "kvm".  NULL: not available here. */
+struct rig_engine *rig_engine_new(const char *name);
+void rig_engine_free(struct rig_engine *e);
+void rig_engine_run(struct rig_engine *e, const struct rig_case *c, struct rig_result *r);
+/* Can this executor run it at all? (stub: exec_handles) */
+bool rig_engine_takes(struct rig_engine *e, const struct rig_case *c);
+
+/* --- compare.c --- */
+/* Differences between what two executors made of c, as text; 0 if none that counts. */
+int rig_compare(const struct rig_case *c, const struct rig_result *want, const struct rig_result *got,
+		char *text, unsigned len);
+
+/* --- gen.c --- */
+/* A case made from the seed; false: try the next seed. */
+bool rig_generate(uint64_t seed, struct rig_case *c);
+
+#endif
