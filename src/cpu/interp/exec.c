@@ -208,6 +208,8 @@ static void describe(struct exec *x, const struct insn *i, const struct op_info 
 	x->mem_read = i->has_mem && i->mem_read;
 	x->mem_write = i->has_mem && i->mem_write;
 	x->mem_size = o->mem_size;
+	if (x->mem_size)
+		x->last_byte = (uint8_t)(x->mem_size - 1);
 	x->align = o->align > 1 ? (uint8_t)(o->align - 1) : 0;
 	enables(x);
 	if (o->state == OP_STATE_X87) {
@@ -476,7 +478,8 @@ void exec_run(struct x86_cpu *c, const struct exec *x, uint64_t off_lin)
 {
 	if (unlikely(!enabled(c, x)))
 		refuse(c, x);
-	if (x->own_address && c->mode == X86_MODE_LONG64 && unlikely(!x86_canonical(c, off_lin)))
+	if (x->own_address && c->mode == X86_MODE_LONG64 &&
+	    unlikely(!x86_canonical(c, off_lin) || !x86_canonical(c, off_lin + x->last_byte)))
 		not_canonical(c, x, off_lin);
 	x->run(c, x, off_lin);
 }

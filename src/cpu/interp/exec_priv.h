@@ -26,7 +26,8 @@ struct exec {
 	bool vex;			/* undefined in real and virtual-8086 mode */
 	bool mem_read, mem_write;
 	bool own_address;		/* one address, which must be canonical */
-	uint8_t mem_size, align;
+	uint8_t mem_size, align;	/* align: bits of the address that must be clear */
+	uint8_t last_byte;		/* offset of the operand's last byte */
 	uint16_t fop;			/* x87 opcode as FXSAVE shows it */
 
 	uintptr_t lo, hi;		/* host addresses at which a fault is the guest's */
