@@ -505,6 +505,20 @@ static void ctl_command(struct i8042 *k, uint8_t val)
 	}
 }
 
+/* The byte appears in the output buffer as if from the mouse, even while its
+ * port is disabled: Linux looks for the port by this, before it enables it. */
+static void loop_aux(struct i8042 *k, uint8_t val)
+{
+	if (k->out_full) {
+		put(&k->aux, val);
+		return;
+	}
+	k->out = val;
+	k->out_from = FROM_AUX;
+	k->out_full = 1;
+	update_irq(k);
+}
+
 static void ctl_argument(struct i8042 *k, uint8_t cmd, uint8_t val)
 {
 	switch (cmd) {
@@ -512,7 +526,7 @@ static void ctl_argument(struct i8042 *k, uint8_t cmd, uint8_t val)
 	case 0x61 ... 0x7f: k->ram[cmd & 0x1f] = val; break;
 	case 0xd1: write_outport(k, val); break;
 	case 0xd2: put(&k->ctl, val); break;
-	case 0xd3: put(&k->aux, val); break;
+	case 0xd3: loop_aux(k, val); break;
 	case 0xd4:
 		k->cfg_byte &= (uint8_t)~CFG_AUX_OFF;
 		aux_write(k, val);

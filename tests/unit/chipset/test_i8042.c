@@ -77,8 +77,7 @@ static void test_controller(void **state)
 	cmd(0xa9);
 	assert_int_equal(next(), 0);
 	cmd(0xd3);
-	data(0x5a);			/* loopback by which drivers find the mouse port */
-	cmd(0xa8);
+	data(0x5a);			/* loopback by which drivers find the mouse port: works while it is disabled */
 	expect_aux(0x5a);
 	cmd(0x60);
 	data(0x47);
