@@ -14,6 +14,7 @@
  */
 #include "device.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,6 +152,12 @@ static void pci(struct play *f, uint8_t op)
 		puppet_pci_write(f->c.p, 0, f->last_cfg, where & 0xff, len, (uint32_t)take(f, 4));
 }
 
+static void die(const char *why)
+{
+	fprintf(stderr, "fuzz: %s\n", why);
+	abort();
+}
+
 static void save_load(struct play *f, unsigned damage)
 {
 	struct machine *m = f->c.p->m;
@@ -166,7 +173,7 @@ static void save_load(struct play *f, unsigned damage)
 	machine_lock(m);
 	machine_pause_devs(m);
 	if (machine_save_devs(m, o))
-		abort();			/* saving a live device must work */
+		die("saving failed");
 	data = snap_out_data(o, &len);
 	copy = malloc(len + 1);
 	if (len)
@@ -177,8 +184,8 @@ static void save_load(struct play *f, unsigned damage)
 	if (!snap_in_new(&in, copy, len)) {
 		if (machine_load_devs(m, in, &e)) {
 			if (!damage)
-				abort();	/* and loading what was saved too */
-			machine_reset_devs(m);
+				die(e.msg);	/* and loading what was saved too */
+			f->left = 0;		/* a machine that failed to load is not run */
 		}
 		snap_in_free(in);
 	}

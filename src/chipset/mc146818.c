@@ -486,7 +486,8 @@ static int rtc_load(struct dev *d, struct snap_in *in, struct err *e)
 
 	if (ret)
 		return ret;
-	if (r->offset_sec < -MAX_SEC || r->offset_sec > MAX_SEC || r->offset_ns < 0 ||
+	/* The sum of wall time and offset has to pass when it is saved again. */
+	if (r->offset_sec < -MAX_SEC / 2 || r->offset_sec > MAX_SEC / 2 || r->offset_ns < 0 ||
 	    r->offset_ns >= SEC_NS || r->frozen_ns < 0 || r->frozen_ns >= SEC_NS ||
 	    r->seen_sec < -MAX_SEC || r->seen_sec > MAX_SEC || r->seen_period < 0 ||
 	    r->seen_period > MAX_SEC)
