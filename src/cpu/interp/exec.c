@@ -25,6 +25,7 @@
 
 struct exec_cache {
 	pthread_mutex_t lock;
+	const struct x86_cpu_model *model;
 	struct exec_host host;
 	int fd;
 	uint8_t *rw;
@@ -94,6 +95,8 @@ struct exec_cache *exec_cache_new(int *err)
 	exec_host_probe(&x->host);
 	return x;
 }
+
+void exec_cache_set_model(struct exec_cache *x, const struct x86_cpu_model *m) { x->model = m; }
 
 void exec_cache_free(struct exec_cache *x)
 {
@@ -257,6 +260,15 @@ static struct exec *find(struct exec_cache *x, uint32_t h, const uint8_t key[24]
 	return NULL;
 }
 
+/* Does the model have all it takes?  NULL: a model that has everything. */
+static bool features_ok(const struct x86_cpu_model *m, const struct exec *x)
+{
+	for (unsigned n = 0; n < x->o.n_features; n++)
+		if (m && !x86_has(m, x->o.feature[n].word, x->o.feature[n].bit))
+			return false;
+	return true;
+}
+
 static exec_fn run_reg;
 
 static int make_stub(struct exec_cache *x, struct exec *e, const struct rewrite *r)
@@ -305,6 +317,8 @@ static struct exec *get_locked(struct exec_cache *x, const struct insn *i)
 	else if (make_stub(x, e, &r) < 0)
 		return NULL;
 	e->own_address = i->has_mem && !i->mem_vsib && e->run != exec_run_masked;
+	e->features_ok = x->model && features_ok(x->model, e);
+	e->simple = e->run == run_reg && e->x87 == EXEC_X87_NONE;
 	e->next = x->hash[h];
 	x->hash[h] = e;
 	x->n++;
@@ -342,21 +356,17 @@ static void __attribute__((noinline)) refuse(struct x86_cpu *c, const struct exe
 		x86_raise(c, X86_EX_MF);
 }
 
+/* The common answer in few instructions: nothing stands in the way. */
 static inline bool enabled(const struct x86_cpu *c, const struct exec *x)
 {
 	const struct x86_state *s = &c->s;
+	uint64_t bad = (s->cr0 & x->cr0_bad) | (~s->cr4 & x->cr4_need) | (~s->xcr0 & x->xcr0_need);
 
-	if ((s->cr0 & x->cr0_bad) || (s->cr4 & x->cr4_need) != x->cr4_need ||
-	    (s->xcr0 & x->xcr0_need) != x->xcr0_need)
-		return false;
-	if (x->vex && c->mode <= X86_MODE_VM86)
-		return false;
-	if (x->waits && (exec_fsw(&s->fpu) & EXEC_FSW_ES))
-		return false;
-	for (unsigned n = 0; n < x->o.n_features; n++)
-		if (c->model && !x86_has(c->model, x->o.feature[n].word, x->o.feature[n].bit))
-			return false;
-	return true;
+	if (x->vex)
+		bad |= c->mode <= X86_MODE_VM86;
+	if (x->waits)
+		bad |= exec_fsw(&s->fpu) & EXEC_FSW_ES;
+	return !bad && (x->features_ok || features_ok(c->model, x));
 }
 
 /* --- running --- */
@@ -388,7 +398,7 @@ static inline uint64_t call(struct x86_cpu *c, const struct exec *x, void *mem)
 {
 	uint64_t r;
 
-	exec_enter(x);
+	exec_current = x;
 	r = x->code(&c->s, mem, (c->s.rflags & X86_FL_ARITH) | X86_FL_FIXED | X86_FL_IF);
 	if (unlikely(r & EXEC_FAULT))
 		stub_fault(c, x, r);
@@ -478,6 +488,10 @@ void exec_run(struct x86_cpu *c, const struct exec *x, uint64_t off_lin)
 {
 	if (unlikely(!enabled(c, x)))
 		refuse(c, x);
+	if (x->simple) {
+		call(c, x, NULL);
+		return;
+	}
 	if (x->own_address && c->mode == X86_MODE_LONG64 &&
 	    unlikely(!x86_canonical(c, off_lin) || !x86_canonical(c, off_lin + x->last_byte)))
 		not_canonical(c, x, off_lin);

@@ -25,6 +25,8 @@ struct exec {
 	bool waits;			/* a pending x87 error is reported first */
 	bool vex;			/* undefined in real and virtual-8086 mode */
 	bool mem_read, mem_write;
+	bool features_ok;		/* the cache's model has them: no need to ask again */
+	bool simple;			/* registers only, no x87: nothing around the stub */
 	bool own_address;		/* one address, which must be canonical */
 	uint8_t mem_size, align;	/* align: bits of the address that must be clear */
 	uint8_t last_byte;		/* offset of the operand's last byte */
@@ -58,7 +60,7 @@ void exec_pick_regs(const struct op_info *o, struct rewrite *r);
 
 /* --- exec_signal.c --- */
 /* The stub this thread is in, for the signal handler. */
-void exec_enter(const struct exec *x);
+extern _Thread_local const struct exec *volatile exec_current;
 
 /* --- exec_vec.c, exec_x87.c, exec_ctx.c: C for what stubs cannot do --- */
 exec_fn *exec_c_vec(const struct insn *i);

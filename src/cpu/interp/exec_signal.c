@@ -28,11 +28,9 @@ static struct sigaction previous[ARRAY_LEN(caught)];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int install_result;
 
-static _Thread_local const struct exec *volatile current;
+_Thread_local const struct exec *volatile exec_current;
 static _Thread_local void *alt_stack;
 static _Thread_local size_t alt_size;
-
-void exec_enter(const struct exec *x) { current = x; }
 
 static int fault_kind(int sig, const siginfo_t *si)
 {
@@ -67,7 +65,7 @@ static void on_fault(int sig, siginfo_t *si, void *ctx)
 {
 	greg_t *g = ((ucontext_t *)ctx)->uc_mcontext.gregs;
 	const fpregset_t fp = ((ucontext_t *)ctx)->uc_mcontext.fpregs;
-	const struct exec *x = current;
+	const struct exec *x = exec_current;
 	uintptr_t pc = (uintptr_t)g[REG_RIP];
 	int kind = fault_kind(sig, si);
 

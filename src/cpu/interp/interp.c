@@ -495,6 +495,7 @@ static int vcpu_create(struct cpu_engine *base, unsigned id, struct err *err)
 	ic->c.vcpu.tsc_read = tsc_read;
 	ic->c.vcpu.tsc_to_ns = tsc_to_ns;
 	ic->c.model = &e->model;
+	exec_cache_set_model(ic->exec, &e->model);
 	ic->c.codemap = e->codemap;
 	ic->c.engine = ic;
 	ic->c.phys_bits = e->model.phys_bits ? e->model.phys_bits : 40;
