@@ -21,6 +21,7 @@
 #include "cpu/engine.h"
 #include "cpu/interp/interp.h"
 #include "cpu/x86/cpuid.h"
+#include "cpu/x86/sys.h"
 
 #define ARENA_SIZE (24u << 20)
 
@@ -188,7 +189,8 @@ static void step(struct interp_cpu *ic)
 
 	if ((c->s.dr7 & 0xff) && !(c->s.rflags & X86_FL_RF)) {
 		hit = x86_bp_exec(c, c->s.rip + c->cs_base);
-		if (hit && !(c->s.shadow & X86_SHADOW_MOVSS)) {
+		/* MOV SS holds back code breakpoints on Intel only. */
+		if (hit && (x86_model_is_amd(c->model) || !(c->s.shadow & X86_SHADOW_MOVSS))) {
 			struct x86_event ev = { .vector = X86_EX_DB, .kind = X86_EV_FAULT, .dr6 = hit };
 
 			queue_event(ic, &ev);
@@ -204,7 +206,7 @@ static void step(struct interp_cpu *ic)
 	run_block(c, b);
 	flags_out(c);
 	ic->in_block = false;
-	if (tf && !interp_swallows_tf(&b->ops[0]))
+	if (tf && !(c->s.shadow & X86_SHADOW_MOVSS) && !interp_swallows_tf(&b->ops[0]))
 		c->db_trap.dr6 |= 1u << 14;
 	x86_mode_update(c);
 }

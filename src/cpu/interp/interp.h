@@ -328,7 +328,7 @@ UOP(op_bcd); UOP(op_pause); UOP(op_bound);
 /* System instructions: functions called by op_sys_*. (ops_sys.c) */
 typedef void (*sys_fn)(struct x86_cpu *c, const struct uop *u);
 sys_fn interp_sys(const struct insn *i, bool *ends);
-/* INT n and SYSCALL: the transfer leaves no single-step trap behind. */
+/* INT n leaves no single-step trap behind; SYSCALL and SYSRET raise their own. */
 bool interp_swallows_tf(const struct uop *u);
 
 #endif

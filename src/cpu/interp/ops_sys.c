@@ -107,15 +107,35 @@ SYS(do_hlt)
 }
 
 SYS(do_int) { x86_soft_int(c, (int)u->imm, X86_EV_SOFT); }
-SYS(do_int1) { x86_soft_int(c, X86_EX_DB, X86_EV_SOFT_ICEBP); }
+/* A breakpoint held back by MOV SS is reported together with this #DB. */
+SYS(do_int1)
+{
+	c->s.dr6 |= c->db_trap.dr6;
+	c->db_trap.dr6 = 0;
+	x86_soft_int(c, X86_EX_DB, X86_EV_SOFT_ICEBP);
+}
 SYS(do_into)
 {
 	if (c->s.rflags & X86_FL_OF)
 		x86_soft_int(c, X86_EX_OF, X86_EV_SOFT);
 }
 SYS(do_iret) { x86_iret(c, u->osz); }
-SYS(do_syscall) { x86_syscall(c); }
-SYS(do_sysret) { x86_sysret(c, u->osz); }
+/* SYSCALL and SYSRET trap by the TF they leave, not by the one they found. */
+static void trap_if_tf(struct x86_cpu *c)
+{
+	if (c->s.rflags & X86_FL_TF)
+		c->db_trap.dr6 |= 1u << 14;
+}
+SYS(do_syscall)
+{
+	x86_syscall(c);
+	trap_if_tf(c);
+}
+SYS(do_sysret)
+{
+	x86_sysret(c, u->osz);
+	trap_if_tf(c);
+}
 SYS(do_sysenter) { x86_sysenter(c); }
 SYS(do_sysexit) { x86_sysexit(c, u->osz); }
 
@@ -203,7 +223,7 @@ SYS(do_fsgsbase)	/* aux 0 read, 1 write; rep = segment */
 		reg_set(c, u->dst, u->osz, c->s.seg[u->rep].base);
 		return;
 	}
-	if (u->osz == 8 && !x86_canonical(c, R64(c, u->dst)))
+	if (u->osz == 8 && !x86_canonical_base(c, R64(c, u->dst)))
 		x86_gp(c, 0);
 	c->s.seg[u->rep].base = reg_get(c, u->dst, u->osz);
 }
@@ -233,7 +253,7 @@ static void load_table(struct x86_cpu *c, const struct uop *u, struct x86_dtable
 	base = long64 ? ld64(c, u, lin + 2) : ld32(c, u, lin + 2);
 	if (!long64 && u->osz == 2)
 		base &= 0xffffff;
-	if (long64 && !x86_canonical(c, base))
+	if (long64 && !x86_canonical_base(c, base))
 		x86_gp(c, 0);
 	t->limit = limit;
 	t->base = base;
@@ -567,5 +587,6 @@ sys_fn interp_sys(const struct insn *i, bool *ends)
 bool interp_swallows_tf(const struct uop *u)
 {
 	return u->fn == op_sys_end &&
-	       (u->sys == do_int || u->sys == do_int1 || u->sys == do_into || u->sys == do_syscall);
+	       (u->sys == do_int || u->sys == do_int1 || u->sys == do_into || u->sys == do_syscall ||
+		u->sys == do_sysret);
 }

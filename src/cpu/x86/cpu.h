@@ -281,6 +281,10 @@ static inline uint64_t x86_host_tsc(void)
 	return (uint64_t)hi << 32 | lo;
 }
 
+/* Bases held in registers and tables (descriptor tables, FS and GS base, MSRs) are
+ * checked against the widest linear address the CPU supports, whatever CR4.LA57 is. */
+bool x86_canonical_base(const struct x86_cpu *c, uint64_t base);
+
 static inline bool x86_canonical(const struct x86_cpu *c, uint64_t lin)
 {
 	unsigned sh = (c->s.cr4 & X86_CR4_LA57) ? 7 : 16;

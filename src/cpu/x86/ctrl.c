@@ -191,6 +191,8 @@ void x86_clts(struct x86_cpu *c)
 
 void x86_xsetbv(struct x86_cpu *c, uint32_t idx, uint64_t v)
 {
+	if (!(c->s.cr4 & X86_CR4_OSXSAVE))
+		x86_ud(c);
 	if (idx != 0 || !(v & 1) || (v & ~c->model->xcr0_mask))
 		x86_gp(c, 0);
 	if ((v & 4) && !(v & 2))
@@ -232,6 +234,8 @@ static uint64_t xinuse(const struct x86_cpu *c)
 
 uint64_t x86_xgetbv(struct x86_cpu *c, uint32_t idx)
 {
+	if (!(c->s.cr4 & X86_CR4_OSXSAVE))
+		x86_ud(c);
 	if (idx == 0)
 		return c->s.xcr0;
 	if (idx == 1 && feat(c, X86_F_D_1_EAX, 2))
@@ -257,7 +261,7 @@ void x86_invpcid(struct x86_cpu *c, uint64_t type, uint64_t pcid, uint64_t lin)
 	if (type >= 2 && pcid >> 12)
 		x86_gp(c, 0);
 	if (type == 0) {
-		if (!x86_canonical(c, lin))
+		if (!x86_canonical_base(c, lin))
 			x86_gp(c, 0);
 		x86_tlb_flush_page(c, lin);
 	} else {

@@ -237,6 +237,9 @@ int insn_decode(struct insn *i, const uint8_t *bytes, unsigned n, unsigned bits)
 		n = INSN_MAX_LEN;
 	st = ZydisDecoderDecodeFull(&d, bytes, n, &z, ops);
 	if (!ZYAN_SUCCESS(st)) {
+		/* SYSCALL and SYSRET exist outside 64-bit mode too on AMD; x86_syscall decides. */
+		if (bits != 64 && n >= 2 && bytes[0] == 0x0f && (bytes[1] == 0x05 || bytes[1] == 0x07))
+			return insn_decode(i, bytes, 2, 64);
 		if (st == ZYDIS_STATUS_NO_MORE_DATA)
 			return n == INSN_MAX_LEN ? -E2BIG : -ENODATA;
 		return st == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? -E2BIG : -EINVAL;

@@ -337,7 +337,8 @@ static void note_event(struct x86_cpu *c, const struct x86_event *ev)
 	if (ev->vector == X86_EX_PF)
 		c->s.cr2 = ev->cr2;
 	if (ev->vector == X86_EX_DB) {
-		c->s.dr6 |= ev->dr6;
+		/* B0-B3 say what matched now; the other bits are never cleared. */
+		c->s.dr6 = (c->s.dr6 & ~0xfull) | ev->dr6;
 		c->s.dr7 &= ~(1ull << 13);
 	}
 }

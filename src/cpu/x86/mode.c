@@ -2,6 +2,7 @@
 /* What follows from the control registers, CS, SS and flags: recomputed whenever
  * one of them changes, so that nothing on a hot path has to look at several. */
 #include "cpu/x86/cpu.h"
+#include "cpu/x86/cpuid.h"
 
 static uint8_t mode_of(const struct x86_state *s, bool lma)
 {
@@ -77,4 +78,11 @@ void x86_mode_update(struct x86_cpu *c)
 	 * contents are looked at when the handlers run. */
 	c->block_key = c->mode | (c->flat ? 8u : 0) | (c->cpl == 3 ? 32u : 0) | ((c->s.seg[X86_SS].attr & X86_AR_DB) ? 16u : 0);
 	c->leave_block = true;
+}
+
+bool x86_canonical_base(const struct x86_cpu *c, uint64_t base)
+{
+	unsigned sh = c->model && c->model->lin_bits == 57 ? 7 : 16;
+
+	return (uint64_t)((int64_t)(base << sh) >> sh) == base;
 }

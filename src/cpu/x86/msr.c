@@ -314,7 +314,7 @@ void x86_rdmsr(struct x86_cpu *c, uint32_t msr, uint64_t *v)
 
 static bool store_canonical(struct x86_cpu *c, uint64_t *to, uint64_t v)
 {
-	if (!x86_canonical(c, v))
+	if (!x86_canonical_base(c, v))
 		return false;
 	*to = v;
 	return true;

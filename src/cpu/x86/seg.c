@@ -204,7 +204,7 @@ void x86_lldt(struct x86_cpu *c, uint16_t sel)
 		raise_sel(c, X86_EX_GP, sel, 0);
 	if (!desc_p(&d))
 		raise_sel(c, X86_EX_NP, sel, 0);
-	if (c->long_mode && !x86_canonical(c, (d.lo >> 16) | (uint64_t)(d.hi & 0xff) << 16 | (d.hi & 0xff000000u) |
+	if (c->long_mode && !x86_canonical_base(c, (d.lo >> 16) | (uint64_t)(d.hi & 0xff) << 16 | (d.hi & 0xff000000u) |
 						      (uint64_t)d.up << 32))
 		raise_sel(c, X86_EX_GP, sel, 0);
 	x86_seg_from_desc(&c->s.seg[X86_LDTR], sel, &d);
@@ -226,7 +226,7 @@ void x86_ltr(struct x86_cpu *c, uint16_t sel)
 	if (!desc_p(&d))
 		raise_sel(c, X86_EX_NP, sel, 0);
 	x86_seg_from_desc(&tr, sel, &d);
-	if (c->long_mode && !x86_canonical(c, tr.base))
+	if (c->long_mode && !x86_canonical_base(c, tr.base))
 		raise_sel(c, X86_EX_GP, sel, 0);
 	old = d.hi;
 	while (!x86_mem_cmpxchg(c, d.lin + 4, 4, &old, old | 0x200, X86_ACC_SUP))
@@ -415,10 +415,15 @@ void x86_drop_inner_segs(struct x86_cpu *c)
 		struct x86_seg *s = &c->s.seg[data[i]];
 		unsigned dpl = (s->attr & X86_AR_DPL) >> X86_AR_DPL_SHIFT;
 
-		if (s->attr & X86_AR_UNUSABLE)
+		uint64_t base = s->base;
+
+		if (s->attr & X86_AR_UNUSABLE) {
 			s->sel = 0;
-		else if (dpl < c->cpl && (s->attr & 0xc) != 0xc)
+		} else if (dpl < c->cpl && (s->attr & 0xc) != 0xc) {
 			x86_null_seg(s, 0, 0);
+			if (c->long_mode)
+				s->base = base;	/* silicon keeps it: kernels rely on GS */
+		}
 	}
 }
 
