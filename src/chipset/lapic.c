@@ -14,6 +14,7 @@ static const struct snap_field lapic_fields[] = {
 	SNAP_ARRAY(struct lapic, irr),
 	SNAP_ARRAY(struct lapic, isr),
 	SNAP_ARRAY(struct lapic, tmr),
+	SNAP_FIELD(struct lapic, xid),
 	SNAP_FIELD(struct lapic, tpr),
 	SNAP_FIELD(struct lapic, ldr),
 	SNAP_FIELD(struct lapic, dfr),
@@ -47,7 +48,7 @@ static uint32_t x2apic_ldr(uint32_t id)
 	return (id >> 4) << 16 | BIT(id & 0xf);
 }
 
-/* Registers after INIT or power-up (11.4.7.1); the base MSR is not touched. */
+/* Registers after INIT or power-up (11.4.7.1); base MSR and ID are not touched. */
 static void reset_regs(struct lapic *l)
 {
 	for (int i = 0; i < 8; i++) {
@@ -72,6 +73,7 @@ static void reset_regs(struct lapic *l)
 static void power_up(struct lapic *l)
 {
 	atomic_store(&l->base, LAPIC_DEFAULT_BASE | APIC_BASE_EN | (l->id == 0 ? APIC_BASE_BSP : 0));
+	atomic_store(&l->xid, l->id);
 	reset_regs(l);
 	if (l->id == 0 && l->set->cfg.virtual_wire) {
 		atomic_store(&l->svr, 0x1ff);
@@ -130,6 +132,7 @@ static int sanitize(struct lapic *l, struct err *e)
 	atomic_store(&l->irr[0], atomic_load(&l->irr[0]) & 0xffff0000);
 	atomic_store(&l->isr[0], atomic_load(&l->isr[0]) & 0xffff0000);
 	l->tdcr &= 0xb;
+	atomic_store(&l->xid, atomic_load(&l->xid) & 0xff);
 	return 0;
 }
 
@@ -252,8 +255,10 @@ static int set_base(void *opaque, uint64_t val)
 		tpr = atomic_load(&l->tpr);
 		reset_regs(l);
 		atomic_store(&l->tpr, tpr);
+		atomic_store(&l->xid, l->id);
 	} else if (val & APIC_BASE_EXTD && !(old & APIC_BASE_EXTD)) {
 		l->icr_hi = 0;
+		atomic_store(&l->xid, l->id);
 		atomic_store(&l->ldr, x2apic_ldr(l->id));
 	}
 	lapic_recheck(l);

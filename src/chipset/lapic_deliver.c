@@ -245,7 +245,7 @@ static bool addressed(const struct lapic *l, const struct apic_msg *m)
 	if (m->broadcast)
 		return true;
 	if (!m->logical)
-		return m->dest == l->id;
+		return m->dest == (lapic_x2apic(l) ? l->id : rd(&l->xid));
 	ldr = rd(&l->ldr);
 	if (lapic_x2apic(l))
 		return m->dest >> 16 == ldr >> 16 && m->dest & ldr & 0xffff;

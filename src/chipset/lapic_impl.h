@@ -78,6 +78,7 @@ struct lapic {
 
 	_Atomic uint64_t base;	/* IA32_APIC_BASE */
 	_Atomic uint32_t irr[8], isr[8], tmr[8];
+	_Atomic uint32_t xid;	/* ID register in xAPIC mode: `id` until the guest writes it */
 	_Atomic uint32_t tpr, ldr, dfr, svr;
 	_Atomic uint32_t lvt[LVT_COUNT];
 	_Atomic uint32_t esr_pending;

@@ -53,7 +53,7 @@ static int reg_read(struct lapic *l, unsigned reg, uint32_t *val)
 	bool x2 = lapic_x2apic(l);
 
 	switch (reg) {
-	case REG_ID: *val = x2 ? l->id : l->id << 24; return 0;
+	case REG_ID: *val = x2 ? l->id : ld(&l->xid) << 24; return 0;
 	case REG_VERSION: *val = VERSION_VALUE; return 0;
 	case REG_TPR: *val = ld(&l->tpr); return 0;
 	case REG_PPR: *val = lapic_ppr(l); return 0;
@@ -142,8 +142,8 @@ static int reg_write(struct lapic *l, unsigned reg, uint32_t val)
 	case REG_LDR: st(&l->ldr, val & 0xff000000); return 0;
 	case REG_DFR: st(&l->dfr, val | 0x0fffffff); return 0;
 	case REG_ICR_HI: l->icr_hi = val & 0xff000000; return 0;
-	/* Exist, but are not written: the ID is fixed (11.4.6). */
-	case REG_ID:
+	case REG_ID: st(&l->xid, val >> 24); return 0;
+	/* Exist, but are not written. */
 	case REG_VERSION:
 	case REG_APR:
 	case REG_PPR:

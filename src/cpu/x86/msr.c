@@ -188,6 +188,9 @@ static bool apic_ok(const struct x86_cpu *c, uint32_t msr)
 
 static bool apic_base_write(struct x86_cpu *c, uint64_t v)
 {
+	/* The chip has x2APIC mode; whether the CPU model does is known here. */
+	if (v & 1u << 10 && !feat(c, X86_F_1_ECX, 21))
+		return false;
 	if (!c->vcpu.intc || c->vcpu.intc->set_base(c->vcpu.intc_opaque, v))
 		return false;
 	c->s.apic_base = v;

@@ -353,6 +353,31 @@ static void test_errors(void **state)
 	assert_int_equal(ack(0), -1);		/* one interrupt until ESR is written */
 }
 
+/* Chips may be given the same xAPIC ID; x2APIC mode and disabling end it. */
+static void test_written_id(void **state)
+{
+	uint64_t v;
+
+	enable_all();
+	wr(1, 0x20, 0x77u << 24);
+	wr(2, 0x20, 0x77u << 24);
+	assert_int_equal(rd(1, 0x20), 0x77u << 24);
+	msi(0xfee77000, 0x41);
+	assert_int_equal(who(), 6);
+	drain();
+	assert_int_equal(msi(0xfee01000, 0x41), -ENXIO);
+	cpu[1].intc->init(cpu[1].intc_opaque);
+	assert_int_equal(rd(1, 0x20), 0x77u << 24);	/* INIT keeps it */
+	round_trip(m);
+	assert_int_equal(rd(1, 0x20), 0x77u << 24);
+	x2apic(1);
+	rdmsr(1, 0x802, &v);
+	assert_int_equal(v, 1);
+	set_base(2, 0xfee00000);
+	set_base(2, 0xfee00800);
+	assert_int_equal(rd(2, 0x20), 2u << 24);
+}
+
 static void test_base_msr(void **state)
 {
 	/* state machine */
@@ -716,7 +741,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_power_up), T(test_priority), T(test_tpr), T(test_level_eoi), T(test_software_disable),
 		T(test_msi_physical), T(test_msi_logical), T(test_lowest_priority), T(test_ipi),
-		T(test_errors), T(test_base_msr), T(test_no_x2apic), T(test_tpr_over_disable),
+		T(test_errors), T(test_written_id), T(test_base_msr), T(test_no_x2apic), T(test_tpr_over_disable),
 		T(test_x2apic_msrs), T(test_x2apic_ipi), T(test_timer_oneshot), T(test_timer_periodic),
 		T(test_timer_mode_change), T(test_tsc_deadline), T(test_timer_floor), T(test_extint),
 		T(test_extint_race), T(test_virtual_wire), T(test_init), T(test_save_midway),
