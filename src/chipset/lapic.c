@@ -74,6 +74,8 @@ static void power_up(struct lapic *l)
 {
 	atomic_store(&l->base, LAPIC_DEFAULT_BASE | APIC_BASE_EN | (l->id == 0 ? APIC_BASE_BSP : 0));
 	atomic_store(&l->xid, l->id);
+	if (l->v)
+		atomic_store(&l->v->nmis, 0);
 	reset_regs(l);
 	if (l->id == 0 && l->set->cfg.virtual_wire) {
 		atomic_store(&l->svr, 0x1ff);

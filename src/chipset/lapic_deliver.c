@@ -155,7 +155,7 @@ static bool deliver(struct lapic *l, unsigned mode, uint8_t vector, bool level)
 		vcpu_raise(l->v, VCPU_EV_SMI);
 		break;
 	case DM_NMI:
-		vcpu_raise(l->v, VCPU_EV_NMI);
+		vcpu_raise_nmi(l->v);
 		break;
 	case DM_INIT:
 		vcpu_raise(l->v, VCPU_EV_INIT);
@@ -433,7 +433,7 @@ static void set_nmi(void *opaque, int n, bool level)
 
 		if (l->v && !lapic_hw_enabled(l)) {
 			if (l->id == 0)
-				vcpu_raise(l->v, VCPU_EV_NMI);
+				vcpu_raise_nmi(l->v);
 		} else {
 			lapic_deliver_lvt(l, LVT_LINT1);
 		}

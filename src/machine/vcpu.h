@@ -52,6 +52,7 @@ struct vcpu {
 	unsigned id;			/* index and APIC ID */
 	_Atomic uint32_t events;
 	_Atomic uint8_t sipi_vector;
+	_Atomic uint8_t nmis;		/* NMIs that VCPU_EV_NMI stands for: one to take, one latched behind it */
 	_Atomic bool halted;		/* in HLT or waiting for SIPI: for statistics and yield decisions */
 	const struct vcpu_intc_ops *intc;
 	void *intc_opaque;
@@ -71,6 +72,18 @@ static inline void vcpu_raise(struct vcpu *v, uint32_t ev)
 
 	if ((old & ev) != ev && v->kick)
 		v->kick(v);
+}
+
+/* An NMI arrives.  Two that come while the thread is busy are two, as with a CPU
+ * that takes the first one at once; the engine forgets the second if the first
+ * one's handler still runs. */
+static inline void vcpu_raise_nmi(struct vcpu *v)
+{
+	uint8_t n = atomic_load(&v->nmis);
+
+	while (n < 2 && !atomic_compare_exchange_weak(&v->nmis, &n, (uint8_t)(n + 1)))
+		;
+	vcpu_raise(v, VCPU_EV_NMI);
 }
 
 #endif

@@ -253,9 +253,23 @@ static void take_sipi(struct interp_cpu *ic)
 static void take_nmi(struct interp_cpu *ic)
 {
 	struct x86_event ev = { .vector = X86_EX_NMI, .kind = X86_EV_NMI };
+	struct vcpu *v = &ic->c.vcpu;
+	uint8_t n = atomic_load(&v->nmis);
 
+	while (n && !atomic_compare_exchange_weak(&v->nmis, &n, (uint8_t)(n - 1)))
+		;
+	if (n > 1)
+		atomic_fetch_or(&v->events, VCPU_EV_NMI);
 	ic->c.s.nmi_blocked = 1;
 	queue_event(ic, &ev);
+}
+
+/* While an NMI's handler runs only one more is latched. */
+static void latch_one_nmi(struct vcpu *v)
+{
+	uint8_t two = 2;
+
+	atomic_compare_exchange_strong(&v->nmis, &two, 1);
 }
 
 /* Serves pending events. True: vcpu_run returns VCPU_STOP_KICK. */
@@ -269,7 +283,9 @@ static bool serve_events(struct interp_cpu *ic)
 		return false;
 	if (c->s.activity == X86_WAIT_SIPI || !(ev & VCPU_EV_INIT))
 		take |= VCPU_EV_SIPI;
-	if (!c->s.nmi_blocked && !c->s.shadow && !ic->deliver_pending)
+	if (c->s.nmi_blocked)
+		latch_one_nmi(v);
+	else if (!c->s.shadow && !ic->deliver_pending)
 		take |= VCPU_EV_NMI;
 	ev = atomic_fetch_and(&v->events, ~take) & take;
 	if (ev & VCPU_EV_FLUSH) {
