@@ -3,7 +3,7 @@
  * The host differential: random instructions on the host's CPU and on an
  * engine, compared.
  *
- *	diff [--engine NAME] [--seed S] [--count N] [--verbose] [--only TEXT] [--max-report N]
+ *	diff [--engine NAME] [--bits 64|32] [--seed S] [--count N] [--verbose] [--only TEXT] [--max-report N]
  *
  * A difference prints the case and the line that repeats it.  Exit status 0: no
  * difference, 1: some, 77: the engine is not available here.
@@ -21,7 +21,7 @@
 struct options {
 	const char *engine, *only;
 	uint64_t seed, count;
-	unsigned max_report, repeat;
+	unsigned max_report, repeat, bits;
 	bool verbose;
 };
 
@@ -33,7 +33,10 @@ static const char *disassemble(const struct rig_case *c, char *buf, size_t len)
 	ZydisDecoder d;
 
 	buf[0] = 0;
-	ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	if (c->bits == 32)
+		ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
+	else
+		ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL);
 	if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d, c->code, c->len, &z, ops)))
 		ZydisFormatterFormatInstruction(&f, &z, ops, z.operand_count_visible, buf, len, RIG_CODE + c->code_off, NULL);
@@ -54,7 +57,8 @@ static void print_case(const struct options *o, const struct rig_case *c, const 
 		printf("  rflags=%" PRIx64 " mxcsr=%x fcw=%02x%02x fsw=%02x%02x ftw=%02x\n", c->rflags, c->fpu.mxcsr,
 		       c->fpu.fx[1], c->fpu.fx[0], c->fpu.fx[3], c->fpu.fx[2], c->fpu.fx[4]);
 	}
-	printf("  again: diff --engine %s --seed %" PRIu64 " --count 1 --verbose\n", o->engine, c->seed);
+	printf("  again: diff --engine %s --bits %u --seed %" PRIu64 " --count 1 --verbose\n", o->engine, o->bits,
+	       c->seed);
 }
 
 static int parse(int argc, char **argv, struct options *o)
@@ -63,6 +67,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "engine", required_argument, NULL, 'e' }, { "seed", required_argument, NULL, 's' },
 		{ "count", required_argument, NULL, 'c' },  { "only", required_argument, NULL, 'o' },
 		{ "max-report", required_argument, NULL, 'm' }, { "repeat", required_argument, NULL, 'r' },
+		{ "bits", required_argument, NULL, 'b' },
 		{ "verbose", no_argument, NULL, 'v' },	    { 0 },
 	};
 	int k;
@@ -75,6 +80,7 @@ static int parse(int argc, char **argv, struct options *o)
 		case 'o': o->only = optarg; break;
 		case 'm': o->max_report = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'r': o->repeat = (unsigned)strtoul(optarg, NULL, 0); break;
+		case 'b': o->bits = strtoul(optarg, NULL, 0) == 32 ? 32 : 64; break;
 		case 'v': o->verbose = true; break;
 		default: return -1;
 		}
@@ -84,7 +90,7 @@ static int parse(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .engine = "interp", .seed = 1, .count = 20000, .max_report = 20 };
+	struct options o = { .engine = "interp", .seed = 1, .count = 20000, .max_report = 20, .bits = 64 };
 	uint64_t ran = 0, faults = 0, lost = 0, bad = 0, seed;
 	static struct rig_result want, got;
 	static struct rig_case c;
@@ -102,7 +108,7 @@ int main(int argc, char **argv)
 	}
 	/* count is of cases run; with a count of 1 the seed is taken as it is. */
 	for (seed = o.seed; ran < o.count; seed++) {
-		if (!rig_generate(seed, &c) || !rig_engine_takes(e, &c) ||
+		if (!rig_generate(seed, o.bits, &c) || !rig_engine_takes(e, &c) ||
 		    (o.only && !strstr(disassemble(&c, dis, sizeof(dis)), o.only))) {
 			if (o.count == 1)
 				break;
@@ -126,8 +132,8 @@ int main(int argc, char **argv)
 		if (bad++ < o.max_report)
 			print_case(&o, &c, text);
 	}
-	printf("diff: %s: %" PRIu64 " cases from seed %" PRIu64 ", %" PRIu64 " faulted, %" PRIu64
-	       " not survivable natively, %" PRIu64 " differ\n", o.engine, ran, o.seed, faults, lost, bad);
+	printf("diff: %s, %u bits: %" PRIu64 " cases from seed %" PRIu64 ", %" PRIu64 " faulted, %" PRIu64
+	       " not survivable natively, %" PRIu64 " differ\n", o.engine, o.bits, ran, o.seed, faults, lost, bad);
 	rig_engine_free(e);
 	native_free(nat);
 	return bad ? 1 : 0;

@@ -40,6 +40,7 @@
 #define SEL_UDATA 0x1b
 #define SEL_UCODE 0x23
 #define SEL_TSS 0x28
+#define SEL_UCODE32 0x3b
 
 #define STOP_PORT 0xf4
 
@@ -63,7 +64,7 @@ bool rig_has_rep(const struct rig_case *c)
 		case 0xf2: case 0xf3: return true;
 		case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: case 0x66: case 0x67: case 0xf0: break;
 		default:
-			if ((c->code[n] & 0xf0) != 0x40)
+			if (c->bits == 32 || (c->code[n] & 0xf0) != 0x40)
 				return false;
 		}
 	}
@@ -112,7 +113,8 @@ static void build_system(struct rig_engine *e)
 {
 	static const uint8_t handler[] = { 0xe6, STOP_PORT, 0xf4, 0xeb, 0xfd };	/* out; hlt; jmp */
 	static const uint64_t gdt[] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cff3000000ffff,
-					0x00affb000000ffff, 0x00008b0090000067, 0 };
+					0x00affb000000ffff, 0x00008b0090000067, 0,
+					0x00cffb000000ffff };
 	uint8_t tss[104] = { 0 };
 
 	for (unsigned n = 0; n < 256; n++) {
@@ -158,7 +160,7 @@ static void base_state(struct x86_state *s)
 	s->seg[X86_TR] = seg(SEL_TSS, 0x67, 0x8b);
 	s->seg[X86_TR].base = G_TSS;
 	s->seg[X86_LDTR] = seg(0, 0, X86_AR_UNUSABLE | 0x82);
-	s->gdtr = (struct x86_dtable){ .base = G_GDT, .limit = 55 };
+	s->gdtr = (struct x86_dtable){ .base = G_GDT, .limit = 63 };
 	s->idtr = (struct x86_dtable){ .base = G_IDT, .limit = 0xfff };
 	s->activity = X86_ACTIVE;
 }
@@ -276,6 +278,8 @@ static void load_case(struct rig_engine *e, const struct rig_case *c, struct x86
 	s->rip = RIG_CODE + c->code_off;
 	s->rflags = c->rflags | X86_FL_TF | X86_FL_IF | X86_FL_FIXED;
 	s->fpu = c->fpu;
+	if (c->bits == 32)
+		s->seg[X86_CS] = seg(SEL_UCODE32, 0xffffffff, 0xc0fb);
 	put(e, G_CODE + c->code_off, c->code, c->len);
 	put(e, G_DATA, c->data, RIG_DATA_SIZE);
 }
@@ -335,6 +339,8 @@ static void run_engine(struct rig_engine *e, const struct rig_case *c, struct ri
 		next.rip = r->rip;
 		next.rflags = r->rflags;
 		next.fpu = s.fpu;
+		if (c->bits == 32)
+			next.seg[X86_CS] = seg(SEL_UCODE32, 0xffffffff, 0xc0fb);
 		s = next;
 	}
 }
@@ -349,7 +355,7 @@ static uint64_t stub_lin(const struct x86_cpu *c, const struct insn *i)
 		off += c->s.gpr[i->mem_base];
 	if (i->mem_index != INSN_NOREG && !i->mem_vsib)
 		off += c->s.gpr[i->mem_index] << i->mem_scale;
-	return i->asz == 4 ? (uint32_t)off : off;
+	return i->asz == 4 ? (uint32_t)off : i->asz == 2 ? (uint16_t)off : off;
 }
 
 static void run_stub(struct rig_engine *e, const struct rig_case *c, struct rig_result *r)
@@ -367,7 +373,7 @@ static void run_stub(struct rig_engine *e, const struct rig_case *c, struct rig_
 	r->valid = true;
 	r->fault = RIG_NO_FAULT;
 	r->rip = x->s.rip;
-	if (insn_decode(&i, c->code, c->len, 64) < 0) {
+	if (insn_decode(&i, c->code, c->len, c->bits) < 0) {
 		r->fault = X86_EX_UD;
 	} else if (setjmp(env)) {
 		r->fault = x->pending.vector;
@@ -396,7 +402,9 @@ bool rig_engine_takes(struct rig_engine *e, const struct rig_case *c)
 
 	if (e->ops)
 		return true;
-	return !insn_decode(&i, c->code, c->len, 64) && exec_handles(&i);
+	if (insn_decode(&i, c->code, c->len, c->bits) < 0 || !exec_handles(&i))
+		return false;
+	return !(i.has_mem && i.mem_write && i.mem_seg == X86_CS);	/* the caller's check */
 }
 
 void rig_engine_run(struct rig_engine *e, const struct rig_case *c, struct rig_result *r)

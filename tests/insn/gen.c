@@ -30,7 +30,7 @@ static bool chance(uint64_t *s, unsigned percent) { return upto(s, 100) < percen
 /* --- bytes --- */
 struct code {
 	uint8_t b[24];
-	unsigned n;
+	unsigned n, bits;
 };
 
 static void add(struct code *c, unsigned v)
@@ -67,7 +67,7 @@ static void add_prefixes(uint64_t *s, struct code *c, unsigned map)
 		add(c, chance(s, 50) ? 0xf2 : 0xf3);
 	if (map < 2 && chance(s, 2))
 		add(c, 0xf0);
-	if (chance(s, 55))
+	if (c->bits == 64 && chance(s, 55))
 		add(c, 0x40 | upto(s, 16));
 }
 
@@ -96,12 +96,12 @@ static void vex(uint64_t *s, struct code *c)
 		add(c, 0x67);
 	if (chance(s, 30)) {
 		add(c, 0xc5);
-		add(c, r);
+		add(c, c->bits == 32 ? r | 0xc0 : r);
 	} else {
 		unsigned w = (unsigned)next(s);
 
 		add(c, 0xc4);
-		add(c, (r & 0xe0) | (1 + upto(s, 3)));
+		add(c, (c->bits == 32 ? 0xc0 | (r & 0x20) : r & 0xe0) | (1 + upto(s, 3)));
 		add(c, chance(s, 30) ? w | 0x78 : w);
 	}
 	add(c, (unsigned)next(s));
@@ -113,7 +113,7 @@ static void evex(uint64_t *s, struct code *c)
 	unsigned p0 = (unsigned)next(s), p1 = (unsigned)next(s), p2 = (unsigned)next(s);
 
 	add(c, 0x62);
-	add(c, (p0 & 0xf0) | (1 + upto(s, 3)));
+	add(c, ((c->bits == 32 ? p0 | 0xc0 : p0) & 0xf0) | (1 + upto(s, 3)));
 	add(c, p1 | 4 | (chance(s, 25) ? 0x78 : 0));
 	if (chance(s, 50))
 		p2 &= 0xe8 | (p2 & 7);
@@ -170,6 +170,7 @@ static bool excluded(const struct insn *i)
 	case M(XSAVE): case M(XSAVE64): case M(XSAVEOPT): case M(XSAVEOPT64): case M(XSAVEC): case M(XSAVEC64):
 	case M(XSAVES): case M(XSAVES64): case M(XRSTOR): case M(XRSTOR64): case M(XRSTORS): case M(XRSTORS64):
 	case M(FXSAVE): case M(FXSAVE64): case M(FNSAVE): case M(FNSTENV): /* pointers differ by vendor */
+	case M(LDS): case M(LES): case M(BOUND): case M(ARPL): /* selectors; MPX */
 	case M(UMWAIT): case M(UMONITOR): case M(TPAUSE): case M(PTWRITE): case M(CLAC): case M(STAC): case M(CLUI):
 	case M(STUI): case M(TESTUI): case M(UIRET): case M(SENDUIPI): case M(ENQCMD): case M(ENQCMDS): case M(LWPINS):
 	case M(LWPVAL): case M(LLWPCB): case M(SLWPCB): return true;
@@ -186,11 +187,14 @@ static bool excluded(const struct insn *i)
 	}
 	/* Vendors differ: the operand size of near branches, hinting NOPs of 0F 0D. */
 	for (unsigned n = 0; n < i->n_ops; n++)
-		if (i->op[n].kind == INSN_OP_REL && i->has_66)
+		if (i->op[n].kind == INSN_OP_REL && i->has_66 && i->ssz == 8)
 			return true;
-	if (i->has_66 && (i->mnemonic == M(RET) || i->mnemonic == M(CALL) || i->mnemonic == M(JMP)))
+	if (i->has_66 && i->ssz == 8 && (i->mnemonic == M(RET) || i->mnemonic == M(CALL) || i->mnemonic == M(JMP)))
 		return true;
 	if (i->map == 1 && i->opcode == 0x0d)
+		return true;
+	/* Intel ignores W outside 64-bit mode here, AMD does not. */
+	if (i->ssz != 8 && i->encoding == INSN_VEX && i->rex_w && i->map == 3 && (i->opcode == 0x22 || i->opcode == 0x16))
 		return true;
 	/* AMD: REP and REPNE override the E of LOOPE, and F3 41 90 is XCHG. */
 	if (i->map == 0 && (i->rep || i->repne) && ((i->opcode & 0xfc) == 0xe0 || i->opcode == 0x90))
@@ -335,7 +339,7 @@ static void aim(uint64_t *s, struct rig_case *c, const struct insn *i)
 		return;
 	}
 	if (i->mem_base != i->mem_index || i->mem_vsib)
-		c->gpr[i->mem_base] = at - rest;
+		c->gpr[i->mem_base] = c->bits == 32 ? (uint32_t)(at - rest) : at - rest;
 }
 
 static void random_gprs(uint64_t *s, struct rig_case *c)
@@ -370,22 +374,25 @@ static bool uses_string(const struct insn *i)
 	return false;
 }
 
-bool rig_generate(uint64_t seed, struct rig_case *c)
+bool rig_generate(uint64_t seed, unsigned bits, struct rig_case *c)
 {
 	uint64_t s = seed * 0x2545f4914f6cdd1dull + 99;
-	struct code code = { .n = 0 };
+	struct code code = { .bits = bits };
 	struct insn i;
 
 	make_code(&s, &code);
-	if (insn_decode(&i, code.b, code.n, 64) < 0 || excluded(&i))
+	if (insn_decode(&i, code.b, code.n, bits) < 0 || excluded(&i))
 		return false;
 	memset(c, 0, sizeof(*c));
 	c->seed = seed;
 	c->len = i.len;
+	c->bits = bits;
 	memcpy(c->code, i.bytes, i.len);
 	c->code_off = 0x100 + upto(&s, 0x800);
 	c->rflags = X86_FL_FIXED | X86_FL_IF | (next(&s) & (X86_FL_ARITH | (chance(&s, 20) ? X86_FL_DF : 0)));
 	random_gprs(&s, c);
+	for (unsigned n = 0; bits == 32 && n < 16; n++)
+		c->gpr[n] = (uint32_t)c->gpr[n];
 	random_fpu(&s, &c->fpu);
 	for (unsigned n = 0; n < RIG_DATA_SIZE; n += 64)
 		random_vector(&s, c->data + n);

@@ -113,6 +113,8 @@ static void on_start(int sig, siginfo_t *si, void *ctx)
 		m->gregs[greg_of[n]] = (greg_t)ex->c.gpr[n];
 	m->gregs[REG_RIP] = (greg_t)(RIG_CODE + ex->c.code_off);
 	m->gregs[REG_EFL] = (greg_t)(ex->c.rflags | 0x302);
+	if (ex->c.bits == 32)	/* Linux's selector of 32-bit user code */
+		m->gregs[REG_CSGSFS] = (m->gregs[REG_CSGSFS] & ~0xffffll) | 0x23;
 	fpu_to_image(&ex->c.fpu, (uint8_t *)m->fpregs);
 }
 
@@ -192,6 +194,8 @@ static _Noreturn void child_main(struct native *n)
 		off_hi256 = comp_off(6);
 		off_hi16 = comp_off(7);
 	}
+	/* 32-bit code needs data segments, which 64-bit processes do without. */
+	__asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(0x2b));
 	child_signals();
 	while (read(n->go[0], &b, 1) == 1) {
 		alarm(10);	/* an instruction must not hang it */

@@ -4,7 +4,8 @@
  * every executor they have (the host's own CPU, interp, KVM) and compare.
  *
  * All executors see the same little address space: a code page, two writable
- * data pages, a read-only one, and nothing else.  64-bit user mode.
+ * data pages, a read-only one, and nothing else.  64-bit or
+ * 32-bit user mode.
  */
 #ifndef TESTS_INSN_RIG_H
 #define TESTS_INSN_RIG_H
@@ -26,6 +27,7 @@ struct rig_case {
 	uint64_t seed;
 	uint8_t code[16];
 	unsigned len;
+	unsigned bits;			/* 64, or 32: compatibility mode */
 	unsigned code_off;		/* in the code page */
 	unsigned repeat;		/* times to run before the result counts; 0: once */
 	uint64_t gpr[16];
@@ -74,6 +76,6 @@ int rig_compare(const struct rig_case *c, const struct rig_result *want, const s
 
 /* --- gen.c --- */
 /* A case made from the seed; false: try the next seed. */
-bool rig_generate(uint64_t seed, struct rig_case *c);
+bool rig_generate(uint64_t seed, unsigned bits, struct rig_case *c);
 
 #endif

@@ -245,7 +245,10 @@ static bool same_operand(const struct insn_op *a, const struct insn_op *b, const
 {
 	if (a->kind == INSN_OP_OTHER && b->kind == INSN_OP_OTHER)	/* EFLAGS and RFLAGS differ in size */
 		return a->read == b->read && a->write == b->write;
-	if (a->kind != b->kind || a->size != b->size || a->read != b->read || a->write != b->write ||
+	/* The library gives some hidden operands of 32-bit code no size. */
+	if (a->size != b->size && !(a->hidden && !a->size))
+		return false;
+	if (a->kind != b->kind || a->read != b->read || a->write != b->write ||
 	    a->hidden != b->hidden || a->high8 != b->high8 || a->imm != b->imm)
 		return false;
 	if (a->kind == INSN_OP_MEM)
