@@ -36,6 +36,7 @@ enum {
 #define MSR_K7_EVNTSEL0 0xc0010000u	/* and counters from 4 on */
 #define MSR_SYSCFG 0xc0010010u
 #define MSR_HWCR 0xc0010015u
+#define MSR_NB_CFG 0xc001001fu
 #define MSR_INT_PENDING 0xc0010055u
 #define MSR_PATCH_LOADER 0xc0010020u
 #define MSR_LS_CFG 0xc0011020u
@@ -212,7 +213,7 @@ static bool amd_read(struct x86_cpu *c, uint32_t msr, uint64_t *v)
 	switch (msr) {
 	case MSR_HWCR: *v = HWCR_TSC_FREQ_SEL; return true;
 	case MSR_DE_CFG: *v = DE_CFG_LFENCE_SERIALIZE; return true;
-	case MSR_SYSCFG: case MSR_INT_PENDING: case MSR_LS_CFG: case MSR_IC_CFG: case MSR_DC_CFG: case MSR_BU_CFG:
+	case MSR_SYSCFG: case MSR_INT_PENDING: case MSR_NB_CFG: case MSR_LS_CFG: case MSR_IC_CFG: case MSR_DC_CFG: case MSR_BU_CFG:
 	case MSR_BU_CFG2:
 		*v = 0;
 		return true;
