@@ -25,13 +25,13 @@ LIMIT = int(float(os.environ.get("LODGE_KVM_TIMEOUT", "900")) * SLOW)
 # host's loopback, writes to its disk.
 IN_GUEST = """nproc; md5sum </dev/vda; n=0
 while ! ip route | grep -q default && [ $n -lt 100 ]; do usleep 200000; n=$((n+1)); done
-wget -q -T 60 -O - http://10.0.2.2:8000/file | md5sum
+timeout 60 wget -q -O - http://10.0.2.2:8000/file | md5sum
 echo written | dd of=/dev/vda conv=notrunc 2>/dev/null; sync; exit 7"""
 
 # What runs beside lodge, on the machine with KVM.
 SCRIPT = r"""cd "$(dirname "$0")"
 [ -d lib ] && export LD_LIBRARY_PATH=$PWD/lib
-socat TCP-LISTEN:8000,fork,bind=127.0.0.1,reuseaddr SYSTEM:'cat >/dev/null & printf "HTTP/1.0 200 OK\r\n\r\n"; cat file' &
+socat TCP-LISTEN:8000,fork,bind=127.0.0.1,reuseaddr EXEC:"sh ./serve" &
 server=$!
 while read -r name machine cpus accel; do
 	cp disk.orig /tmp/disk-$$.raw
@@ -43,6 +43,11 @@ while read -r name machine cpus accel; do
 	rm -f /tmp/disk-$$.raw
 done <cases
 kill $server
+"""
+
+SERVE = r"""while IFS= read -r line && [ "$line" != "$(printf '\r')" ]; do :; done
+printf 'HTTP/1.0 200 OK\r\n\r\n'
+cat file
 """
 
 results = None
@@ -71,7 +76,7 @@ def prepare(folder, with_libraries):
     with open(os.path.join(folder, "cases"), "w") as f:
         for machine, cpus, split in CASES:
             f.write(f"{machine}{cpus}{'s' if split else ''} {machine} {cpus} kvm{split}\n")
-    for name, text in (("in-guest", IN_GUEST), ("run.sh", SCRIPT)):
+    for name, text in (("in-guest", IN_GUEST), ("run.sh", SCRIPT), ("serve", SERVE)):
         with open(os.path.join(folder, name), "w") as f:
             f.write(text)
 
