@@ -218,7 +218,8 @@ static bool take_events(struct kvm_vcpu *k)
 	uint32_t ev = atomic_exchange(&k->v.events, 0);
 
 	if (ev & VCPU_EV_NMI)
-		ioctl(k->fd, KVM_NMI, 0);
+		for (unsigned n = MAX(atomic_exchange(&k->v.nmis, 0), 1); n; n--)
+			ioctl(k->fd, KVM_NMI, 0);
 	if (ev & VCPU_EV_SMI)
 		ioctl(k->fd, KVM_SMI, 0);
 	return ev & VCPU_EV_STOP;
