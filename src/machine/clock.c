@@ -34,6 +34,8 @@ struct clock {
 	pthread_mutex_t mu;
 	struct heap timers;
 	struct loop_timer host;		/* rings for the earliest one */
+	bool host_armed;		/* from arming it to its callback */
+	int64_t host_deadline;
 };
 
 static void host_timer(void *opaque);
@@ -86,12 +88,15 @@ static void rearm(struct clock *c)
 		return;
 	if (!top || !c->running) {
 		loop_timer_cancel(&c->host);
+		c->host_armed = false;
 		return;
 	}
 	if (__builtin_sub_overflow(top->key, c->offset, &host))
 		host = top->key < 0 ? 0 : INT64_MAX;
-	if (c->host.heap_index >= 0 && c->host.deadline_ns == host)
+	if (c->host_armed && c->host_deadline == host)
 		return;
+	c->host_armed = true;
+	c->host_deadline = host;
 	loop_timer_arm(&c->host, host);
 }
 
@@ -151,6 +156,9 @@ static void host_timer(void *opaque)
 	struct vtimer *t;
 	int left = MAX_ROUNDS;
 
+	pthread_mutex_lock(&c->mu);
+	c->host_armed = false;
+	pthread_mutex_unlock(&c->mu);
 	while (c->running && left-- && (t = pop_due(c, now)))
 		t->cb(t->opaque);
 	pthread_mutex_lock(&c->mu);
