@@ -103,7 +103,7 @@ def forwarded_port_in_use():
 
 
 def tap_without_permission():
-    unprivileged(["--net", "tap,if=lodgetest0"], ["tap"])
+    unprivileged(["--net", "tap,if=lodgetest0"], ["--net", "ermi"])
 
 
 def kvm_unusable():
