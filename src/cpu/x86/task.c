@@ -232,6 +232,7 @@ static void commit_task(struct x86_cpu *c, const struct task *t, bool is32)
 	for (unsigned i = 0; i < 8; i++)
 		c->s.gpr[i] = t->gpr[i];
 	c->s.rip = c->cur_rip = c->next_rip = t->eip;
+	c->cur_uop = NULL;	/* what faults from here on faults at the new task's EIP */
 	c->s.rflags = (t->eflags & 0x3f7fd5u) | X86_FL_FIXED;
 	if (!is32)
 		c->s.rflags &= 0xffff;

@@ -96,7 +96,10 @@ static void xcr0_rules(void **state)
 
 	if (!f->model.xcr0_mask)
 		skip();
-	for (unsigned i = 0; i < ARRAY_LEN(bad); i++)
+	assert_int_equal(RAISES(f, x86_xsetbv(f->c, 0, 1)), X86_EX_UD);
+	assert_int_equal(RAISES(f, x86_xgetbv(f->c, 0)), X86_EX_UD);
+	f->c->s.cr4 |= X86_CR4_OSXSAVE;
+	for (volatile unsigned i = 0; i < ARRAY_LEN(bad); i++)
 		assert_raises(f, X86_EX_GP, 0, x86_xsetbv(f->c, 0, bad[i]));
 	assert_raises(f, X86_EX_GP, 0, x86_xsetbv(f->c, 1, 1));
 	assert_runs(f, x86_xsetbv(f->c, 0, f->model.xcr0_mask));
@@ -171,8 +174,8 @@ static void msr_rules(void **state)
 {
 	struct fix *f = *state;
 	static const struct { uint32_t msr; uint64_t bad; } refused[] = {
-		{ 0xc0000100, 1ull << 50 }, { 0xc0000101, 1ull << 50 }, { 0xc0000102, 1ull << 50 },
-		{ 0xc0000082, 1ull << 50 }, { 0x175, 1ull << 50 }, { 0x176, 1ull << 50 },
+		{ 0xc0000100, 1ull << 60 }, { 0xc0000101, 1ull << 60 }, { 0xc0000102, 1ull << 60 },
+		{ 0xc0000082, 1ull << 60 }, { 0x175, 1ull << 60 }, { 0x176, 1ull << 60 },
 		{ 0x277, 0x02 }, { 0x277, 0x0800 }, { 0x2ff, 0x2 }, { 0x2ff, 1 << 12 }, { 0x250, 7 }, { 0x200, 0x100 },
 		{ 0x201, 1 }, { 0x200, 1ull << 52 }, { 0xc0000080, 1 << 12 }, { 0xc0000103, 1ull << 32 },
 		{ 0xda0, 1 }, { 0x1b, 0xfee00900 }, { 0x6e0, 1 }, { 0x808, 0 }, { 0x12345678, 0 }, { 0xfe, 0 },
@@ -181,7 +184,7 @@ static void msr_rules(void **state)
 	uint64_t v = 0;
 
 	enter_long(f, 0);
-	for (unsigned i = 0; i < ARRAY_LEN(refused); i++)
+	for (volatile unsigned i = 0; i < ARRAY_LEN(refused); i++)
 		assert_raises(f, X86_EX_GP, 0, x86_wrmsr(f->c, refused[i].msr, refused[i].bad));
 	assert_raises(f, X86_EX_GP, 0, x86_rdmsr(f->c, 0x12345678, &v));
 	assert_raises(f, X86_EX_GP, 0, x86_rdmsr(f->c, 0x802, &v));

@@ -101,7 +101,7 @@ static void ltr_lldt(void **state)
 	enter_long(f, 0);
 	/* 16-byte descriptors: bits 63:32 of the base count, non-canonical faults. */
 	put_desc(f, S_LDT, LDT, 0x1f, 0x82);
-	poke(f, GDT + S_LDT + 8, 0x00010000, 8);
+	poke(f, GDT + S_LDT + 8, 0x01000000, 8);
 	assert_raises(f, X86_EX_GP, S_LDT, x86_lldt(f->c, S_LDT));
 	poke(f, GDT + S_LDT + 8, 0xffff8000, 8);
 	assert_runs(f, x86_lldt(f->c, S_LDT));
