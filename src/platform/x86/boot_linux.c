@@ -180,12 +180,14 @@ static int load_initrds(struct boot_ctx *b, const struct bzimage *z, uint8_t *pa
 		r = place_initrd(b, z, total, &at, e);
 	if (r < 0)
 		return r;
-	r = boot_zero(b, &b->initrds[0], at, total, "its padding", e);
 	pos = at;
 	for (unsigned i = 0; i < b->n_initrds && r == 0; i++) {
-		pos = align_up(pos, 4);
-		r = boot_copy(b, &b->initrds[i], 0, b->initrds[i].size, pos, "the image", e);
-		pos += b->initrds[i].size;
+		uint64_t start = align_up(pos, 4);
+
+		r = boot_zero(b, &b->initrds[i], pos, start - pos, "its padding", e);
+		if (r == 0)
+			r = boot_copy(b, &b->initrds[i], 0, b->initrds[i].size, start, "the image", e);
+		pos = start + b->initrds[i].size;
 	}
 	st_le32(params + H_RAMDISK, (uint32_t)at);
 	st_le32(params + H_RAMDISK_SIZE, (uint32_t)total);
