@@ -178,45 +178,62 @@ static bool unsupported(int err)
 	return err == -EOPNOTSUPP || err == -ENOSYS || err == -ENOTTY || err == -ENODEV;
 }
 
-static int range_op(struct blk_file *f, const struct blk_req *r, unsigned long dev_ioctl, int mode)
+struct range {
+	uint64_t off, len;
+};
+
+static int range_op(struct blk_file *f, struct range range, unsigned long dev_ioctl, int mode)
 {
-	uint64_t range[2] = { r->offset, r->len };
+	uint64_t arg[2] = { range.off, range.len };
 	int ret;
 
 	do {
-		ret = f->n.i.is_device ? ioctl(f->fd, dev_ioctl, range)
-				       : fallocate(f->fd, mode, (off_t)r->offset, (off_t)r->len);
+		ret = f->n.i.is_device ? ioctl(f->fd, dev_ioctl, arg)
+				       : fallocate(f->fd, mode, (off_t)range.off, (off_t)range.len);
 	} while (ret < 0 && errno == EINTR);
 	return ret < 0 ? -errno : 0;
+}
+
+/* What of the request consists of whole blocks of the host: a device refuses the rest. */
+static struct range whole_blocks(const struct blk_file *f, const struct blk_req *r)
+{
+	uint64_t align = f->n.i.is_device ? f->n.i.request_align : 1;
+	uint64_t from = align_up(r->offset, align), to = align_down(r->offset + r->len, align);
+
+	return (struct range){ from, to > from ? to - from : 0 };
 }
 
 /* A discard is a hint: a host that cannot has nothing to report. */
 static int run_discard(struct blk_file *f, struct blk_req *r)
 {
+	struct range blocks = whole_blocks(f, r);
 	int ret;
 
-	if (f->no_punch)
+	if (f->no_punch || !blocks.len)
 		return 0;
-	ret = range_op(f, r, BLKDISCARD, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+	ret = range_op(f, blocks, BLKDISCARD, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
 	if (!unsupported(ret))
 		return ret;
 	f->no_punch = true;
 	return 0;
 }
 
-static int write_zeros_out(struct blk_file *f, struct blk_req *r)
+static int write_zeros_out(struct blk_file *f, struct blk_req *r, struct range range)
 {
-	size_t room = MIN(r->len, ZERO_CHUNK);
-	uint8_t *zeros = calloc(1, room);
+	size_t room = MIN(range.len, ZERO_CHUNK);
+	uint8_t *zeros;
 	struct blk_req w = { .op = BLK_WRITE, .node = r->node };
 	int ret = 0;
 
+	if (!range.len)
+		return 0;
+	zeros = calloc(1, room);
 	if (!zeros)
 		return -ENOMEM;
-	for (uint64_t done = 0; done < r->len && !ret; done += w.len) {
-		struct iovec v = { zeros, MIN(room, r->len - done) };
+	for (uint64_t done = 0; done < range.len && !ret; done += w.len) {
+		struct iovec v = { zeros, MIN(room, range.len - done) };
 
-		w.offset = r->offset + done;
+		w.offset = range.off + done;
 		w.len = v.iov_len;
 		w.iov = &v;
 		w.niov = 1;
@@ -228,20 +245,36 @@ static int write_zeros_out(struct blk_file *f, struct blk_req *r)
 }
 
 /* On a device BLKZEROOUT may deallocate or not as it likes; a file follows `unmap`. */
-static int run_zeroes(struct blk_file *f, struct blk_req *r)
+static int zero_blocks(struct blk_file *f, struct blk_req *r, struct range blocks)
 {
 	int ret = -EOPNOTSUPP;
 
 	if (r->unmap && !f->n.i.is_device && !f->no_punch) {
-		ret = range_op(f, r, 0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+		ret = range_op(f, blocks, 0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
 		f->no_punch = f->no_punch || unsupported(ret);
 	}
 	if (unsupported(ret) && !f->no_zero) {
-		ret = range_op(f, r, BLKZEROOUT, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE);
+		ret = range_op(f, blocks, BLKZEROOUT, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE);
 		f->no_zero = unsupported(ret);
 	}
-	if (unsupported(ret))
-		ret = write_zeros_out(f, r);
+	return unsupported(ret) ? write_zeros_out(f, r, blocks) : ret;
+}
+
+static int run_zeroes(struct blk_file *f, struct blk_req *r)
+{
+	struct range blocks = whole_blocks(f, r);
+	uint64_t end = r->offset + r->len, after = blocks.off + blocks.len;
+	int ret;
+
+	if (!blocks.len) {
+		ret = write_zeros_out(f, r, (struct range){ r->offset, r->len });
+	} else {
+		ret = write_zeros_out(f, r, (struct range){ r->offset, blocks.off - r->offset });
+		if (!ret)
+			ret = zero_blocks(f, r, blocks);
+		if (!ret)
+			ret = write_zeros_out(f, r, (struct range){ after, end - after });
+	}
 	if (!ret && (r->fua || f->cache == BLK_CACHE_WRITETHROUGH))
 		ret = file_flush_result(f, fdatasync(f->fd) ? -errno : 0);
 	return ret;
