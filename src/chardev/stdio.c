@@ -32,8 +32,8 @@
 #include "chardev/impl.h"
 
 static struct {
-	struct termios tio;
-	_Atomic bool saved;		/* tio is valid and the terminal is raw */
+	struct termios tio, raw;
+	_Atomic bool saved;		/* both are valid and the terminal is raw */
 	_Atomic bool hooks;		/* atexit and handlers are installed */
 	_Atomic int winch_fd;		/* eventfd + 1 to tell of a new size; 0: none */
 } terminal;
@@ -67,6 +67,24 @@ static void on_fatal(int sig, siginfo_t *si, void *uc)
 		raise(sig);
 }
 
+/* A process in the background must leave the terminal alone (it would be stopped). */
+static bool in_foreground(int fd)
+{
+	pid_t pg = tcgetpgrp(fd);
+
+	return pg < 0 || pg == getpgrp();
+}
+
+/* Stopped and continued: the shell has put its own modes back meanwhile. */
+static void on_cont(int sig)
+{
+	int saved = errno;
+
+	if (atomic_load(&terminal.saved) && in_foreground(STDIN_FILENO))
+		tcsetattr(STDIN_FILENO, TCSANOW, &terminal.raw);
+	errno = saved;
+}
+
 static void on_winch(int sig)
 {
 	int fd = atomic_load(&terminal.winch_fd) - 1, saved = errno;
@@ -84,6 +102,7 @@ static void install_hooks(void)
 				    SIGBUS, SIGFPE, SIGSEGV, SIGALRM, SIGXCPU };
 	struct sigaction old, sa = { .sa_sigaction = on_fatal,
 				     .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_NODEFER };
+	struct sigaction cont = { .sa_handler = on_cont, .sa_flags = SA_RESTART };
 
 	if (atomic_exchange(&terminal.hooks, true))
 		return;
@@ -91,14 +110,8 @@ static void install_hooks(void)
 	for (size_t i = 0; i < ARRAY_LEN(sigs); i++)
 		if (!sigaction(sigs[i], NULL, &old) && old.sa_handler == SIG_DFL)
 			sigaction(sigs[i], &sa, NULL);
-}
-
-/* A process in the background must leave the terminal alone (it would be stopped). */
-static bool in_foreground(int fd)
-{
-	pid_t pg = tcgetpgrp(fd);
-
-	return pg < 0 || pg == getpgrp();
+	if (!sigaction(SIGCONT, NULL, &old) && old.sa_handler == SIG_DFL)
+		sigaction(SIGCONT, &cont, NULL);
 }
 
 static void make_raw(void)
@@ -109,11 +122,12 @@ static void make_raw(void)
 		return;
 	if (!atomic_load(&terminal.saved))
 		terminal.tio = t;
-	install_hooks();
-	atomic_store(&terminal.saved, true);
 	cfmakeraw(&t);
 	t.c_cc[VMIN] = 1;
 	t.c_cc[VTIME] = 0;
+	terminal.raw = t;
+	install_hooks();
+	atomic_store(&terminal.saved, true);
 	tcsetattr(STDIN_FILENO, TCSANOW, &t);
 }
 

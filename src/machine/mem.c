@@ -23,6 +23,7 @@
 #include <linux/memfd.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -130,13 +131,47 @@ void mem_free(struct mem *m)
 	free(m);
 }
 
+/* The smallest memory limit of the control groups we are in (cgroup v2), or
+ * UINT64_MAX.  Inside a container the path is the container's own view. */
+static uint64_t cgroup_limit(void)
+{
+	char path[512] = "", file[600], *end;
+	uint64_t limit = UINT64_MAX;
+	unsigned long long v;
+	FILE *f = fopen("/proc/self/cgroup", "re");
+
+	if (!f)
+		return limit;
+	while (fgets(file, sizeof(file), f))
+		if (!strncmp(file, "0::/", 4))
+			snprintf(path, sizeof(path), "%.*s", (int)strcspn(file + 3, "\n"), file + 3);
+	fclose(f);
+	for (;;) {
+		snprintf(file, sizeof(file), "/sys/fs/cgroup%s/memory.max", path);
+		f = fopen(file, "re");
+		if (f) {
+			if (fscanf(f, "%llu", &v) == 1 && v < limit)	/* "max": no number */
+				limit = v;
+			fclose(f);
+		}
+		end = strrchr(path, '/');
+		if (!end)
+			return limit;
+		*end = '\0';
+	}
+}
+
 /* A memfd of any size can be made; what the host cannot give would show as a
  * fatal signal in the middle of the guest's work, so refuse the impossible. */
 static int check_host_has(uint64_t size, struct err *e)
 {
 	struct sysinfo si;
-	uint64_t have;
+	uint64_t have, group = cgroup_limit();
 
+	if (size > group)
+		return err_set(e, -ENOMEM, "%llu MiB of guest memory are more than this process may use "
+			       "(%llu MiB: the memory limit of its control group); ask for less",
+			       (unsigned long long)(size >> 20), (unsigned long long)(group >> 20));
 	if (sysinfo(&si))
 		return 0;
 	have = ((uint64_t)si.totalram + si.totalswap) * si.mem_unit;

@@ -189,6 +189,31 @@ static void terminal_is_restored(void **state)
 #endif
 }
 
+static void continue_child(void)
+{
+	struct termios t;
+	struct guest g;
+
+	g_open(&g, 100);
+	tcgetattr(0, &t);
+	t.c_lflag |= ICANON | ECHO | ISIG;	/* what a shell does when its job stops */
+	t.c_oflag |= OPOST;
+	tcsetattr(0, TCSANOW, &t);
+	raise(SIGCONT);
+	exit(is_raw(0) ? 0 : 1);
+}
+
+static void a_continued_job_is_raw_again(void **state)
+{
+	int master, slave;
+
+	assert_int_equal(openpty(&master, &slave, NULL, NULL, NULL), 0);
+	assert_int_equal(run_child(slave, slave, continue_child), 0);
+	assert_false(is_raw(slave));
+	close(master);
+	close(slave);
+}
+
 static void escape_child(void)
 {
 	struct guest g;
@@ -369,6 +394,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(terminal_is_restored),
+		cmocka_unit_test(a_continued_job_is_raw_again),
 		cmocka_unit_test(escape_works_on_a_hung_guest),
 		cmocka_unit_test(file_in_file_out),
 		cmocka_unit_test(pipes_and_sockets),
