@@ -62,6 +62,7 @@ struct net_backend {
 	struct net_card card;		/* set by net_attach */
 	uint32_t offloads;		/* what this back end can do */
 	unsigned max_pairs;
+	uint16_t mtu;			/* what the card shows the guest; 0: 1500 */
 };
 
 struct net_fwd {

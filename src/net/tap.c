@@ -32,6 +32,7 @@
 #define MAX_PAIRS 16
 #define BUF_LEN (NET_VHDR_LEN + NET_MAX_FRAME)
 #define READ_BUDGET 64			/* frames a queue may deliver in one go */
+#define MTU_MIN 68			/* virtio 1.2, 5.1.4.1 */
 #define TUN_PATH "/dev/net/tun"
 
 struct tap;
@@ -312,7 +313,8 @@ static int open_queue(struct tap *t, struct tap_queue *tq, short flags, struct e
 	return 0;
 }
 
-/* A tap of our own making is down; somebody else's is the owner's business. */
+/* A tap of our own making is down; somebody else's is the owner's business.
+ * The guest shall send no longer frames than the interface takes. */
 static void bring_up(struct tap *t)
 {
 	struct ifreq r = { 0 };
@@ -326,6 +328,8 @@ static void bring_up(struct tap *t)
 		if (ioctl(s, SIOCSIFFLAGS, &r))
 			log_warn("tap '%s' is down: 'ip link set %s up' as root brings it up", t->name, t->name);
 	}
+	if (ioctl(s, SIOCGIFMTU, &r) == 0 && r.ifr_mtu >= MTU_MIN && r.ifr_mtu <= UINT16_MAX)
+		t->b.mtu = (uint16_t)r.ifr_mtu;
 	close(s);
 }
 

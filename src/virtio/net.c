@@ -52,7 +52,7 @@
 #define QUEUE_SIZE 256
 #define KICK_BUDGET 256			/* frames before others get their turn */
 #define MIN_FRAME 14
-#define MTU 1500
+#define DEFAULT_MTU 1500
 
 /* 5.1.4 */
 struct net_config {
@@ -680,7 +680,8 @@ int virtio_net_new(struct machine *m, const char *id, struct net_backend *b, con
 	n->b = b;
 	n->max_pairs = MAX(1u, MIN(b->max_pairs, (unsigned)MAX_PAIRS));
 	n->pairs = 1;
-	n->cfg = (struct net_config){ .status = STATUS_LINK_UP, .max_pairs = (uint16_t)n->max_pairs, .mtu = MTU };
+	n->cfg = (struct net_config){ .status = STATUS_LINK_UP, .max_pairs = (uint16_t)n->max_pairs,
+				      .mtu = b->mtu ? b->mtu : DEFAULT_MTU };
 	net_filter_init(&n->filter, mac);
 	memcpy(n->cfg.mac, mac, 6);
 	loop_bh_init(m->loop, &n->flush_bh, flush_now, n);

@@ -80,6 +80,8 @@ static int both_ways(unsigned queues)
 		return 77;
 	}
 	card_plug(c, l, b);
+	if (b->mtu != 1500)
+		return 6;
 	if (net_tap_new(l, "lodgetest0", 1, &second, &e) == 0 && queues == 1)
 		return 2;
 	net_close(second);

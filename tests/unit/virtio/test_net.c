@@ -97,7 +97,7 @@ static int setup(void **state)
 	struct err e = { 0 };
 
 	guest_init(&f->g);
-	f->be.b = (struct net_backend){ .ops = &be_ops, .loop = f->g.m->loop, .max_pairs = 2,
+	f->be.b = (struct net_backend){ .ops = &be_ops, .loop = f->g.m->loop, .max_pairs = 2, .mtu = 9000,
 					.offloads = NET_OFF_CSUM | NET_OFF_TSO4 | NET_OFF_GUEST_CSUM |
 						    NET_OFF_GUEST_TSO4 };
 	assert_int_equal(virtio_net_new(f->g.m, "net0", &f->be.b, mac, &f->d, &e), 0);
@@ -441,6 +441,16 @@ static uint16_t status(struct fixture *f)
 	return ld_le16(b);
 }
 
+/* The guest learns the back end's MTU. */
+static void mtu(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t b[2];
+
+	virtio_dev_config_access(f->d, 10, b, 2, false);
+	assert_int_equal(ld_le16(b), 9000);
+}
+
 static void link_and_announce(void **state)
 {
 	struct fixture *f = *state;
@@ -550,6 +560,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(filter, setup, teardown),
 		cmocka_unit_test_setup_teardown(bad_commands, setup, teardown),
 		cmocka_unit_test_setup_teardown(queues_and_offloads, setup, teardown),
+		cmocka_unit_test_setup_teardown(mtu, setup, teardown),
 		cmocka_unit_test_setup_teardown(link_and_announce, setup, teardown),
 		cmocka_unit_test_setup_teardown(stopped_and_paused, setup, teardown),
 		cmocka_unit_test_setup_teardown(saved_state, setup, teardown),
