@@ -231,20 +231,19 @@ def write_error_reaches_the_guest():
     """The host refuses a write in the middle (file size limit): the guest sees an error, the VM stays."""
     import resource
 
+    size = 256 << 20  # above the guest's memory, which is a file of the kind too
+
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     with tempfile.NamedTemporaryFile() as f:
-        f.truncate(4 << 20)
-        need_guest()
-        r, w = os.pipe()
-        with tiny("--disk", f.name, "--net", "none", "--console", "stdio", preexec_fn=limit) as vm:
-            os.close(r)
-            os.close(w)
+        f.truncate(size + (8 << 20))
+        with tiny("--disk", f.name, "--net", "none", memory="128M", preexec_fn=limit) as vm:
             vm.expect(r"init reached", 120)
             vm.expect(r"# ", 30)
-            out = vm.shell("dd if=/dev/zero of=/dev/vda bs=64k seek=32 count=1 conv=fsync && echo written || echo failed")
+            seek = size // 65536 + 16
+            out = vm.shell(f"dd if=/dev/zero of=/dev/vda bs=64k seek={seek} count=1 conv=fsync && echo written || echo failed")
             check("failed" in out, f"the guest did not see the error: {out!r}")
             out = vm.shell("dd if=/dev/vda of=/dev/null bs=64k count=1 2>/dev/null && echo alive")
             check("alive" in out, f"the disk does not work after the error: {out!r}")
