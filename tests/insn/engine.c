@@ -178,7 +178,7 @@ static void stop_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
 
 static const struct bus_ops stop_ops = { .write = stop_write, .max_len = 4, .unlocked = true };
 
-static int start_engine(struct rig_engine *e, const char *name)
+static int start_engine(struct rig_engine *e, const char *name, const char *model)
 {
 	struct cpu_engine_config cfg = { .n_vcpus = 1 };
 	struct probe_report rep;
@@ -187,15 +187,21 @@ static int start_engine(struct rig_engine *e, const char *name)
 
 	if (!strcmp(name, "interp"))
 		e->ops = &cpu_engine_interp;
-#ifdef RIG_KVM
 	else if (!strcmp(name, "kvm"))
 		e->ops = &cpu_engine_kvm;
-#endif
 	else
 		return -ENOENT;
 	memset(&rep, 0, sizeof(rep));
-	if (e->ops->probe && (e->ops->probe(&rep) < 0 || !rep.usable))
+	if (e->ops->probe && (e->ops->probe(&rep) < 0 || !rep.usable || !rep.good))
 		return -ENODEV;
+	if (model) {
+		uint32_t feat[X86_F_WORDS];
+
+		x86_soft_features(feat);
+		if (x86_cpu_model_parse(model, feat, 1, &e->model, &err) < 0)
+			return -EINVAL;
+		cfg.model = &e->model;
+	}
 	r = e->ops->init(e->m, &cfg, &e->e, &err);
 	if (r < 0)
 		return r;
@@ -234,7 +240,9 @@ static int start_stub(struct rig_engine *e)
 	return 0;
 }
 
-struct rig_engine *rig_engine_new(const char *name)
+struct rig_engine *rig_engine_new(const char *name) { return rig_engine_new_model(name, NULL); }
+
+struct rig_engine *rig_engine_new_model(const char *name, const char *model)
 {
 	struct rig_engine *e = calloc(1, sizeof(*e));
 	struct err err = { 0 };
@@ -247,7 +255,7 @@ struct rig_engine *rig_engine_new(const char *name)
 	build_tables(e);
 	build_system(e);
 	base_state(&e->base);
-	if (strcmp(name, "stub") ? start_engine(e, name) : start_stub(e))
+	if (strcmp(name, "stub") ? start_engine(e, name, model) : start_stub(e))
 		goto fail;
 	return e;
 fail:
@@ -271,15 +279,23 @@ void rig_engine_free(struct rig_engine *e)
 }
 
 /* --- running --- */
-static void load_case(struct rig_engine *e, const struct rig_case *c, struct x86_state *s)
+static void load_system(struct rig_engine *e, const struct rig_case *c, struct x86_state *s)
 {
 	*s = e->base;
+	s->cr0 = (s->cr0 | c->cr0_set) & ~c->cr0_clear;
+	s->cr4 &= ~c->cr4_clear;
+	s->xcr0 &= ~c->xcr0_clear;
+	if (c->bits == 32)
+		s->seg[X86_CS] = seg(SEL_UCODE32, 0xffffffff, 0xc0fb);
+}
+
+static void load_case(struct rig_engine *e, const struct rig_case *c, struct x86_state *s)
+{
+	load_system(e, c, s);
 	memcpy(s->gpr, c->gpr, sizeof(s->gpr));
 	s->rip = RIG_CODE + c->code_off;
 	s->rflags = c->rflags | X86_FL_TF | X86_FL_IF | X86_FL_FIXED;
 	s->fpu = c->fpu;
-	if (c->bits == 32)
-		s->seg[X86_CS] = seg(SEL_UCODE32, 0xffffffff, 0xc0fb);
 	put(e, G_CODE + c->code_off, c->code, c->len);
 	put(e, G_DATA, c->data, RIG_DATA_SIZE);
 }
@@ -319,9 +335,22 @@ static bool take_frame(struct rig_engine *e, const struct x86_state *s, struct r
 	return true;
 }
 
+/* The state in which the handler's IRET would leave the CPU. */
+static void go_on(struct rig_engine *e, const struct rig_case *c, struct x86_state *s, const struct rig_result *r)
+{
+	struct x86_fpu fpu = s->fpu;
+
+	load_system(e, c, s);
+	memcpy(s->gpr, r->gpr, sizeof(s->gpr));
+	s->rip = r->rip;
+	s->rflags = r->rflags;
+	s->fpu = fpu;
+}
+
 static void run_engine(struct rig_engine *e, const struct rig_case *c, struct rig_result *r)
 {
 	bool rep = rig_has_rep(c);
+	unsigned steps = c->steps ? c->steps : 1;
 	struct x86_state s;
 
 	load_case(e, c, &s);
@@ -331,17 +360,11 @@ static void run_engine(struct rig_engine *e, const struct rig_case *c, struct ri
 		e->ops->state_get(e->v, &s);
 		take_result(e, &s, r);
 		r->valid = r->valid && take_frame(e, &s, r);
-		if (!r->valid || !rep || r->fault != RIG_NO_FAULT || r->rip != RIG_CODE + c->code_off)
+		if (!r->valid || r->fault != RIG_NO_FAULT)
 			return;
-		/* a REP iteration: go on as IRET would */
-		struct x86_state next = e->base;
-		memcpy(next.gpr, r->gpr, sizeof(next.gpr));
-		next.rip = r->rip;
-		next.rflags = r->rflags;
-		next.fpu = s.fpu;
-		if (c->bits == 32)
-			next.seg[X86_CS] = seg(SEL_UCODE32, 0xffffffff, 0xc0fb);
-		s = next;
+		if (!(rep && r->rip == RIG_CODE + c->code_off) && --steps == 0)
+			return;
+		go_on(e, c, &s, r);
 	}
 }
 

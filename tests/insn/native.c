@@ -38,7 +38,7 @@ struct native {
 static struct exchange *ex;
 static sigjmp_buf back;
 static uint32_t off_avx, off_k, off_hi256, off_hi16;
-static unsigned turns;
+static unsigned turns, steps;
 
 static uint32_t comp_off(unsigned n)
 {
@@ -128,6 +128,8 @@ static void on_stop(int sig, siginfo_t *si, void *ctx)
 	if (sig == SIGTRAP && (uint64_t)m->gregs[REG_RIP] == RIG_CODE + ex->c.code_off && turns++ < 100000 &&
 	    m->gregs[REG_TRAPNO] == 1 && rig_has_rep(&ex->c))
 		return;
+	if (sig == SIGTRAP && m->gregs[REG_TRAPNO] == 1 && steps-- > 1)
+		return;
 	for (unsigned n = 0; n < 16; n++)
 		r->gpr[n] = (uint64_t)m->gregs[greg_of[n]];
 	r->rip = (uint64_t)m->gregs[REG_RIP];
@@ -145,6 +147,7 @@ static void child_run(void)
 	memcpy((void *)RIG_DATA, ex->c.data, RIG_DATA_SIZE);
 	memset(&ex->r, 0, sizeof(ex->r));
 	turns = 0;
+	steps = ex->c.steps ? ex->c.steps : 1;
 	if (!sigsetjmp(back, 0)) {
 		raise(SIGUSR1);
 		abort();

@@ -21,15 +21,19 @@
 #define RIG_RODATA 0x40012000ull	/* one read-only page; the next is absent */
 #define RIG_PAGE 0x1000u
 
+#define RIG_CODE_MAX 64
 #define RIG_NO_FAULT 0xff
 
 struct rig_case {
 	uint64_t seed;
-	uint8_t code[16];
+	uint8_t code[RIG_CODE_MAX];
 	unsigned len;
 	unsigned bits;			/* 64, or 32: compatibility mode */
 	unsigned code_off;		/* in the code page */
+	unsigned steps;			/* instructions to run; 0: one */
 	unsigned repeat;		/* times to run before the result counts; 0: once */
+	/* System registers that differ from the usual (engines only). */
+	uint64_t cr0_set, cr0_clear, cr4_clear, xcr0_clear;
 	uint64_t gpr[16];
 	uint64_t rflags;
 	struct x86_fpu fpu;
@@ -64,6 +68,8 @@ void native_run(struct native *n, const struct rig_case *c, struct rig_result *r
 /* --- engine.c --- */
 /* name: "stub" (exec stubs only, called directly), "interp", "kvm".  NULL: not available here. */
 struct rig_engine *rig_engine_new(const char *name);
+/* With a CPU model ("x86-64-v2") other than the fullest. */
+struct rig_engine *rig_engine_new_model(const char *name, const char *model);
 void rig_engine_free(struct rig_engine *e);
 void rig_engine_run(struct rig_engine *e, const struct rig_case *c, struct rig_result *r);
 /* Can this executor run it at all? (stub: exec_handles) */

@@ -33,7 +33,7 @@ struct exec_cache;
  * Installs handlers for SIGSEGV, SIGBUS, SIGFPE and SIGILL, which know faults of
  * stubs and pass all others to whatever was installed before (default action:
  * the process dies of the signal as if there were no handler).  Process-wide,
- * idempotent, any thread.  0 or -errno.
+ * idempotent (takes back what others took since), any thread.  0 or -errno.
  */
 int exec_signals_install(void);
 /*

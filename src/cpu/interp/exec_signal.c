@@ -9,7 +9,7 @@
  * fault goes to the handler installed before, or takes its default action.
  *
  * Signal dispositions belong to the process, hence the one piece of file-scope
- * state here: the dispositions found at installation, written once.
+ * state here: the dispositions found at installation.
  */
 #include "cpu/interp/exec_priv.h"
 
@@ -25,8 +25,7 @@
 
 static const int caught[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL };
 static struct sigaction previous[ARRAY_LEN(caught)];
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int install_result;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 _Thread_local const struct exec *volatile exec_current;
 static _Thread_local void *alt_stack;
@@ -77,20 +76,29 @@ static void on_fault(int sig, siginfo_t *si, void *ctx)
 	g[REG_RAX] = (greg_t)(EXEC_FAULT | (uint64_t)kind << 32 | (fp ? fp->mxcsr : 0x1f80));
 }
 
-static void install(void)
+static bool is_ours(const struct sigaction *sa)
 {
-	struct sigaction sa = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
-
-	sigemptyset(&sa.sa_mask);
-	for (unsigned n = 0; n < ARRAY_LEN(caught); n++)
-		if (sigaction(caught[n], &sa, &previous[n]) < 0)
-			install_result = -errno;
+	return (sa->sa_flags & SA_SIGINFO) && sa->sa_sigaction == on_fault;
 }
 
 int exec_signals_install(void)
 {
-	pthread_once(&once, install);
-	return install_result;
+	struct sigaction sa = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK }, now;
+	int r = 0;
+
+	sigemptyset(&sa.sa_mask);
+	pthread_mutex_lock(&lock);
+	for (unsigned n = 0; n < ARRAY_LEN(caught) && !r; n++) {
+		if (sigaction(caught[n], NULL, &now) < 0) {
+			r = -errno;
+		} else if (!is_ours(&now)) {
+			previous[n] = now;
+			if (sigaction(caught[n], &sa, NULL) < 0)
+				r = -errno;
+		}
+	}
+	pthread_mutex_unlock(&lock);
+	return r;
 }
 
 int exec_thread_init(void)
