@@ -31,14 +31,17 @@ int boot_load(struct boot_ctx *b, struct err *e)
 }
 
 /* Images may use everything from 1 MiB on, and of low memory what lies between
- * the boot lists and the EBDA; below that are the structures of layout.h. */
+ * the boot lists and the EBDA, and where only the 64-bit Linux entry (whose image
+ * is high) has its page tables: real-mode test kernels live there.  The rest is
+ * taken by the structures of layout.h. */
 bool boot_range_ok(const struct boot_ctx *b, uint64_t gpa, uint64_t len)
 {
 	for (unsigned i = 0; i < b->e820->n; i++) {
 		const struct e820_entry *r = &b->e820->e[i];
 
 		if (r->type == E820_RAM && gpa >= r->addr && range_inside(gpa - r->addr, len, r->size))
-			return gpa >= LAYOUT_BOOT_LISTS + LAYOUT_BOOT_LISTS_SIZE;
+			return gpa >= LAYOUT_BOOT_LISTS + LAYOUT_BOOT_LISTS_SIZE ||
+			       (gpa >= LAYOUT_BOOT_INFO + PAGE_4K && gpa + len <= LAYOUT_CMDLINE);
 	}
 	return false;
 }
