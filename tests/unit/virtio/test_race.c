@@ -254,7 +254,7 @@ static void ring_that_changes_under_the_walker(void **state)
 		broken++;
 		vq_reset(&x.vq);
 		x.vq.indirect = i & 1;
-		x.vq.last_avail = ring_ld16(&x.r, x.r.avail + 2) - 3;
+		x.vq.last_avail = ld(&x, x.r.avail + 2) - 3;
 		ring_attach(&x.r, &x.vq);
 	}
 	x.stop = true;

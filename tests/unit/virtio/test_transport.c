@@ -444,7 +444,7 @@ static void random_registers_are_survived(void **state)
 	drv_start(&f->d, ALL, 16);
 	for (unsigned i = 0; i < 100000; i++) {
 		unsigned len = 1u << rand() % 4;
-		uint64_t off = rand() % 3 ? rand() % 0x100 : rand() % size;
+		uint64_t off = rand() % 3 ? (uint64_t)rand() % 0x100 : (uint64_t)rand() % size;
 
 		off = MIN(off, size - len) & ~(uint64_t)(rand() & 1 ? 0 : len - 1);
 		if (rand() % 4)
