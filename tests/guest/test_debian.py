@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Debian 12 with systemd on a virtio disk: login, DHCP, a download from the
 host's loopback, ssh forwarded into the guest, clean power-off.  One boot serves
-all cases; a case whose predecessor broke the guest fails too."""
+all cases of a machine; a case whose predecessor broke the guest fails too."""
 import hashlib
 import http.server
 import os
@@ -42,6 +42,9 @@ def free_port():
 
 def start(tmp, machine):
     need_guest(KERNEL, INITRD, DISK, KEY)
+    if State.vm:
+        State.vm.__exit__(None, None, None)
+        State.vm = None
     disk = os.path.join(tmp, "disk.raw")
     subprocess.run(["cp", "--sparse=always", "--reflink=auto", DISK, disk], check=True)
     State.port = free_port()
@@ -123,6 +126,9 @@ def main():
                 ("ssh through a forwarded port", ssh),
                 ("files read the same twice", checksums),
                 ("clean power-off", power_off),
+                ("Debian boots on micro", boots_to_login(tmp, "micro")),
+                ("DHCP on micro", dhcp),
+                ("clean power-off of micro", power_off),
             ])
         finally:
             if State.vm:

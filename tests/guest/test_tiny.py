@@ -3,7 +3,9 @@
 """The tiny guest: boots on both machines, ends in every way a guest can end."""
 import os
 import pty
+import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import tempfile
 import termios
 import time
 
-from guest import ACCEL, INITRD, KERNEL, LODGE, SLOW, Failed, Vm, check, lodge, need_guest, run_all, tiny
+from guest import ACCEL, INITRD, KERNEL, LODGE, SLOW, Skip, check, lodge, need_guest, run_all, tiny
 
 
 def boots(machine, cpus):
@@ -212,6 +214,38 @@ def kill_keeps_what_was_flushed():
         check(f.read(9) == b"precious\n", "flushed data is not in the image after SIGKILL")
 
 
+def kill_and_replay():
+    """Records written with fsync before SIGKILL are all there, whole, after ext4 replayed its journal."""
+    mke2fs = shutil.which("mke2fs", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if not mke2fs:
+        raise Skip("mke2fs is not installed")
+    write = ("mkdir -p /mnt; mount -t ext4 /dev/vda /mnt; i=0; while :; do i=$((i+1)); "
+             "echo $i $(echo $i | sha256sum) | dd of=/mnt/r$i conv=fsync 2>/dev/null && echo wrote-$i.; done")
+    verify = ("mkdir -p /mnt; mount -t ext4 /dev/vda /mnt; i=1; while [ -e /mnt/r$i ]; do "
+              "[ \"$(cat /mnt/r$i)\" = \"$(echo $i $(echo $i | sha256sum))\" ] || break; i=$((i+1)); done; "
+              "echo last-$((i-1)).; dmesg | grep -c 'vda): recovery complete'; umount /mnt")
+    with tempfile.NamedTemporaryFile() as f:
+        f.truncate(64 << 20)
+        subprocess.run([mke2fs, "-q", "-F", "-t", "ext4", f.name], check=True)
+        with tiny("--disk", f.name, "--net", "none") as vm:
+            vm.expect(r"init reached", 120)
+            vm.expect(r"# ", 30)
+            vm.send(write + "\n")
+            vm.expect(r"wrote-30\.", 120)
+            vm.signal(signal.SIGKILL)
+            vm.wait(10)
+            acknowledged = max(int(n) for n in re.findall(r"wrote-(\d+)\.", vm.text()))
+        with tiny("--disk", f.name, "--net", "none") as vm:
+            vm.expect(r"init reached", 120)
+            vm.expect(r"# ", 30)
+            out = vm.shell(verify, 120)
+            m = re.search(r"^last-(\d+)\.$", out, re.M)
+            check(m and int(m.group(1)) >= acknowledged, f"{acknowledged} records were flushed, found: {out!r}")
+            check(re.search(r"^1$", out, re.M), f"the journal was not replayed: {out!r}")
+            vm.send("poweroff -f\n")
+            check(vm.wait(30) == 0, "power-off gave a status other than 0")
+
+
 def read_only_disk():
     with tempfile.NamedTemporaryFile() as f:
         f.write(b"constant" + b"\0" * (65536 - 8))
@@ -279,6 +313,7 @@ sys.exit(run_all([
     ("--exec: several lines and quotes", exec_lines_and_quotes),
     ("--exec: a guest without the script gives status 125", exec_timeout),
     ("SIGKILL: what was flushed is in the image", kill_keeps_what_was_flushed),
+    ("SIGKILL: a journal replay finds every flushed record", kill_and_replay),
     ("a read-only disk stays as it is", read_only_disk),
     ("a write error on the host reaches the guest, the VM stays", write_error_reaches_the_guest),
 ]))
