@@ -275,7 +275,7 @@ static void merged_buffers(void **state)
 {
 	struct fixture *f = *state;
 	struct piece p = { RX, 500, true };
-	uint32_t sum = 0, len;
+	uint32_t sum = 0, len = 0;
 
 	start(f, F_MRG);
 	for (unsigned i = 0; i < 6; i++) {
