@@ -3,7 +3,7 @@
 leaves a process behind, and reports in TAP.
 
 Environment: LODGE (the program), LODGE_GUEST_DIR (tools/mkguest's folder),
-LODGE_TEST_ACCEL (interp by default), LODGE_TEST_SLOW (factor for time limits).
+LODGE_TEST_ACCEL (interp by default), LODGE_TEST_SLOW (factor for time limits, 2).
 """
 import os
 import re
@@ -18,7 +18,7 @@ LODGE = os.environ.get("LODGE", "build/lodge")
 DIR = os.environ.get("LODGE_GUEST_DIR") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lodge/guest")
 ACCEL = os.environ.get("LODGE_TEST_ACCEL", "interp")
-SLOW = float(os.environ.get("LODGE_TEST_SLOW", "1"))
+SLOW = float(os.environ.get("LODGE_TEST_SLOW", "2"))
 KERNEL = os.path.join(DIR, "vmlinuz")
 INITRD = os.path.join(DIR, "initrd.img")
 DISK = os.path.join(DIR, "disk.raw")
