@@ -197,6 +197,25 @@ out:
 	return r;
 }
 
+static void outb(struct platform *p, uint16_t port, uint8_t v)
+{
+	bus_access_locked(p->m->pio, port, &v, 1, true);
+}
+
+/* The 8259 pair as a PC's firmware sets it up for real mode: vectors 08h and 70h,
+ * edge, cascaded.  Test kernels that go back to real mode rely on it. */
+static void init_pics(struct platform *p)
+{
+	outb(p, 0x20, 0x11);
+	outb(p, 0x21, 0x08);
+	outb(p, 0x21, 0x04);
+	outb(p, 0x21, 0x01);
+	outb(p, 0xa0, 0x11);
+	outb(p, 0xa1, 0x70);
+	outb(p, 0xa1, 0x02);
+	outb(p, 0xa1, 0x01);
+}
+
 int platform_boot(struct platform *p, struct err *e)
 {
 	static const uint8_t pirq_lines[4] = { LAYOUT_PIC_PCI_A, LAYOUT_PIC_PCI_B, LAYOUT_PIC_PCI_A,
@@ -211,6 +230,8 @@ int platform_boot(struct platform *p, struct err *e)
 	r = tables_write(p, &rsdp, e);
 	if (r == 0 && p->cfg.kernel)
 		r = load_images(p, rsdp, &start, e);
+	if (r == 0 && start.mode == BOOT_PM32 && p->cfg.kind == PLATFORM_PC && !p->kernel_irqchip)
+		init_pics(p);
 	for (unsigned i = 0; i < p->cfg.n_vcpus && r == 0; i++)
 		r = set_vcpu(p, i, &start, e);
 	return r;
