@@ -365,13 +365,14 @@ static int dispatch(struct virtio_blk *b, unsigned q, const struct vq_chain *c, 
  * very last writable byte, whatever the layout of descriptors (2.7.4.1). */
 static int handle(struct virtio_blk *b, unsigned q, const struct vq_chain *c)
 {
-	const struct iovec *last = &c->iov[c->n_read + c->n_write - 1];
+	const struct iovec *last;
 	struct header h;
 	uint8_t *status;
 	int s;
 
 	if (c->len_read < sizeof(h) || !c->len_write)
 		return -EPROTO;
+	last = &c->iov[c->n_read + c->n_write - 1];	/* not empty: len_write */
 	iov_to_buf(c->iov, c->n_read, 0, &h, sizeof(h));
 	status = (uint8_t *)last->iov_base + last->iov_len - 1;
 	s = dispatch(b, q, c, &h, status);

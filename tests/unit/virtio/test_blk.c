@@ -240,6 +240,7 @@ static void no_status_byte(void **state)
 	struct fixture *f = *state;
 	struct piece short_header[2] = { { HDR, 15, false }, { STATUS, 1, true } };
 	struct piece no_status[2] = { { HDR, 16, false }, { DATA, 512, false } };
+	struct piece empty[1] = { { HDR, 0, true } };
 
 	header(f, T_IN, 0);
 	guest_add(&f->g, 0, short_header, 2);
@@ -249,6 +250,12 @@ static void no_status_byte(void **state)
 	assert_int_equal(f->g.config_irqs, 1);
 	assert_true(guest_start(&f->g, f->d, F_FLUSH));
 	guest_add(&f->g, 0, no_status, 2);
+	guest_kick(&f->g, 0);
+	guest_settle(&f->g);
+	assert_true(f->d->status & VIRTIO_S_NEEDS_RESET);
+	/* A chain without a single byte (seen by the fuzzer). */
+	assert_true(guest_start(&f->g, f->d, F_FLUSH));
+	guest_add(&f->g, 0, empty, 1);
 	guest_kick(&f->g, 0);
 	guest_settle(&f->g);
 	assert_true(f->d->status & VIRTIO_S_NEEDS_RESET);
