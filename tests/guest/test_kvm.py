@@ -36,11 +36,12 @@ server=$!
 while read -r name machine cpus accel; do
 	cp disk.orig /tmp/disk-$$.raw
 	./lodge run --accel "$accel" --machine "$machine" --cpus "$cpus" --memory 256M --kernel vmlinuz --initrd initrd.img \
-		--disk /tmp/disk-$$.raw --net user --console "console.$name" --exec-timeout 300 --exec "$(cat in-guest)" \
+		--disk /tmp/disk-$$.raw --net user --console /tmp/console-$$ --exec-timeout 300 --exec "$(cat in-guest)" \
 		>"out.$name" 2>"err.$name" </dev/null
 	echo $? >"status.$name"
 	head -c 8 /tmp/disk-$$.raw >"disk.$name"
-	rm -f /tmp/disk-$$.raw
+	cp /tmp/console-$$ "console.$name"	# not written in place: the shared folder is slow
+	rm -f /tmp/disk-$$.raw /tmp/console-$$
 done <cases
 kill $server
 """
