@@ -17,6 +17,8 @@
 #define F1_ECX_OSXSAVE BIT(27)
 #define F1_ECX_HYPERVISOR BIT(31)
 #define F1_EDX_HTT BIT(28)
+#define F7_ECX_PKU BIT(3)
+#define F7_EDX_AMX_TILE BIT(24)
 #define F81_ECX_CMP_LEGACY BIT(1)
 #define F81_ECX_TOPOEXT BIT(22)
 
@@ -64,6 +66,25 @@ static void mask_leaf7(const struct kvm_engine *e, struct kvm_cpuid_entry2 *c)
 	}
 }
 
+/* Components the model does not offer disappear; XCR0 may have those of leaf 0xD.0 only. */
+static void mask_xstate(const struct kvm_engine *e, struct kvm_cpuid_entry2 *c)
+{
+	uint64_t offered = e->model.xcr0_mask | 3;
+
+	if (e->model.feat[X86_F_7_ECX] & F7_ECX_PKU)
+		offered |= BIT64(9);
+	if (e->model.feat[X86_F_7_EDX] & F7_EDX_AMX_TILE)
+		offered |= BIT64(17) | BIT64(18);
+	if (c->index == 0) {
+		c->eax &= (uint32_t)offered;
+		c->edx &= (uint32_t)(offered >> 32);
+	} else if (c->index == 1) {
+		c->eax &= e->model.feat[X86_F_D_1_EAX];
+	} else if (c->index < 63 && !(offered >> c->index & 1) && !(c->ecx & 1)) {
+		c->eax = c->ebx = c->ecx = c->edx = 0;
+	}
+}
+
 static void ext_features(const struct kvm_engine *e, struct kvm_cpuid_entry2 *c, bool amd)
 {
 	if (e->has_model) {
@@ -107,8 +128,8 @@ static void adjust(struct kvm_vcpu *k, struct kvm_cpuid_entry2 *c, bool amd)
 		topology(k, c);
 		break;
 	case 0xd:
-		if (c->index == 1 && e->has_model)
-			c->eax &= e->model.feat[X86_F_D_1_EAX];
+		if (e->has_model)
+			mask_xstate(e, c);
 		break;
 	case 0x80000001:
 		ext_features(e, c, amd);
