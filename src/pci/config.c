@@ -464,7 +464,7 @@ int pci_dev_load(struct pci_dev *d, struct snap_in *in, struct err *e)
 
 	if (ret)
 		return ret;
-	if (len != sizeof(config) || memcmp(config, d->config, 4))
+	if (len != sizeof(config) || memcmp(config, d->config, 4) != 0)
 		return err_set(e, -EINVAL, "saved state holds another PCI function than %s at %s", d->ops->dev.name,
 			       d->dev.id);
 	ret = snap_get_blob(in, "intx", &level, 1, &len, e);
