@@ -3,7 +3,7 @@
  * The host differential: random instructions on the host's CPU and on an
  * engine, compared.
  *
- *	diff [--engine NAME] [--bits 64|32] [--seed S] [--count N] [--verbose] [--only TEXT] [--max-report N]
+ *	diff [--engine NAME] [--bits 64|32|16] [--seed S] [--count N] [--verbose] [--only TEXT] [--max-report N]
  *
  * A difference prints the case and the line that repeats it.  Exit status 0: no
  * difference, 1: some, 77: the engine is not available here.
@@ -33,7 +33,9 @@ static const char *disassemble(const struct rig_case *c, char *buf, size_t len)
 	ZydisDecoder d;
 
 	buf[0] = 0;
-	if (c->bits == 32)
+	if (c->bits == 16)
+		ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16);
+	else if (c->bits == 32)
 		ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
 	else
 		ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
@@ -80,7 +82,7 @@ static int parse(int argc, char **argv, struct options *o)
 		case 'o': o->only = optarg; break;
 		case 'm': o->max_report = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'r': o->repeat = (unsigned)strtoul(optarg, NULL, 0); break;
-		case 'b': o->bits = strtoul(optarg, NULL, 0) == 32 ? 32 : 64; break;
+		case 'b': o->bits = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'v': o->verbose = true; break;
 		default: return -1;
 		}
@@ -102,8 +104,8 @@ int main(int argc, char **argv)
 		return 2;
 	nat = native_new();
 	e = rig_engine_new(o.engine);
-	if (!nat || !e) {
-		printf("diff: engine %s is not available here\n", o.engine);
+	if (!nat || !e || !native_can(o.bits)) {
+		printf("diff: engine %s with %u bits is not available here\n", o.engine, o.bits);
 		return 77;
 	}
 	/* count is of cases run; with a count of 1 the seed is taken as it is. */

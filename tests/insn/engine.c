@@ -64,7 +64,7 @@ bool rig_has_rep(const struct rig_case *c)
 		case 0xf2: case 0xf3: return true;
 		case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: case 0x66: case 0x67: case 0xf0: break;
 		default:
-			if (c->bits == 32 || (c->code[n] & 0xf0) != 0x40)
+			if (c->bits != 64 || (c->code[n] & 0xf0) != 0x40)
 				return false;
 		}
 	}
@@ -279,6 +279,11 @@ void rig_engine_free(struct rig_engine *e)
 }
 
 /* --- running --- */
+static uint64_t start_rip(const struct rig_case *c)
+{
+	return c->code_off + (c->bits == 16 ? 0 : RIG_CODE);
+}
+
 static void load_system(struct rig_engine *e, const struct rig_case *c, struct x86_state *s)
 {
 	*s = e->base;
@@ -287,13 +292,21 @@ static void load_system(struct rig_engine *e, const struct rig_case *c, struct x
 	s->xcr0 &= ~c->xcr0_clear;
 	if (c->bits == 32)
 		s->seg[X86_CS] = seg(SEL_UCODE32, 0xffffffff, 0xc0fb);
+	if (c->bits != 16)
+		return;
+	for (unsigned n = 0; n < X86_NSEG; n++) {
+		s->seg[n] = seg(SEL_UDATA, RIG_DATA_SIZE + RIG_PAGE - 1, 0xf3);
+		s->seg[n].base = RIG_DATA;
+	}
+	s->seg[X86_CS] = seg(SEL_UCODE, 0xffff, 0xfb);
+	s->seg[X86_CS].base = RIG_CODE;
 }
 
 static void load_case(struct rig_engine *e, const struct rig_case *c, struct x86_state *s)
 {
 	load_system(e, c, s);
 	memcpy(s->gpr, c->gpr, sizeof(s->gpr));
-	s->rip = RIG_CODE + c->code_off;
+	s->rip = start_rip(c);
 	s->rflags = c->rflags | X86_FL_TF | X86_FL_IF | X86_FL_FIXED;
 	s->fpu = c->fpu;
 	put(e, G_CODE + c->code_off, c->code, c->len);
@@ -362,7 +375,7 @@ static void run_engine(struct rig_engine *e, const struct rig_case *c, struct ri
 		r->valid = r->valid && take_frame(e, &s, r);
 		if (!r->valid || r->fault != RIG_NO_FAULT)
 			return;
-		if (!(rep && r->rip == RIG_CODE + c->code_off) && --steps == 0)
+		if (!(rep && r->rip == start_rip(c)) && --steps == 0)
 			return;
 		go_on(e, c, &s, r);
 	}
@@ -425,6 +438,8 @@ bool rig_engine_takes(struct rig_engine *e, const struct rig_case *c)
 
 	if (e->ops)
 		return true;
+	if (c->bits == 16)	/* segmentation is the caller's */
+		return false;
 	if (insn_decode(&i, c->code, c->len, c->bits) < 0 || !exec_handles(&i))
 		return false;
 	return !(i.has_mem && i.mem_write && i.mem_seg == X86_CS);	/* the caller's check */

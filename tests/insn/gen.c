@@ -96,12 +96,12 @@ static void vex(uint64_t *s, struct code *c)
 		add(c, 0x67);
 	if (chance(s, 30)) {
 		add(c, 0xc5);
-		add(c, c->bits == 32 ? r | 0xc0 : r);
+		add(c, c->bits != 64 ? r | 0xc0 : r);
 	} else {
 		unsigned w = (unsigned)next(s);
 
 		add(c, 0xc4);
-		add(c, (c->bits == 32 ? 0xc0 | (r & 0x20) : r & 0xe0) | (1 + upto(s, 3)));
+		add(c, (c->bits != 64 ? 0xc0 | (r & 0x20) : r & 0xe0) | (1 + upto(s, 3)));
 		add(c, chance(s, 30) ? w | 0x78 : w);
 	}
 	add(c, (unsigned)next(s));
@@ -113,7 +113,7 @@ static void evex(uint64_t *s, struct code *c)
 	unsigned p0 = (unsigned)next(s), p1 = (unsigned)next(s), p2 = (unsigned)next(s);
 
 	add(c, 0x62);
-	add(c, ((c->bits == 32 ? p0 | 0xc0 : p0) & 0xf0) | (1 + upto(s, 3)));
+	add(c, ((c->bits != 64 ? p0 | 0xc0 : p0) & 0xf0) | (1 + upto(s, 3)));
 	add(c, p1 | 4 | (chance(s, 25) ? 0x78 : 0));
 	if (chance(s, 50))
 		p2 &= 0xe8 | (p2 & 7);
@@ -196,6 +196,11 @@ static bool excluded(const struct insn *i)
 	/* Intel ignores W outside 64-bit mode here, AMD does not. */
 	if (i->ssz != 8 && i->encoding == INSN_VEX && i->rex_w && i->map == 3 && (i->opcode == 0x22 || i->opcode == 0x16))
 		return true;
+	/* A mask spares a segment's limit on silicon; not so here (QUIRKS). */
+	if (i->ssz == 2 && i->has_mem &&
+	    (i->encoding == INSN_EVEX || i->mnemonic == M(VMASKMOVPS) || i->mnemonic == M(VMASKMOVPD) ||
+	     i->mnemonic == M(VPMASKMOVD) || i->mnemonic == M(VPMASKMOVQ)))
+		return true;
 	/* AMD: REP and REPNE override the E of LOOPE, and F3 41 90 is XCHG. */
 	if (i->map == 0 && (i->rep || i->repne) && ((i->opcode & 0xfc) == 0xe0 || i->opcode == 0x90))
 		return true;
@@ -206,6 +211,8 @@ static bool excluded(const struct insn *i)
 
 		if (o->kind == INSN_OP_PTR || o->kind == INSN_OP_CR || o->kind == INSN_OP_DR)
 			return true;
+		if (i->ssz == 2 && o->kind == INSN_OP_GPR && o->reg == X86_RSP && !o->high8 && !o->hidden)
+			return true;	/* the host's kernel uses the upper half */
 		if (o->kind == INSN_OP_SEG)	/* selectors differ as well */
 			return true;
 	}
@@ -326,20 +333,25 @@ static void aim(uint64_t *s, struct rig_case *c, const struct insn *i)
 {
 	uint64_t at = pick_address(s), rest = (uint64_t)i->mem_disp;
 
+	if (c->bits == 16)
+		at -= RIG_DATA;
+
 	if (i->mem_vsib) {
-		at = RIG_DATA + 0x1000 + 8 * upto(s, 16);
+		at = (c->bits == 16 ? 0 : RIG_DATA) + 0x1000 + 8 * upto(s, 16);
 		tame_indices(s, c, i);
 	} else if (i->mem_index != INSN_NOREG) {
 		rest += c->gpr[i->mem_index] << i->mem_scale;
 	}
 	if (i->mem_base == INSN_RIP || i->mem_base == INSN_NOREG) {
+		if (i->disp_size == 2)
+			st_le16(c->code + i->disp_off, (uint16_t)at);
 		if (i->disp_size == 4)
 			st_le32(c->code + i->disp_off,
 				(uint32_t)(at - (i->mem_base == INSN_RIP ? RIG_CODE + c->code_off + i->len : 0)));
 		return;
 	}
 	if (i->mem_base != i->mem_index || i->mem_vsib)
-		c->gpr[i->mem_base] = c->bits == 32 ? (uint32_t)(at - rest) : at - rest;
+		c->gpr[i->mem_base] = i->asz == 2 ? (uint16_t)(at - rest) : c->bits != 64 ? (uint32_t)(at - rest) : at - rest;
 }
 
 static void random_gprs(uint64_t *s, struct rig_case *c)
@@ -391,15 +403,15 @@ bool rig_generate(uint64_t seed, unsigned bits, struct rig_case *c)
 	c->code_off = 0x100 + upto(&s, 0x800);
 	c->rflags = X86_FL_FIXED | X86_FL_IF | (next(&s) & (X86_FL_ARITH | (chance(&s, 20) ? X86_FL_DF : 0)));
 	random_gprs(&s, c);
-	for (unsigned n = 0; bits == 32 && n < 16; n++)
-		c->gpr[n] = (uint32_t)c->gpr[n];
+	for (unsigned n = 0; bits != 64 && n < 16; n++)
+		c->gpr[n] = (uint32_t)(bits == 16 && c->gpr[n] - RIG_DATA < 0x4000 ? c->gpr[n] - RIG_DATA : c->gpr[n]);
 	random_fpu(&s, &c->fpu);
 	for (unsigned n = 0; n < RIG_DATA_SIZE; n += 64)
 		random_vector(&s, c->data + n);
 	if (uses_string(&i)) {
 		c->gpr[X86_RCX] = upto(&s, 10);
-		c->gpr[X86_RSI] = pick_address(&s);
-		c->gpr[X86_RDI] = pick_address(&s);
+		c->gpr[X86_RSI] = pick_address(&s) - (bits == 16 ? RIG_DATA : 0);
+		c->gpr[X86_RDI] = pick_address(&s) - (bits == 16 ? RIG_DATA : 0);
 	}
 	if (is_bit_string(&i) && i.has_mem && !i.imm_size) {
 		unsigned r = i.op[1].reg;

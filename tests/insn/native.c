@@ -10,6 +10,7 @@
  */
 #include "rig.h"
 
+#include <asm/ldt.h>
 #include <cpuid.h>
 #include <errno.h>
 #include <setjmp.h>
@@ -19,9 +20,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
+
+#define SEL_CODE16 7
+#define SEL_DATA16 15
 
 struct exchange {
 	struct rig_case c;
@@ -113,6 +118,10 @@ static void on_start(int sig, siginfo_t *si, void *ctx)
 		m->gregs[greg_of[n]] = (greg_t)ex->c.gpr[n];
 	m->gregs[REG_RIP] = (greg_t)(RIG_CODE + ex->c.code_off);
 	m->gregs[REG_EFL] = (greg_t)(ex->c.rflags | 0x302);
+	if (ex->c.bits == 16) {
+		m->gregs[REG_RIP] = (greg_t)ex->c.code_off;
+		m->gregs[REG_CSGSFS] = (m->gregs[REG_CSGSFS] & 0x0000ffffffff0000ll) | SEL_CODE16 | (greg_t)SEL_DATA16 << 48;
+	}
 	if (ex->c.bits == 32)	/* Linux's selector of 32-bit user code */
 		m->gregs[REG_CSGSFS] = (m->gregs[REG_CSGSFS] & ~0xffffll) | 0x23;
 	fpu_to_image(&ex->c.fpu, (uint8_t *)m->fpregs);
@@ -125,7 +134,7 @@ static void on_stop(int sig, siginfo_t *si, void *ctx)
 
 	(void)si;
 	/* REP string instructions trap at every iteration. */
-	if (sig == SIGTRAP && (uint64_t)m->gregs[REG_RIP] == RIG_CODE + ex->c.code_off && turns++ < 100000 &&
+	if (sig == SIGTRAP && (uint64_t)m->gregs[REG_RIP] == (ex->c.bits == 16 ? 0 : RIG_CODE) + ex->c.code_off && turns++ < 100000 &&
 	    m->gregs[REG_TRAPNO] == 1 && rig_has_rep(&ex->c))
 		return;
 	if (sig == SIGTRAP && m->gregs[REG_TRAPNO] == 1 && steps-- > 1)
@@ -148,6 +157,8 @@ static void child_run(void)
 	memset(&ex->r, 0, sizeof(ex->r));
 	turns = 0;
 	steps = ex->c.steps ? ex->c.steps : 1;
+	/* 32 and 16-bit code needs data segments, which 64-bit code does without. */
+	__asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(ex->c.bits == 16 ? SEL_DATA16 : 0x2b));
 	if (!sigsetjmp(back, 0)) {
 		raise(SIGUSR1);
 		abort();
@@ -160,6 +171,25 @@ static void child_map(uint64_t at, unsigned size, int prot)
 {
 	if (mmap((void *)at, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
 		_exit(3);
+}
+
+static void child_ldt(void)
+{
+	struct user_desc d = { .entry_number = 0, .base_addr = (unsigned)RIG_CODE, .limit = 0xffff,
+			       .contents = MODIFY_LDT_CONTENTS_CODE };
+
+	/* Without it 16-bit cases all fault; diff asks native_can first. */
+	syscall(SYS_modify_ldt, 1, &d, sizeof(d));
+	d = (struct user_desc){ .entry_number = 1, .base_addr = (unsigned)RIG_DATA, .limit = 0x2fff };
+	syscall(SYS_modify_ldt, 1, &d, sizeof(d));
+}
+
+bool native_can(unsigned bits)
+{
+	struct user_desc d = { .entry_number = 0, .base_addr = (unsigned)RIG_CODE, .limit = 0xffff,
+			       .contents = MODIFY_LDT_CONTENTS_CODE };
+
+	return bits != 16 || !syscall(SYS_modify_ldt, 1, &d, sizeof(d));
 }
 
 static void child_signals(void)
@@ -197,8 +227,7 @@ static _Noreturn void child_main(struct native *n)
 		off_hi256 = comp_off(6);
 		off_hi16 = comp_off(7);
 	}
-	/* 32-bit code needs data segments, which 64-bit processes do without. */
-	__asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(0x2b));
+	child_ldt();
 	child_signals();
 	while (read(n->go[0], &b, 1) == 1) {
 		alarm(10);	/* an instruction must not hang it */

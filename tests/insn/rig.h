@@ -4,8 +4,8 @@
  * every executor they have (the host's own CPU, interp, KVM) and compare.
  *
  * All executors see the same little address space: a code page, two writable
- * data pages, a read-only one, and nothing else.  64-bit or
- * 32-bit user mode.
+ * data pages, a read-only one, and nothing else.  64-bit,
+ * 32-bit or 16-bit user mode.
  */
 #ifndef TESTS_INSN_RIG_H
 #define TESTS_INSN_RIG_H
@@ -28,7 +28,7 @@ struct rig_case {
 	uint64_t seed;
 	uint8_t code[RIG_CODE_MAX];
 	unsigned len;
-	unsigned bits;			/* 64, or 32: compatibility mode */
+	unsigned bits;			/* 64; 32: compatibility mode, flat; 16: segments at RIG_CODE and RIG_DATA */
 	unsigned code_off;		/* in the code page */
 	unsigned steps;			/* instructions to run; 0: one */
 	unsigned repeat;		/* times to run before the result counts; 0: once */
@@ -60,6 +60,8 @@ void rig_fill_rodata(uint8_t page[RIG_PAGE]);
 
 /* --- native.c: a sandboxed child --- */
 struct native;
+/* 16-bit code needs modify_ldt. */
+bool native_can(unsigned bits);
 struct native *native_new(void);
 void native_free(struct native *n);
 /* Runs the case; r->valid false if the child did not survive it (it is replaced). */

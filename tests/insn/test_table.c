@@ -92,6 +92,7 @@ SNIPPET(s_vaddps, "vaddps %xmm1, %xmm2, %xmm0");
 SNIPPET(s_vaddps512, "vaddps %zmm1, %zmm2, %zmm0");
 SNIPPET(s_kmov, "kmovw %k1, %k2");
 SNIPPET(s_popcnt, "popcnt %rax, %rbx");
+SNIPPET(s_tzcnt, "tzcnt %rax, %rbx");
 SNIPPET(s_andn, "andn %rax, %rbx, %rcx");
 SNIPPET(s_fadd, "fadd %st(1), %st");
 SNIPPET(s_fnstcw, "fnstcw (%rax)");
@@ -185,6 +186,17 @@ static void test_model_without_avx(void **state)
 	c->xcr0_clear = 0xfc;
 	rig_engine_run(e, c, &r);
 	assert_int_equal(r.fault, RIG_NO_FAULT);
+	/* Without BMI1 TZCNT is BSF, as compilers expect: nothing happens to the register for zero. */
+	c = CASE(s_tzcnt);
+	c->xcr0_clear = 0xfc;
+	c->gpr[X86_RBX] = 77;
+	rig_engine_run(e, c, &r);
+	assert_int_equal(r.fault, RIG_NO_FAULT);
+	assert_int_equal(r.gpr[X86_RBX], 77);
+	c->gpr[X86_RAX] = 0x100;
+	rig_engine_run(e, c, &r);
+	assert_int_equal(r.gpr[X86_RBX], 8);
+	assert_int_equal(r.rip, RIG_CODE + c->len);
 	rig_engine_free(e);
 }
 

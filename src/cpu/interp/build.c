@@ -573,6 +573,8 @@ static bool build_exec(struct interp_cpu *ic, struct uop *u, const struct insn *
 	if (i->has_mem) {
 		set_mem(&ic->c, u, i);
 		u->osz = i->mem_size ? i->mem_size : 1;
+		if (i->mnemonic == M(FNSAVE) || i->mnemonic == M(FRSTOR))
+			u->osz = (i->ssz == 2) != i->has_66 ? 94 : 108;
 		u->aux = i->mem_write;
 		u->fn = op_exec_mem;
 	}

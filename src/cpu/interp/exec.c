@@ -261,10 +261,10 @@ static struct exec *find(struct exec_cache *x, uint32_t h, const uint8_t key[24]
 }
 
 /* Does the model have all it takes?  NULL: a model that has everything. */
-static bool features_ok(const struct x86_cpu_model *m, const struct exec *x)
+static bool features_ok(const struct x86_cpu_model *m, const struct op_info *o)
 {
-	for (unsigned n = 0; n < x->o.n_features; n++)
-		if (m && !x86_has(m, x->o.feature[n].word, x->o.feature[n].bit))
+	for (unsigned n = 0; n < o->n_features; n++)
+		if (m && !x86_has(m, o->feature[n].word, o->feature[n].bit))
 			return false;
 	return true;
 }
@@ -285,8 +285,31 @@ static int make_stub(struct exec_cache *x, struct exec *e, const struct rewrite 
 	return 0;
 }
 
-static struct exec *get_locked(struct exec_cache *x, const struct insn *i)
+/*
+ * Without the feature LZCNT is BSR and TZCNT is BSF (compilers count on the
+ * latter): the F3 prefix then means nothing.
+ */
+static const struct insn *without_f3(const struct exec_cache *x, const struct insn *i, struct insn *plain)
 {
+	uint8_t b[INSN_MAX_LEN];
+	unsigned n = 0;
+	bool has;
+
+	if (!x->model || (i->mnemonic != M(LZCNT) && i->mnemonic != M(TZCNT)))
+		return i;
+	has = i->mnemonic == M(LZCNT) ? x86_has(x->model, X86_F_81_ECX, BIT(5)) : x86_has(x->model, X86_F_7_EBX, BIT(3));
+	if (has)
+		return i;
+	for (unsigned k = 0; k < i->len; k++)
+		if (k >= i->opcode_off || i->bytes[k] != 0xf3)
+			b[n++] = i->bytes[k];
+	return insn_decode(plain, b, n, i->ssz * 8u) < 0 ? i : plain;
+}
+
+static struct exec *get_locked(struct exec_cache *x, const struct insn *given)
+{
+	struct insn plain;
+	const struct insn *i = without_f3(x, given, &plain);
 	exec_fn *c_fn = c_implementation(i);
 	struct rewrite r = { 0 };
 	struct op_info o;
@@ -295,6 +318,8 @@ static struct exec *get_locked(struct exec_cache *x, const struct insn *i)
 	uint32_t h;
 
 	if (op_info_get(i, &o) < 0 || !o.known || (!c_fn && (o.state == OP_STATE_OTHER || o.rsp_fixed)))
+		return NULL;
+	if (!features_ok(x->model, &o))
 		return NULL;
 	if (!c_fn) {
 		exec_pick_regs(&o, &r);
@@ -317,7 +342,7 @@ static struct exec *get_locked(struct exec_cache *x, const struct insn *i)
 	else if (make_stub(x, e, &r) < 0)
 		return NULL;
 	e->own_address = i->has_mem && !i->mem_vsib && e->run != exec_run_masked;
-	e->features_ok = x->model && features_ok(x->model, e);
+	e->features_ok = x->model;
 	e->simple = e->run == run_reg && e->x87 == EXEC_X87_NONE;
 	e->next = x->hash[h];
 	x->hash[h] = e;
@@ -366,7 +391,7 @@ static inline bool enabled(const struct x86_cpu *c, const struct exec *x)
 		bad |= c->mode <= X86_MODE_VM86;
 	if (x->waits)
 		bad |= exec_fsw(&s->fpu) & EXEC_FSW_ES;
-	return !bad && (x->features_ok || features_ok(c->model, x));
+	return !bad && (x->features_ok || features_ok(c->model, &x->o));
 }
 
 /* --- running --- */

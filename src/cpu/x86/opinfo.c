@@ -132,6 +132,8 @@ static void features(struct op_info *o, const ZydisDecodedInstruction *z)
 		need(o, X86_F_7_ECX, z->mnemonic == M(MOVDIRI) ? 27 : 28);
 		o->known = true;
 	}
+	if (z->mnemonic == M(BSF) || z->mnemonic == M(BSR))
+		o->known = true;
 	/* CMOV and FCMOV's other half, and what the library files under PPRO. */
 	if (set == ZYDIS_ISA_SET_PPRO && z->meta.isa_ext == ZYDIS_ISA_EXT_X87) {
 		need(o, X86_F_1_EDX, 0);
