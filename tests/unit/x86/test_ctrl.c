@@ -318,6 +318,32 @@ static void cpuid_leaves(void **state)
 	(void)f;
 }
 
+/* The leaves only Intel's processors have: caches, TSC ratio, topology again. */
+static void cpuid_intel(void **state)
+{
+	struct x86_cpu_model m;
+	uint32_t r[4], b[4];
+
+	(void)state;
+	assert_int_equal(parse("max", &m, NULL), 0);
+	memcpy(m.vendor, "GenuineIntel", 13);
+	x86_model_cpuid(&m, 1, 0, 0, 0, 1, 0, r);
+	assert_int_equal(r[0], 0x1f);
+	assert_memory_equal(&r[1], "Genu", 4);
+	assert_memory_equal(&r[3], "ineI", 4);
+	assert_memory_equal(&r[2], "ntel", 4);
+	x86_model_cpuid(&m, 1, 4, 3, 0, 1, 0, r);
+	assert_int_equal(r[0] & 0x1f, 3);		/* unified L3 of all four cores */
+	assert_int_equal(r[0] >> 14 & 0xfff, 3);
+	x86_model_cpuid(&m, 1, 4, 4, 0, 1, 0, r);
+	assert_int_equal(r[0], 0);
+	x86_model_cpuid(&m, 1, 0x15, 0, 0, 1, 0, r);
+	assert_int_equal((uint64_t)r[2] * r[1] / r[0], m.tsc_khz * 1000ull);
+	x86_model_cpuid(&m, 1, 0xb, 1, 0, 1, 0, b);
+	x86_model_cpuid(&m, 1, 0x1f, 1, 0, 1, 0, r);
+	assert_memory_equal(r, b, sizeof(r));
+}
+
 /* Every dependency is closed in what the soft engines offer. */
 static void soft_features_consistent(void **state)
 {
@@ -337,7 +363,7 @@ int main(void)
 		SYS_TEST(cr0_rules), SYS_TEST(enter_long_needs_pae), SYS_TEST(cr4_rules), SYS_TEST(pae_pdptes),
 		SYS_TEST(xcr0_rules), SYS_TEST(debug_registers), SYS_TEST(flag_rights), SYS_TEST(io_bitmap),
 		SYS_TEST(msr_rules), SYS_TEST(tsc_adjust), SYS_TEST(pvclock_page), SYS_TEST(model_specs),
-		SYS_TEST(cpuid_leaves), SYS_TEST(soft_features_consistent),
+		SYS_TEST(cpuid_leaves), SYS_TEST(cpuid_intel), SYS_TEST(soft_features_consistent),
 	};
 
 	return cmocka_run_group_tests_name("x86 system registers and models", tests, NULL, NULL);
