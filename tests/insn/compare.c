@@ -106,7 +106,8 @@ static bool any_byte_first(ZydisMnemonic m)
 	case ZYDIS_MNEMONIC_CMPSB: case ZYDIS_MNEMONIC_CMPSW: case ZYDIS_MNEMONIC_CMPSD: case ZYDIS_MNEMONIC_CMPSQ: return true;
 	default: break;
 	}
-	return m == ZYDIS_MNEMONIC_FLDENV || m == ZYDIS_MNEMONIC_FRSTOR;
+	return m == ZYDIS_MNEMONIC_FLDENV || m == ZYDIS_MNEMONIC_FRSTOR || m == ZYDIS_MNEMONIC_FXRSTOR ||
+	       m == ZYDIS_MNEMONIC_FXRSTOR64;
 }
 
 static void compare_fpu(struct out *o, const struct x86_fpu *a, const struct x86_fpu *b)
