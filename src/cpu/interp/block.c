@@ -48,16 +48,10 @@ static unsigned code_bits(const struct x86_cpu *c)
 void interp_blocks_drop(struct interp_cpu *ic)
 {
 	memset(ic->hash, 0, sizeof(ic->hash));
-	ic->c.front_gen++;
+	memset(ic->front, 0, sizeof(ic->front));
 	ic->arena_used = 0;
 	ic->n_flush++;
 	exec_cache_reset(ic->exec);
-}
-
-static bool still_valid(const struct block *b)
-{
-	return b->version == atomic_load_explicit(b->verp, memory_order_acquire) &&
-	       b->version2 == atomic_load_explicit(b->verp2, memory_order_acquire);
 }
 
 /* Marks the page as code up to offset `end`; false: it changed meanwhile. */
@@ -262,7 +256,7 @@ static struct block *find_block(struct interp_cpu *ic, uint64_t lin, uint64_t gp
 		if (b->gpa == gpa && b->lin == lin && b->rip == c->s.rip && b->key == c->block_key) {
 			const struct x86_tlb_entry *p2 = NULL;
 
-			if (!still_valid(b)) {
+			if (!block_current(b)) {
 				*link = b->hash_next;	/* its room comes back with the next drop */
 				continue;
 			}
@@ -285,7 +279,6 @@ struct block *interp_block(struct interp_cpu *ic, bool single)
 	struct x86_cpu *c = &ic->c;
 	uint64_t lin = c->s.rip + c->cs_base, gpa;
 	const struct x86_tlb_entry *page;
-	struct front *f;
 	struct block *b;
 	unsigned h;
 
@@ -301,6 +294,10 @@ struct block *interp_block(struct interp_cpu *ic, bool single)
 	if (!page)
 		return device_block(ic, lin);
 	gpa = page->gpa | (lin & 0xfff);
+	b = ic->front[front_index(lin)];
+	if (b && b->lin == lin && b->gpa == gpa && b->rip == c->s.rip && b->key == c->block_key && !b->gpa2 &&
+	    block_current(b) && !c->cs_limited)
+		return b;	/* only the TLB had forgotten the page */
 	h = hash_of(gpa, lin);
 	b = find_block(ic, lin, gpa, h);
 	if (b && !limit_ok(c, b))
@@ -314,9 +311,7 @@ struct block *interp_block(struct interp_cpu *ic, bool single)
 		ic->hash[h] = b;
 		ic->n_blocks_made++;
 	}
-	f = &ic->front[(c->s.rip ^ c->s.rip >> FRONT_BITS) & ((1u << FRONT_BITS) - 1)];
-	f->rip = c->s.rip;
-	f->tag = c->block_key | (uint64_t)c->front_gen << 32;
-	f->b = b;
+	if (!b->gpa2)	/* a block over two pages has a second translation to check */
+		ic->front[front_index(lin)] = b;
 	return b;
 }

@@ -142,14 +142,13 @@ static void take_fault(struct interp_cpu *ic)
 static inline struct block *next_block(struct interp_cpu *ic)
 {
 	struct x86_cpu *c = &ic->c;
-	uint64_t rip = c->s.rip;
-	struct front *f = &ic->front[(rip ^ rip >> FRONT_BITS) & ((1u << FRONT_BITS) - 1)];
-	struct block *b = f->b;
+	uint64_t lin = c->s.rip + c->cs_base;
+	const struct x86_tlb_entry *e = tlb_at(c, lin);
+	struct block *b = ic->front[front_index(lin)];
 
-	if (likely(f->rip == rip && f->tag == (c->block_key | (uint64_t)c->front_gen << 32)) &&
-	    likely(b->version == atomic_load_explicit(b->verp, memory_order_relaxed)) &&
-	    likely(b->version2 == atomic_load_explicit(b->verp2, memory_order_relaxed)) &&
-	    likely(!c->cs_limited))
+	if (likely(b != NULL) && likely(b->lin == lin) && likely(b->key == c->block_key) && likely(b->rip == c->s.rip) &&
+	    likely(e->tag[X86_EXEC] == ((lin & ~0xfffull) | c->tlb_gen)) &&
+	    likely(b->gpa == (e->gpa | (lin & 0xfff))) && likely(block_current(b)) && likely(!c->cs_limited))
 		return b;
 	c->cur_uop = NULL;
 	return interp_block(ic, false);

@@ -66,21 +66,19 @@ struct block {
 	struct uop ops[];
 };
 
-#define FRONT_BITS 12
-struct front {
-	uint64_t rip;
-	uint64_t tag;			/* key | front_gen << 32 */
-	struct block *b;
-};
+/* The block last seen at a linear address: found without hashing.  Never stale by
+ * itself: the version, the mode and the page's translation are compared. */
+#define FRONT_BITS 13
+#define FRONT_SIZE (1u << FRONT_BITS)
 
-#define BHASH_BITS 14
+#define BHASH_BITS 15
 
 struct interp_engine;
 
 struct interp_cpu {
 	struct x86_cpu c;		/* first */
 	struct interp_engine *e;
-	struct front front[1u << FRONT_BITS];
+	struct block *front[FRONT_SIZE];
 	struct block *hash[1u << BHASH_BITS];
 	uint8_t *arena;			/* blocks, bump-allocated; all dropped when full */
 	size_t arena_used, arena_size;
@@ -94,6 +92,16 @@ struct interp_cpu {
 };
 
 static inline struct interp_cpu *interp_of(struct x86_cpu *c) { return (struct interp_cpu *)c; }
+
+static inline unsigned front_index(uint64_t lin)
+{
+	return (unsigned)(lin ^ lin >> FRONT_BITS) & (FRONT_SIZE - 1);
+}
+static inline bool block_current(const struct block *b)
+{
+	return b->version == atomic_load_explicit(b->verp, memory_order_acquire) &&
+	       b->version2 == atomic_load_explicit(b->verp2, memory_order_acquire);
+}
 
 /* --- blocks (block.c) --- */
 /* The block at s.rip in the current mode; raises fetch faults.  single: one

@@ -108,7 +108,6 @@ struct x86_cpu {
 	const void *cur_uop;		/* engine's own form of it */
 	struct x86_tlb_entry *tlb_now;	/* tlb[acc] */
 	uint32_t lf;			/* arithmetic flags while a block runs; merged into s.rflags at its edges */
-	uint32_t front_gen;		/* changes whenever a cached rip -> block mapping may be stale */
 	bool watch;			/* DR7 arms a data breakpoint: pages that hold one are not cached */
 	struct x86_codemap *codemap;
 	uint64_t tsc_base_offset;	/* guest TSC = host TSC + this + s.tsc_offset */

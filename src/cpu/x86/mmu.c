@@ -267,7 +267,6 @@ bool x86_load_pdpte(struct x86_cpu *c, uint64_t cr3)
 
 void x86_tlb_flush(struct x86_cpu *c)
 {
-	c->front_gen++;
 	if (++c->tlb_gen > 0xfff) {
 		memset(c->tlb, 0, sizeof(c->tlb));
 		c->tlb_gen = 1;
@@ -283,7 +282,6 @@ void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin)
 {
 	unsigned i = (lin >> 12) & (X86_TLB_SIZE - 1);
 
-	c->front_gen++;
 	for (unsigned a = 0; a < X86_N_ACC; a++)
 		memset(c->tlb[a][i].tag, 0, sizeof(c->tlb[a][i].tag));
 }

@@ -39,10 +39,7 @@ static void segments_update(struct x86_cpu *c)
 	c->cs_limited = c->mode != X86_MODE_LONG64 && cs->limit != 0xffffffffu;
 	c->flat = c->mode == X86_MODE_PM32 && cs->base == 0 && !c->cs_limited && c->stack_size == 4 &&
 		  flat_data(&c->s.seg[X86_DS]) && flat_data(&c->s.seg[X86_ES]) && flat_data(&c->s.seg[X86_SS]);
-	if (base != c->cs_base) {
-		c->cs_base = base;
-		c->front_gen++;
-	}
+	c->cs_base = base;
 }
 
 void x86_mode_update(struct x86_cpu *c)
