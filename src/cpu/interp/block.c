@@ -33,11 +33,9 @@ static enum x86_acc exec_class(const struct x86_cpu *c)
 	return c->acc == X86_ACC_USER_AC ? X86_ACC_USER : (enum x86_acc)c->acc;
 }
 
-static unsigned hash_of(uint64_t gpa, uint64_t lin)
+static unsigned hash_of(uint64_t gpa)
 {
-	uint64_t h = gpa * 0x9e3779b97f4a7c15ull ^ lin * 0xc2b2ae3d27d4eb4full;
-
-	return (unsigned)(h >> (64 - BHASH_BITS));
+	return (unsigned)(gpa * 0x9e3779b97f4a7c15ull >> (64 - BHASH_BITS));
 }
 
 static unsigned code_bits(const struct x86_cpu *c)
@@ -95,26 +93,24 @@ static unsigned fetch_straddling(struct interp_cpu *ic, struct block *b, struct 
 	return room;
 }
 
-static void end_uop(struct x86_cpu *c, struct uop *u, uint64_t rip)
+static void init_uop(struct uop *u, unsigned off, uop_fn fn)
 {
 	memset(u, 0, sizeof(*u));
-	u->fn = op_end;
-	u->rip = rip;
-	u->imm = (int64_t)(c->mode == X86_MODE_LONG64 ? rip : rip & 0xffffffffu);
-}
-
-static void fault_uop(struct uop *u, uint64_t rip, uop_fn fn)
-{
-	memset(u, 0, sizeof(*u));
-	u->rip = rip;
+	u->off = off;
 	u->fn = fn;
 	u->base = u->index = ZERO_OFF;
+}
+
+static void end_uop(struct uop *u, unsigned off)
+{
+	init_uop(u, off, op_end);
+	u->imm = off;
 }
 
 /* Decodes the instruction at lin into u. 1: the block ends with it, 0: goes on,
  * -EAGAIN: not part of this block (straddles and is not its first), -ESTALE:
  * the code changed under our hands. */
-static int add_insn(struct interp_cpu *ic, struct block *b, struct source *s, uint64_t rip, uint64_t lin,
+static int add_insn(struct interp_cpu *ic, struct block *b, struct source *s, unsigned at, uint64_t lin,
 		    bool first, unsigned *len)
 {
 	struct x86_cpu *c = &ic->c;
@@ -134,20 +130,19 @@ static int add_insn(struct interp_cpu *ic, struct block *b, struct source *s, ui
 		r = insn_decode(&i, buf, INSN_MAX_LEN, code_bits(c));
 	}
 	*len = r == 0 ? i.len : 1;
-	if (c->cs_limited && rip + *len - 1 > c->s.seg[X86_CS].limit) {
+	if (c->cs_limited && c->s.rip + at + *len - 1 > c->s.seg[X86_CS].limit) {
 		if (!first)
 			return -EAGAIN;
-		fault_uop(u, rip, op_gp_limit);
+		init_uop(u, at, op_gp_limit);
 		b->n++;
 		return 1;
 	}
 	if (r < 0) {
-		fault_uop(u, rip, r == -E2BIG || r == -ENODATA ? op_gp_limit : op_ud);
+		init_uop(u, at, r == -E2BIG || r == -ENODATA ? op_gp_limit : op_ud);
 		b->n++;
 		return 1;
 	}
-	memset(u, 0, sizeof(*u));
-	u->rip = rip;
+	init_uop(u, at, NULL);
 	b->n++;
 	ic->c.n_decode++;
 	return interp_build(ic, u, &i) || b->gpa2;
@@ -157,26 +152,26 @@ static int add_insn(struct interp_cpu *ic, struct block *b, struct source *s, ui
 static int fill_block(struct interp_cpu *ic, struct block *b, struct source *s, unsigned max)
 {
 	struct x86_cpu *c = &ic->c;
-	uint64_t rip = b->rip, lin = b->lin;
-	unsigned len;
+	uint64_t lin = s->lin;
+	unsigned len, at = 0;
 	int r = 0;
 
 	while (b->n < max) {
-		r = add_insn(ic, b, s, rip, lin, b->n == 0, &len);
+		r = add_insn(ic, b, s, at, lin, b->n == 0, &len);
 		if (r == -ESTALE)
 			return r;
 		if (r == -EAGAIN)
 			break;
-		rip += len;
+		at += len;
 		lin += len;
 		if (c->mode != X86_MODE_LONG64)
 			lin &= 0xffffffffu;
 		if (r == 1 || (lin & 0xfff) == 0)
 			break;
 	}
-	b->end = (uint32_t)(rip - b->rip);
+	b->end = at;
 	if (r != 1 || b->gpa2)
-		end_uop(c, &b->ops[b->n], rip);
+		end_uop(&b->ops[b->n], at);
 	b->version = s->version;
 	b->verp = s->page->version;
 	if (!b->gpa2) {
@@ -186,11 +181,9 @@ static int fill_block(struct interp_cpu *ic, struct block *b, struct source *s, 
 	return 0;
 }
 
-static void init_block(struct x86_cpu *c, struct block *b, uint64_t lin, uint64_t gpa)
+static void init_block(struct x86_cpu *c, struct block *b, uint64_t gpa)
 {
 	memset(b, 0, sizeof(*b));
-	b->lin = lin;
-	b->rip = c->s.rip;
 	b->gpa = gpa;
 	b->key = c->block_key;
 }
@@ -208,19 +201,18 @@ static struct block *device_block(struct interp_cpu *ic, uint64_t lin)
 
 	for (unsigned k = 0; k < sizeof(buf); k++)
 		bus_access(c->vcpu.m->mmio, gpa + k, &buf[k], 1, false);
-	init_block(c, b, lin, gpa);
+	init_block(c, b, gpa);
 	r = insn_decode(&i, buf, sizeof(buf), code_bits(c));
 	if (r < 0) {
-		fault_uop(&b->ops[0], b->rip, op_ud);
+		init_uop(&b->ops[0], 0, op_ud);
 		b->n = 1;
 		return b;
 	}
-	memset(&b->ops[0], 0, sizeof(b->ops[0]));
-	b->ops[0].rip = b->rip;
+	init_uop(&b->ops[0], 0, NULL);
 	b->n = 1;
 	ends = interp_build(ic, &b->ops[0], &i);
 	if (!ends)
-		end_uop(c, &b->ops[1], b->rip + i.len);
+		end_uop(&b->ops[1], i.len);
 	return b;
 }
 
@@ -236,7 +228,7 @@ static struct block *make_block(struct interp_cpu *ic, struct block *b, uint64_t
 		s.page = x86_tlb_fill(c, lin, X86_EXEC, exec_class(c));
 		if (!s.page)
 			return device_block(ic, lin);
-		init_block(c, b, lin, s.page->gpa | (lin & 0xfff));
+		init_block(c, b, s.page->gpa | (lin & 0xfff));
 		r = fill_block(ic, b, &s, max);
 	} while (r == -ESTALE);
 	return b;
@@ -244,7 +236,7 @@ static struct block *make_block(struct interp_cpu *ic, struct block *b, uint64_t
 
 static bool limit_ok(const struct x86_cpu *c, const struct block *b)
 {
-	return !c->cs_limited || b->rip + b->end - 1 <= c->s.seg[X86_CS].limit;
+	return !c->cs_limited || c->s.rip + b->end - 1 <= c->s.seg[X86_CS].limit;
 }
 
 static struct block *find_block(struct interp_cpu *ic, uint64_t lin, uint64_t gpa, unsigned h)
@@ -253,7 +245,7 @@ static struct block *find_block(struct interp_cpu *ic, uint64_t lin, uint64_t gp
 	struct block **link = &ic->hash[h], *b;
 
 	while ((b = *link) != NULL) {
-		if (b->gpa == gpa && b->lin == lin && b->rip == c->s.rip && b->key == c->block_key) {
+		if (b->gpa == gpa && b->key == c->block_key) {
 			const struct x86_tlb_entry *p2 = NULL;
 
 			if (!block_current(b)) {
@@ -295,10 +287,10 @@ struct block *interp_block(struct interp_cpu *ic, bool single)
 		return device_block(ic, lin);
 	gpa = page->gpa | (lin & 0xfff);
 	b = ic->front[front_index(lin)];
-	if (b && b->lin == lin && b->gpa == gpa && b->rip == c->s.rip && b->key == c->block_key && !b->gpa2 &&
+	if (b && b->gpa == gpa && b->key == c->block_key && !b->gpa2 &&
 	    block_current(b) && !c->cs_limited)
 		return b;	/* only the TLB had forgotten the page */
-	h = hash_of(gpa, lin);
+	h = hash_of(gpa);
 	b = find_block(ic, lin, gpa, h);
 	if (b && !limit_ok(c, b))
 		return make_block(ic, ic->scratch, lin, 1);

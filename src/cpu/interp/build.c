@@ -48,8 +48,10 @@ static void set_mem(struct x86_cpu *c, struct uop *u, const struct insn *i)
 	u->index = i->mem_index == INSN_NOREG || i->mem_vsib ? ZERO_OFF : GPR_OFF(i->mem_index);
 	u->scale = i->mem_scale;
 	u->disp = i->mem_disp;
-	if (i->mem_base == INSN_RIP)
-		u->disp += (int64_t)(u->rip + i->len);
+	if (i->mem_base == INSN_RIP) {
+		u->base = (uint16_t)offsetof(struct x86_cpu, blk_rip);
+		u->disp += (int64_t)u->off + i->len;
+	}
 	u->seg = i->mem_seg;
 	u->ea = address_form(c, i);
 	u->asz = i->asz;
@@ -215,31 +217,14 @@ static void set_rm_r(struct x86_cpu *c, struct uop *u, const struct insn *i, uop
 	u->fn = m ? mem : reg;
 }
 
-static uint64_t branch_target(const struct x86_cpu *c, const struct uop *u, const struct insn *i)
-{
-	uint64_t to = u->rip + i->len + (uint64_t)simm(i);
-
-	if (c->mode == X86_MODE_LONG64)
-		return to;
-	return i->osz == 2 ? to & 0xffff : to & 0xffffffffu;
-}
-
-static uint64_t fall_through(const struct x86_cpu *c, const struct uop *u, const struct insn *i)
-{
-	uint64_t to = u->rip + i->len;
-
-	return c->mode == X86_MODE_LONG64 ? to : to & 0xffffffffu;
-}
-
 static bool set_branch(struct x86_cpu *c, struct uop *u, const struct insn *i)
 {
 	bool lm = c->mode == X86_MODE_LONG64;
 
-	u->imm = (int64_t)branch_target(c, u, i);
-	u->disp = (int64_t)fall_through(c, u, i);
+	u->disp = (int64_t)u->off + i->len;
+	u->imm = u->disp + simm(i);
 	u->osz = lm ? 8 : i->osz;
 	u->asz = i->asz;
-	u->ea = lm && x86_canonical(c, (uint64_t)u->imm) ? EA_FLAT64 : EA_SEG;
 	if (i->map == 0 && (i->opcode & 0xf0) == 0x70) {
 		u->fn = interp_jcc[i->opcode & 15];
 	} else if (i->map == 1 && (i->opcode & 0xf0) == 0x80) {
@@ -250,7 +235,7 @@ static bool set_branch(struct x86_cpu *c, struct uop *u, const struct insn *i)
 	} else if (i->opcode == 0xe3) {
 		u->fn = op_jcxz;
 	} else if (i->mnemonic == M(CALL)) {
-		u->fn = lm && u->ea == EA_FLAT64 ? op_call64 : op_call;
+		u->fn = lm ? op_call64 : op_call;
 	} else {
 		u->fn = op_jmp;
 	}

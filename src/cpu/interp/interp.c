@@ -23,7 +23,7 @@
 #include "cpu/x86/cpuid.h"
 #include "cpu/x86/sys.h"
 
-#define ARENA_SIZE (24u << 20)
+#define ARENA_SIZE (48u << 20)
 
 struct interp_engine {
 	struct cpu_engine base;		/* first */
@@ -132,7 +132,7 @@ static void take_fault(struct interp_cpu *ic)
 		flags_out(c);
 		ic->in_block = false;
 		if (u)
-			c->s.rip = u->rip;
+			c->s.rip = uop_rip(c, u);
 	}
 	queue_event(ic, &c->pending);
 }
@@ -146,7 +146,7 @@ static inline struct block *next_block(struct interp_cpu *ic)
 	const struct x86_tlb_entry *e = tlb_at(c, lin);
 	struct block *b = ic->front[front_index(lin)];
 
-	if (likely(b != NULL) && likely(b->lin == lin) && likely(b->key == c->block_key) && likely(b->rip == c->s.rip) &&
+	if (likely(b != NULL) && likely(b->key == c->block_key) &&
 	    likely(e->tag[X86_EXEC] == ((lin & ~0xfffull) | c->tlb_gen)) &&
 	    likely(b->gpa == (e->gpa | (lin & 0xfff))) && likely(block_current(b)) && likely(!c->cs_limited))
 		return b;
@@ -158,6 +158,7 @@ static inline void run_block(struct x86_cpu *c, const struct block *b)
 {
 	const struct uop *u = b->ops;
 
+	c->blk_rip = c->s.rip;
 	c->n_insn += b->n;
 	do {
 		c->cur_uop = u;

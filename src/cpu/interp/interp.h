@@ -12,7 +12,8 @@
  * Arithmetic flags live in c->lf in the form LAHF and SETO give; the host's own
  * instructions compute them, undefined bits included.
  *
- * Blocks are keyed by physical address, linear address, and mode.  They stay
+ * Blocks are keyed by physical address and mode, and know no absolute address, so
+ * every process that maps a library runs the same ones.  They stay
  * valid as long as the version of the page(s) they came from does not change
  * (cpu/x86/codemap.c); no other vCPU ever touches them.
  */
@@ -39,7 +40,6 @@ enum uop_ea {
 
 struct uop {
 	uop_fn fn;
-	uint64_t rip;		/* offset of the instruction in CS */
 	int64_t imm;
 	int64_t disp;
 	union {
@@ -50,17 +50,18 @@ struct uop {
 	uint16_t base, index;
 	uint8_t scale, ea, seg, len;
 	uint8_t osz, asz, aux, rep;	/* bytes; aux: free for the handler; rep: 0, 0xf3, 0xf2 */
+	uint32_t off;		/* of the instruction from the block's start */
 };
 
 #define BLOCK_MAX_UOPS 32
 
 struct block {
-	uint64_t lin, rip, gpa;
+	uint64_t gpa;
 	uint32_t key;
 	uint32_t version, version2;
 	_Atomic uint32_t *verp, *verp2;	/* verp2: second page, or = verp */
 	uint64_t gpa2;			/* of the second page, or 0 */
-	uint32_t end;			/* offset of the byte after, from rip */
+	uint32_t end;			/* offset of the byte after the last instruction */
 	uint16_t n;			/* instructions */
 	struct block *hash_next;
 	struct uop ops[];
@@ -278,11 +279,18 @@ static inline void rmw_end(struct x86_cpu *c, struct rmw *r, unsigned len)
 }
 
 /* --- leaving a handler --- */
+/* RIP at `rel` bytes from the block's start. */
+static inline uint64_t blk_rip(const struct x86_cpu *c, int64_t rel)
+{
+	uint64_t rip = c->blk_rip + (uint64_t)rel;
+
+	return likely(c->mode == X86_MODE_LONG64) ? rip : rip & 0xffffffffu;
+}
+static inline uint64_t uop_rip(const struct x86_cpu *c, const struct uop *u) { return blk_rip(c, u->off); }
+static inline uint64_t uop_next(const struct x86_cpu *c, const struct uop *u) { return blk_rip(c, (int64_t)u->off + u->len); }
 static inline const struct uop *uop_leave(struct x86_cpu *c, const struct uop *u)
 {
-	c->s.rip = u->rip + u->len;
-	if (c->mode != X86_MODE_LONG64)
-		c->s.rip &= 0xffffffffu;
+	c->s.rip = uop_next(c, u);
 	return NULL;
 }
 /* After a store: the block may have changed itself. */

@@ -15,7 +15,7 @@ UOP(op_gp_limit) { x86_gp(c, 0); }
 /* The block was cut here: imm is where it goes on. */
 UOP(op_end)
 {
-	c->s.rip = (uint64_t)u->imm;
+	c->s.rip = blk_rip(c, u->imm);
 	return NULL;
 }
 
@@ -42,24 +42,30 @@ static inline uint64_t mask_rip(const struct uop *u, uint64_t rip)
 	return u->osz == 2 ? rip & 0xffff : u->osz == 4 ? rip & 0xffffffffu : rip;
 }
 
+/* Target of a direct branch: imm from the block's start, cut to the operand size.
+ * In 64-bit mode a non-canonical one faults when it is fetched, as on AMD. */
+static inline uint64_t direct_target(struct x86_cpu *c, const struct uop *u)
+{
+	uint64_t to = c->blk_rip + (uint64_t)u->imm;
+
+	if (likely(c->mode == X86_MODE_LONG64))
+		return to;
+	to = mask_rip(u, to);
+	check_target(c, to);
+	return to;
+}
+
 UOP(op_jmp)
 {
-	check_target(c, (uint64_t)u->imm);
-	c->s.rip = (uint64_t)u->imm;
+	c->s.rip = direct_target(c, u);
 	return NULL;
 }
 
-/* imm: target, disp: next instruction. */
+/* imm: target, disp: next instruction, both from the block's start. */
 #define JCC(cc) \
 	static UOP(jcc##cc) \
 	{ \
-		if (cond_true(c->lf, 0x##cc)) { \
-			if (unlikely(u->ea != EA_FLAT64)) \
-				check_target(c, (uint64_t)u->imm); \
-			c->s.rip = (uint64_t)u->imm; \
-		} else { \
-			c->s.rip = (uint64_t)u->disp; \
-		} \
+		c->s.rip = cond_true(c->lf, 0x##cc) ? direct_target(c, u) : blk_rip(c, u->disp); \
 		return NULL; \
 	}
 JCC(0) JCC(1) JCC(2) JCC(3) JCC(4) JCC(5) JCC(6) JCC(7)
@@ -87,7 +93,7 @@ UOP(op_jmp_m)
 
 static void push_return(struct x86_cpu *c, const struct uop *u)
 {
-	uint64_t ret = u->rip + u->len;
+	uint64_t ret = uop_next(c, u);
 
 	if (c->mode == X86_MODE_LONG64) {
 		uint64_t sp = c->s.gpr[X86_RSP] - 8;
@@ -102,15 +108,16 @@ static void push_return(struct x86_cpu *c, const struct uop *u)
 UOP(op_call64)
 {
 	push_return(c, u);
-	c->s.rip = (uint64_t)u->imm;
+	c->s.rip = c->blk_rip + (uint64_t)u->imm;
 	return NULL;
 }
 
 UOP(op_call)
 {
-	check_target(c, (uint64_t)u->imm);
+	uint64_t to = direct_target(c, u);
+
 	push_return(c, u);
-	c->s.rip = (uint64_t)u->imm;
+	c->s.rip = to;
 	return NULL;
 }
 
@@ -164,10 +171,8 @@ UOP(op_loop)
 
 	n &= u->asz == 8 ? ~0ull : u->asz == 4 ? 0xffffffffu : 0xffffu;
 	go = n && (u->aux == 0 || (u->aux == 1) == zf);
-	if (go)
-		check_target(c, (uint64_t)u->imm);
+	c->s.rip = go ? direct_target(c, u) : blk_rip(c, u->disp);
 	reg_set(c, GPR_OFF(X86_RCX), u->asz, n);
-	c->s.rip = go ? (uint64_t)u->imm : (uint64_t)u->disp;
 	return NULL;
 }
 
@@ -175,9 +180,7 @@ UOP(op_jcxz)
 {
 	bool go = !reg_get(c, GPR_OFF(X86_RCX), u->asz);
 
-	if (go)
-		check_target(c, (uint64_t)u->imm);
-	c->s.rip = go ? (uint64_t)u->imm : (uint64_t)u->disp;
+	c->s.rip = go ? direct_target(c, u) : blk_rip(c, u->disp);
 	return NULL;
 }
 
@@ -204,10 +207,8 @@ UOP(op_bound)
 
 static void sys_call(struct x86_cpu *c, const struct uop *u)
 {
-	c->cur_rip = u->rip;
-	c->next_rip = u->rip + u->len;
-	if (c->mode != X86_MODE_LONG64)
-		c->next_rip &= 0xffffffffu;
+	c->cur_rip = uop_rip(c, u);
+	c->next_rip = uop_next(c, u);
 	flags_out(c);
 	u->sys(c, u);
 	flags_in(c);
@@ -230,8 +231,8 @@ UOP(op_sys_cont)
 
 UOP(op_exec)
 {
-	c->cur_rip = u->rip;
-	c->next_rip = u->rip + u->len;
+	c->cur_rip = uop_rip(c, u);
+	c->next_rip = uop_next(c, u);
 	flags_out(c);
 	exec_run(c, u->exec, 0);
 	flags_in(c);
@@ -242,8 +243,8 @@ UOP(op_exec_mem)
 {
 	uint64_t lin = uop_lin(c, u, u->osz, u->aux ? X86_WRITE : X86_READ);
 
-	c->cur_rip = u->rip;
-	c->next_rip = u->rip + u->len;
+	c->cur_rip = uop_rip(c, u);
+	c->next_rip = uop_next(c, u);
 	flags_out(c);
 	exec_run(c, u->exec, lin);
 	flags_in(c);

@@ -55,7 +55,7 @@ static bool must_stop(const struct x86_cpu *c)
 }
 static const struct uop *stop_here(struct x86_cpu *c, const struct uop *u)
 {
-	c->s.rip = u->rip;
+	c->s.rip = uop_rip(c, u);
 	return NULL;
 }
 

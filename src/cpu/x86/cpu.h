@@ -122,6 +122,7 @@ struct x86_cpu {
 	bool flat;			/* CS DS ES SS: base 0, limit 4 GiB, usual types (outside 64-bit mode) */
 	bool cs_limited;		/* CS.limit below 4 GiB matters (outside 64-bit mode) */
 	uint64_t cs_base;		/* 0 in 64-bit mode */
+	uint64_t blk_rip;		/* RIP of the running block's first instruction */
 	uint64_t zero;			/* stands for an absent base or index register */
 	bool leave_block;		/* something wants the run loop after this instruction */
 	bool has_1g;			/* from the model */
