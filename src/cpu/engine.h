@@ -27,7 +27,7 @@ enum vcpu_stop {
 };
 
 struct probe_report {
-	bool usable;		/* can run at all */
+	bool usable;		/* can run a kernel at all, however slowly */
 	bool good;		/* runs an unmodified kernel well: what `auto` needs */
 	char why[256];		/* one clause: "KVM runs real-mode, long-mode and user code at full speed" */
 	char cure[256];		/* what the user can do, or "" */

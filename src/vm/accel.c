@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "vm/internal.h"
 
 static void probe(const struct cpu_engine_ops *ops, struct probe_report *r)
@@ -40,6 +41,8 @@ int vm_accel_choose(enum vm_accel want, bool quiet, const struct cpu_engine_ops 
 	probe(&cpu_engine_kvm, &kvm);
 	if (want == VM_ACCEL_KVM) {
 		*out = &cpu_engine_kvm;
+		if (kvm.usable && !kvm.good)
+			log_warn("--accel kvm will be slow: %s%s%s", kvm.why, kvm.cure[0] ? "; " : "", kvm.cure);
 		return kvm.usable ? 0 : refuse("kvm", &kvm, e);
 	}
 	*out = kvm.good ? &cpu_engine_kvm : &cpu_engine_interp;

@@ -419,7 +419,7 @@ static void sp_set(struct x86_cpu *c, uint64_t v)
 
 UOP(op_leave)
 {
-	uint64_t old = c->s.gpr[X86_RSP], v;
+	uint64_t v;
 
 	if (c->mode == X86_MODE_LONG64 && u->osz == 8) {
 		v = ld64(c, &stack_uop, c->s.gpr[X86_RBP]);
@@ -435,7 +435,6 @@ UOP(op_leave)
 	sp_set(c, c->s.gpr[X86_RBP]);
 	v = x86_pop(c, u->osz);
 	reg_set(c, GPR_OFF(X86_RBP), u->osz, v);
-	(void)old;
 	return u + 1;
 }
 

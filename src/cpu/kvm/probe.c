@@ -299,9 +299,7 @@ static void judge(struct guest *g, struct probe_report *r)
 	for (int i = 0; i < PROBE_N; i++) {
 		if (run_piece(g, i, &ns[i], r->why, sizeof(r->why)))
 			continue;
-		/* Code that needs no kernel may still run: usable, on demand. */
-		r->usable = i > PROBE_REAL;
-		no_hardware(r);
+		no_hardware(r);		/* a kernel would stop at such an instruction: not usable */
 		return;
 	}
 	r->usable = true;

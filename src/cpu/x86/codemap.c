@@ -21,7 +21,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "cpu/x86/cpu.h"
 
 struct x86_codemap {
@@ -43,12 +42,8 @@ static void range_added(void *opaque, const struct mem_range *r)
 	if (r->kind != MEM_RAM || map->flags0)
 		return;
 	p = mmap(NULL, pages * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED) {
-		/* Lazily committed address space only: without it code could change unseen. */
-		log_error("out of address space for the code map");
-		abort();
-	}
-	map->granules = p;
+	/* No address space for the marks: whole pages then, slower and as exact. */
+	map->granules = p == MAP_FAILED ? NULL : p;
 	map->pages = pages;
 	map->flags0 = r->flags - r->fd_offset / PAGE_4K;
 }
@@ -94,23 +89,24 @@ static uint64_t granule_mask(unsigned off, unsigned len)
 	return (~0ull << first) & (~0ull >> (63 - last));
 }
 
-/* The page's granule word, or NULL for what is not RAM (ROM cannot be stored to). */
-static uint64_t *granule_word(struct x86_codemap *map, const struct x86_tlb_entry *page)
+/* Index of the page in the RAM backing, or -1 for what is not RAM (ROM cannot be stored to). */
+static int64_t page_index(const struct x86_codemap *map, const struct x86_tlb_entry *page)
 {
 	ptrdiff_t i = map->flags0 ? page->flags - map->flags0 : -1;
 
-	return i >= 0 && (uint64_t)i < map->pages ? &map->granules[i] : NULL;
+	return i >= 0 && (uint64_t)i < map->pages ? i : -1;
 }
 
 uint32_t x86_codemap_mark(struct x86_codemap *map, const struct x86_tlb_entry *page, unsigned off, unsigned len)
 {
-	uint64_t *word = granule_word(map, page);
+	int64_t i = page_index(map, page);
 	bool fresh = false;
 	uint32_t version;
 
 	pthread_mutex_lock(&map->lock);
-	if (word) {
-		*word |= granule_mask(off, len);
+	if (i >= 0) {
+		if (map->granules)
+			map->granules[i] |= granule_mask(off, len);
 		fresh = !(atomic_fetch_or(page->flags, MEM_PG_CODE) & MEM_PG_CODE);
 	}
 	version = atomic_load(page->version);
@@ -122,16 +118,17 @@ uint32_t x86_codemap_mark(struct x86_codemap *map, const struct x86_tlb_entry *p
 
 bool x86_codemap_hit(struct x86_codemap *map, const struct x86_tlb_entry *page, unsigned off, unsigned len)
 {
-	uint64_t *word = granule_word(map, page);
+	int64_t i = page_index(map, page);
 	bool hit = false;
 
-	if (!word)
+	if (i < 0)
 		return false;
 	pthread_mutex_lock(&map->lock);
-	if (*word & granule_mask(off, len)) {
+	if (!map->granules || (map->granules[i] & granule_mask(off, len))) {
 		hit = true;
 		atomic_fetch_add(page->version, 1);
-		*word = 0;
+		if (map->granules)
+			map->granules[i] = 0;
 		atomic_fetch_and(page->flags, (uint8_t)~MEM_PG_CODE);
 	}
 	pthread_mutex_unlock(&map->lock);
