@@ -16,8 +16,6 @@
 
 #include "cpu/interp/interp.h"
 
-#define BLOCK_BYTES(n) (sizeof(struct block) + (n) * sizeof(struct uop))
-
 /* Where the bytes of a block come from. */
 struct source {
 	const struct x86_tlb_entry *page;	/* NULL: code in device memory */
@@ -33,11 +31,6 @@ static enum x86_acc exec_class(const struct x86_cpu *c)
 	return c->acc == X86_ACC_USER_AC ? X86_ACC_USER : (enum x86_acc)c->acc;
 }
 
-static unsigned hash_of(uint64_t gpa)
-{
-	return (unsigned)(gpa * 0x9e3779b97f4a7c15ull >> (64 - BHASH_BITS));
-}
-
 static unsigned code_bits(const struct x86_cpu *c)
 {
 	return c->mode == X86_MODE_LONG64 ? 64 : c->mode == X86_MODE_PM32 ? 32 : 16;
@@ -45,9 +38,7 @@ static unsigned code_bits(const struct x86_cpu *c)
 
 void interp_blocks_drop(struct interp_cpu *ic)
 {
-	memset(ic->hash, 0, sizeof(ic->hash));
-	memset(ic->front, 0, sizeof(ic->front));
-	ic->arena_used = 0;
+	arena_drop(ic);
 	ic->n_flush++;
 	exec_cache_reset(ic->exec);
 }
@@ -86,9 +77,12 @@ static unsigned fetch_straddling(struct interp_cpu *ic, struct block *b, struct 
 		memset(buf + room, 0xff, 16 - room);
 		return room;
 	}
-	b->version2 = x86_codemap_mark(c->codemap, s->page2, 0, 16);
-	b->verp2 = s->page2->version;
-	b->gpa2 = s->page2->gpa;
+	b->two = true;
+	*block_page2(b) = (struct block_page2){
+		.gpa = s->page2->gpa,
+		.verp = s->page2->version,
+		.version = x86_codemap_mark(c->codemap, s->page2, 0, 16),
+	};
 	memcpy(buf + room, (void *)(lin2 + s->page2->addend), 16 - room);
 	return room;
 }
@@ -96,7 +90,7 @@ static unsigned fetch_straddling(struct interp_cpu *ic, struct block *b, struct 
 static void init_uop(struct uop *u, unsigned off, uop_fn fn)
 {
 	memset(u, 0, sizeof(*u));
-	u->off = off;
+	u->off = off & 0xfff;
 	u->fn = fn;
 	u->base = u->index = ZERO_OFF;
 }
@@ -104,7 +98,7 @@ static void init_uop(struct uop *u, unsigned off, uop_fn fn)
 static void end_uop(struct uop *u, unsigned off)
 {
 	init_uop(u, off, op_end);
-	u->imm = off;
+	u->imm = (int32_t)off;
 }
 
 /* Decodes the instruction at lin into u. 1: the block ends with it, 0: goes on,
@@ -145,7 +139,7 @@ static int add_insn(struct interp_cpu *ic, struct block *b, struct source *s, un
 	init_uop(u, at, NULL);
 	b->n++;
 	ic->c.n_decode++;
-	return interp_build(ic, u, &i) || b->gpa2;
+	return interp_build(ic, u, &i) || b->two;
 }
 
 /* Fills b from the code at lin. -ESTALE: start over. */
@@ -169,15 +163,14 @@ static int fill_block(struct interp_cpu *ic, struct block *b, struct source *s, 
 		if (r == 1 || (lin & 0xfff) == 0)
 			break;
 	}
-	b->end = at;
-	if (r != 1 || b->gpa2)
+	b->end = (uint16_t)at;
+	b->units = (uint8_t)(1 + b->n + b->two);
+	if (r != 1 || b->two) {
 		end_uop(&b->ops[b->n], at);
+		b->units++;
+	}
 	b->version = s->version;
 	b->verp = s->page->version;
-	if (!b->gpa2) {
-		b->version2 = b->version;
-		b->verp2 = b->verp;
-	}
 	return 0;
 }
 
@@ -239,29 +232,31 @@ static bool limit_ok(const struct x86_cpu *c, const struct block *b)
 	return !c->cs_limited || c->s.rip + b->end - 1 <= c->s.seg[X86_CS].limit;
 }
 
-static struct block *find_block(struct interp_cpu *ic, uint64_t lin, uint64_t gpa, unsigned h)
+/* Does the page after lin's still lead to the second part of the block? */
+static bool second_page_same(struct x86_cpu *c, const struct block *b, uint64_t lin)
+{
+	const struct x86_tlb_entry *p2;
+	uint64_t lin2 = (lin & ~0xfffull) + PAGE_4K;
+
+	if (!b->two)
+		return true;
+	p2 = x86_tlb_fill(c, c->mode == X86_MODE_LONG64 ? lin2 : (uint32_t)lin2, X86_EXEC, exec_class(c));
+	return p2 && p2->gpa == block_page2(b)->gpa;
+}
+
+static struct block *find_block(struct interp_cpu *ic, uint64_t lin, uint64_t gpa)
 {
 	struct x86_cpu *c = &ic->c;
-	struct block **link = &ic->hash[h], *b;
+	struct block *b, *next;
 
-	while ((b = *link) != NULL) {
-		if (b->gpa == gpa && b->key == c->block_key) {
-			const struct x86_tlb_entry *p2 = NULL;
-
-			if (!block_current(b)) {
-				*link = b->hash_next;	/* its room comes back with the next drop */
-				continue;
-			}
-			if (b->gpa2) {
-				p2 = x86_tlb_fill(c, (lin & ~0xfffull) + PAGE_4K, X86_EXEC, exec_class(c));
-				if (!p2 || p2->gpa != b->gpa2) {
-					link = &b->hash_next;
-					continue;
-				}
-			}
+	for (b = arena_first(ic, gpa); b; b = next) {
+		next = arena_next(ic, b);
+		if (b->gpa != gpa || b->key != c->block_key)
+			continue;
+		if (!block_current(b))
+			arena_unlink(ic, b);	/* its room comes back later */
+		else if (second_page_same(c, b, lin))
 			return b;
-		}
-		link = &b->hash_next;
 	}
 	return NULL;
 }
@@ -272,11 +267,10 @@ struct block *interp_block(struct interp_cpu *ic, bool single)
 	uint64_t lin = c->s.rip + c->cs_base, gpa;
 	const struct x86_tlb_entry *page;
 	struct block *b;
-	unsigned h;
 
 	if (c->mode != X86_MODE_LONG64)
 		lin &= 0xffffffffu;
-	if (exec_cache_full(ic->exec) || ic->arena_used + BLOCK_BYTES(BLOCK_MAX_UOPS + 1) > ic->arena_size)
+	if (exec_cache_full(ic->exec))
 		interp_blocks_drop(ic);
 	if (c->cs_limited && c->s.rip > c->s.seg[X86_CS].limit)
 		x86_gp(c, 0);
@@ -287,23 +281,22 @@ struct block *interp_block(struct interp_cpu *ic, bool single)
 		return device_block(ic, lin);
 	gpa = page->gpa | (lin & 0xfff);
 	b = ic->front[front_index(lin)];
-	if (b && b->gpa == gpa && b->key == c->block_key && !b->gpa2 &&
+	if (b && b->gpa == gpa && b->key == c->block_key && !b->two &&
 	    block_current(b) && !c->cs_limited)
 		return b;	/* only the TLB had forgotten the page */
-	h = hash_of(gpa);
-	b = find_block(ic, lin, gpa, h);
+	b = find_block(ic, lin, gpa);
 	if (b && !limit_ok(c, b))
 		return make_block(ic, ic->scratch, lin, 1);
-	if (!b) {
-		b = make_block(ic, (struct block *)(ic->arena + ic->arena_used), lin, BLOCK_MAX_UOPS);
+	if (b) {
+		b->used = true;
+	} else {
+		b = make_block(ic, arena_room(ic), lin, BLOCK_MAX_UOPS);
 		if (b == ic->scratch)
 			return b;
-		ic->arena_used += align_up(BLOCK_BYTES(b->n + 1u), 64);
-		b->hash_next = ic->hash[h];
-		ic->hash[h] = b;
+		arena_keep(ic, b);
 		ic->n_blocks_made++;
 	}
-	if (!b->gpa2)	/* a block over two pages has a second translation to check */
+	if (!b->two)	/* a block over two pages has a second translation to check */
 		ic->front[front_index(lin)] = b;
 	return b;
 }

@@ -9,13 +9,13 @@
 
 #define M(x) ZYDIS_MNEMONIC_##x
 
-static uint16_t reg_off(const struct insn_op *o)
+static uint8_t reg_off(const struct insn_op *o)
 {
-	return (uint16_t)(GPR_OFF(o->reg) + (o->high8 ? 1 : 0));
+	return (uint8_t)(GPR_OFF(o->reg) + (o->high8 ? 1 : 0));
 }
 
 /* The immediate as encoded, sign-extended. */
-static int64_t simm(const struct insn *i)
+static int64_t simm64(const struct insn *i)
 {
 	switch (i->imm_size) {
 	case 1: return (int8_t)i->bytes[i->imm_off];
@@ -25,6 +25,9 @@ static int64_t simm(const struct insn *i)
 	default: return 0;
 	}
 }
+
+/* The same where the architecture has no 64-bit ones. */
+static int32_t simm(const struct insn *i) { return (int32_t)simm64(i); }
 
 static unsigned log2_size(unsigned n) { return n == 1 ? 0 : n == 2 ? 1 : n == 4 ? 2 : 3; }
 
@@ -47,10 +50,17 @@ static void set_mem(struct x86_cpu *c, struct uop *u, const struct insn *i)
 	u->base = i->mem_base == INSN_NOREG || i->mem_base == INSN_RIP ? ZERO_OFF : GPR_OFF(i->mem_base);
 	u->index = i->mem_index == INSN_NOREG || i->mem_vsib ? ZERO_OFF : GPR_OFF(i->mem_index);
 	u->scale = i->mem_scale;
-	u->disp = i->mem_disp;
+	u->disp = (int32_t)i->mem_disp;
 	if (i->mem_base == INSN_RIP) {
-		u->base = (uint16_t)offsetof(struct x86_cpu, blk_rip);
-		u->disp += (int64_t)u->off + i->len;
+		int64_t disp = i->mem_disp + u->off + i->len;
+
+		u->base = BLK_RIP_OFF;
+		if (disp > INT32_MAX) {
+			u->index = ONE_GIB_OFF;
+			u->scale = 0;
+			disp -= 1 << 30;
+		}
+		u->disp = (int32_t)disp;
 	}
 	u->seg = i->mem_seg;
 	u->ea = address_form(c, i);
@@ -156,18 +166,36 @@ static bool set_unary(struct x86_cpu *c, struct uop *u, const struct insn *i, in
 	return true;
 }
 
+/* MOV between the accumulator and a 64-bit absolute address. */
+static bool set_moffs(struct x86_cpu *c, struct uop *u, const struct insn *i)
+{
+	bool load = i->op[0].kind == INSN_OP_GPR;
+
+	u->ea = address_form(c, i);
+	u->seg = i->mem_seg;
+	u->imm64 = i->mem_disp;
+	u->osz = i->mem_size;
+	u->fn = load ? op_mov_ao : op_mov_oa;
+	return true;
+}
+
 static bool set_mov(struct x86_cpu *c, struct uop *u, const struct insn *i)
 {
 	const struct insn_op *d = &i->op[0], *s = &i->op[1];
 	unsigned size = d->kind == INSN_OP_MEM ? i->mem_size : d->size, form;
 
+	if (i->disp_size == 8)
+		return set_moffs(c, u, i);
 	if (i->has_mem)
 		set_mem(c, u, i);
 	if (d->kind == INSN_OP_GPR)
 		u->dst = reg_off(d);
 	if (s->kind == INSN_OP_GPR)
 		u->src = reg_off(s);
-	u->imm = simm(i);
+	if (i->has_mem)
+		u->imm = simm(i);
+	else
+		u->imm64 = simm64(i);
 	if (d->kind == INSN_OP_MEM)
 		form = s->kind == INSN_OP_IMM ? 4 : 2;
 	else
@@ -221,8 +249,8 @@ static bool set_branch(struct x86_cpu *c, struct uop *u, const struct insn *i)
 {
 	bool lm = c->mode == X86_MODE_LONG64;
 
-	u->disp = (int64_t)u->off + i->len;
-	u->imm = u->disp + simm(i);
+	u->disp = u->off + i->len;
+	u->imm = simm(i);
 	u->osz = lm ? 8 : i->osz;
 	u->asz = i->asz;
 	if (i->map == 0 && (i->opcode & 0xf0) == 0x70) {
@@ -515,7 +543,7 @@ static void set_system(struct x86_cpu *c, struct uop *u, const struct insn *i)
 	case M(CALL):
 	case M(JMP):
 		if (d->kind == INSN_OP_PTR) {
-			u->imm = d->imm;
+			u->imm = (int32_t)d->imm;
 			u->disp = d->ptr_sel;
 		}
 		break;
@@ -549,11 +577,14 @@ static void set_system(struct x86_cpu *c, struct uop *u, const struct insn *i)
 
 static bool build_exec(struct interp_cpu *ic, struct uop *u, const struct insn *i)
 {
+	const struct exec *x;
+
 	if (!exec_handles(i))
 		return false;
-	u->exec = exec_get(ic->exec, i);
-	if (!u->exec)
+	x = exec_get(ic->exec, i);
+	if (!x)
 		return false;
+	uop_set_exec(ic, u, x);
 	u->fn = op_exec;
 	if (i->has_mem) {
 		set_mem(&ic->c, u, i);
@@ -577,7 +608,7 @@ bool interp_build(struct interp_cpu *ic, struct uop *u, const struct insn *i)
 	u->seg = i->mem_seg;
 	if (i->encoding == INSN_LEGACY && (fn = interp_sys(i, &ends)) != NULL) {
 		set_system(c, u, i);
-		u->sys = fn;
+		uop_set_sys(u, fn);
 		u->fn = ends ? op_sys_end : op_sys_cont;
 		return ends;
 	}

@@ -23,6 +23,8 @@
 #define MAX_STUBS 16384u
 #define HASH_SIZE 4096u
 
+_Static_assert(MAX_STUBS * sizeof(struct exec) < 1u << 31, "a uop names a stub by its distance");
+
 struct exec_cache {
 	pthread_mutex_t lock;
 	const struct x86_cpu_model *model;
@@ -95,6 +97,8 @@ struct exec_cache *exec_cache_new(int *err)
 	exec_host_probe(&x->host);
 	return x;
 }
+
+const void *exec_cache_pool(const struct exec_cache *x) { return x->pool; }
 
 void exec_cache_set_model(struct exec_cache *x, const struct x86_cpu_model *m) { x->model = m; }
 

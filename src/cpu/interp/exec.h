@@ -51,6 +51,8 @@ void exec_thread_fini(void);
  */
 struct exec_cache *exec_cache_new(int *err);
 void exec_cache_free(struct exec_cache *x);
+/* Every struct exec of the cache lies within 2 GiB from here on. */
+const void *exec_cache_pool(const struct exec_cache *x);
 /* All vCPUs that use the cache have this model (kept by reference): saves
  * asking at every execution.  Before the first exec_get. */
 void exec_cache_set_model(struct exec_cache *x, const struct x86_cpu_model *m);

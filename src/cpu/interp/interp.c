@@ -23,8 +23,6 @@
 #include "cpu/x86/cpuid.h"
 #include "cpu/x86/sys.h"
 
-#define ARENA_SIZE (48u << 20)
-
 struct interp_engine {
 	struct cpu_engine base;		/* first */
 	struct x86_cpu_model model;
@@ -439,7 +437,7 @@ static void engine_free(struct cpu_engine *base)
 		base->m->vcpus[ic->c.vcpu.id] = NULL;
 		exec_cache_free(ic->exec);
 		free(ic->scratch);
-		munmap(ic->arena, ic->arena_size);
+		arena_free(ic);
 		munmap(ic, sizeof(*ic));
 	}
 	x86_codemap_free(e->codemap);
@@ -495,18 +493,17 @@ static int vcpu_create(struct cpu_engine *base, unsigned id, struct err *err)
 	if (ic == MAP_FAILED)
 		return err_set(err, -ENOMEM, "vCPU %u: out of memory", id);
 	ic->e = e;
-	ic->arena_size = ARENA_SIZE;
-	ic->arena = mmap(NULL, ic->arena_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	ic->scratch = calloc(1, sizeof(struct block) + 2 * sizeof(struct uop));
+	ic->scratch = calloc(4, BLOCK_UNIT);	/* one instruction, the end, a second page */
 	ic->exec = exec_cache_new(&ret);
-	if (ic->arena == MAP_FAILED || !ic->scratch || !ic->exec) {
+	if (arena_init(ic) < 0 || !ic->scratch || !ic->exec) {
 		exec_cache_free(ic->exec);
 		free(ic->scratch);
-		if (ic->arena != MAP_FAILED)
-			munmap(ic->arena, ic->arena_size);
+		arena_free(ic);
 		munmap(ic, sizeof(*ic));
 		return err_set(err, ret ? ret : -ENOMEM, "vCPU %u: no memory for the code caches of the software CPU", id);
 	}
+	ic->stubs = exec_cache_pool(ic->exec);
+	ic->c.one_gib = 1u << 30;
 	ic->c.vcpu.m = base->m;
 	ic->c.vcpu.id = id;
 	ic->c.vcpu.kick = kick;
@@ -592,19 +589,21 @@ static int clock_set_ns(struct cpu_engine *base, uint64_t ns)
 static void stats(struct cpu_engine *base, engine_stat_fn fn, void *opaque)
 {
 	struct interp_engine *e = engine_of(base);
-	uint64_t t[9] = { 0 };
-	static const char *const names[9] = { "instructions", "instructions decoded", "blocks made", "block cache drops",
-					      "MMIO accesses", "port accesses", "exceptions", "interrupts", "halts" };
+	uint64_t t[12] = { 0 };
+	static const char *const names[12] = { "instructions", "instructions decoded", "blocks made", "block cache drops",
+					       "MMIO accesses", "port accesses", "exceptions", "interrupts", "halts",
+					       "blocks made again", "blocks kept", "block cache KiB" };
 
 	for (unsigned i = 0; i < e->n_cpus; i++) {
 		const struct interp_cpu *ic = e->cpus[i];
-		const uint64_t v[9] = { ic->c.n_insn, ic->c.n_decode, ic->n_blocks_made, ic->n_flush, ic->c.n_mmio,
-					ic->c.n_pio, ic->c.n_exc, ic->c.n_intr, ic->n_halts };
+		const uint64_t v[12] = { ic->c.n_insn, ic->c.n_decode, ic->n_blocks_made, ic->n_flush, ic->c.n_mmio,
+					 ic->c.n_pio, ic->c.n_exc, ic->c.n_intr, ic->n_halts, ic->arena.n_again,
+					 ic->arena.n_kept, (uint64_t)ic->arena.n * ARENA_SEG / 1024 };
 
-		for (unsigned k = 0; k < 9; k++)
+		for (unsigned k = 0; k < ARRAY_LEN(t); k++)
 			t[k] += v[k];
 	}
-	for (unsigned k = 0; k < 9; k++)
+	for (unsigned k = 0; k < ARRAY_LEN(t); k++)
 		fn(opaque, names[k], t[k]);
 }
 

@@ -4,10 +4,11 @@
  * one per instruction, grouped in basic blocks that are cached per vCPU.
  *
  * A uop is a handler with its operands prepared: registers as byte offsets into
- * struct x86_cpu, so that a handler never asks what kind of register it has;
- * addresses as base + index << scale + disp with an absent register standing for
- * a field that is always zero.  A handler returns the next uop, or NULL to leave
- * the block, after storing s.rip.
+ * struct x86_cpu (from its field zero on), so that a handler never asks what kind
+ * of register it has; addresses as base + index << scale + disp with an absent
+ * register standing for a field that is always zero.  A handler returns the next
+ * uop, or NULL to leave the block, after storing s.rip.  What a uop refers to it
+ * names by distance, so it takes half a cache line and can be copied.
  *
  * Arithmetic flags live in c->lf in the form LAHF and SETO give; the host's own
  * instructions compute them, undefined bits included.
@@ -40,32 +41,51 @@ enum uop_ea {
 
 struct uop {
 	uop_fn fn;
-	int64_t imm;
-	int64_t disp;
 	union {
-		struct exec *exec;
-		void (*sys)(struct x86_cpu *c, const struct uop *u);
+		struct {
+			int32_t imm;	/* sign-extended where it stands for 64 bits */
+			int32_t disp;
+		};
+		int64_t imm64;		/* MOV r64, imm64; MOV with a 64-bit address */
 	};
-	uint16_t dst, src;	/* byte offsets into struct x86_cpu */
-	uint16_t base, index;
-	uint8_t scale, ea, seg, len;
-	uint8_t osz, asz, aux, rep;	/* bytes; aux: free for the handler; rep: 0, 0xf3, 0xf2 */
-	uint32_t off;		/* of the instruction from the block's start */
+	int32_t ref;			/* uop_exec: the stub; uop_sys: the function */
+	uint8_t dst, src, base, index;	/* byte offsets, see R8 */
+	uint8_t scale, ea;
+	uint8_t osz, aux, rep;		/* osz: bytes; aux: free for the handler; rep: 0, 0xf3, 0xf2 */
+	uint8_t seg : 4, asz : 4;	/* asz: bytes */
+	uint16_t off : 12, len : 4;	/* off: of the instruction from the block's start */
 };
+_Static_assert(sizeof(struct uop) == 32, "two uops to a cache line");
 
 #define BLOCK_MAX_UOPS 32
+#define ARENA_SEG (256u << 10)
+#define ARENA_SEGS 128u
 
 struct block {
 	uint64_t gpa;
+	_Atomic uint32_t *verp;
+	uint32_t version;
 	uint32_t key;
-	uint32_t version, version2;
-	_Atomic uint32_t *verp, *verp2;	/* verp2: second page, or = verp */
-	uint64_t gpa2;			/* of the second page, or 0 */
-	uint32_t end;			/* offset of the byte after the last instruction */
-	uint16_t n;			/* instructions */
-	struct block *hash_next;
+	uint32_t hash_next : 24;	/* unit of the arena, or 0 */
+	uint32_t two : 1;		/* lies on two pages: a struct block_page2 follows the ops */
+	uint32_t used : 1;		/* looked up again since its segment was last gone through */
+	uint16_t end;			/* offset of the byte after the last instruction */
+	uint8_t n;			/* instructions */
+	uint8_t units;			/* size in BLOCK_UNITs, with what follows the ops */
 	struct uop ops[];
 };
+
+/* The second page of a block that is one instruction astride two pages. */
+struct block_page2 {
+	uint64_t gpa;
+	_Atomic uint32_t *verp;
+	uint32_t version;
+	uint32_t pad[3];
+};
+#define BLOCK_UNIT 32u
+#define BLOCK_MAX_UNITS (1u + BLOCK_MAX_UOPS + 1u + 1u)
+_Static_assert(sizeof(struct block) == BLOCK_UNIT && sizeof(struct uop) == BLOCK_UNIT &&
+	       sizeof(struct block_page2) == BLOCK_UNIT, "blocks are made of units");
 
 /* The block last seen at a linear address: found without hashing.  Never stale by
  * itself: the version, the mode and the page's translation are compared. */
@@ -73,6 +93,23 @@ struct block {
 #define FRONT_SIZE (1u << FRONT_BITS)
 
 #define BHASH_BITS 15
+#define GHOST_BITS 13
+
+/*
+ * Where the blocks of one vCPU live: a ring of segments, of which as many are in
+ * use as the guest's code turns out to need (arena.c).
+ */
+struct arena {
+	uint8_t *base;			/* ARENA_MAX bytes of address space */
+	uint32_t n;			/* segments in use */
+	uint32_t cur;			/* segment being filled */
+	uint32_t fill[ARENA_SEGS];	/* bytes used of each */
+	uint32_t hash[1u << BHASH_BITS]; /* by address: first unit of a chain, or 0 */
+	uint16_t ghost[1u << GHOST_BITS]; /* of blocks given up lately: part of their address */
+	uint64_t run, again;		/* instructions executed and decoded again, of the last few turns */
+	uint64_t turned_at;		/* c.n_insn at the last turn */
+	uint64_t n_again, n_kept;	/* blocks, for statistics */
+};
 
 struct interp_engine;
 
@@ -80,10 +117,9 @@ struct interp_cpu {
 	struct x86_cpu c;		/* first */
 	struct interp_engine *e;
 	struct block *front[FRONT_SIZE];
-	struct block *hash[1u << BHASH_BITS];
-	uint8_t *arena;			/* blocks, bump-allocated; all dropped when full */
-	size_t arena_used, arena_size;
+	struct arena arena;
 	struct exec_cache *exec;
+	const char *stubs;		/* exec_cache_pool(exec) */
 	struct block *scratch;		/* a block used once (stepping, code in MMIO) */
 	_Atomic int sleeping;		/* futex word: waits in HLT */
 	uint64_t n_flush, n_blocks_made, n_halts;
@@ -98,11 +134,27 @@ static inline unsigned front_index(uint64_t lin)
 {
 	return (unsigned)(lin ^ lin >> FRONT_BITS) & (FRONT_SIZE - 1);
 }
+/* Its instruction and the end of the block come first. */
+static inline struct block_page2 *block_page2(const struct block *b) { return (struct block_page2 *)&b->ops[2]; }
 static inline bool block_current(const struct block *b)
 {
-	return b->version == atomic_load_explicit(b->verp, memory_order_acquire) &&
-	       b->version2 == atomic_load_explicit(b->verp2, memory_order_acquire);
+	if (b->version != atomic_load_explicit(b->verp, memory_order_acquire))
+		return false;
+	return likely(!b->two) ||
+	       block_page2(b)->version == atomic_load_explicit(block_page2(b)->verp, memory_order_acquire);
 }
+
+/* --- where blocks live (arena.c) --- */
+int arena_init(struct interp_cpu *ic);		/* 0 or -ENOMEM */
+void arena_free(struct interp_cpu *ic);
+/* Room for the largest block, zeroed or not; may give up other blocks. */
+struct block *arena_room(struct interp_cpu *ic);
+/* The block made there stays: b->units, gpa and key are set. */
+void arena_keep(struct interp_cpu *ic, struct block *b);
+struct block *arena_first(const struct interp_cpu *ic, uint64_t gpa);
+struct block *arena_next(const struct interp_cpu *ic, const struct block *b);
+void arena_unlink(struct interp_cpu *ic, struct block *b);
+void arena_drop(struct interp_cpu *ic);		/* all blocks */
 
 /* --- blocks (block.c) --- */
 /* The block at s.rip in the current mode; raises fetch faults.  single: one
@@ -128,12 +180,17 @@ static inline void flags_out(struct x86_cpu *c)
 static inline void flags_in(struct x86_cpu *c) { c->lf = lf_of_flags(c->s.rflags); }
 
 /* --- registers --- */
-#define GPR_OFF(n) ((uint16_t)(offsetof(struct x86_cpu, s.gpr) + 8 * (n)))
-#define ZERO_OFF ((uint16_t)offsetof(struct x86_cpu, zero))
-#define R8(c, o) (*(uint8_t *)((char *)(c) + (o)))
-#define R16(c, o) (*(uint16_t *)((char *)(c) + (o)))
-#define R32(c, o) (*(uint32_t *)((char *)(c) + (o)))
-#define R64(c, o) (*(uint64_t *)((char *)(c) + (o)))
+#define REG_BASE offsetof(struct x86_cpu, zero)
+#define GPR_OFF(n) ((uint8_t)(offsetof(struct x86_cpu, s.gpr) - REG_BASE + 8 * (n)))
+#define ZERO_OFF ((uint8_t)0)
+#define ONE_GIB_OFF ((uint8_t)(offsetof(struct x86_cpu, one_gib) - REG_BASE))
+#define BLK_RIP_OFF ((uint8_t)(offsetof(struct x86_cpu, blk_rip) - REG_BASE))
+_Static_assert(offsetof(struct x86_cpu, s.gpr) - REG_BASE + sizeof(((struct x86_state *)0)->gpr) <= 256,
+	       "a byte reaches every register");
+#define R8(c, o) (*(uint8_t *)((char *)(c) + REG_BASE + (o)))
+#define R16(c, o) (*(uint16_t *)((char *)(c) + REG_BASE + (o)))
+#define R32(c, o) (*(uint32_t *)((char *)(c) + REG_BASE + (o)))
+#define R64(c, o) (*(uint64_t *)((char *)(c) + REG_BASE + (o)))
 
 static inline uint64_t reg_get(const struct x86_cpu *c, unsigned off, unsigned size)
 {
@@ -158,13 +215,11 @@ static inline void reg_set(struct x86_cpu *c, unsigned off, unsigned size, uint6
 /* --- addresses --- */
 static inline uint64_t uop_off(const struct x86_cpu *c, const struct uop *u)
 {
-	return R64(c, u->base) + (R64(c, u->index) << u->scale) + (uint64_t)u->disp;
+	return R64(c, u->base) + (R64(c, u->index) << u->scale) + (uint64_t)(int64_t)u->disp;
 }
-/* Linear address of the memory operand; len and how are for the segment checks. */
-static inline uint64_t uop_lin(struct x86_cpu *c, const struct uop *u, unsigned len, enum x86_how how)
+/* Linear address of an operand at off; len and how are for the segment checks. */
+static inline uint64_t uop_lin_at(struct x86_cpu *c, const struct uop *u, uint64_t off, unsigned len, enum x86_how how)
 {
-	uint64_t off = uop_off(c, u);
-
 	switch (u->ea) {
 	case EA_FLAT64: return off;
 	case EA_BASE64: return off + c->s.seg[u->seg].base;
@@ -174,6 +229,11 @@ static inline uint64_t uop_lin(struct x86_cpu *c, const struct uop *u, unsigned 
 	case EA_SEG: return x86_seg_lin(c, u->seg, (uint32_t)off, len, how);
 	default: return x86_seg_lin(c, u->seg, (uint16_t)off, len, how);
 	}
+}
+/* Of the memory operand. */
+static inline uint64_t uop_lin(struct x86_cpu *c, const struct uop *u, unsigned len, enum x86_how how)
+{
+	return uop_lin_at(c, u, uop_off(c, u), len, how);
 }
 
 /* --- memory --- */
@@ -257,18 +317,21 @@ struct rmw {
 void interp_rmw_slow(struct x86_cpu *c, const struct uop *u, struct rmw *r, unsigned len);
 void interp_rmw_slow_end(struct x86_cpu *c, struct rmw *r, unsigned len);
 
-static inline void rmw_begin(struct x86_cpu *c, const struct uop *u, struct rmw *r, unsigned len)
+static inline void rmw_begin_at(struct x86_cpu *c, const struct uop *u, struct rmw *r, uint64_t lin, unsigned len)
 {
-	struct x86_tlb_entry *e;
+	struct x86_tlb_entry *e = tlb_at(c, lin);
 
-	r->lin = uop_lin(c, u, len, X86_WRITE);
-	e = tlb_at(c, r->lin);
+	r->lin = lin;
 	if (tlb_ok(c, e, r->lin, len, X86_WRITE)) {
 		r->e = e;
 		r->p = (void *)(r->lin + e->addend);
 	} else {
 		interp_rmw_slow(c, u, r, len);
 	}
+}
+static inline void rmw_begin(struct x86_cpu *c, const struct uop *u, struct rmw *r, unsigned len)
+{
+	rmw_begin_at(c, u, r, uop_lin(c, u, len, X86_WRITE), len);
 }
 static inline void rmw_end(struct x86_cpu *c, struct rmw *r, unsigned len)
 {
@@ -329,7 +392,7 @@ extern const uop_fn interp_movx[2][2][3][4];		/* sign, memory, log2 source, log2
 /* Handlers in ops_*.c that build.c refers to. */
 #define UOP(name) const struct uop *name(struct x86_cpu *c, const struct uop *u)
 UOP(op_nop); UOP(op_end); UOP(op_ud); UOP(op_gp_limit); UOP(op_sys_end); UOP(op_sys_cont); UOP(op_exec); UOP(op_exec_mem);
-UOP(op_lea64); UOP(op_lea32); UOP(op_lea16); UOP(op_xchg_rr); UOP(op_xchg_mr); UOP(op_cmpxchg_r); UOP(op_cmpxchg_m);
+UOP(op_mov_ao); UOP(op_mov_oa); UOP(op_lea64); UOP(op_lea32); UOP(op_lea16); UOP(op_xchg_rr); UOP(op_xchg_mr); UOP(op_cmpxchg_r); UOP(op_cmpxchg_m);
 UOP(op_xadd_r); UOP(op_xadd_m); UOP(op_cmpxchg8b); UOP(op_cmpxchg16b); UOP(op_bswap);
 UOP(op_cmov_r); UOP(op_cmov_m); UOP(op_setcc_r); UOP(op_setcc_m);
 UOP(op_bt_r); UOP(op_bt_m); UOP(op_bsx); UOP(op_shxd_r); UOP(op_shxd_m);
@@ -343,6 +406,18 @@ UOP(op_cmc); UOP(op_clc); UOP(op_stc); UOP(op_cld); UOP(op_std); UOP(op_lahf); U
 UOP(op_bcd); UOP(op_pause); UOP(op_bound);
 /* System instructions: functions called by op_sys_*. (ops_sys.c) */
 typedef void (*sys_fn)(struct x86_cpu *c, const struct uop *u);
+/* They lie within 2 GiB of op_nop, being of the same program. */
+static inline void uop_set_sys(struct uop *u, sys_fn fn) { u->ref = (int32_t)((intptr_t)fn - (intptr_t)op_nop); }
+static inline sys_fn uop_sys(const struct uop *u) { return (sys_fn)((intptr_t)op_nop + u->ref); }
+/* A stub is a place in the vCPU's own pool of stubs. */
+static inline void uop_set_exec(struct interp_cpu *ic, struct uop *u, const struct exec *x)
+{
+	u->ref = (int32_t)((const char *)x - ic->stubs);
+}
+static inline const struct exec *uop_exec(struct x86_cpu *c, const struct uop *u)
+{
+	return (const struct exec *)(interp_of(c)->stubs + u->ref);
+}
 sys_fn interp_sys(const struct insn *i, bool *ends);
 /* INT n leaves no single-step trap behind; SYSCALL and SYSRET raise their own. */
 bool interp_swallows_tf(const struct uop *u);

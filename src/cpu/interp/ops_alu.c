@@ -479,19 +479,14 @@ UOP(op_bt_r)
 
 static void bit_op_mem(struct x86_cpu *c, const struct uop *u, uint64_t lin, unsigned n, bool lock)
 {
-	struct uop plain = *u;
 	struct rmw r;
 	uint64_t v = 0, old;
 
-	/* The address is already linear: an address form that changes nothing. */
-	plain.base = plain.index = ZERO_OFF;
-	plain.disp = (int64_t)lin;
-	plain.ea = EA_FLAT64;
 	if (u->aux == 0) {
 		bit_op(c, 0, ld_n(c, u, lin, u->osz), n);
 		return;
 	}
-	rmw_begin(c, &plain, &r, u->osz);
+	rmw_begin_at(c, u, &r, lin, u->osz);
 	do {
 		v = 0;
 		memcpy(&v, r.p, u->osz);
@@ -511,15 +506,15 @@ static void bit_op_mem(struct x86_cpu *c, const struct uop *u, uint64_t lin, uns
  * the number's operand-size part (SDM vol. 2, BT). scale 4 of aux2: locked. */
 UOP(op_bt_m)
 {
-	struct uop at = *u;
+	uint64_t off = uop_off(c, u);
 	uint64_t n = u->rep ? (uint64_t)u->imm : reg_get(c, u->src, u->osz);
 	int64_t sn = u->osz == 2 ? (int16_t)n : u->osz == 4 ? (int32_t)n : (int64_t)n;
 	unsigned bits = u->osz * 8u;
 	uint64_t lin;
 
 	if (!u->rep)
-		at.disp += (sn >> (u->osz == 2 ? 4 : u->osz == 4 ? 5 : 6)) * u->osz;
-	lin = uop_lin(c, &at, u->osz, u->aux ? X86_WRITE : X86_READ);
+		off += (uint64_t)((sn >> (u->osz == 2 ? 4 : u->osz == 4 ? 5 : 6)) * u->osz);
+	lin = uop_lin_at(c, u, off, u->osz, u->aux ? X86_WRITE : X86_READ);
 	bit_op_mem(c, u, lin, (unsigned)n & (bits - 1), u->dst != 0);
 	return NEXT_ST(c, u);
 }

@@ -42,11 +42,11 @@ static inline uint64_t mask_rip(const struct uop *u, uint64_t rip)
 	return u->osz == 2 ? rip & 0xffff : u->osz == 4 ? rip & 0xffffffffu : rip;
 }
 
-/* Target of a direct branch: imm from the block's start, cut to the operand size.
- * In 64-bit mode a non-canonical one faults when it is fetched, as on AMD. */
+/* Target of a direct branch: imm from the next instruction, which is disp from the
+ * block's start, cut to the operand size.  In 64-bit mode a non-canonical one faults when it is fetched, as on AMD. */
 static inline uint64_t direct_target(struct x86_cpu *c, const struct uop *u)
 {
-	uint64_t to = c->blk_rip + (uint64_t)u->imm;
+	uint64_t to = c->blk_rip + (uint64_t)((int64_t)u->disp + u->imm);
 
 	if (likely(c->mode == X86_MODE_LONG64))
 		return to;
@@ -61,7 +61,6 @@ UOP(op_jmp)
 	return NULL;
 }
 
-/* imm: target, disp: next instruction, both from the block's start. */
 #define JCC(cc) \
 	static UOP(jcc##cc) \
 	{ \
@@ -108,7 +107,7 @@ static void push_return(struct x86_cpu *c, const struct uop *u)
 UOP(op_call64)
 {
 	push_return(c, u);
-	c->s.rip = c->blk_rip + (uint64_t)u->imm;
+	c->s.rip = direct_target(c, u);
 	return NULL;
 }
 
@@ -210,7 +209,7 @@ static void sys_call(struct x86_cpu *c, const struct uop *u)
 	c->cur_rip = uop_rip(c, u);
 	c->next_rip = uop_next(c, u);
 	flags_out(c);
-	u->sys(c, u);
+	uop_sys(u)(c, u);
 	flags_in(c);
 }
 
@@ -234,7 +233,7 @@ UOP(op_exec)
 	c->cur_rip = uop_rip(c, u);
 	c->next_rip = uop_next(c, u);
 	flags_out(c);
-	exec_run(c, u->exec, 0);
+	exec_run(c, uop_exec(c, u), 0);
 	flags_in(c);
 	return NEXT_ST(c, u);
 }
@@ -246,7 +245,7 @@ UOP(op_exec_mem)
 	c->cur_rip = uop_rip(c, u);
 	c->next_rip = uop_next(c, u);
 	flags_out(c);
-	exec_run(c, u->exec, lin);
+	exec_run(c, uop_exec(c, u), lin);
 	flags_in(c);
 	return NEXT_ST(c, u);
 }

@@ -57,7 +57,7 @@ void interp_rmw_slow_end(struct x86_cpu *c, struct rmw *r, unsigned len)
 		st##bits(c, u, uop_lin(c, u, sizeof(T), X86_WRITE), R##bits(c, u->src)); \
 		return NEXT_ST(c, u); \
 	} \
-	static UOP(mov_ri##bits) { MOV_WR(bits, (T)u->imm); return u + 1; } \
+	static UOP(mov_ri##bits) { MOV_WR(bits, (T)u->imm64); return u + 1; } \
 	static UOP(mov_mi##bits) \
 	{ \
 		st##bits(c, u, uop_lin(c, u, sizeof(T), X86_WRITE), (T)u->imm); \
@@ -75,6 +75,18 @@ MOVS_(uint64_t, 64)
 
 #define ROW(form) { mov_##form##8, mov_##form##16, mov_##form##32, mov_##form##64 }
 const uop_fn interp_mov[5][4] = { ROW(rr), ROW(rm), ROW(mr), ROW(ri), ROW(mi) };
+
+/* Accumulator and absolute address (imm64). */
+UOP(op_mov_ao)
+{
+	reg_set(c, GPR_OFF(X86_RAX), u->osz, ld_n(c, u, uop_lin_at(c, u, (uint64_t)u->imm64, u->osz, X86_READ), u->osz));
+	return u + 1;
+}
+UOP(op_mov_oa)
+{
+	st_n(c, u, uop_lin_at(c, u, (uint64_t)u->imm64, u->osz, X86_WRITE), u->osz, c->s.gpr[X86_RAX]);
+	return NEXT_ST(c, u);
+}
 
 /* --- MOVZX, MOVSX, MOVSXD --- */
 
@@ -139,12 +151,9 @@ UOP(op_cwd)	/* CWD, CDQ, CQO */
 
 UOP(op_xlat)
 {
-	struct uop at = *u;
+	uint64_t off = c->s.gpr[X86_RBX] + (uint8_t)c->s.gpr[X86_RAX];
 
-	at.base = GPR_OFF(X86_RBX);
-	at.index = ZERO_OFF;
-	at.disp = (uint8_t)c->s.gpr[X86_RAX];
-	R8(c, GPR_OFF(X86_RAX)) = ld8(c, &at, uop_lin(c, &at, 1, X86_READ));
+	R8(c, GPR_OFF(X86_RAX)) = ld8(c, u, uop_lin_at(c, u, off, 1, X86_READ));
 	return u + 1;
 }
 
@@ -398,14 +407,7 @@ UOP(op_pop_m)
 	uint64_t sp = c->s.gpr[X86_RSP], v = x86_pop(c, u->osz), after = c->s.gpr[X86_RSP], lin;
 
 	c->s.gpr[X86_RSP] = sp;
-	if (u->base == GPR_OFF(X86_RSP)) {
-		struct uop at = *u;
-
-		at.disp += (int64_t)(after - sp);
-		lin = uop_lin(c, &at, u->osz, X86_WRITE);
-	} else {
-		lin = uop_lin(c, u, u->osz, X86_WRITE);
-	}
+	lin = uop_lin_at(c, u, uop_off(c, u) + (u->base == GPR_OFF(X86_RSP) ? after - sp : 0), u->osz, X86_WRITE);
 	st_n(c, u, lin, u->osz, v);
 	c->s.gpr[X86_RSP] = after;
 	return NEXT_ST(c, u);

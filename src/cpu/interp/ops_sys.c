@@ -141,8 +141,8 @@ SYS(do_sysexit) { x86_sysexit(c, u->osz); }
 
 /* --- far transfers --- */
 
-SYS(do_jmp_far) { x86_jmp_far(c, (uint16_t)u->disp, (uint64_t)u->imm, u->osz); }
-SYS(do_call_far) { x86_call_far(c, (uint16_t)u->disp, (uint64_t)u->imm, u->osz); }
+SYS(do_jmp_far) { x86_jmp_far(c, (uint16_t)u->disp, (uint32_t)u->imm, u->osz); }
+SYS(do_call_far) { x86_call_far(c, (uint16_t)u->disp, (uint32_t)u->imm, u->osz); }
 SYS(do_ret_far) { x86_ret_far(c, u->osz, (uint16_t)u->imm); }
 
 static void far_pointer(struct x86_cpu *c, const struct uop *u, uint64_t *off, uint16_t *sel)
@@ -586,7 +586,8 @@ sys_fn interp_sys(const struct insn *i, bool *ends)
 
 bool interp_swallows_tf(const struct uop *u)
 {
+	sys_fn fn = uop_sys(u);
+
 	return u->fn == op_sys_end &&
-	       (u->sys == do_int || u->sys == do_int1 || u->sys == do_into || u->sys == do_syscall ||
-		u->sys == do_sysret);
+	       (fn == do_int || fn == do_int1 || fn == do_into || fn == do_syscall || fn == do_sysret);
 }

@@ -90,6 +90,18 @@ enum { X86_EV_FAULT,	/* exception raised by an instruction; rip = that instructi
 
 struct x86_cpu {
 	struct vcpu vcpu;		/* first */
+
+	/* Right before s, so that one byte tells these and the general registers apart. */
+	alignas(64) uint64_t zero;	/* stands for an absent base or index register */
+	uint64_t one_gib;		/* 1 << 30: brings a displacement into 32 bits */
+	uint64_t blk_rip;		/* RIP of the running block's first instruction */
+	const void *cur_uop;		/* engine's own form of the instruction being executed */
+	struct x86_tlb_entry *tlb_now;	/* tlb[acc] */
+	uint64_t cs_base;		/* 0 in 64-bit mode */
+	uint32_t tlb_gen;		/* 1..0xfff */
+	uint32_t lf;			/* arithmetic flags while a block runs; merged into s.rflags at its edges */
+	uint32_t block_key;		/* mode bits that change decoding or block semantics */
+
 	struct x86_state s;
 
 	/* Derived by x86_mode_update. */
@@ -101,18 +113,13 @@ struct x86_cpu {
 	bool smap_checks_ac;
 	uint8_t stack_size;		/* 2, 4, 8: width of the stack pointer */
 	bool step_mode;			/* TF, enabled breakpoints, shadow: run instruction by instruction */
-	uint32_t block_key;		/* mode bits that change decoding or block semantics */
 
 	/* Where we are. */
 	uint64_t cur_rip, next_rip;	/* of the instruction being executed (see x86_rip) */
-	const void *cur_uop;		/* engine's own form of it */
-	struct x86_tlb_entry *tlb_now;	/* tlb[acc] */
-	uint32_t lf;			/* arithmetic flags while a block runs; merged into s.rflags at its edges */
 	bool watch;			/* DR7 arms a data breakpoint: pages that hold one are not cached */
 	struct x86_codemap *codemap;
 	uint64_t tsc_base_offset;	/* guest TSC = host TSC + this + s.tsc_offset */
 
-	uint32_t tlb_gen;		/* 1..0xfff */
 	struct x86_event pending;	/* what x86_raise left for the run loop */
 	jmp_buf *fault_jmp;
 	/* >=0 while delivering: vector class for double-fault detection (x86_deliver). */
@@ -121,9 +128,6 @@ struct x86_cpu {
 	bool intr_maybe;		/* the interrupt controller may have something deliverable */
 	bool flat;			/* CS DS ES SS: base 0, limit 4 GiB, usual types (outside 64-bit mode) */
 	bool cs_limited;		/* CS.limit below 4 GiB matters (outside 64-bit mode) */
-	uint64_t cs_base;		/* 0 in 64-bit mode */
-	uint64_t blk_rip;		/* RIP of the running block's first instruction */
-	uint64_t zero;			/* stands for an absent base or index register */
 	bool leave_block;		/* something wants the run loop after this instruction */
 	bool has_1g;			/* from the model */
 	uint8_t phys_bits;		/* MAXPHYADDR, from the model */
