@@ -228,34 +228,42 @@ static uint64_t raw_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* One (time, TSC) pair, from the least disturbed of several tries. */
-static void sample(uint64_t *ns, uint64_t *tsc)
+struct time_pair {
+	uint64_t ns, tsc;
+	uint64_t doubt;		/* in ticks */
+};
+
+/* From the least disturbed of several tries. */
+static struct time_pair time_pair(void)
 {
-	uint64_t best = ~0ull;
+	struct time_pair best = { .doubt = ~0ull };
 
 	for (unsigned i = 0; i < 16; i++) {
 		uint64_t before = x86_host_tsc(), t = raw_ns(), after = x86_host_tsc();
 
-		if (after - before < best) {
-			best = after - before;
-			*ns = t;
-			*tsc = before + (after - before) / 2;
-		}
+		if (after - before < best.doubt)
+			best = (struct time_pair){ t, before + (after - before) / 2, after - before };
 	}
+	return best;
+}
+
+/* In 1 ms, and more only while the doubt is above 50 ppm (clocks read by system calls).
+ * Where the clock is made from the TSC in user space it is a few ppm at worst. */
+static uint32_t khz_measured(void)
+{
+	struct time_pair from = time_pair(), to;
+
+	do {
+		to = time_pair();
+	} while (to.ns - from.ns < 1000000 || (from.doubt + to.doubt) * 20000 > to.tsc - from.tsc);
+	return (uint32_t)((to.tsc - from.tsc) * 1000000u / (to.ns - from.ns));
 }
 
 uint32_t x86_tsc_khz(void)
 {
 	uint32_t khz = khz_from_cpuid();
-	uint64_t ns0, tsc0, ns1, tsc1;
-	struct timespec nap = { .tv_nsec = 10000000 };
 
-	if (khz)
-		return khz;
-	sample(&ns0, &tsc0);
-	nanosleep(&nap, NULL);
-	sample(&ns1, &tsc1);
-	return (uint32_t)((tsc1 - tsc0) * 1000000u / (ns1 - ns0));
+	return khz ? khz : khz_measured();
 }
 
 /* --- XSAVE --- */

@@ -54,6 +54,7 @@ void x86_feature_names(void (*fn)(void *opaque, const char *name, int word, uint
 /* Where state component n (2..63) lies in the standard XSAVE format, as leaf 0xD
  * tells the guest: the same on every host.  False: no such component. */
 bool x86_xsave_component(unsigned n, uint32_t *offset, uint32_t *size);
-uint32_t x86_tsc_khz(void);	/* of the host, measured or from CPUID; cached by the caller */
+/* Of the host: from CPUID, or measured, which takes 1 ms or more; kept by the caller. */
+uint32_t x86_tsc_khz(void);
 
 #endif

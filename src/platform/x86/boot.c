@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <unistd.h>
 
 #include "base/bits.h"
 #include "base/checked.h"
@@ -85,19 +87,48 @@ static void populate(void *p, uint64_t len)
 	madvise((void *)at, (uintptr_t)p + len - at, MADV_POPULATE_WRITE);
 }
 
+/*
+ * From the page cache into the memory's file, in the kernel: pages that are filled
+ * whole need not be cleared or mapped first.  Returns how many bytes it did; what
+ * it could not do (pipes, hugetlbfs, errors) is read the ordinary way.
+ */
+static uint64_t send_to_ram(struct boot_ctx *b, const struct boot_file *f, uint64_t off, uint64_t len, uint64_t gpa)
+{
+	struct mem_range r;
+	uint64_t done = 0;
+	off_t at = (off_t)off;
+	ssize_t n;
+
+	if (f->fd < 0 || !mem_find(b->mem, gpa, &r) || r.fd < 0 || !range_inside(gpa - r.gpa, len, r.size))
+		return 0;
+	if (lseek(r.fd, (off_t)(r.fd_offset + (gpa - r.gpa)), SEEK_SET) < 0)
+		return 0;
+	while (done < len) {
+		n = sendfile(r.fd, f->fd, &at, len - done);
+		if (n <= 0)
+			break;
+		done += (uint64_t)n;
+	}
+	return done;
+}
+
 int boot_copy(struct boot_ctx *b, const struct boot_file *f, uint64_t off, uint64_t len, uint64_t gpa,
 	      const char *part, struct err *e)
 {
 	int r = check_target(b, f, gpa, len, part, e);
-	void *p;
+	uint64_t sent;
+	uint8_t *p;
 
 	if (r < 0 || !len)
 		return r;
 	p = mem_ptr(b->mem, gpa, len, true);
 	if (!p)
 		return err_set(e, -EFAULT, "%s %s: %s lies outside guest memory", f->what, f->path, part);
-	populate(p, len);
-	r = boot_file_read(f, off, p, len, e);
+	sent = send_to_ram(b, f, off, len, gpa);
+	if (sent < len) {
+		populate(p + sent, len - sent);
+		r = boot_file_read(f, off + sent, p + sent, len - sent, e);
+	}
 	mem_written(b->mem, gpa, len);
 	return r;
 }
