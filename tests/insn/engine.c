@@ -290,6 +290,8 @@ static void load_system(struct rig_engine *e, const struct rig_case *c, struct x
 	s->cr0 = (s->cr0 | c->cr0_set) & ~c->cr0_clear;
 	s->cr4 &= ~c->cr4_clear;
 	s->xcr0 &= ~c->xcr0_clear;
+	memcpy(s->dr, c->dr, sizeof(s->dr));
+	s->dr7 = c->dr7 | 0x400;
 	if (c->bits == 32)
 		s->seg[X86_CS] = seg(SEL_UCODE32, 0xffffffff, 0xc0fb);
 	if (c->bits != 16)
@@ -344,6 +346,7 @@ static bool take_frame(struct rig_engine *e, const struct x86_state *s, struct r
 	r->rflags = f[2];
 	r->gpr[X86_RSP] = f[3];
 	r->cr2 = s->cr2;
+	r->dr6 = s->dr6;
 	r->fault = v == X86_EX_DB ? RIG_NO_FAULT : (uint8_t)v;
 	return true;
 }

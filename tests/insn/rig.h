@@ -34,6 +34,7 @@ struct rig_case {
 	unsigned repeat;		/* times to run before the result counts; 0: once */
 	/* System registers that differ from the usual (engines only). */
 	uint64_t cr0_set, cr0_clear, cr4_clear, xcr0_clear;
+	uint64_t dr[4], dr7;
 	uint64_t gpr[16];
 	uint64_t rflags;
 	struct x86_fpu fpu;
@@ -45,6 +46,7 @@ struct rig_result {
 	uint8_t fault;			/* vector or RIG_NO_FAULT */
 	uint32_t err;
 	uint64_t cr2;
+	uint64_t dr6;			/* engines only */
 	uint64_t gpr[16];
 	uint64_t rip, rflags;
 	struct x86_fpu fpu;

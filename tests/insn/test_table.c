@@ -601,6 +601,58 @@ static void test_sequence(void **state)
 	assert_int_equal(run_all(c, true)->fault, RIG_NO_FAULT);
 }
 
+#define DR7_EXEC(n) (2ull << 2 * (n))
+#define DR7_READ1(n) (2ull << 2 * (n) | 3ull << (16 + 4 * (n)))
+#define DR7_READ2(n) (DR7_READ1(n) | 1ull << (18 + 4 * (n)))
+
+SNIPPET(s_load, "mov (%rcx), %al");
+SNIPPET(s_movss_nop, "mov (%rcx), %ss\n nop");
+
+/* A data breakpoint on the page that runs: code is still fetched from it, and reads of it are seen. */
+static void test_watch_on_the_code_page(void **state)
+{
+	struct rig_case *c = CASE(s_load);
+	struct rig_result r;
+
+	if (!engine[0])
+		skip();
+	c->gpr[X86_RCX] = RIG_CODE;
+	c->dr[3] = RIG_CODE;
+	c->dr7 = DR7_READ1(3);
+	rig_engine_run(engine[0], c, &r);
+	assert_true(r.valid);
+	assert_int_equal(r.fault, RIG_NO_FAULT);
+	assert_int_equal(r.rip, RIG_CODE + c->len);
+	assert_int_equal(r.gpr[X86_RAX] & 0xff, c->code[0]);
+	assert_int_equal(r.dr6 & 0xf, 8);
+}
+
+/* MOV SS hits a data breakpoint and a code breakpoint follows: one #DB tells of both, in front of the NOP (AMD);
+ * or the code breakpoint is held back and the data one comes after the NOP (Intel). */
+static void test_watch_and_code_breakpoint(void **state)
+{
+	struct rig_case *c = CASE(s_movss_nop);
+	struct rig_result r;
+
+	if (!engine[0])
+		skip();
+	c->gpr[X86_RCX] = RIG_DATA;
+	st_le16(c->data, 0x1b);	/* user mode's own data segment */
+	c->dr[0] = RIG_DATA;
+	c->dr[1] = RIG_CODE + 2;
+	c->dr7 = DR7_READ2(0) | DR7_EXEC(1);
+	rig_engine_run(engine[0], c, &r);
+	assert_true(r.valid);
+	assert_int_equal(r.fault, RIG_NO_FAULT);
+	if (__builtin_cpu_is("amd")) {
+		assert_int_equal(r.rip, RIG_CODE + 2);
+		assert_int_equal(r.dr6 & 0xf, 3);
+	} else {
+		assert_int_equal(r.rip, RIG_CODE + 3);
+		assert_int_equal(r.dr6 & 0xf, 1);
+	}
+}
+
 static int setup(void **state)
 {
 	unsigned have = 0;
@@ -638,6 +690,7 @@ int main(void)
 		cmocka_unit_test(test_xsavec), cmocka_unit_test(test_xrstor_checks),
 		cmocka_unit_test(test_xrstor_initialises), cmocka_unit_test(test_fnstenv),
 		cmocka_unit_test(test_fnsave), cmocka_unit_test(test_mmx_and_x87), cmocka_unit_test(test_sequence),
+		cmocka_unit_test(test_watch_on_the_code_page), cmocka_unit_test(test_watch_and_code_breakpoint),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -189,8 +189,10 @@ static void step(struct interp_cpu *ic)
 		hit = x86_bp_exec(c, c->s.rip + c->cs_base);
 		/* MOV SS holds back code breakpoints on Intel only. */
 		if (hit && (x86_model_is_amd(c->model) || !(c->s.shadow & X86_SHADOW_MOVSS))) {
-			struct x86_event ev = { .vector = X86_EX_DB, .kind = X86_EV_FAULT, .dr6 = hit };
+			/* What MOV SS held back is reported with it. */
+			struct x86_event ev = { .vector = X86_EX_DB, .kind = X86_EV_FAULT, .dr6 = hit | c->db_trap.dr6 };
 
+			c->db_trap.dr6 = 0;
 			queue_event(ic, &ev);
 			return;
 		}

@@ -286,10 +286,11 @@ void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin)
 		memset(c->tlb[a][i].tag, 0, sizeof(c->tlb[a][i].tag));
 }
 
+/* Does DR7 arm a data breakpoint on the page of lin? */
 static bool page_watched(const struct x86_cpu *c, uint64_t lin)
 {
 	for (unsigned n = 0; n < 4; n++)
-		if ((c->s.dr7 >> (2 * n) & 3) && (c->s.dr[n] ^ lin) < PAGE_4K)
+		if ((c->s.dr7 >> (2 * n) & 3) && (c->s.dr7 >> (16 + 4 * n) & 3) && (c->s.dr[n] ^ lin) < PAGE_4K)
 			return true;
 	return false;
 }
@@ -319,7 +320,8 @@ const struct x86_tlb_entry *x86_tlb_fill(struct x86_cpu *c, uint64_t lin, enum x
 		x86_gp(c, 0);
 	translate(c, lin, how, acc == X86_ACC_USER_AC ? X86_ACC_USER : acc, &w);
 	c->fill_gpa = w.gpa;
-	if (acc == X86_ACC_USER_AC || (c->watch && page_watched(c, page)))
+	/* Fetches do not hit data breakpoints: code runs from a watched page as from any other. */
+	if (acc == X86_ACC_USER_AC || (c->watch && how != X86_EXEC && page_watched(c, page)))
 		return NULL;
 	if (!mem_find(c->vcpu.m->mem, w.gpa, &r) || is_apic_page(c, w.gpa))
 		return NULL;
