@@ -2,8 +2,8 @@
 # Sourced by quickstart and check: Debian packages, installed only if missing.
 # shellcheck shell=bash
 
-# What building needs, what preparing a guest needs, what the tests need more.
-PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkg-config python3 libzydis-dev liburing-dev libslirp-dev libjansson-dev scdoc"
+# What building needs (slirp's pkg-config file asks for glib's), what preparing a guest needs, what the tests need more.
+PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkg-config python3 libzydis-dev liburing-dev libslirp-dev libglib2.0-dev libjansson-dev scdoc"
 PACKAGES_GUEST="mmdebstrap e2fsprogs cpio kmod busybox-static openssh-client fakeroot fakechroot uidmap"
 PACKAGES_TEST="libcmocka-dev acpica-tools"
 
@@ -38,7 +38,8 @@ need_packages() { # PACKAGE...
 		die "these Debian packages are needed, and there is no sudo; as root: apt-get install ${missing[*]}"
 	fi
 	say "installing Debian packages$([ "$(id -u)" = 0 ] || echo ' with sudo'): ${missing[*]}"
-	if ! apt-cache show "${missing[@]}" >/dev/null 2>&1; then
+	# A fresh machine has no package lists yet.
+	if ! apt-get -q -s --no-install-recommends install "${missing[@]}" >/dev/null 2>&1; then
 		as_root apt-get -q update >&2 || die "apt-get update failed; are the apt sources right?"
 	fi
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "${missing[@]}" >&2 ||
