@@ -19,10 +19,13 @@ UOP(op_end)
 	return NULL;
 }
 
-/* Spin-wait hint: when another vCPU may want this host CPU, let it have it. */
+/*
+ * Spin-wait hint: when another vCPU may want this host CPU, let it have it.  Not every time: on a busy
+ * host each call may cost a time slice of everybody else, and guests count their PAUSEs to limit a wait.
+ */
 UOP(op_pause)
 {
-	if (c->vcpu.m->n_vcpus > 1)
+	if (++c->n_pause % 64 == 0 && c->vcpu.m->n_vcpus > 1)
 		sched_yield();
 	return u + 1;
 }

@@ -133,6 +133,7 @@ struct x86_cpu {
 	uint8_t phys_bits;		/* MAXPHYADDR, from the model */
 	uint64_t fill_gpa;		/* x86_tlb_fill: the address it translated to */
 	uint64_t n_mmio, n_pio, n_exc, n_intr, n_decode, n_block;	/* statistics */
+	uint32_t n_pause;
 	bool shutdown;			/* triple fault */
 	struct x86_event db_trap;	/* pending single-step / data-breakpoint #DB, dr6 bits */
 
