@@ -25,7 +25,7 @@ int err_prefix(struct err *e, int code, const char *fmt, ...)
 {
 	char old[sizeof(e->msg)];
 	va_list ap;
-	size_t n;
+	size_t n, room;
 	int r;
 
 	if (!e)
@@ -40,7 +40,8 @@ int err_prefix(struct err *e, int code, const char *fmt, ...)
 		return code;		/* the prefix alone fills the buffer */
 	memcpy(e->msg + n, ": ", 2);
 	n += 2;
-	strncpy(e->msg + n, old, sizeof(e->msg) - n - 1);
+	room = sizeof(e->msg) - n - 1;
+	memcpy(e->msg + n, old, strnlen(old, room) + 1);
 	e->msg[sizeof(e->msg) - 1] = '\0';
 	return code;
 }

@@ -124,7 +124,7 @@ static void normalise(struct counter *c, uint64_t now)
 {
 	uint64_t d = elapsed(c, now);
 
-	if (!periodic(c) || !c->running || d < c->reload)
+	if (!periodic(c) || !c->running || !c->reload || d < c->reload)
 		return;
 	if (c->next) {
 		c->start += c->reload;

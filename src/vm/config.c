@@ -103,7 +103,7 @@ int vm_parse_mac(const char *text, uint8_t mac[6], struct err *e)
 
 static bool parse_port(const char *text, uint16_t *out)
 {
-	unsigned n;
+	unsigned n = 0;
 
 	if (parse_uint(text, 1, 65535, &n, NULL))
 		return false;
@@ -131,15 +131,13 @@ int vm_parse_fwd(const char *text, struct net_fwd *out, struct err *e)
 	host_port = part[1];
 	guest_port = part[n - 1];
 	if (n >= 4) {
-		if (strlen(part[1]) >= sizeof(out->host_addr))
+		if (snprintf(out->host_addr, sizeof(out->host_addr), "%s", part[1]) >= (int)sizeof(out->host_addr))
 			goto bad;
-		strcpy(out->host_addr, part[1]);
 		host_port = part[2];
 	}
 	if (n == 5) {
-		if (strlen(part[3]) >= sizeof(out->guest_addr))
+		if (snprintf(out->guest_addr, sizeof(out->guest_addr), "%s", part[3]) >= (int)sizeof(out->guest_addr))
 			goto bad;
-		strcpy(out->guest_addr, part[3]);
 	}
 	if (parse_port(host_port, &out->host_port) && parse_port(guest_port, &out->guest_port))
 		return 0;

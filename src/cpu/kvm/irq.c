@@ -159,7 +159,8 @@ int kvm_ioapic_route(struct cpu_engine *base, unsigned pin, const struct msi *ms
 	if (!e->split || pin >= KVM_GSI_PINS)
 		return -ENOTSUP;
 	pthread_mutex_lock(&e->lock);
-	if (!masked && (!e->pin[pin].on || memcmp(&e->pin[pin].msg, msg, sizeof(*msg)))) {
+	if (!masked && (!e->pin[pin].on || e->pin[pin].msg.addr != msg->addr ||
+			e->pin[pin].msg.data != msg->data)) {
 		e->pin[pin].on = true;
 		e->pin[pin].msg.addr = msg->addr;
 		e->pin[pin].msg.data = msg->data;

@@ -268,13 +268,15 @@ static int run_lines(struct cpu_engine *e, int fd, char *buf, size_t *len)
 {
 	char reply[LINE_MAX_LEN + 1];
 	char *nl, *p = buf;
+	size_t n;
 	int r = 0;
 
 	while (!r && (nl = memchr(p, '\n', *len - (size_t)(p - buf)))) {
 		*nl = '\0';
 		r = puppet_command(e, p, reply, LINE_MAX_LEN);
-		strcat(reply, "\n");
-		if (send_all(fd, reply, strlen(reply)))
+		n = strlen(reply);
+		reply[n] = '\n';
+		if (send_all(fd, reply, n + 1))
 			return -EPIPE;
 		p = nl + 1;
 	}

@@ -111,7 +111,7 @@ int boot_file_read(const struct boot_file *f, uint64_t off, void *buf, uint64_t 
 
 	if (!range_inside(off, len, f->size))
 		return err_set(e, -ENOEXEC, "%s %s: truncated: %llu bytes are needed, the file has %llu", f->what,
-			       f->path, (unsigned long long)(off + len), (unsigned long long)f->size);
+			       f->path, (unsigned long long)off + len, (unsigned long long)f->size);
 	if (f->fd < 0) {
 		if (len)
 			memcpy(buf, f->data + off, len);

@@ -178,7 +178,7 @@ static int load_initrds(struct boot_ctx *b, const struct bzimage *z, uint8_t *pa
 	r = total_initrd(b, &total, e);
 	if (r == 0)
 		r = place_initrd(b, z, total, &at, e);
-	if (r < 0)
+	if (r)
 		return r;
 	pos = at;
 	for (unsigned i = 0; i < b->n_initrds && r == 0; i++) {

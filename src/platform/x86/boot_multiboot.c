@@ -149,7 +149,7 @@ static int write_line(struct boot_ctx *b, uint64_t at, uint64_t room, const char
 
 static int load_modules(struct boot_ctx *b, struct lists *l, uint64_t end, uint64_t *list, struct err *e)
 {
-	uint64_t pos = align_up(end, PAGE_4K), at;
+	uint64_t pos = align_up(end, PAGE_4K), at = 0;
 	int r = 0;
 
 	*list = align_up(l->pos, 8);
@@ -221,8 +221,8 @@ static int write_info(struct boot_ctx *b, uint64_t end, struct err *e)
 
 int boot_multiboot(struct boot_ctx *b, struct err *e)
 {
+	struct header h = { 0 };
 	uint64_t entry, end;
-	struct header h;
 	int r = find_header(b, &h, e);
 
 	if (r <= 0)
