@@ -32,7 +32,7 @@ def shell_on(machine):
             vm.expect(r"# ", 30)
             out = vm.shell("echo $((6*7))-$(uname -m)")
             check("42-x86_64" in out, f"the shell answered {out!r}")
-            vm.send("poweroff -f\n")
+            vm.send("poweroff\n")
             check(vm.wait(30) == 0, "power-off gave a status other than 0")
     return test
 
