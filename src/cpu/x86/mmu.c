@@ -411,12 +411,25 @@ static uint64_t wrap(const struct x86_cpu *c, uint64_t lin)
 	return c->long_mode ? lin : lin & 0xffffffffu;
 }
 
+/* Aligned accesses of machine size must not be seen half done. */
+static void load_host(const struct x86_tlb_entry *e, uint64_t lin, void *buf, unsigned len)
+{
+	const void *p = (const void *)(lin + e->addend);
+
+	switch (((uintptr_t)p & (len - 1)) ? 0 : len) {
+	case 2: st_le16(buf, __atomic_load_n((const uint16_t *)p, __ATOMIC_RELAXED)); break;
+	case 4: st_le32(buf, __atomic_load_n((const uint32_t *)p, __ATOMIC_RELAXED)); break;
+	case 8: st_le64(buf, __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED)); break;
+	default: memcpy(buf, p, len); break;
+	}
+}
+
 static void read_piece(struct x86_cpu *c, uint64_t lin, uint8_t *buf, unsigned len, enum x86_acc acc)
 {
 	const struct x86_tlb_entry *e = x86_tlb_fill(c, lin, X86_READ, acc);
 
 	if (e)
-		memcpy(buf, (void *)(lin + e->addend), len);
+		load_host(e, lin, buf, len);
 	else
 		phys_piece(c, c->fill_gpa, buf, len, false);
 }
@@ -425,7 +438,6 @@ static void store_host(struct x86_cpu *c, const struct x86_tlb_entry *e, uint64_
 {
 	void *p = (void *)(lin + e->addend);
 
-	/* Aligned accesses of machine size must not be seen half done. */
 	switch (((uintptr_t)p & (len - 1)) ? 0 : len) {
 	case 2: __atomic_store_n((uint16_t *)p, ld_le16(buf), __ATOMIC_RELAXED); break;
 	case 4: __atomic_store_n((uint32_t *)p, ld_le32(buf), __ATOMIC_RELAXED); break;
