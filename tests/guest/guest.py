@@ -5,6 +5,7 @@ leaves a process behind, and reports in TAP.
 Environment: LODGE (the program), LODGE_GUEST_DIR (tools/mkguest's folder),
 LODGE_TEST_ACCEL (interp by default), LODGE_TEST_SLOW (factor for time limits, 2).
 """
+import concurrent.futures
 import os
 import re
 import select
@@ -45,13 +46,16 @@ def check(cond, text):
 
 
 class Vm:
-    """One `lodge run`.  Use as a context manager: leaving it kills the process."""
+    """One `lodge run`.  Use as a context manager: leaving it kills the process.  wrap: a command that runs it."""
 
-    def __init__(self, *args, accel=ACCEL, stdin=subprocess.PIPE, **kw):
-        self.args = [LODGE, "run", "--accel", accel, *args]
+    live = set()
+
+    def __init__(self, *args, accel=ACCEL, stdin=subprocess.PIPE, wrap=(), **kw):
+        self.args = [*wrap, LODGE, "run", "--accel", accel, *args]
         self.out = b""
         self.errfile = tempfile.TemporaryFile()
         self.p = subprocess.Popen(self.args, stdin=stdin, stdout=subprocess.PIPE, stderr=self.errfile, **kw)
+        Vm.live.add(self.p)
         os.set_blocking(self.p.stdout.fileno(), False)
 
     def __enter__(self):
@@ -61,6 +65,7 @@ class Vm:
         if self.p.poll() is None:
             self.p.kill()
         self.p.wait()
+        Vm.live.discard(self.p)
         for f in (self.p.stdin, self.p.stdout):
             if f:
                 try:
@@ -145,23 +150,40 @@ def lodge(*args, seconds=60, **kw):
     return p.returncode, p.stdout, p.stderr.decode(errors="replace")
 
 
-def run_all(tests):
-    """Runs [(name, function)], prints TAP; names on the command line select."""
+def stop(*_):
+    """SIGTERM: meson's time limit is over."""
+    for p in list(Vm.live):
+        p.kill()
+    os._exit(1)
+
+
+def one(fn):
+    """Runs one case: (result, seconds), the result None or what to add to its line."""
+    start = time.monotonic()
+    bad, why = False, ""
+    try:
+        fn()
+    except Skip as e:
+        why = f" # SKIP {e}"
+    except (Failed, subprocess.TimeoutExpired, OSError, AssertionError) as e:
+        bad, why = True, f"\n# {type(e).__name__}: {e}".replace("\n", "\n# ", 1)
+    return bad, why, time.monotonic() - start
+
+
+def run_all(tests, jobs=1):
+    """Runs [(name, function)], prints TAP; names on the command line select.  With jobs above 1 that many run
+    at a time, started in order; LODGE_TEST_JOBS says otherwise."""
     wanted = sys.argv[1:]
     tests = [t for t in tests if not wanted or any(re.search(w, t[0]) for w in wanted)]
+    jobs = int(os.environ.get("LODGE_TEST_JOBS", jobs))
     print(f"1..{len(tests)}", flush=True)
-    bad = 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    for i, (name, fn) in enumerate(tests, 1):
-        start = time.monotonic()
-        try:
-            fn()
-            print(f"ok {i} - {name}", flush=True)
-        except Skip as e:
-            print(f"ok {i} - {name} # SKIP {e}", flush=True)
-        except (Failed, subprocess.TimeoutExpired, OSError, AssertionError) as e:
-            bad += 1
-            print(f"not ok {i} - {name}", flush=True)
-            print(f"# {type(e).__name__}: {e}".replace("\n", "\n# "), flush=True)
-        print(f"# {time.monotonic() - start:.1f} s", flush=True)
-    return 1 if bad else 0
+    failed = 0
+    signal.signal(signal.SIGTERM, stop)
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        results = [pool.submit(one, fn) for _, fn in tests]
+        for i, (name, _) in enumerate(tests, 1):
+            bad, why, seconds = results[i - 1].result()
+            failed += bad
+            head, *more = why.split("\n")
+            print(f"{'not ok' if bad else 'ok'} {i} - {name}{head}", *more, f"# {seconds:.1f} s", sep="\n", flush=True)
+    return 1 if failed else 0
