@@ -166,7 +166,7 @@ def one(fn):
     except Skip as e:
         why = f" # SKIP {e}"
     except (Failed, subprocess.TimeoutExpired, OSError, AssertionError) as e:
-        bad, why = True, f"\n# {type(e).__name__}: {e}".replace("\n", "\n# ", 1)
+        bad, why = True, f"\n{type(e).__name__}: {e}".replace("\n", "\n# ")
     return bad, why, time.monotonic() - start
 
 

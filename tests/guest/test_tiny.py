@@ -211,7 +211,7 @@ def exec_status(machine):
     return test
 
 
-LINES = "a='one  two'\nfor x in \"$a\" \\; do\n  echo \"<$x>\"\ndone\n"
+LINES = "a='one  two'\nfor x in \"$a\" \\\\; do\n  echo \"<$x>\"\ndone\n"
 BYTES = "i=0; while [ $i -lt 256 ]; do printf \"\\\\$(printf %o $i)\"; i=$((i+1)); done\n"
 MUCH = "dd if=/dev/zero bs=64k count=64 2>/dev/null; echo end\n"
 INPUT = os.urandom(200000)
