@@ -513,6 +513,12 @@ static _Noreturn void __attribute__((noinline)) not_canonical(struct x86_cpu *c,
 	x86_raise_err(c, x->i.mem_seg == X86_SS ? X86_EX_SS : X86_EX_GP, 0);
 }
 
+void exec_check(struct x86_cpu *c, const struct exec *x)
+{
+	if (unlikely(!enabled(c, x)))
+		refuse(c, x);
+}
+
 void exec_run(struct x86_cpu *c, const struct exec *x, uint64_t off_lin)
 {
 	if (unlikely(!enabled(c, x)))

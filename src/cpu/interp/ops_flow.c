@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Near control transfers, the ends of blocks, and what wraps calls into the
  * system part.  A near target must lie within CS (or be canonical); this is
- * checked before anything is pushed or popped. */
+ * checked before anything is pushed or popped, but a push that would fail is
+ * reported first. */
 #include <sched.h>
 
 #include "cpu/interp/interp.h"
@@ -30,14 +31,15 @@ UOP(op_pause)
 	return u + 1;
 }
 
+static inline bool target_ok(const struct x86_cpu *c, uint64_t rip)
+{
+	return c->mode == X86_MODE_LONG64 ? x86_canonical(c, rip) : rip <= c->s.seg[X86_CS].limit;
+}
+
 static inline void check_target(struct x86_cpu *c, uint64_t rip)
 {
-	if (c->mode == X86_MODE_LONG64) {
-		if (unlikely(!x86_canonical(c, rip)))
-			x86_gp(c, 0);
-	} else if (unlikely(rip > c->s.seg[X86_CS].limit)) {
+	if (unlikely(!target_ok(c, rip)))
 		x86_gp(c, 0);
-	}
 }
 
 static inline uint64_t mask_rip(const struct uop *u, uint64_t rip)
@@ -56,6 +58,12 @@ static inline uint64_t direct_target(struct x86_cpu *c, const struct uop *u)
 	to = mask_rip(u, to);
 	check_target(c, to);
 	return to;
+}
+
+/* The same with the operand size's cut only, for calls. */
+static inline uint64_t call_target(const struct x86_cpu *c, const struct uop *u)
+{
+	return mask_rip(u, c->blk_rip + (uint64_t)((int64_t)u->disp + u->imm));
 }
 
 UOP(op_jmp)
@@ -107,6 +115,25 @@ static void push_return(struct x86_cpu *c, const struct uop *u)
 	}
 }
 
+/* A call to nowhere: the fault its push would raise, or else #GP. */
+static _Noreturn void __attribute__((noinline)) bad_call(struct x86_cpu *c, const struct uop *u)
+{
+	uint64_t mask = c->stack_size == 8 ? ~0ull : c->stack_size == 4 ? 0xffffffffu : 0xffffu;
+	uint64_t lin = x86_seg_lin(c, X86_SS, (c->s.gpr[X86_RSP] - u->osz) & mask, u->osz, X86_WRITE);
+
+	x86_mem_probe(c, lin, u->osz, X86_WRITE, c->acc);
+	x86_gp(c, 0);
+}
+
+static inline const struct uop *call_to(struct x86_cpu *c, const struct uop *u, uint64_t to)
+{
+	if (unlikely(!target_ok(c, to)))
+		bad_call(c, u);
+	push_return(c, u);
+	c->s.rip = to;
+	return NULL;
+}
+
 UOP(op_call64)
 {
 	push_return(c, u);
@@ -116,31 +143,17 @@ UOP(op_call64)
 
 UOP(op_call)
 {
-	uint64_t to = direct_target(c, u);
-
-	push_return(c, u);
-	c->s.rip = to;
-	return NULL;
+	return call_to(c, u, call_target(c, u));
 }
 
 UOP(op_call_r)
 {
-	uint64_t to = mask_rip(u, reg_get(c, u->src, u->osz));
-
-	check_target(c, to);
-	push_return(c, u);
-	c->s.rip = to;
-	return NULL;
+	return call_to(c, u, mask_rip(u, reg_get(c, u->src, u->osz)));
 }
 
 UOP(op_call_m)
 {
-	uint64_t to = ld_n(c, u, uop_lin(c, u, u->osz, X86_READ), u->osz);
-
-	check_target(c, to);
-	push_return(c, u);
-	c->s.rip = to;
-	return NULL;
+	return call_to(c, u, ld_n(c, u, uop_lin(c, u, u->osz, X86_READ), u->osz));
 }
 
 UOP(op_ret64)
@@ -241,12 +254,24 @@ UOP(op_exec)
 	return NEXT_ST(c, u);
 }
 
+/* Segment checks come after those of CR0 and the like; and a store of 80 bits is one of
+ * 64 and one of 16, whose limit is looked at when the first part could be stored. */
+static void __attribute__((noinline)) exec_segmented(struct x86_cpu *c, const struct uop *u)
+{
+	exec_check(c, uop_exec(c, u));
+	if (u->osz == 10 && u->aux)
+		x86_mem_probe(c, uop_lin(c, u, 8, X86_WRITE), 8, X86_WRITE, c->acc);
+}
+
 UOP(op_exec_mem)
 {
-	uint64_t lin = uop_lin(c, u, u->osz, u->aux ? X86_WRITE : X86_READ);
+	uint64_t lin;
 
 	c->cur_rip = uop_rip(c, u);
 	c->next_rip = uop_next(c, u);
+	if (unlikely(u->ea >= EA_SEG))
+		exec_segmented(c, u);
+	lin = uop_lin(c, u, u->osz, u->aux ? X86_WRITE : X86_READ);
 	flags_out(c);
 	exec_run(c, uop_exec(c, u), lin);
 	flags_in(c);
