@@ -38,7 +38,8 @@ struct ns16550 {
 	struct dev dev;
 	struct bus_region region;
 	struct irq irq;
-	struct chardev *chr;
+	struct chardev *chr;		/* NULL: nobody listens to its input */
+	struct chardev *out;
 	struct vtimer timeout;
 	struct fifo rx, tx;
 	uint8_t ier, lcr, mcr, fcr, scr, msr;
@@ -168,7 +169,7 @@ static void drain(struct ns16550 *u)
 
 	while (u->tx.len) {
 		b = u->tx.data[u->tx.head];
-		if (u->chr && !chardev_write(u->chr, &b, 1))
+		if (u->out && !chardev_write(u->out, &b, 1) && u->chr)
 			break;
 		fifo_get(&u->tx);
 	}
@@ -432,7 +433,8 @@ int ns16550_new(struct machine *m, const struct ns16550_config *cfg, struct ns16
 	if (!u)
 		return -ENOMEM;
 	u->irq = cfg->irq;
-	u->chr = cfg->chr;
+	u->out = cfg->chr;
+	u->chr = cfg->output_only ? NULL : cfg->chr;
 	u->region = (struct bus_region){ .name = "ns16550", .ops = &uart_ops, .opaque = u,
 					 .base = cfg->base, .size = 8, .priority = 1 };
 	ret = bus_add(cfg->mmio ? m->mmio : m->pio, &u->region);

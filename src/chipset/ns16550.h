@@ -23,6 +23,7 @@ struct ns16550_config {
 	bool mmio;		/* on the MMIO bus instead, one byte a register */
 	struct irq irq;
 	struct chardev *chr;	/* attached here, stays the caller's; NULL: nothing connected */
+	bool output_only;	/* chr is another front end's: written to, what it does not take is lost */
 };
 
 int ns16550_new(struct machine *m, const struct ns16550_config *cfg, struct ns16550 **out);

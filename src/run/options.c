@@ -188,8 +188,9 @@ const struct opt run_opts[] = {
 	{ "module", 0, "FILE", "Multiboot module; the same as --initrd",
 	  "The same as *--initrd*, under the name that Multiboot uses.", COMPLETE_FILE, .parse = parse_initrd },
 	{ "append", 'p', "TEXT", "words for the kernel's command line",
-	  "Words for the kernel's command line; repeated options add up. For Linux, console=ttyS0 (pc) or console=hvc0 "
-	  "(micro) is put in front unless a console= is among them.", .parse = parse_append },
+	  "Words for the kernel's command line; repeated options add up. For Linux, console=ttyS0 is put in front "
+	  "unless a console= is among them. If the last one names hvc0, the console is a virtio console, and the serial port "
+	  "shows what the guest prints before (earlycon=uart8250,io,0x3f8).", .parse = parse_append },
 	{ "disk", 'd', "FILE[,ro][,serial=S][,cache=C]", "virtio disk, raw file or block device; may be repeated",
 	  "A virtio disk on a raw file or a block device; may be repeated. *ro* makes it read-only. *serial=* is seen by "
 	  "the guest in /dev/disk/by-id. *cache=* is *writeback* (the default), *none* (direct I/O), *writethrough* "
@@ -230,7 +231,8 @@ const struct opt run_opts[] = {
 	{ "shutdown-timeout", 0, "SECONDS", "time from power button to the end after SIGTERM [30]",
 	  "SIGTERM, SIGHUP and SIGINT press the guest's power button; if it has not powered off after this time it is "
 	  "ended with status 8. 0 ends it at once.", .key = "shutdown-timeout" },
-	{ "stats", 0, NULL, "print counters at the end", "Prints counters on standard error at the end.", .key = "stats" },
+	{ "stats", 0, NULL, "print counters at the end", "Prints counters on standard error at the end: of the run, "
+	  "the CPU engine, each disk (diskN_) and each network card (netN_).", .key = "stats" },
 	{ "config", 0, "FILE", "read settings from a file as --dry-run prints them", NULL, COMPLETE_FILE,
 	  .parse = parse_config },
 	{ "dry-run", 0, NULL, "check the options, print the configuration, start nothing", NULL, .parse = parse_dry_run },

@@ -60,12 +60,24 @@ static bool is_multiboot(const char *path)
 	return false;
 }
 
-static bool names_console(const char *cmdline)
+/* What the last console= of the command line names, as /dev/console is the last one;
+ * NULL: there is none. */
+static const char *named_console(const char *cmdline)
 {
+	const char *last = NULL;
+
 	for (const char *p = cmdline; (p = strstr(p, "console=")); p++)
 		if (p == cmdline || p[-1] == ' ')
-			return true;
-	return false;
+			last = p + strlen("console=");
+	return last;
+}
+
+/* The console is the first serial port, or a virtio console where the guest is told so. */
+static bool console_is_virtio(const struct vm_config *cfg)
+{
+	const char *name = named_console(cfg->append);
+
+	return name && !strncmp(name, "hvc", 3);
 }
 
 char *vm_make_cmdline(const struct vm_config *cfg)
@@ -73,8 +85,8 @@ char *vm_make_cmdline(const struct vm_config *cfg)
 	const char *console = "";
 	char *out;
 
-	if (!names_console(cfg->append) && !is_multiboot(cfg->kernel))
-		console = cfg->machine == VM_MACHINE_PC ? "console=ttyS0" : "console=hvc0";
+	if (!named_console(cfg->append) && !is_multiboot(cfg->kernel))
+		console = "console=ttyS0";
 	if (asprintf(&out, "%s%s%s", console, *console && *cfg->append ? " " : "", cfg->append) < 0)
 		return NULL;
 	return out;
@@ -172,10 +184,9 @@ static int build_platform(struct vm *vm, struct err *e)
 		.mem_size = cfg->memory, .mem_huge = cfg->huge, .n_vcpus = cfg->cpus,
 		.phys_bits = vm->model.phys_bits,
 		.kernel = cfg->kernel, .initrds = cfg->initrd, .n_initrds = cfg->n_initrds, .cmdline = vm->cmdline,
+		.serial = { vm->console }, .serial_output_only = console_is_virtio(cfg),
 		.debugcon = vm->debugcon, .debug_exit = cfg->debug_exit || cfg->test_device, .name = cfg->name,
 	};
-	if (cfg->machine == VM_MACHINE_PC)
-		vm->pcfg.serial[0] = vm->console;
 	return platform_new(vm->m, vm->engine, &vm->pcfg, &vm->platform, e);
 }
 
@@ -197,7 +208,11 @@ static int add_disk(struct vm *vm, unsigned i, struct err *e)
 	ret = virtio_blk_new(vm->m, id, node, &bo, &dev, e);
 	if (ret)
 		blk_close(node);
-	return ret ? ret : platform_add_virtio(vm->platform, dev, e);
+	if (!ret)
+		ret = platform_add_virtio(vm->platform, dev, e);
+	if (!ret)
+		vm->disk[i] = dev;
+	return ret;
 }
 
 static int add_net(struct vm *vm, unsigned i, struct err *e)
@@ -220,10 +235,14 @@ static int add_net(struct vm *vm, unsigned i, struct err *e)
 	ret = virtio_net_new(vm->m, id, b, n->mac, &dev, e);
 	if (ret)
 		net_close(b);
-	return ret ? ret : platform_add_virtio(vm->platform, dev, e);
+	if (!ret)
+		ret = platform_add_virtio(vm->platform, dev, e);
+	if (!ret)
+		vm->net[i] = dev;
+	return ret;
 }
 
-/* micro's console, and the ports of --exec on either machine. */
+/* The console if it is a virtio one, and the ports of --exec. */
 static int add_console(struct vm *vm, struct err *e)
 {
 	struct virtio_console_port port[1 + EXEC_PORTS] = { 0 };
@@ -231,7 +250,7 @@ static int add_console(struct vm *vm, struct err *e)
 	unsigned n = 0;
 	int ret;
 
-	if (vm->cfg->machine == VM_MACHINE_MICRO)
+	if (console_is_virtio(vm->cfg))
 		port[n++] = (struct virtio_console_port){ .chr = vm->console, .console = true };
 	for (unsigned i = 0; vm->exec && i < EXEC_PORTS; i++)
 		port[n++] = (struct virtio_console_port){ .chr = vm_exec_port(vm->exec, i), .name = vm_exec_port_name[i] };

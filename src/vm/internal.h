@@ -39,6 +39,7 @@ struct vm {
 	char *cmdline;
 	struct chardev *console, *debugcon;
 	struct vm_exec *exec;
+	struct virtio_dev *disk[VM_MAX_DISKS], *net[VM_MAX_NETS];	/* the machine's, for --stats */
 
 	/* Run control: run_lock may be taken with the machine lock held, never
 	 * the other way round. */

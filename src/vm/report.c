@@ -9,6 +9,8 @@
 #include <sys/resource.h>
 
 #include "chardev/chardev.h"
+#include "virtio/blk.h"
+#include "virtio/net.h"
 #include "vm/internal.h"
 
 static const char *const activity_name[] = { "running", "halted", "waiting for SIPI", "shut down" };
@@ -87,6 +89,41 @@ static void print_stat(void *opaque, const char *name, uint64_t value)
 	fprintf(stderr, "lodge: stats: %s %" PRIu64 "\n", name, value);
 }
 
+static void print_dev_stat(const char *dev, unsigned n, const char *what, uint64_t value)
+{
+	fprintf(stderr, "lodge: stats: %s%u_%s %" PRIu64 "\n", dev, n, what, value);
+}
+
+static void print_disk(unsigned n, const struct virtio_dev *d)
+{
+	struct virtio_blk_stats s;
+
+	virtio_blk_get_stats(d, &s);
+	print_dev_stat("disk", n, "reads", s.reads);
+	print_dev_stat("disk", n, "read_bytes", s.bytes_read);
+	print_dev_stat("disk", n, "writes", s.writes);
+	print_dev_stat("disk", n, "written_bytes", s.bytes_written);
+	print_dev_stat("disk", n, "flushes", s.flushes);
+	print_dev_stat("disk", n, "discards", s.discards);
+	print_dev_stat("disk", n, "write_zeroes", s.zeroes);
+	print_dev_stat("disk", n, "errors", s.errors);
+}
+
+static void print_net(unsigned n, const struct virtio_dev *d)
+{
+	struct virtio_net_stats s;
+
+	virtio_net_get_stats(d, &s);
+	print_dev_stat("net", n, "rx_packets", s.rx_packets);
+	print_dev_stat("net", n, "rx_bytes", s.rx_bytes);
+	print_dev_stat("net", n, "rx_dropped", s.rx_dropped);
+	print_dev_stat("net", n, "tx_packets", s.tx_packets);
+	print_dev_stat("net", n, "tx_bytes", s.tx_bytes);
+	print_dev_stat("net", n, "tx_dropped", s.tx_dropped);
+	print_dev_stat("net", n, "tx_bad", s.tx_bad);
+}
+
+/* The vCPUs have ended, the devices are still there. */
 void vm_print_stats(struct vm *vm)
 {
 	int64_t now = loop_now_ns();
@@ -107,4 +144,12 @@ void vm_print_stats(struct vm *vm)
 	print_stat(NULL, "vmm_anonymous_kib", status_kib("RssAnon"));
 	if (vm->engine_ops->stats)
 		vm->engine_ops->stats(vm->engine, print_stat, NULL);
+	machine_lock(vm->m);
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
+		if (vm->disk[i])
+			print_disk(i, vm->disk[i]);
+	for (unsigned i = 0; i < VM_MAX_NETS; i++)
+		if (vm->net[i])
+			print_net(i, vm->net[i]);
+	machine_unlock(vm->m);
 }

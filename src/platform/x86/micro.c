@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The `micro` machine: virtio-mmio devices, an I/O APIC, a real-time clock, a
- * generic event device, and serial ports if asked for.  No PCI, no 8259, no PIT:
+ * generic event device, and serial ports.  No PCI, no 8259, no PIT:
  * the ACPI tables say "reduced hardware", the OS takes its time from the local
  * APIC and the TSC or the paravirtual clock.
  */

@@ -120,7 +120,8 @@ int serial_build(struct platform *p, struct err *e)
 	int r = 0;
 
 	for (int i = 0; i < PLATFORM_MAX_SERIAL && r == 0; i++) {
-		struct ns16550_config c = { .id = com[i].id, .base = com[i].port, .chr = p->cfg.serial[i] };
+		struct ns16550_config c = { .id = com[i].id, .base = com[i].port, .chr = p->cfg.serial[i],
+					   .output_only = p->cfg.serial_output_only };
 
 		if (!c.chr)
 			continue;

@@ -50,6 +50,7 @@ struct platform_config {
 	const char *cmdline;		/* NULL: "" */
 
 	struct chardev *serial[PLATFORM_MAX_SERIAL];	/* COM1..COM4; NULL: not there */
+	bool serial_output_only;	/* their input belongs to somebody else */
 	struct chardev *debugcon;	/* port 0xe9; NULL: not there */
 	bool debug_exit;		/* isa-debug-exit at port 0xf4 (pc) */
 
