@@ -33,10 +33,8 @@ static int micro_add_virtio(struct platform *p, struct virtio_dev *d, struct err
 	struct irq wire;
 	int r;
 
-	if (p->n_mmio == LAYOUT_VIRTIO_MMIO_SLOTS) {
-		d->ops->free(d);
+	if (p->n_mmio == LAYOUT_VIRTIO_MMIO_SLOTS)
 		return err_set(e, -ENOSPC, "machine micro has room for %u devices", LAYOUT_VIRTIO_MMIO_SLOTS);
-	}
 	wire = gsi_share(p, micro_slot_gsi(p->n_mmio));
 	r = virtio_mmio_new(p->m, micro_slot_base(p->n_mmio), &wire, d, e);
 	if (r == 0)

@@ -91,7 +91,11 @@ struct pci_bus *platform_pci_bus(struct platform *p)
 
 int platform_add_virtio(struct platform *p, struct virtio_dev *d, struct err *e)
 {
-	return p->kind->add_virtio(p, d, e);
+	int r = p->kind->add_virtio(p, d, e);
+
+	if (r < 0)
+		d->ops->free(d);
+	return r;
 }
 
 void platform_power_button(struct platform *p)
