@@ -506,6 +506,14 @@ void exec_run_mem(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 		x86_mem_stored(c, lin, x->mem_size, c->acc);
 }
 
+/* Neither end is outside the canonical range, or the last byte beyond a flat segment. */
+static inline bool address_ok(const struct x86_cpu *c, const struct exec *x, uint64_t lin)
+{
+	if (likely(c->mode == X86_MODE_LONG64))
+		return x86_canonical(c, lin) && x86_canonical(c, lin + x->last_byte);
+	return !c->flat || x->i.mem_seg >= X86_FS || lin + x->last_byte <= 0xffffffffu;
+}
+
 static _Noreturn void __attribute__((noinline)) not_canonical(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 {
 	if (lin & x->align)
@@ -527,8 +535,7 @@ void exec_run(struct x86_cpu *c, const struct exec *x, uint64_t off_lin)
 		call(c, x, NULL);
 		return;
 	}
-	if (x->own_address && c->mode == X86_MODE_LONG64 &&
-	    unlikely(!x86_canonical(c, off_lin) || !x86_canonical(c, off_lin + x->last_byte)))
+	if (x->own_address && unlikely(!address_ok(c, x, off_lin)))
 		not_canonical(c, x, off_lin);
 	x->run(c, x, off_lin);
 }

@@ -4,10 +4,18 @@
 
 /* --- slow memory --- */
 
-/* Non-canonical addresses fault by segment: SS gives #SS(0). */
+/* What address forms without segment checks leave to be looked at: non-canonical
+ * addresses, and operands that run over the end of a flat segment.  SS gives #SS(0). */
 static void check_canonical(struct x86_cpu *c, const struct uop *u, uint64_t lin, unsigned len)
 {
-	if (c->mode == X86_MODE_LONG64 && (!x86_canonical(c, lin) || !x86_canonical(c, lin + len - 1)))
+	uint64_t last = lin + len - 1;
+	bool ok = true;
+
+	if (c->mode == X86_MODE_LONG64)
+		ok = x86_canonical(c, lin) && x86_canonical(c, last);
+	else if (c->flat && u->seg < X86_FS)
+		ok = last <= 0xffffffffu;
+	if (!ok)
 		x86_raise_err(c, u->seg == X86_SS ? X86_EX_SS : X86_EX_GP, 0);
 }
 

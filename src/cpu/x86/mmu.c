@@ -424,16 +424,6 @@ static void load_host(const struct x86_tlb_entry *e, uint64_t lin, void *buf, un
 	}
 }
 
-static void read_piece(struct x86_cpu *c, uint64_t lin, uint8_t *buf, unsigned len, enum x86_acc acc)
-{
-	const struct x86_tlb_entry *e = x86_tlb_fill(c, lin, X86_READ, acc);
-
-	if (e)
-		load_host(e, lin, buf, len);
-	else
-		phys_piece(c, c->fill_gpa, buf, len, false);
-}
-
 static void store_host(struct x86_cpu *c, const struct x86_tlb_entry *e, uint64_t lin, const void *buf, unsigned len)
 {
 	void *p = (void *)(lin + e->addend);
@@ -457,16 +447,19 @@ void x86_code_stored(struct x86_cpu *c, const struct x86_tlb_entry *e, unsigned 
 	}
 }
 
-static void write_piece(struct x86_cpu *c, uint64_t lin, const uint8_t *buf, unsigned len, enum x86_acc acc)
+/* Within one page. */
+static void access_piece(struct x86_cpu *c, uint64_t lin, uint8_t *buf, unsigned len, bool write, enum x86_acc acc)
 {
-	const struct x86_tlb_entry *e = x86_tlb_fill(c, lin, X86_WRITE, acc);
+	const struct x86_tlb_entry *e = x86_tlb_fill(c, lin, write ? X86_WRITE : X86_READ, acc);
 
-	if (e) {
+	if (e && write) {
 		store_host(c, e, lin, buf, len);
-		return;
+	} else if (e) {
+		load_host(e, lin, buf, len);
+	} else {
+		phys_piece(c, c->fill_gpa, buf, len, write);
+		c->leave_block |= write;	/* mem_write may have bumped a code version: look again */
 	}
-	phys_piece(c, c->fill_gpa, (void *)buf, len, true);
-	c->leave_block = true;	/* mem_write may have bumped a code version: look again */
 }
 
 static unsigned room_in_page(uint64_t lin)
@@ -474,52 +467,35 @@ static unsigned room_in_page(uint64_t lin)
 	return (unsigned)(PAGE_4K - (lin & 0xfff));
 }
 
-void x86_mem_read(struct x86_cpu *c, uint64_t lin, void *buf, unsigned len, enum x86_acc acc)
+/* The whole of an access; a store checks all pages before it writes any. */
+static inline void access_mem(struct x86_cpu *c, uint64_t lin, uint8_t *p, unsigned len, bool write, enum x86_acc acc)
 {
-	uint8_t *p = buf;
-	unsigned done = 0;
-
 	lin = wrap(c, lin);
 	if (acc == X86_ACC_USER_AC)
 		check_align(c, lin, len);
 	if (len <= room_in_page(lin)) {
-		read_piece(c, lin, p, len, acc);
+		access_piece(c, lin, p, len, write, acc);
 	} else {
-		x86_mem_probe(c, lin, len, X86_READ, acc);
-		while (done < len) {
+		x86_mem_probe(c, lin, len, write ? X86_WRITE : X86_READ, acc);
+		for (unsigned done = 0, n; done < len; done += n) {
 			uint64_t at = wrap(c, lin + done);
-			unsigned n = MIN(len - done, room_in_page(at));
 
-			read_piece(c, at, p + done, n, acc);
-			done += n;
+			n = MIN(len - done, room_in_page(at));
+			access_piece(c, at, p + done, n, write, acc);
 		}
 	}
 	if (unlikely(c->watch))
-		check_watch(c, lin, len, false);
+		check_watch(c, lin, len, write);
+}
+
+void x86_mem_read(struct x86_cpu *c, uint64_t lin, void *buf, unsigned len, enum x86_acc acc)
+{
+	access_mem(c, lin, buf, len, false, acc);
 }
 
 void x86_mem_write(struct x86_cpu *c, uint64_t lin, const void *buf, unsigned len, enum x86_acc acc)
 {
-	const uint8_t *p = buf;
-	unsigned done = 0;
-
-	lin = wrap(c, lin);
-	if (acc == X86_ACC_USER_AC)
-		check_align(c, lin, len);
-	if (len <= room_in_page(lin)) {
-		write_piece(c, lin, p, len, acc);
-	} else {
-		x86_mem_probe(c, lin, len, X86_WRITE, acc);
-		while (done < len) {
-			uint64_t at = wrap(c, lin + done);
-			unsigned n = MIN(len - done, room_in_page(at));
-
-			write_piece(c, at, p + done, n, acc);
-			done += n;
-		}
-	}
-	if (unlikely(c->watch))
-		check_watch(c, lin, len, true);
+	access_mem(c, lin, (void *)(uintptr_t)buf, len, true, acc);
 }
 
 void x86_mem_probe(struct x86_cpu *c, uint64_t lin, unsigned len, enum x86_how how, enum x86_acc acc)
