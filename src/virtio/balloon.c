@@ -292,43 +292,24 @@ static void queue_reset(struct virtio_dev *d, unsigned q)
 		b->stats_held = false;
 }
 
-struct balloon_state {
-	uint32_t num_pages, actual, poison;
-	uint16_t stats_head;
-	uint8_t stats_held;
-};
-
 static const struct snap_field fields[] = {
-	SNAP_FIELD(struct balloon_state, num_pages),
-	SNAP_FIELD(struct balloon_state, actual),
-	SNAP_FIELD(struct balloon_state, poison),
-	SNAP_FIELD(struct balloon_state, stats_head),
-	SNAP_FIELD(struct balloon_state, stats_held),
+	SNAP_FIELD(struct balloon, num_pages),
+	SNAP_FIELD(struct balloon, actual),
+	SNAP_FIELD(struct balloon, poison),
+	SNAP_FIELD(struct balloon, stats_head),
+	SNAP_FIELD(struct balloon, stats_held),
 	SNAP_END,
 };
 static const struct snap_table table = { "virtio-balloon", 1, fields };
 
 static int save(struct virtio_dev *d, struct snap_out *o)
 {
-	struct balloon *b = of(d);
-	struct balloon_state s = { .num_pages = b->num_pages, .actual = b->actual, .poison = b->poison,
-				   .stats_head = b->stats_head, .stats_held = b->stats_held };
-
-	return snap_put(o, d->id, &table, &s);
+	return snap_put(o, d->id, &table, of(d));
 }
 
 static int load(struct virtio_dev *d, struct snap_in *in, struct err *e)
 {
-	struct balloon *b = of(d);
-	struct balloon_state s = { 0 };
-	int ret = snap_get(in, d->id, &table, &s, e);
-
-	b->num_pages = s.num_pages;
-	b->actual = s.actual;
-	b->poison = s.poison;
-	b->stats_head = s.stats_head;
-	b->stats_held = s.stats_held & 1;
-	return ret;
+	return snap_get(in, d->id, &table, of(d), e);
 }
 
 static void release(struct virtio_dev *d)

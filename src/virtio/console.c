@@ -454,52 +454,41 @@ static void queue_reset(struct virtio_dev *d, unsigned q)
 		p->tx_off = 0;
 }
 
-struct port_state {
-	uint64_t tx_off;
-	uint32_t send;
-	uint8_t guest_ready, guest_open;
-};
-
 static const struct snap_field port_fields[] = {
-	SNAP_FIELD(struct port_state, tx_off),
-	SNAP_FIELD(struct port_state, send),
-	SNAP_FIELD(struct port_state, guest_ready),
-	SNAP_FIELD(struct port_state, guest_open),
+	SNAP_FIELD(struct port, tx_off),
+	SNAP_FIELD(struct port, send),
+	SNAP_FIELD(struct port, guest_ready),
+	SNAP_FIELD(struct port, guest_open),
 	SNAP_END,
 };
 static const struct snap_table port_table = { "virtio-console-port", 1, port_fields };
 
+static const char *port_id(const struct port *p, char id[48])
+{
+	snprintf(id, 48, "%s.p%u", p->con->dev.id, p->id);
+	return id;
+}
+
 static int save(struct virtio_dev *d, struct snap_out *o)
 {
 	struct console *c = of(d);
+	char id[48];
 	int ret = 0;
 
-	for (struct port *p = c->port; !ret && p < c->port + c->n; p++) {
-		struct port_state s = { .tx_off = p->tx_off, .send = p->send, .guest_ready = p->guest_ready,
-					.guest_open = p->guest_open };
-		char id[48];
-
-		snprintf(id, sizeof(id), "%s.p%u", d->id, p->id);
-		ret = snap_put(o, id, &port_table, &s);
-	}
+	for (struct port *p = c->port; !ret && p < c->port + c->n; p++)
+		ret = snap_put(o, port_id(p, id), &port_table, p);
 	return ret;
 }
 
 static int load(struct virtio_dev *d, struct snap_in *in, struct err *e)
 {
 	struct console *c = of(d);
+	char id[48];
 	int ret = 0;
 
 	for (struct port *p = c->port; !ret && p < c->port + c->n; p++) {
-		struct port_state s = { 0 };
-		char id[48];
-
-		snprintf(id, sizeof(id), "%s.p%u", d->id, p->id);
-		ret = snap_get(in, id, &port_table, &s, e);
-		p->tx_off = s.tx_off;
-		p->send = s.send & SEND_ALL;
-		p->guest_ready = s.guest_ready & 1;
-		p->guest_open = s.guest_open & 1;
+		ret = snap_get(in, port_id(p, id), &port_table, p, e);
+		p->send &= SEND_ALL;
 	}
 	return ret;
 }

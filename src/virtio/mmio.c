@@ -13,7 +13,7 @@
 
 #include "base/bits.h"
 #include "base/checked.h"
-#include "virtio/device.h"
+#include "virtio/regs.h"
 
 #define MAGIC 0x74726976
 #define VENDOR 0x1af4
@@ -54,9 +54,7 @@ struct virtio_mmio {
 	struct virtio_dev *d;
 	struct bus_region region;
 	struct irq wire;
-	uint32_t device_features_sel, driver_features_sel;
-	uint64_t driver_features;
-	uint32_t queue_sel;
+	struct virtio_regs r;
 	uint32_t interrupt_status;
 	struct bus_doorbell bell[VIRTIO_MAX_QUEUES];
 };
@@ -120,20 +118,13 @@ static const struct virtio_transport_ops transport_ops = {
 
 static void transport_reset(struct virtio_mmio *t)
 {
-	t->device_features_sel = t->driver_features_sel = 0;
-	t->driver_features = 0;
-	t->queue_sel = 0;
+	virtio_regs_reset(&t->r);
 	interrupt_set(t, 0);
-}
-
-static struct vq *selected(struct virtio_mmio *t)
-{
-	return t->queue_sel < t->d->n_queues ? &t->d->vq[t->queue_sel] : NULL;
 }
 
 static uint32_t queue_read(struct virtio_mmio *t, uint64_t off)
 {
-	const struct vq *vq = selected(t);
+	const struct vq *vq = virtio_regs_queue(&t->r);
 
 	if (!vq)
 		return 0;
@@ -153,8 +144,7 @@ static uint32_t reg_read(struct virtio_mmio *t, uint64_t off)
 	case R_VERSION: return 2;
 	case R_DEVICE_ID: return d->ops->device_id;
 	case R_VENDOR_ID: return VENDOR;
-	case R_DEVICE_FEATURES:
-		return t->device_features_sel < 2 ? d->host_features >> (32 * t->device_features_sel) : 0;
+	case R_DEVICE_FEATURES: return virtio_regs_device_feature(&t->r);
 	case R_INTERRUPT_STATUS: return t->interrupt_status;
 	case R_STATUS: return d->status;
 	/* 4.2.2: a region that does not exist has length and base -1. */
@@ -165,19 +155,9 @@ static uint32_t reg_read(struct virtio_mmio *t, uint64_t off)
 	}
 }
 
-static void driver_features_write(struct virtio_mmio *t, uint32_t v)
-{
-	unsigned shift = 32 * t->driver_features_sel;
-
-	if (t->driver_features_sel > 1)
-		return;
-	t->driver_features = (t->driver_features & ~(0xffffffffull << shift)) | (uint64_t)v << shift;
-	virtio_dev_set_driver_features(t->d, t->driver_features);
-}
-
 static void queue_write(struct virtio_mmio *t, uint64_t off, uint32_t v)
 {
-	struct vq *vq = selected(t);
+	struct vq *vq = virtio_regs_queue(&t->r);
 
 	if (!vq)
 		return;
@@ -186,8 +166,7 @@ static void queue_write(struct virtio_mmio *t, uint64_t off, uint32_t v)
 		return;
 	}
 	if (off == R_QUEUE_RESET) {
-		if (v == 1 && vq->ready && virtio_has(t->d, VIRTIO_F_RING_RESET))
-			virtio_dev_queue_reset(t->d, vq->index);
+		virtio_regs_queue_reset(&t->r, v);
 		return;
 	}
 	if (vq->ready)
@@ -195,9 +174,9 @@ static void queue_write(struct virtio_mmio *t, uint64_t off, uint32_t v)
 	switch (off) {
 	/* A size no queue can have must not turn into one that can. */
 	case R_QUEUE_NUM: vq->size = v > UINT16_MAX ? 0 : v; break;
-	case R_QUEUE_DESC: case R_QUEUE_DESC + 4: st_le32((uint8_t *)&vq->desc + (off & 4), v); break;
-	case R_QUEUE_DRIVER: case R_QUEUE_DRIVER + 4: st_le32((uint8_t *)&vq->avail + (off & 4), v); break;
-	case R_QUEUE_DEVICE: case R_QUEUE_DEVICE + 4: st_le32((uint8_t *)&vq->used + (off & 4), v); break;
+	case R_QUEUE_DESC: case R_QUEUE_DESC + 4: virtio_regs_write_address(vq, VQ_DESC, off, 4, v); break;
+	case R_QUEUE_DRIVER: case R_QUEUE_DRIVER + 4: virtio_regs_write_address(vq, VQ_DRIVER, off, 4, v); break;
+	case R_QUEUE_DEVICE: case R_QUEUE_DEVICE + 4: virtio_regs_write_address(vq, VQ_DEVICE, off, 4, v); break;
 	default: break;
 	}
 }
@@ -205,16 +184,15 @@ static void queue_write(struct virtio_mmio *t, uint64_t off, uint32_t v)
 static void reg_write(struct virtio_mmio *t, uint64_t off, uint32_t v)
 {
 	switch (off) {
-	case R_DEVICE_FEATURES_SEL: t->device_features_sel = v; break;
-	case R_DRIVER_FEATURES_SEL: t->driver_features_sel = v; break;
-	case R_DRIVER_FEATURES: driver_features_write(t, v); break;
-	case R_QUEUE_SEL: t->queue_sel = v; break;
+	case R_DEVICE_FEATURES_SEL: t->r.device_feature_select = v; break;
+	case R_DRIVER_FEATURES_SEL: t->r.driver_feature_select = v; break;
+	case R_DRIVER_FEATURES: virtio_regs_write_feature(&t->r, v); break;
+	case R_QUEUE_SEL: t->r.queue_select = v; break;
 	/* Not ready queues have no doorbell: the write ends here, for nothing. */
 	case R_QUEUE_NOTIFY: virtio_dev_ring(t->d, v); break;
 	case R_INTERRUPT_ACK: interrupt_set(t, t->interrupt_status & ~v); break;
 	case R_STATUS:
-		virtio_dev_set_status(t->d, v);
-		if (!(v & 0xff))
+		if (virtio_regs_write_status(&t->r, v))
 			transport_reset(t);
 		break;
 	default: queue_write(t, off, v);
@@ -273,10 +251,7 @@ static void dev_resume(struct dev *dev)
 }
 
 static const struct snap_field fields[] = {
-	SNAP_FIELD(struct virtio_mmio, device_features_sel),
-	SNAP_FIELD(struct virtio_mmio, driver_features_sel),
-	SNAP_FIELD(struct virtio_mmio, driver_features),
-	SNAP_FIELD(struct virtio_mmio, queue_sel),
+	VIRTIO_REGS_SNAP(struct virtio_mmio, r),
 	SNAP_FIELD(struct virtio_mmio, interrupt_status),
 	SNAP_END,
 };
@@ -332,7 +307,7 @@ int virtio_mmio_new(struct machine *m, uint64_t base, const struct irq *wire, st
 
 	if (!t)
 		return err_set(e, -ENOMEM, "out of memory");
-	t->d = d;
+	t->d = t->r.d = d;
 	t->wire = *wire;
 	t->region = (struct bus_region){ .name = d->ops->name, .ops = &mmio_ops, .opaque = t, .base = base,
 					 .size = VIRTIO_MMIO_SIZE, .priority = 1 };

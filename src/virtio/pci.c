@@ -17,7 +17,7 @@
 #include "base/bits.h"
 #include "base/checked.h"
 #include "pci/pci.h"
-#include "virtio/device.h"
+#include "virtio/regs.h"
 
 #define BAR 0
 #define AREA 0x1000
@@ -65,9 +65,8 @@ enum {
 struct virtio_pci {
 	struct pci_dev pci;		/* first */
 	struct virtio_dev *d;
-	uint32_t device_feature_select, driver_feature_select;
-	uint64_t driver_feature;	/* what was written; judged at FEATURES_OK */
-	uint16_t queue_select, config_vector;
+	struct virtio_regs r;
+	uint16_t config_vector;
 	uint16_t queue_vector[VIRTIO_MAX_QUEUES];
 	uint8_t isr;
 	unsigned vectors;
@@ -148,9 +147,7 @@ static const struct virtio_transport_ops transport_ops = {
 
 static void transport_reset(struct virtio_pci *t)
 {
-	t->device_feature_select = t->driver_feature_select = 0;
-	t->driver_feature = 0;
-	t->queue_select = 0;
+	virtio_regs_reset(&t->r);
 	t->config_vector = NO_VECTOR;
 	for (unsigned q = 0; q < VIRTIO_MAX_QUEUES; q++)
 		t->queue_vector[q] = NO_VECTOR;
@@ -158,32 +155,22 @@ static void transport_reset(struct virtio_pci *t)
 	pci_intx_set(&t->pci, false);
 }
 
-static struct vq *selected(struct virtio_pci *t)
-{
-	return t->queue_select < t->d->n_queues ? &t->d->vq[t->queue_select] : NULL;
-}
-
-static uint32_t feature_word(uint64_t features, uint32_t select)
-{
-	return select < 2 ? features >> (32 * select) : 0;
-}
-
 /* All registers as the guest reads them; cheap enough to build whole. */
 static void common_image(struct virtio_pci *t, uint8_t *r)
 {
 	const struct virtio_dev *d = t->d;
-	const struct vq *vq = selected(t);
+	const struct vq *vq = virtio_regs_queue(&t->r);
 
 	memset(r, 0, C_SIZE);
-	st_le32(r + C_DEVICE_FEATURE_SELECT, t->device_feature_select);
-	st_le32(r + C_DEVICE_FEATURE, feature_word(d->host_features, t->device_feature_select));
-	st_le32(r + C_DRIVER_FEATURE_SELECT, t->driver_feature_select);
-	st_le32(r + C_DRIVER_FEATURE, feature_word(t->driver_feature, t->driver_feature_select));
+	st_le32(r + C_DEVICE_FEATURE_SELECT, t->r.device_feature_select);
+	st_le32(r + C_DEVICE_FEATURE, virtio_regs_device_feature(&t->r));
+	st_le32(r + C_DRIVER_FEATURE_SELECT, t->r.driver_feature_select);
+	st_le32(r + C_DRIVER_FEATURE, virtio_regs_driver_feature(&t->r));
 	st_le16(r + C_CONFIG_MSIX_VECTOR, t->config_vector);
 	st_le16(r + C_NUM_QUEUES, d->n_queues);
 	r[C_DEVICE_STATUS] = d->status;
 	r[C_CONFIG_GENERATION] = d->config_generation;
-	st_le16(r + C_QUEUE_SELECT, t->queue_select);
+	st_le16(r + C_QUEUE_SELECT, (uint16_t)t->r.queue_select);
 	if (!vq)
 		return;
 	st_le16(r + C_QUEUE_SIZE, vq->size);
@@ -202,37 +189,16 @@ static uint16_t vector_value(const struct virtio_pci *t, uint64_t v)
 	return v < t->vectors ? v : NO_VECTOR;
 }
 
-static void driver_feature_write(struct virtio_pci *t, uint32_t v)
-{
-	unsigned shift = 32 * t->driver_feature_select;
-
-	if (t->driver_feature_select > 1)
-		return;
-	t->driver_feature = (t->driver_feature & ~(0xffffffffull << shift)) | (uint64_t)v << shift;
-	virtio_dev_set_driver_features(t->d, t->driver_feature);
-}
-
-/* A 64-bit address, in one go or by halves. */
-static void address_write(uint64_t *addr, unsigned at, unsigned len, uint64_t v)
-{
-	if (len == 8)
-		*addr = v;
-	else if (len == 4)
-		st_le32((uint8_t *)addr + (at & 4), v);
-}
-
 /* Registers of the selected queue; frozen while it is enabled. */
 static void queue_write(struct virtio_pci *t, unsigned off, unsigned len, uint64_t v)
 {
-	struct vq *vq = selected(t);
+	struct vq *vq = virtio_regs_queue(&t->r);
 
 	if (!vq)
 		return;
 	if (off == C_QUEUE_RESET && len == 2) {
-		if (v == 1 && vq->ready && virtio_has(t->d, VIRTIO_F_RING_RESET)) {
-			virtio_dev_queue_reset(t->d, vq->index);
+		if (virtio_regs_queue_reset(&t->r, v))
 			t->queue_vector[vq->index] = NO_VECTOR;
-		}
 	} else if (off == C_QUEUE_MSIX_VECTOR && len == 2) {
 		t->queue_vector[vq->index] = vector_value(t, v);
 	} else if (vq->ready) {
@@ -243,8 +209,7 @@ static void queue_write(struct virtio_pci *t, unsigned off, unsigned len, uint64
 		if (v == 1)
 			virtio_dev_queue_enable(t->d, vq->index, true);
 	} else if (off >= C_QUEUE_DESC && off < C_QUEUE_NOTIFY_DATA) {
-		address_write(off < C_QUEUE_DRIVER ? &vq->desc : off < C_QUEUE_DEVICE ? &vq->avail : &vq->used,
-			      off, len, v);
+		virtio_regs_write_address(vq, (off - C_QUEUE_DESC) / 8, off, len, v);
 	}
 }
 
@@ -253,30 +218,27 @@ static void common_write(struct virtio_pci *t, unsigned off, unsigned len, uint6
 	switch (off) {
 	case C_DEVICE_FEATURE_SELECT:
 		if (len == 4)
-			t->device_feature_select = v;
+			t->r.device_feature_select = v;
 		break;
 	case C_DRIVER_FEATURE_SELECT:
 		if (len == 4)
-			t->driver_feature_select = v;
+			t->r.driver_feature_select = v;
 		break;
 	case C_DRIVER_FEATURE:
 		if (len == 4)
-			driver_feature_write(t, v);
+			virtio_regs_write_feature(&t->r, v);
 		break;
 	case C_CONFIG_MSIX_VECTOR:
 		if (len == 2)
 			t->config_vector = vector_value(t, v);
 		break;
 	case C_DEVICE_STATUS:
-		if (len != 1)
-			break;
-		virtio_dev_set_status(t->d, v);
-		if (!(v & 0xff))
+		if (len == 1 && virtio_regs_write_status(&t->r, v))
 			transport_reset(t);
 		break;
 	case C_QUEUE_SELECT:
 		if (len == 2)
-			t->queue_select = v;
+			t->r.queue_select = v;
 		break;
 	default:
 		queue_write(t, off, len, v);
@@ -413,10 +375,7 @@ static void dev_resume(struct dev *dev)
 }
 
 static const struct snap_field fields[] = {
-	SNAP_FIELD(struct virtio_pci, device_feature_select),
-	SNAP_FIELD(struct virtio_pci, driver_feature_select),
-	SNAP_FIELD(struct virtio_pci, driver_feature),
-	SNAP_FIELD(struct virtio_pci, queue_select),
+	VIRTIO_REGS_SNAP(struct virtio_pci, r),
 	SNAP_FIELD(struct virtio_pci, config_vector),
 	SNAP_ARRAY(struct virtio_pci, queue_vector),
 	SNAP_FIELD(struct virtio_pci, isr),
@@ -531,7 +490,7 @@ int virtio_pci_new(struct machine *m, struct pci_bus *bus, int devfn, struct vir
 		free(t);
 		return ret;
 	}
-	t->d = d;
+	t->d = t->r.d = d;
 	t->vectors = d->n_queues + 1;
 	pci_dev_use_intx(&t->pci, 1);
 	ret = pci_dev_add_bar(&t->pci, BAR, PCI_BAR_MEM64, true, BAR_SIZE, &bar_ops, t);
