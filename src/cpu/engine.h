@@ -37,6 +37,7 @@ struct cpu_engine_config {
 	const struct x86_cpu_model *model;	/* NULL: max */
 	unsigned n_vcpus;
 	bool split_irqchip;			/* kvm: IOAPIC and PIC in user space */
+	unsigned heat;				/* translate: runs before a block is translated; 0: its own choice */
 	uint32_t features;			/* reserved, 0 */
 };
 
@@ -91,6 +92,7 @@ struct cpu_engine {
 
 extern const struct cpu_engine_ops cpu_engine_kvm;
 extern const struct cpu_engine_ops cpu_engine_interp;
+extern const struct cpu_engine_ops cpu_engine_translate;
 extern const struct cpu_engine_ops cpu_engine_puppet;
 
 #endif

@@ -17,7 +17,7 @@
 #include "vm/conf.h"
 #include "vm/vm.h"
 
-static const struct cpu_engine_ops *const engines[] = { &cpu_engine_kvm, &cpu_engine_interp, NULL };
+static const struct cpu_engine_ops *const engines[] = { &cpu_engine_kvm, &cpu_engine_interp, &cpu_engine_translate, NULL };
 
 static int probe_all(void)
 {

@@ -33,6 +33,11 @@ int vm_accel_choose(enum vm_accel want, bool quiet, const struct cpu_engine_ops 
 {
 	struct probe_report kvm, interp;
 
+	if (want == VM_ACCEL_TRANSLATE) {
+		probe(&cpu_engine_translate, &interp);
+		*out = &cpu_engine_translate;
+		return interp.usable ? 0 : refuse("translate", &interp, e);
+	}
 	if (want == VM_ACCEL_INTERP) {
 		probe(&cpu_engine_interp, &interp);
 		*out = &cpu_engine_interp;

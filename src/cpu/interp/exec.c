@@ -539,3 +539,5 @@ void exec_run(struct x86_cpu *c, const struct exec *x, uint64_t off_lin)
 		not_canonical(c, x, off_lin);
 	x->run(c, x, off_lin);
 }
+
+bool exec_is_plain_reg(const struct exec *x) { return x->run == run_reg; }

@@ -41,6 +41,8 @@ int exec_signals_install(void);
  * vCPU thread, before its first exec_run.  0 or -errno.  exec_thread_fini
  * before the thread ends.
  */
+/* Asked first about such faults on this thread; true: it has seen to it. */
+extern _Thread_local bool (*exec_fault_hook)(void *ucontext);
 int exec_thread_init(void);
 void exec_thread_fini(void);
 

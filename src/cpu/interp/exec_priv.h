@@ -66,6 +66,7 @@ extern _Thread_local const struct exec *volatile exec_current;
 exec_fn *exec_c_vec(const struct insn *i);
 exec_fn *exec_c_x87(const struct insn *i);
 exec_fn *exec_c_ctx(const struct insn *i);
+bool exec_is_plain_reg(const struct exec *x);
 /* A masked access to memory: only what the mask selects is touched. */
 void exec_run_masked(struct x86_cpu *c, const struct exec *x, uint64_t lin);
 /* Calls the stub with its memory operand at mem (already vouched for). */

@@ -28,6 +28,7 @@ static struct sigaction previous[ARRAY_LEN(caught)];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 _Thread_local const struct exec *volatile exec_current;
+_Thread_local bool (*exec_fault_hook)(void *ucontext);
 static _Thread_local void *alt_stack;
 static _Thread_local size_t alt_size;
 
@@ -68,6 +69,8 @@ static void on_fault(int sig, siginfo_t *si, void *ctx)
 	uintptr_t pc = (uintptr_t)g[REG_RIP];
 	int kind = fault_kind(sig, si);
 
+	if (kind && exec_fault_hook && exec_fault_hook(ctx))
+		return;
 	if (!kind || !x || pc < x->lo || pc >= x->hi) {
 		pass_on(sig, si, ctx);
 		return;

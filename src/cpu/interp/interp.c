@@ -31,6 +31,8 @@ struct interp_engine {
 	_Atomic uint64_t tsc_base;	/* guest TSC = host TSC + this (+ each vCPU's offset) */
 	struct interp_cpu *cpus[MACHINE_MAX_VCPUS];
 	unsigned n_cpus;
+	const struct interp_tier *tier;
+	void *tier_engine;
 };
 
 static struct interp_engine *engine_of(struct cpu_engine *e) { return (struct interp_engine *)e; }
@@ -113,6 +115,8 @@ static void take_fault(struct interp_cpu *ic)
 	struct x86_cpu *c = &ic->c;
 	const struct uop *u = c->cur_uop;
 
+	if (ic->tier)
+		ic->tier->aborted(ic);
 	c->n_exc++;
 	if (c->delivering >= 0) {
 		struct x86_event second = c->pending;
@@ -152,17 +156,7 @@ static inline struct block *next_block(struct interp_cpu *ic)
 	return interp_block(ic, false);
 }
 
-static inline void run_block(struct x86_cpu *c, const struct block *b)
-{
-	const struct uop *u = b->ops;
-
-	c->blk_rip = c->s.rip;
-	c->n_insn += b->n;
-	do {
-		c->cur_uop = u;
-		u = u->fn(c, u);
-	} while (u);
-}
+struct block *interp_next_block(struct interp_cpu *ic) { return next_block(ic); }
 
 static void run_blocks(struct interp_cpu *ic)
 {
@@ -170,8 +164,14 @@ static void run_blocks(struct interp_cpu *ic)
 
 	flags_in(c);
 	ic->in_block = true;
+	if (ic->tier) {
+		ic->tier->run(ic);
+		flags_out(c);
+		ic->in_block = false;
+		return;
+	}
 	do {
-		run_block(c, next_block(ic));
+		interp_run_block(c, next_block(ic));
 	} while (likely(!c->leave_block) && likely(!atomic_load_explicit(&c->vcpu.events, memory_order_relaxed)));
 	flags_out(c);
 	ic->in_block = false;
@@ -203,7 +203,7 @@ static void step(struct interp_cpu *ic)
 	b = interp_block(ic, true);
 	c->s.shadow = 0;
 	c->s.rflags &= ~(uint64_t)X86_FL_RF;
-	run_block(c, b);
+	interp_run_block(c, b);
 	flags_out(c);
 	ic->in_block = false;
 	if (tf && !(c->s.shadow & X86_SHADOW_MOVSS) && !interp_swallows_tf(&b->ops[0]))
@@ -277,7 +277,8 @@ static bool serve_events(struct interp_cpu *ic)
 {
 	struct x86_cpu *c = &ic->c;
 	struct vcpu *v = &c->vcpu;
-	uint32_t ev = atomic_load(&v->events), take = VCPU_EV_STOP | VCPU_EV_FLUSH | VCPU_EV_INIT | VCPU_EV_INTR | VCPU_EV_SMI;
+	uint32_t ev = atomic_load(&v->events), take = VCPU_EV_STOP | VCPU_EV_FLUSH | VCPU_EV_INIT | VCPU_EV_INTR | VCPU_EV_SMI |
+		VCPU_EV_ENGINE;
 
 	if (!ev)
 		return false;
@@ -428,6 +429,24 @@ static void map_changed(void *opaque, const struct mem_range *r)
 		vcpu_raise(&e->cpus[i]->c.vcpu, VCPU_EV_FLUSH);
 }
 
+static struct interp_cpu *cpu_new(struct interp_engine *e)
+{
+	void *p;
+
+	if (e->tier)
+		return e->tier->cpu_new(e->tier_engine);
+	p = mmap(NULL, sizeof(struct interp_cpu), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void cpu_free(struct interp_engine *e, struct interp_cpu *ic)
+{
+	if (e->tier)
+		e->tier->cpu_free(ic);
+	else
+		munmap(ic, sizeof(*ic));
+}
+
 static void engine_free(struct cpu_engine *base)
 {
 	struct interp_engine *e = engine_of(base);
@@ -440,13 +459,16 @@ static void engine_free(struct cpu_engine *base)
 		exec_cache_free(ic->exec);
 		free(ic->scratch);
 		arena_free(ic);
-		munmap(ic, sizeof(*ic));
+		cpu_free(e, ic);
 	}
+	if (e->tier)
+		e->tier->engine_free(e->tier_engine);
 	x86_codemap_free(e->codemap);
 	free(e);
 }
 
-static int engine_init(struct machine *m, const struct cpu_engine_config *cfg, struct cpu_engine **out, struct err *err)
+int interp_engine_new(struct machine *m, const struct cpu_engine_config *cfg, const struct interp_tier *tier,
+		      struct cpu_engine **out, struct err *err)
 {
 	struct interp_engine *e = calloc(1, sizeof(*e));
 	uint32_t feat[X86_F_WORDS];
@@ -454,8 +476,9 @@ static int engine_init(struct machine *m, const struct cpu_engine_config *cfg, s
 
 	if (!e)
 		return err_set(err, -ENOMEM, "out of memory");
-	e->base.ops = &cpu_engine_interp;
+	e->base.ops = tier ? tier->ops : &cpu_engine_interp;
 	e->base.m = m;
+	e->tier = tier;
 	x86_soft_features(feat);
 	if (cfg->model)
 		e->model = *cfg->model;
@@ -473,6 +496,13 @@ static int engine_init(struct machine *m, const struct cpu_engine_config *cfg, s
 		err_set(err, ret, "out of memory for the code map");
 		goto fail;
 	}
+	if (tier) {
+		ret = tier->engine_init(&e->base, cfg, &e->tier_engine, err);
+		if (ret < 0) {
+			x86_codemap_free(e->codemap);
+			goto fail;
+		}
+	}
 	atomic_store(&e->tsc_base, 0 - x86_host_tsc());
 	e->listener = (struct mem_listener){ .added = map_changed, .removed = map_changed, .opaque = e };
 	mem_listen(m->mem, &e->listener);
@@ -483,6 +513,14 @@ fail:
 	return ret;
 }
 
+static int engine_init(struct machine *m, const struct cpu_engine_config *cfg, struct cpu_engine **out, struct err *err)
+{
+	return interp_engine_new(m, cfg, NULL, out, err);
+}
+
+struct x86_codemap *interp_engine_codemap(struct cpu_engine *e) { return engine_of(e)->codemap; }
+const struct x86_cpu_model *interp_engine_model(struct cpu_engine *e) { return &engine_of(e)->model; }
+
 static int vcpu_create(struct cpu_engine *base, unsigned id, struct err *err)
 {
 	struct interp_engine *e = engine_of(base);
@@ -491,17 +529,19 @@ static int vcpu_create(struct cpu_engine *base, unsigned id, struct err *err)
 
 	if (id >= MACHINE_MAX_VCPUS)
 		return err_set(err, -EINVAL, "vCPU %u: at most %d vCPUs are supported", id, MACHINE_MAX_VCPUS);
-	ic = mmap(NULL, sizeof(*ic), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (ic == MAP_FAILED)
+	ic = cpu_new(e);
+	if (!ic)
 		return err_set(err, -ENOMEM, "vCPU %u: out of memory", id);
 	ic->e = e;
+	ic->tier = e->tier;
+	ic->tier_engine = e->tier_engine;
 	ic->scratch = calloc(4, BLOCK_UNIT);	/* one instruction, the end, a second page */
 	ic->exec = exec_cache_new(&ret);
 	if (arena_init(ic) < 0 || !ic->scratch || !ic->exec) {
 		exec_cache_free(ic->exec);
 		free(ic->scratch);
 		arena_free(ic);
-		munmap(ic, sizeof(*ic));
+		cpu_free(e, ic);
 		return err_set(err, ret ? ret : -ENOMEM, "vCPU %u: no memory for the code caches of the software CPU", id);
 	}
 	ic->stubs = exec_cache_pool(ic->exec);
@@ -607,6 +647,8 @@ static void stats(struct cpu_engine *base, engine_stat_fn fn, void *opaque)
 	}
 	for (unsigned k = 0; k < ARRAY_LEN(t); k++)
 		fn(opaque, names[k], t[k]);
+	if (e->tier)
+		e->tier->stats(e->tier_engine, fn, opaque);
 }
 
 static void report(struct vcpu *v, char *buf, size_t len)

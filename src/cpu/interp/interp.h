@@ -21,6 +21,7 @@
 #ifndef LODGE_CPU_INTERP_INTERP_H
 #define LODGE_CPU_INTERP_INTERP_H
 
+#include "cpu/engine.h"
 #include "cpu/interp/exec.h"
 #include "cpu/x86/cpu.h"
 #include "cpu/x86/decode.h"
@@ -69,6 +70,7 @@ struct block {
 	uint32_t hash_next : 24;	/* unit of the arena, or 0 */
 	uint32_t two : 1;		/* lies on two pages: a struct block_page2 follows the ops */
 	uint32_t used : 1;		/* looked up again since its segment was last gone through */
+	uint32_t heat : 6;		/* times run, for a tier's choice of what to translate */
 	uint16_t end;			/* offset of the byte after the last instruction */
 	uint8_t n;			/* instructions */
 	uint8_t units;			/* size in BLOCK_UNITs, with what follows the ops */
@@ -112,10 +114,31 @@ struct arena {
 };
 
 struct interp_engine;
+struct interp_cpu;
+
+/*
+ * A faster tier on top: it runs the code it can and has interp do the rest.  All
+ * but stats are called with the vCPU's own thread or before it exists.
+ */
+struct interp_tier {
+	const struct cpu_engine_ops *ops;	/* of the engine as users know it */
+	int (*engine_init)(struct cpu_engine *e, const struct cpu_engine_config *cfg, void **tier_engine, struct err *err);
+	void (*engine_free)(void *tier_engine);
+	/* The vCPU, zeroed, beginning with struct interp_cpu; NULL: no memory. */
+	struct interp_cpu *(*cpu_new)(void *tier_engine);
+	void (*cpu_free)(struct interp_cpu *ic);
+	/* Runs blocks until something wants the outer loop; flags are in c->lf. */
+	void (*run)(struct interp_cpu *ic);
+	/* A fault came out of run: its thread is back in the outer loop. */
+	void (*aborted)(struct interp_cpu *ic);
+	void (*stats)(void *tier_engine, engine_stat_fn fn, void *opaque);
+};
 
 struct interp_cpu {
 	struct x86_cpu c;		/* first */
 	struct interp_engine *e;
+	const struct interp_tier *tier;	/* or NULL */
+	void *tier_engine;
 	struct block *front[FRONT_SIZE];
 	struct arena arena;
 	struct exec_cache *exec;
@@ -161,6 +184,25 @@ void arena_drop(struct interp_cpu *ic);		/* all blocks */
  * instruction, not cached. */
 struct block *interp_block(struct interp_cpu *ic, bool single);
 void interp_blocks_drop(struct interp_cpu *ic);
+/* The block at s.rip, found or made: the hot loop's first half. Raises fetch faults. */
+struct block *interp_next_block(struct interp_cpu *ic);
+/* And the second. */
+static inline void interp_run_block(struct x86_cpu *c, const struct block *b)
+{
+	const struct uop *u = b->ops;
+
+	c->blk_rip = c->s.rip;
+	c->n_insn += b->n;
+	do {
+		c->cur_uop = u;
+		u = u->fn(c, u);
+	} while (u);
+}
+/* The engine with a tier on top (NULL: none); as cpu_engine_ops.init. */
+int interp_engine_new(struct machine *m, const struct cpu_engine_config *cfg, const struct interp_tier *tier,
+		      struct cpu_engine **out, struct err *err);
+struct x86_codemap *interp_engine_codemap(struct cpu_engine *e);
+const struct x86_cpu_model *interp_engine_model(struct cpu_engine *e);
 /* Fills u for one decoded instruction. True: it ends the block. (build.c) */
 bool interp_build(struct interp_cpu *ic, struct uop *u, const struct insn *i);
 

@@ -27,9 +27,12 @@ struct x86_codemap {
 	struct machine *m;
 	pthread_mutex_t lock;		/* marks, versions and the CODE flag change under it */
 	_Atomic uint8_t *flags0;	/* flags of the backing's first page */
+	_Atomic uint32_t *version0;	/* and its version */
 	uint64_t pages;
 	uint64_t *granules;		/* one word a page, lazily zero */
 	struct mem_listener listener;
+	void (*on_hit)(void *opaque, _Atomic uint32_t *version);
+	void *on_hit_opaque;
 };
 
 static void range_added(void *opaque, const struct mem_range *r)
@@ -46,6 +49,7 @@ static void range_added(void *opaque, const struct mem_range *r)
 	map->granules = p == MAP_FAILED ? NULL : p;
 	map->pages = pages;
 	map->flags0 = r->flags - r->fd_offset / PAGE_4K;
+	map->version0 = r->version - r->fd_offset / PAGE_4K;
 }
 
 static void range_removed(void *opaque, const struct mem_range *r)
@@ -132,5 +136,24 @@ bool x86_codemap_hit(struct x86_codemap *map, const struct x86_tlb_entry *page, 
 		atomic_fetch_and(page->flags, (uint8_t)~MEM_PG_CODE);
 	}
 	pthread_mutex_unlock(&map->lock);
+	if (hit && map->on_hit)
+		map->on_hit(map->on_hit_opaque, page->version);
 	return hit;
+}
+
+void x86_codemap_on_hit(struct x86_codemap *map, void (*fn)(void *opaque, _Atomic uint32_t *version), void *opaque)
+{
+	map->on_hit = fn;
+	map->on_hit_opaque = opaque;
+}
+
+bool x86_codemap_hit_page(struct x86_codemap *map, _Atomic uint8_t *flags, unsigned off, unsigned len)
+{
+	struct x86_tlb_entry page = { .flags = flags };
+	int64_t i = page_index(map, &page);
+
+	if (i < 0)
+		return false;
+	page.version = map->version0 + i;
+	return x86_codemap_hit(map, &page, off, len);
 }

@@ -137,6 +137,8 @@ struct x86_cpu {
 	bool shutdown;			/* triple fault */
 	struct x86_event db_trap;	/* pending single-step / data-breakpoint #DB, dr6 bits */
 
+	/* Told of every flush, all (page: ~0) or one page, by an engine that keeps copies of the TLB; or NULL. */
+	void (*tlb_flushed)(struct x86_cpu *c, uint64_t page);
 	const struct x86_cpu_model *model;
 	void *engine;			/* engine-private */
 	uint64_t n_insn;		/* retired, approximately; for statistics */
@@ -168,6 +170,10 @@ void x86_codemap_free(struct x86_codemap *map);
 uint32_t x86_codemap_mark(struct x86_codemap *map, const struct x86_tlb_entry *page, unsigned off, unsigned len);
 /* A CPU stored [off, off+len) of a page whose flags have MEM_PG_CODE. True: code was hit. */
 bool x86_codemap_hit(struct x86_codemap *map, const struct x86_tlb_entry *page, unsigned off, unsigned len);
+/* fn is told, on the thread that stored, of each page whose version a hit has bumped.  One listener. */
+void x86_codemap_on_hit(struct x86_codemap *map, void (*fn)(void *opaque, _Atomic uint32_t *version), void *opaque);
+/* The same for a page known by the address of its flags. */
+bool x86_codemap_hit_page(struct x86_codemap *map, _Atomic uint8_t *flags, unsigned off, unsigned len);
 
 /* --- linear memory (cpu/x86/mmu.c) --- */
 /* Any size up to 64 KiB, page crossings handled, MMIO dispatched.  A store checks both

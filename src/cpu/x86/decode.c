@@ -137,6 +137,13 @@ static void convert_operand(struct insn *i, struct insn_op *o, const ZydisDecode
 	o->read = z->actions & ZYDIS_OPERAND_ACTION_MASK_READ;
 	o->write = z->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 	o->hidden = z->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN;
+	switch (z->encoding) {
+	case ZYDIS_OPERAND_ENCODING_MODRM_REG: o->enc = INSN_ENC_REG; break;
+	case ZYDIS_OPERAND_ENCODING_MODRM_RM: o->enc = INSN_ENC_RM; break;
+	case ZYDIS_OPERAND_ENCODING_NDSNDD: o->enc = INSN_ENC_VVVV; break;
+	case ZYDIS_OPERAND_ENCODING_OPCODE: o->enc = INSN_ENC_OPCODE; break;
+	default: o->enc = INSN_ENC_NONE; break;
+	}
 	o->size = (uint8_t)(z->size <= 512 ? z->size / 8 : 0);
 	switch (z->type) {
 	case ZYDIS_OPERAND_TYPE_REGISTER: operand_reg(o, z->reg.value); break;
@@ -275,6 +282,8 @@ int insn_decode(struct insn *i, const uint8_t *bytes, unsigned n, unsigned bits)
 		i->flags_written = (z.cpu_flags->modified | z.cpu_flags->set_0 | z.cpu_flags->set_1 |
 				    z.cpu_flags->undefined) & (X86_FL_ARITH | X86_FL_DF);
 	}
+	if (z.cpu_flags)
+		i->flags_defined = (z.cpu_flags->modified | z.cpu_flags->set_0 | z.cpu_flags->set_1) & (X86_FL_ARITH | X86_FL_DF);
 	i->isa = isa_class(&z);
 	return 0;
 }

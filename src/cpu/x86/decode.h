@@ -29,8 +29,12 @@ enum insn_op_kind {
 	INSN_OP_OTHER,		/* flags, IP, MXCSR, XCR0, tables ... */
 };
 
+/* The field of the encoding that holds a register operand's number. */
+enum insn_op_enc { INSN_ENC_NONE, INSN_ENC_REG, INSN_ENC_RM, INSN_ENC_VVVV, INSN_ENC_OPCODE };
+
 struct insn_op {
 	uint8_t kind;		/* enum insn_op_kind */
+	uint8_t enc;		/* enum insn_op_enc */
 	uint8_t reg;
 	uint8_t size;		/* bytes; 0 when not meaningful */
 	bool high8;
@@ -70,6 +74,7 @@ struct insn {
 	bool mem_read, mem_write;
 	int64_t mem_disp;
 	uint32_t flags_read, flags_written;	/* X86_FL_ARITH bits (and DF) tested / possibly modified */
+	uint32_t flags_defined;	/* those of flags_written that get a defined value (if the instruction does anything) */
 	uint8_t isa;		/* coarse class: INSN_ISA_* */
 };
 

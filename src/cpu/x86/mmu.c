@@ -271,6 +271,8 @@ void x86_tlb_flush(struct x86_cpu *c)
 		memset(c->tlb, 0, sizeof(c->tlb));
 		c->tlb_gen = 1;
 	}
+	if (c->tlb_flushed)
+		c->tlb_flushed(c, ~0ull);
 }
 
 void x86_tlb_flush_nonglobal(struct x86_cpu *c)
@@ -284,6 +286,8 @@ void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin)
 
 	for (unsigned a = 0; a < X86_N_ACC; a++)
 		memset(c->tlb[a][i].tag, 0, sizeof(c->tlb[a][i].tag));
+	if (c->tlb_flushed)
+		c->tlb_flushed(c, lin & ~0xfffull);
 }
 
 /* Does DR7 arm a data breakpoint on the page of lin? */

@@ -276,6 +276,28 @@ static bool proves_equal(const struct insn *i, const struct rewrite *r)
 	return true;
 }
 
+int insn_rename(const struct insn *i, struct rewrite *r)
+{
+	static const uint8_t field[] = { [INSN_ENC_REG] = OP_FIELD_REG, [INSN_ENC_RM] = OP_FIELD_RM, [INSN_ENC_VVVV] = OP_FIELD_VVVV };
+	const struct op_info none = { 0 };
+	const struct variant as_is = { 0 };
+	struct parts p;
+
+	if (i->ssz != 8 || i->mem_vsib || (i->has_mem && !i->has_modrm) || take_apart(i, &p) < 0)
+		return -EINVAL;
+	for (unsigned n = INSN_ENC_REG; n <= INSN_ENC_VVVV; n++)
+		if (r->field_as[n] != INSN_NOREG)
+			rename_rsp(&p, field[n], r->field_as[n]);
+	if (r->field_as[INSN_ENC_OPCODE] != INSN_NOREG) {
+		uint8_t as = r->field_as[INSN_ENC_OPCODE];
+
+		p.op[p.n_op - 1] = (uint8_t)((p.op[p.n_op - 1] & ~7) | (as & 7));
+		set_rex_bit(&p, REX_B, as & 8);
+	}
+	r->rsp_as = INSN_NOREG;
+	return put_together(i, &none, &p, &as_is, r);
+}
+
 int insn_rewrite(const struct insn *i, const struct op_info *o, struct rewrite *r)
 {
 	unsigned variants = i->ssz == 8 ? 1 : 8;

@@ -21,6 +21,8 @@ struct rewrite {
 	/* in */
 	uint8_t mem_reg;	/* 0..15: base for the memory operand; INSN_NOREG if it has none */
 	uint8_t rsp_as;		/* 0..15: stands in for RSP as a data operand; INSN_NOREG: no renaming */
+	/* insn_rename only: the register that takes each field's place, INSN_NOREG: as it is */
+	uint8_t field_as[INSN_ENC_OPCODE + 1];
 	/* out */
 	uint8_t len;
 	uint8_t bytes[INSN_MAX_LEN + 3];
@@ -31,5 +33,12 @@ struct rewrite {
  * VSIB); o: op_info_get's answer for it.  0, or -EINVAL: no such encoding.
  */
 int insn_rewrite(const struct insn *i, const struct op_info *o, struct rewrite *r);
+/*
+ * The same for 64-bit code, with any general register renamed by the field that
+ * names it (field_as; rsp_as is not looked at) and without the proof: the caller
+ * vouches that the named fields hold general registers, and that no operand is
+ * AH..BH if an extended register or a memory operand comes in.
+ */
+int insn_rename(const struct insn *i, struct rewrite *r);
 
 #endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What translated code is found by: the block table, the per-vCPU jump cache and
+ * TLB copies; and how it goes away.
+ *
+ * A block dies by patching its two entries with a jump to code that leaves.
+ * Both begin with one instruction of at least five bytes on an 8-byte boundary,
+ * so one aligned store does it whatever other vCPUs execute meanwhile.  Its
+ * memory stays until everything is dropped at once, which waits for all vCPUs
+ * to be outside.
+ */
+#include <sched.h>
+
+#include "cpu/translate/translate.h"
+
+static unsigned hash_block(uint64_t gpa, uint32_t key)
+{
+	return (unsigned)((gpa ^ (uint64_t)key << 40) * 0x9e3779b97f4a7c15ull >> (64 - XL_HASH_BITS));
+}
+
+static unsigned hash_page(const _Atomic uint32_t *verp)
+{
+	return (unsigned)((uintptr_t)verp * 0x9e3779b97f4a7c15ull >> (64 - XL_HASH_BITS));
+}
+
+struct xl_block *xl_lookup(struct xl_engine *xe, uint64_t gpa, uint32_t key, const _Atomic uint32_t *verp)
+{
+	struct xl_block *b = atomic_load_explicit(&xe->hash[hash_block(gpa, key)], memory_order_acquire);
+
+	while (b && (b->gpa != gpa || b->key != key || b->verp != verp || atomic_load_explicit(&b->dead, memory_order_acquire)))
+		b = b->hash_next;
+	return b;
+}
+
+bool xl_publish(struct xl_engine *xe, struct xl_block *b)
+{
+	_Atomic(struct xl_block *) *h = &xe->hash[hash_block(b->gpa, b->key)];
+	struct xl_block **p = &xe->pages[hash_page(b->verp)];
+
+	bool current;
+
+	pthread_mutex_lock(&xe->page_lock);
+	current = b->version == atomic_load(b->verp);
+	if (!current)
+		goto out;
+	b->hash_next = atomic_load_explicit(h, memory_order_relaxed);
+	b->page_next = *p;
+	*p = b;
+	atomic_store_explicit(h, b, memory_order_release);
+	xe->n_blocks++;
+	xe->n_insns += b->n_insns;
+out:
+	pthread_mutex_unlock(&xe->page_lock);
+	return current;
+}
+
+static uint8_t *writable(const struct xl_engine *xe, const uint8_t *run) { return xe->rw + (run - xe->rx); }
+
+/* Puts a jump to `to` at the 8-byte aligned `at`. */
+static void patch_entry(struct xl_engine *xe, uint8_t *at, const uint8_t *to)
+{
+	uint64_t *w = (uint64_t *)writable(xe, at);
+	uint64_t v = __atomic_load_n(w, __ATOMIC_RELAXED);
+	uint32_t rel = (uint32_t)(to - (at + 5));
+
+	v = (v & 0xffffff0000000000ull) | 0xe9 | (uint64_t)rel << 8;
+	__atomic_store_n(w, v, __ATOMIC_SEQ_CST);
+}
+
+void xl_link(struct xl_engine *xe, struct xl_exit *e, const struct xl_block *to)
+{
+	const struct xl_block *from = e->from;
+	uint8_t *at = xe->rx + e->patch;
+
+	if (to->verp != from->verp || to->key != from->key || (to->gpa & 0xfff) != (uint64_t)e->target)
+		return;
+	__atomic_store_n((uint32_t *)writable(xe, at), (uint32_t)(to->entry - (at + 4)), __ATOMIC_SEQ_CST);
+}
+
+void xl_page_changed(struct xl_engine *xe, _Atomic uint32_t *verp)
+{
+	struct xl_block **link;
+	struct xl_block *b;
+
+	pthread_mutex_lock(&xe->page_lock);
+	link = &xe->pages[hash_page(verp)];
+	while ((b = *link) != NULL) {
+		if (b->verp != verp || b->version == atomic_load(verp)) {
+			link = &b->page_next;
+			continue;
+		}
+		*link = b->page_next;
+		atomic_store(&b->dead, true);
+		patch_entry(xe, b->entry, b->dead_entry);
+		patch_entry(xe, b->ientry, b->dead_ientry);
+		xe->n_invalidated++;
+	}
+	pthread_mutex_unlock(&xe->page_lock);
+}
+
+const struct xl_block *xl_at_host(const struct xl_engine *xe, uintptr_t pc)
+{
+	uint32_t at = (uint32_t)(pc - (uintptr_t)xe->rx);
+
+	/* Rare (faults of copied instructions): a search of all is good enough.  Links
+	 * only ever lead to blocks made before, so it needs no lock in a signal handler. */
+	for (unsigned h = 0; h < 1u << XL_HASH_BITS; h++)
+		for (const struct xl_block *b = atomic_load_explicit(&xe->hash[h], memory_order_acquire); b; b = b->hash_next)
+			if (at - b->code < b->code_len)
+				return b;
+	return NULL;
+}
+
+/* Lock held.  Returns when no other vCPU can be in translated code. */
+static void wait_outside(struct xl_cpu *x)
+{
+	struct xl_engine *xe = x->xe;
+
+	for (unsigned i = 0; i < xe->n_cpus; i++) {
+		if (xe->cpus[i] == x)
+			continue;
+		vcpu_raise(&xe->cpus[i]->ic.c.vcpu, VCPU_EV_ENGINE);
+		while (atomic_load(&xe->cpus[i]->inside))
+			sched_yield();
+	}
+}
+
+void xl_drop_all(struct xl_cpu *x)
+{
+	struct xl_engine *xe = x->xe;
+
+	atomic_fetch_add(&xe->generation, 1);
+	wait_outside(x);
+	pthread_mutex_lock(&xe->page_lock);
+	for (unsigned h = 0; h < 1u << XL_HASH_BITS; h++) {
+		atomic_store_explicit(&xe->hash[h], NULL, memory_order_relaxed);
+		xe->pages[h] = NULL;
+	}
+	pthread_mutex_unlock(&xe->page_lock);
+	xe->used = xe->start;
+	xe->meta_used = 0;
+	exec_cache_reset(xe->exec);
+	xe->n_drops++;
+}
+
+/* --- per vCPU --- */
+
+/* An empty entry holds what no address that is looked up there can be: the index
+ * comes from the address itself, so 0 will do everywhere but in entry 0. */
+static uint64_t tlb_empty(unsigned i) { return i ? 0 : PAGE_4K; }
+static uint64_t jc_empty(unsigned i) { return i ? 0 : 1; }
+
+static void tlb_clear_one(struct xl_tlb *t, unsigned i) { t->tag[0][i] = t->tag[1][i] = tlb_empty(i); }
+
+static void tlb_clear(struct xl_tlb *t)
+{
+	if (t->n_used > XL_USED_MAX) {
+		memset(t->tag, 0, sizeof(t->tag));
+		tlb_clear_one(t, 0);
+	} else {
+		for (unsigned k = 0; k < t->n_used; k++)
+			tlb_clear_one(t, t->used[k]);
+	}
+	t->n_used = 0;
+}
+
+static void jc_clear(struct xl_jc *j)
+{
+	if (j->n_used > XL_USED_MAX) {
+		memset(j->rip, 0, sizeof(j->rip));
+		j->rip[0] = jc_empty(0);
+	} else {
+		for (unsigned k = 0; k < j->n_used; k++)
+			j->rip[j->used[k]] = jc_empty(j->used[k]);
+	}
+	j->n_used = 0;
+}
+
+void xl_jc_clear(struct xl_cpu *x)
+{
+	for (unsigned k = 0; k < XL_N_ACC; k++)
+		jc_clear(&x->jc[k]);
+}
+
+void xl_cpu_clear(struct xl_cpu *x)
+{
+	for (unsigned k = 0; k < XL_N_ACC; k++) {
+		x->tlb[k].n_used = XL_USED_MAX + 1;
+		x->jc[k].n_used = XL_USED_MAX + 1;
+		tlb_clear(&x->tlb[k]);
+		jc_clear(&x->jc[k]);
+	}
+}
+
+void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, unsigned how)
+{
+	struct xl_tlb *t = &x->tlb[x->ic.c.acc];
+	uint64_t page = lin & ~0xfffull;
+	unsigned i = lin >> 12 & (XL_TLB_SIZE - 1);
+
+	if (t->tag[0][i] != page && t->tag[1][i] != page) {
+		tlb_clear_one(t, i);
+		if (t->n_used < XL_USED_MAX)
+			t->used[t->n_used] = (uint16_t)i;
+		if (t->n_used <= XL_USED_MAX)
+			t->n_used++;
+	}
+	t->host[i] = page + e->addend;
+	t->flags[i] = e->flags;
+	t->tag[how][i] = page;
+}
+
+void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b)
+{
+	struct xl_jc *j = &x->jc[XL_KEY_ACC(b->key)];
+	unsigned i = rip & (XL_JC_SIZE - 1);
+
+	if (j->rip[i] == jc_empty(i)) {
+		if (j->n_used < XL_USED_MAX)
+			j->used[j->n_used] = (uint16_t)i;
+		if (j->n_used <= XL_USED_MAX)
+			j->n_used++;
+	}
+	j->code[i] = b->ientry;
+	j->rip[i] = rip;
+}
+
+void xl_flushed(struct x86_cpu *c, uint64_t page)
+{
+	struct xl_cpu *x = xl_of(c);
+	unsigned i = page >> 12 & (XL_TLB_SIZE - 1);
+
+	for (unsigned k = 0; k < XL_N_ACC; k++) {
+		jc_clear(&x->jc[k]);
+		if (page == ~0ull)
+			tlb_clear(&x->tlb[k]);
+		else
+			tlb_clear_one(&x->tlb[k], i);
+	}
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The translate engine: interp with the translator as its upper tier.  What is
+ * here is memory: the code cache, mapped twice so that no address is both
+ * writable and executable, and the vCPU blocks.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cpu/translate/gen.h"
+
+#define CODE_SIZE (64u << 20)
+#define META_SIZE (64u << 20)
+/* Code that runs less often is cheaper to interpret. */
+#define HEAT 6
+/* Below the vCPU block: return addresses of thunks. */
+#define RED_ZONE 4096u
+
+static int code_cache_map(struct xl_engine *xe)
+{
+	int fd = memfd_create("lodge-code", MFD_CLOEXEC), r = 0;
+
+	if (fd < 0)
+		return -errno;
+	xe->size = CODE_SIZE;
+	if (ftruncate(fd, (off_t)xe->size) < 0) {
+		r = -errno;
+		goto out;
+	}
+	xe->rw = mmap(NULL, xe->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	xe->rx = mmap(NULL, xe->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	if (xe->rw == MAP_FAILED || xe->rx == MAP_FAILED)
+		r = -errno;
+out:
+	close(fd);
+	return r;
+}
+
+static void unmap(void *p, size_t n)
+{
+	if (p && p != MAP_FAILED)
+		munmap(p, n);
+}
+
+static void tier_engine_free(void *opaque)
+{
+	struct xl_engine *xe = opaque;
+
+	if (xe->m)
+		mem_unlisten(xe->m->mem, &xe->listener);
+	exec_cache_free(xe->exec);
+	unmap(xe->rw, xe->size);
+	unmap(xe->rx, xe->size);
+	unmap(xe->meta, xe->meta_size);
+	pthread_mutex_destroy(&xe->lock);
+	pthread_mutex_destroy(&xe->page_lock);
+	free(xe->gen);
+	free(xe);
+}
+
+static void on_hit(void *opaque, _Atomic uint32_t *verp) { xl_page_changed(opaque, verp); }
+
+/* A device wrote to pages with code. */
+static void on_dma(void *opaque, uint64_t gpa, uint64_t len)
+{
+	struct xl_engine *xe = opaque;
+	uint64_t end = gpa + len;
+
+	for (gpa &= ~0xfffull; gpa < end; gpa += PAGE_4K) {
+		struct mem_range r;
+
+		if (mem_find(xe->m->mem, gpa, &r))
+			xl_page_changed(xe, r.version + (gpa - r.gpa) / PAGE_4K);
+	}
+}
+
+static void map_same(void *opaque, const struct mem_range *r)
+{
+}
+
+static int tier_engine_init(struct cpu_engine *e, const struct cpu_engine_config *cfg, void **out, struct err *err)
+{
+	struct xl_engine *xe = calloc(1, sizeof(*xe));
+	int r = -ENOMEM;
+
+	if (!xe)
+		return err_set(err, r, "out of memory");
+	pthread_mutex_init(&xe->lock, NULL);
+	pthread_mutex_init(&xe->page_lock, NULL);
+	xe->host.avx = __builtin_cpu_supports("avx");
+	xe->host.avx512f = __builtin_cpu_supports("avx512f");
+	xe->host.avx512bw = __builtin_cpu_supports("avx512bw");
+	xe->host.bmi2 = __builtin_cpu_supports("bmi2");
+	xe->gen = calloc(1, sizeof(*xe->gen));
+	xe->meta_size = META_SIZE;
+	xe->meta = mmap(NULL, xe->meta_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (!xe->gen || xe->meta == MAP_FAILED)
+		goto fail;
+	r = code_cache_map(xe);
+	if (r < 0)
+		goto fail;
+	xe->exec = exec_cache_new(&r);
+	if (!xe->exec)
+		goto fail;
+	exec_cache_set_model(xe->exec, interp_engine_model(e));
+	r = xl_thunks_make(xe);
+	if (r < 0)
+		goto fail;
+	x86_codemap_on_hit(interp_engine_codemap(e), on_hit, xe);
+	xe->m = e->m;
+	xe->heat = cfg->heat ? cfg->heat : HEAT;
+	xe->listener = (struct mem_listener){ .added = map_same, .removed = map_same, .code_written = on_dma, .opaque = xe };
+	mem_listen(e->m->mem, &xe->listener);
+	*out = xe;
+	return 0;
+fail:
+	tier_engine_free(xe);
+	return err_set(err, r, "the translator has no memory for its code cache (%s); are executable mappings forbidden?", strerror(-r));
+}
+
+static struct interp_cpu *cpu_new(void *opaque)
+{
+	size_t n = RED_ZONE + align_up(sizeof(struct xl_cpu), PAGE_4K);
+	struct xl_engine *xe = opaque;
+	struct xl_cpu *x;
+	char *p;
+
+	p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return NULL;
+	x = (struct xl_cpu *)(p + RED_ZONE);
+	x->xe = xe;
+	x->host_mxcsr = 0x1f80;
+	x->ic.c.tlb_flushed = xl_flushed;
+	xl_cpu_clear(x);
+	xe->cpus[xe->n_cpus++] = x;
+	return &x->ic;
+}
+
+static void cpu_free(struct interp_cpu *ic)
+{
+	munmap((char *)ic - RED_ZONE, RED_ZONE + align_up(sizeof(struct xl_cpu), PAGE_4K));
+}
+
+static void tier_stats(void *opaque, engine_stat_fn fn, void *fn_opaque)
+{
+	struct xl_engine *xe = opaque;
+	static const char *const names[7] = { "entries into translated code", "direct links made", "jump cache misses", "TLB misses",
+					      "accesses done by interp", "calls of interp handlers", "host faults" };
+	uint64_t t[7] = { 0 };
+
+	for (unsigned i = 0; i < xe->n_cpus; i++) {
+		const struct xl_cpu *x = xe->cpus[i];
+		const uint64_t v[7] = { x->n_enter, x->n_link, x->n_jc_miss, x->n_miss, x->n_slow, x->n_callout, x->n_fault };
+
+		for (unsigned k = 0; k < 7; k++)
+			t[k] += v[k];
+	}
+	for (unsigned k = 0; k < 7; k++)
+		fn(fn_opaque, names[k], t[k]);
+	fn(fn_opaque, "blocks translated", xe->n_blocks);
+	fn(fn_opaque, "instructions translated", xe->n_insns);
+	fn(fn_opaque, "bytes of translated code", xe->n_bytes);
+	fn(fn_opaque, "blocks invalidated", xe->n_invalidated);
+	fn(fn_opaque, "code cache drops", xe->n_drops);
+}
+
+static const struct interp_tier tier = {
+	.ops = &cpu_engine_translate,
+	.engine_init = tier_engine_init,
+	.engine_free = tier_engine_free,
+	.cpu_new = cpu_new,
+	.cpu_free = cpu_free,
+	.run = xl_run,
+	.aborted = xl_aborted,
+	.stats = tier_stats,
+};
+
+/* --- the engine: interp's, with the tier --- */
+
+static int probe(struct probe_report *r)
+{
+	r->usable = r->good = true;
+	snprintf(r->why, sizeof(r->why), "the translator runs on any x86-64 host");
+	r->cure[0] = '\0';
+	return 0;
+}
+
+static int init(struct machine *m, const struct cpu_engine_config *cfg, struct cpu_engine **out, struct err *err)
+{
+	return interp_engine_new(m, cfg, &tier, out, err);
+}
+
+static void free_engine(struct cpu_engine *e) { cpu_engine_interp.free(e); }
+static int vcpu_create(struct cpu_engine *e, unsigned id, struct err *err) { return cpu_engine_interp.vcpu_create(e, id, err); }
+static int vcpu_thread_init(struct vcpu *v) { return cpu_engine_interp.vcpu_thread_init(v); }
+static enum vcpu_stop vcpu_run(struct vcpu *v) { return cpu_engine_interp.vcpu_run(v); }
+static int state_get(struct vcpu *v, struct x86_state *s) { return cpu_engine_interp.state_get(v, s); }
+static int state_set(struct vcpu *v, const struct x86_state *s) { return cpu_engine_interp.state_set(v, s); }
+static bool has_irqchip(struct cpu_engine *e) { return cpu_engine_interp.has_irqchip(e); }
+static bool has_lapic(struct cpu_engine *e) { return cpu_engine_interp.has_lapic(e); }
+static int irq_line(struct cpu_engine *e, unsigned gsi, bool level) { return cpu_engine_interp.irq_line(e, gsi, level); }
+static int msi(struct cpu_engine *e, const struct msi *m) { return cpu_engine_interp.msi(e, m); }
+static int msi_fd(struct cpu_engine *e, int fd, const struct msi *m, bool add) { return cpu_engine_interp.msi_fd(e, fd, m, add); }
+static int extint(struct cpu_engine *e, bool level) { return cpu_engine_interp.extint(e, level); }
+static int dirty_fetch(struct cpu_engine *e, uint64_t first, uint64_t n, uint64_t *bitmap)
+{
+	return cpu_engine_interp.dirty_fetch(e, first, n, bitmap);
+}
+static int clock_get_ns(struct cpu_engine *e, uint64_t *ns) { return cpu_engine_interp.clock_get(e, ns); }
+static int clock_set_ns(struct cpu_engine *e, uint64_t ns) { return cpu_engine_interp.clock_set(e, ns); }
+static void stats(struct cpu_engine *e, engine_stat_fn fn, void *opaque) { cpu_engine_interp.stats(e, fn, opaque); }
+static void report(struct vcpu *v, char *buf, size_t len) { cpu_engine_interp.report(v, buf, len); }
+
+const struct cpu_engine_ops cpu_engine_translate = {
+	.name = "translate",
+	.probe = probe,
+	.init = init,
+	.free = free_engine,
+	.vcpu_create = vcpu_create,
+	.vcpu_thread_init = vcpu_thread_init,
+	.vcpu_run = vcpu_run,
+	.state_get = state_get,
+	.state_set = state_set,
+	.has_irqchip = has_irqchip,
+	.has_lapic = has_lapic,
+	.irq_line = irq_line,
+	.msi = msi,
+	.msi_fd = msi_fd,
+	.extint = extint,
+	.dirty_fetch = dirty_fetch,
+	.clock_get = clock_get_ns,
+	.clock_set = clock_set_ns,
+	.stats = stats,
+	.report = report,
+};

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The translator at run time: choosing between translated code and interp, and
+ * what emitted code calls.
+ *
+ * A vCPU marks itself `inside` around translated code.  Dropping everything
+ * waits until nobody else is, so nothing inside may wait for the engine's lock.
+ */
+#include <ucontext.h>
+
+#include "cpu/translate/translate.h"
+#include "cpu/x86/cpuid.h"
+
+static _Thread_local struct xl_cpu *current;
+
+static uint32_t vector_key(const struct x86_cpu *c)
+{
+	const struct x86_state *s = &c->s;
+	uint32_t k = 0;
+
+	if ((s->cr0 & (X86_CR0_EM | X86_CR0_TS)))
+		return 0;
+	if (s->cr4 & X86_CR4_OSFXSR)
+		k |= XL_KEY_SSE;
+	if (s->cr4 & X86_CR4_OSXSAVE) {
+		if ((s->xcr0 & 6) == 6)
+			k |= XL_KEY_AVX;
+		if ((s->xcr0 & 0xe6) == 0xe6)
+			k |= XL_KEY_AVX512;
+	}
+	return k;
+}
+
+uint32_t xl_key(const struct x86_cpu *c)
+{
+	return X86_MODE_LONG64 | (uint32_t)c->acc << 8 | vector_key(c);
+}
+
+/* Does the current mode have translated code at all? */
+static bool can_translate(const struct x86_cpu *c)
+{
+	return c->mode == X86_MODE_LONG64 && c->acc < XL_N_ACC;
+}
+
+static void interp_once(struct xl_cpu *x)
+{
+	struct x86_cpu *c = &x->ic.c;
+	struct block *b;
+
+	x->step = false;
+	c->cur_uop = NULL;
+	b = interp_block(&x->ic, true);
+	interp_run_block(c, b);
+}
+
+static void drop_all(struct xl_cpu *x)
+{
+	xl_drop_all(x);
+	x->exit = NULL;
+}
+
+/* Another vCPU has dropped everything: forget what led there. */
+static bool resync(struct xl_cpu *x)
+{
+	uint32_t gen = atomic_load(&x->xe->generation);
+
+	if (x->generation == gen)
+		return false;
+	atomic_store(&x->inside, false);
+	x->generation = gen;
+	x->exit = NULL;
+	xl_cpu_clear(x);
+	return true;
+}
+
+static void run_cold(struct xl_cpu *x, const struct x86_tlb_entry *e)
+{
+	struct x86_cpu *c = &x->ic.c;
+	struct block *ib = interp_next_block(&x->ic);
+	const struct xl_block *b = NULL;
+	bool full = false;
+
+	x->exit = NULL;
+	if (++ib->heat >= x->xe->heat && ib != x->ic.scratch && e && !ib->gpa2) {
+		ib->heat = 0;
+		pthread_mutex_lock(&x->xe->lock);
+		if (x->generation == atomic_load(&x->xe->generation))
+			b = xl_translate(x, e, &full);
+		if (full)
+			drop_all(x);
+		pthread_mutex_unlock(&x->xe->lock);
+		if (b)
+			return;
+	}
+	interp_run_block(c, ib);
+}
+
+static void link_exit(struct xl_cpu *x, const struct xl_block *b)
+{
+	struct xl_engine *xe = x->xe;
+
+	pthread_mutex_lock(&xe->lock);
+	/* Dropping takes the lock too: no generation change means both still exist. */
+	if (x->generation == atomic_load(&xe->generation))
+		xl_link(xe, x->exit, b);
+	pthread_mutex_unlock(&xe->lock);
+	x->exit = NULL;
+	x->n_link++;
+}
+
+/* One step of the loop: a stretch of translated code, or one interp block. */
+static void run_one(struct xl_cpu *x)
+{
+	struct x86_cpu *c = &x->ic.c;
+	const struct x86_tlb_entry *e;
+	struct xl_block *b;
+	uint32_t key;
+
+	if (x->step) {
+		interp_once(x);
+		return;
+	}
+	if (!can_translate(c)) {
+		interp_run_block(c, interp_next_block(&x->ic));
+		return;
+	}
+	c->cur_uop = NULL;
+	e = x86_tlb_fill(c, c->s.rip, X86_EXEC, (enum x86_acc)c->acc);
+	if (!e) {
+		run_cold(x, NULL);
+		return;
+	}
+	atomic_store(&x->inside, true);
+	if (resync(x))
+		return;
+	key = xl_key(c);
+	if (unlikely((key ^ x->vec_key) & XL_KEY_VEC)) {
+		x->vec_key = key;
+		xl_jc_clear(x);
+	}
+	b = xl_lookup(x->xe, e->gpa | (c->s.rip & 0xfff), key, e->version);
+	if (!b || x->exit) {
+		atomic_store_explicit(&x->inside, false, memory_order_release);
+		if (b)
+			link_exit(x, b);
+		else
+			run_cold(x, e);
+		return;
+	}
+	xl_jc_put(x, c->s.rip, b);
+	x->n_enter++;
+	x->xe->t.enter(x, b->ientry);
+	atomic_store_explicit(&x->inside, false, memory_order_release);
+	if (x->exit)
+		c->s.rip = c->blk_rip + (uint64_t)(int64_t)x->exit->target;
+}
+
+static bool on_host_fault(void *uc)
+{
+	greg_t *r = ((ucontext_t *)uc)->uc_mcontext.gregs;
+	uintptr_t pc = (uintptr_t)r[REG_RIP];
+	const struct xl_block *b;
+	struct xl_cpu *x = current;
+	const struct xl_insn *f = NULL;
+
+	if (!x || pc < (uintptr_t)x->xe->rx + x->xe->start || pc >= (uintptr_t)x->xe->rx + x->xe->size)
+		return false;
+	b = xl_at_host(x->xe, pc);
+	if (!b)
+		return false;
+	for (unsigned n = 0; n < b->n_insns; n++)
+		if (b->insns[n].host <= pc - (uintptr_t)x->xe->rx - b->code)
+			f = &b->insns[n];
+	if (!f)
+		return false;
+	x->ic.c.s.rip = x->ic.c.blk_rip + f->off;
+	x->step = true;
+	x->n_fault++;
+	r[REG_RIP] = (greg_t)(f->flags_host ? x->xe->t.fault_h : x->xe->t.fault_m);
+	return true;
+}
+
+void xl_run(struct interp_cpu *ic)
+{
+	struct xl_cpu *x = (struct xl_cpu *)ic;
+	struct x86_cpu *c = &ic->c;
+
+	current = x;
+	exec_fault_hook = on_host_fault;
+	x->exit = NULL;
+	do {
+		run_one(x);
+	} while (likely(!c->leave_block) && likely(!atomic_load_explicit(&c->vcpu.events, memory_order_relaxed)));
+}
+
+void xl_aborted(struct interp_cpu *ic)
+{
+	struct xl_cpu *x = (struct xl_cpu *)ic;
+
+	atomic_store(&x->inside, false);
+	x->exit = NULL;
+	x->step = false;
+}
+
+/* --- called by emitted code; 0: go on there --- */
+
+int xl_do_callout(struct xl_cpu *x, const struct uop *u)
+{
+	struct x86_cpu *c = &x->ic.c;
+	const struct uop *next = u->fn(c, u);
+
+	x->n_callout++;
+	x->exit = NULL;
+	if (!next)
+		return 1;
+	if (likely(!c->leave_block))
+		return 0;
+	c->s.rip = uop_next(c, u);
+	return 1;
+}
+
+int xl_do_miss(struct xl_cpu *x, uint64_t lin)
+{
+	unsigned off = x->desc & 0x1fff, how = x->desc >> 13 & 3, len = x->desc >> 16;
+	struct x86_cpu *c = &x->ic.c;
+	const struct x86_tlb_entry *e;
+
+	x->n_miss++;
+	x->exit = NULL;
+	c->cur_uop = NULL;
+	c->s.rip = c->blk_rip + off;
+	if (x86_canonical(c, lin) && (lin & 0xfff) + len <= PAGE_4K &&
+	    !((x->desc & XL_DESC_ALIGNED) && (lin & (len - 1)))) {
+		e = x86_tlb_fill(c, lin, (enum x86_how)how, (enum x86_acc)c->acc);
+		if (e) {
+			xl_tlb_put(x, e, lin, how);
+			return 0;
+		}
+	}
+	x->n_slow++;
+	x->step = true;
+	return 1;
+}
+
+/* A store hit a page that holds code; s.rip is where to go on. */
+int xl_do_stored(struct xl_cpu *x, uint64_t host, _Atomic uint8_t *flags)
+{
+	struct x86_cpu *c = &x->ic.c;
+
+	x->exit = NULL;
+	if (!x86_codemap_hit_page(c->codemap, flags, host & 0xfff, x->desc >> 16))
+		return 0;
+	c->smc_hit = true;
+	c->leave_block = true;
+	return 1;
+}

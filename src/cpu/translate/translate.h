@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The translator: 64-bit guest code turned into host code, block by block.
+ *
+ * It is a tier on top of interp: whatever it does not translate, and every
+ * access that is not plain RAM in one page, is done by interp's own handlers on
+ * the same vCPU state.
+ *
+ * While translated code runs
+ *  - RSP points at struct xl_cpu: the vCPU state is [rsp + disp], no register is
+ *    spent on it;
+ *  - guest registers sit in the host registers of the same number, but for RSP,
+ *    which is in R9, and R9 to R11, which stay in memory: R10 and R11 are scratch;
+ *  - guest arithmetic flags are the host's, or in c->lf, as the translator knows
+ *    at every point;
+ *  - vector registers, opmasks and MXCSR are the host's if vec_live is set, else
+ *    in memory; a block that uses them checks once;
+ *  - c->blk_rip is the RIP of the first byte of the running code page: blocks
+ *    are keyed by physical address and know no linear one, so all address spaces
+ *    share them.
+ *
+ * Blocks are chained directly within a page only, so everything that can jump
+ * into a block directly dies with it when its page's code changes; its entries
+ * are then patched to leave.  Between pages, and for indirect transfers, a
+ * per-vCPU cache maps RIPs to entries.
+ */
+#ifndef LODGE_CPU_TRANSLATE_TRANSLATE_H
+#define LODGE_CPU_TRANSLATE_TRANSLATE_H
+
+#include <pthread.h>
+
+#include "cpu/interp/interp.h"
+#include "cpu/translate/asm.h"
+
+#define XL_TLB_BITS 12
+#define XL_TLB_SIZE (1u << XL_TLB_BITS)
+#define XL_JC_BITS 12
+#define XL_JC_SIZE (1u << XL_JC_BITS)
+#define XL_USED_MAX 512
+#define XL_N_ACC 3		/* enum x86_acc without X86_ACC_USER_AC */
+
+/* Copies of TLB entries in the form emitted code wants. */
+struct xl_tlb {
+	uint64_t tag[2][XL_TLB_SIZE];	/* X86_READ, X86_WRITE: page address */
+	uint64_t host[XL_TLB_SIZE];	/* of the page's first byte */
+	_Atomic uint8_t *flags[XL_TLB_SIZE];
+	uint16_t used[XL_USED_MAX];	/* entries to clear by the next flush */
+	unsigned n_used;		/* > XL_USED_MAX: all */
+};
+
+struct xl_jc {
+	uint64_t rip[XL_JC_SIZE];
+	void *code[XL_JC_SIZE];
+	uint16_t used[XL_USED_MAX];
+	unsigned n_used;
+};
+
+/* A direct exit within the page. */
+struct xl_exit {
+	struct xl_block *from;
+	uint32_t patch;			/* offset in the code cache of the branch's displacement */
+	int32_t target;			/* offset from the page's start */
+};
+
+/* Where a host fault belongs. */
+struct xl_insn {
+	uint32_t host;			/* offset from the block's code start */
+	uint16_t off;			/* page offset of the guest instruction */
+	bool flags_host;		/* guest flags are in the host's here */
+};
+
+#define XL_MAX_INSNS 64
+#define XL_MAX_EXITS 12
+
+struct xl_block {
+	struct xl_block *hash_next;	/* written before publication only */
+	struct xl_block *page_next;
+	uint64_t gpa;
+	uint32_t key;
+	uint32_t version;
+	_Atomic uint32_t *verp;
+	_Atomic bool dead;
+	uint8_t *entry, *ientry;	/* from a chain; from the jump cache (R10 = RIP) */
+	uint8_t *dead_entry, *dead_ientry;	/* what they are patched to go to */
+	uint32_t code, code_len;	/* in the code cache */
+	uint16_t n_insns, n_exits;
+	struct uop *uops;
+	struct xl_exit exits[XL_MAX_EXITS];
+	struct xl_insn insns[];
+};
+
+#define XL_HASH_BITS 16
+
+struct xl_cpu;
+
+struct xl_thunks {
+	void *(*enter)(struct xl_cpu *x, void *ientry);
+	uintptr_t exit_link;		/* R10: struct xl_exit; flags in the host's */
+	uintptr_t exit_rip_h, exit_rip_m;	/* R10: RIP; flags in the host's, in c->lf */
+	uintptr_t fault_h, fault_m;	/* s.rip set; the instruction there is interp's */
+	uintptr_t callout;		/* R10: uop */
+	uintptr_t miss;			/* R10: linear address; xl_cpu.desc */
+	uintptr_t stored_h, stored_m;	/* R10: host address, R11: page flags; xl_cpu.desc */
+	uintptr_t vec_load;
+	uintptr_t end;			/* of all thunks */
+};
+
+struct xl_engine {
+	pthread_mutex_t lock;		/* translation, linking, dropping everything; taken first */
+	pthread_mutex_t page_lock;	/* the tables and the patching of entries; a leaf, so that stores
+					 * from within translated code may take it */
+	struct gen *gen;
+	uint8_t *rw, *rx;		/* two mappings of the code cache */
+	size_t size, used, start;	/* start: after the thunks */
+	struct xl_thunks t;
+	uint8_t *meta;			/* struct xl_block and uops, bump-allocated */
+	size_t meta_size, meta_used;
+	struct exec_cache *exec;	/* stubs used from translated code */
+	_Atomic(struct xl_block *) hash[1u << XL_HASH_BITS];
+	struct xl_block *pages[1u << XL_HASH_BITS];	/* by version word */
+	_Atomic uint32_t generation;	/* grows when everything is dropped */
+	struct xl_cpu *cpus[MACHINE_MAX_VCPUS];
+	unsigned n_cpus;
+	unsigned heat;			/* a block is translated when it has run this often */
+	struct mem_listener listener;
+	struct machine *m;
+	struct { bool avx, avx512f, avx512bw, bmi2; } host;
+	uint64_t n_blocks, n_insns, n_callouts_made, n_invalidated, n_drops, n_bytes;
+};
+
+struct xl_cpu {
+	struct interp_cpu ic;		/* first */
+	struct xl_engine *xe;
+	uint64_t host_rsp, sv_rax, sv_r10, tmp, tmp2;
+	uint32_t host_mxcsr;
+	uint32_t desc;			/* XL_DESC of the access in trouble */
+	uint8_t vec_live;
+	bool step;			/* the next instruction is interp's */
+	struct xl_exit *exit;		/* by which translated code left, or NULL */
+	_Atomic bool inside;		/* translated code may run: entries must stay */
+	uint32_t generation;
+	uint32_t vec_key;		/* the jump caches' entries are for */
+	uint64_t n_enter, n_link, n_jc_miss, n_miss, n_slow, n_callout, n_fault;
+	struct xl_tlb tlb[XL_N_ACC];
+	struct xl_jc jc[XL_N_ACC];
+};
+
+static inline struct xl_cpu *xl_of(struct x86_cpu *c) { return (struct xl_cpu *)c; }
+
+/* Page offset of an instruction (or of the next one), how it accesses, how much. */
+#define XL_DESC(off, how, len) ((uint32_t)((off) | (unsigned)(how) << 13 | (unsigned)(len) << 16))
+
+#define XL_DESC_ALIGNED (1u << 15)
+
+#define XO(field) ((int32_t)offsetof(struct xl_cpu, field))
+#define XO_GPR(n) (XO(ic.c.s.gpr) + 8 * (int)(n))
+
+/* Blocks of code that means the same: what decoding, access class and enabled
+ * vector state depend on. */
+uint32_t xl_key(const struct x86_cpu *c);
+#define XL_KEY_ACC(k) ((k) >> 8 & 3)
+#define XL_KEY_SSE (1u << 10)
+#define XL_KEY_AVX (1u << 11)
+#define XL_KEY_AVX512 (1u << 12)
+#define XL_KEY_VEC (XL_KEY_SSE | XL_KEY_AVX | XL_KEY_AVX512)
+
+/* --- gen.c --- */
+/* Translates at s.rip, in `page`, in the current mode. NULL: nothing translatable
+ * there, it changed meanwhile, or the cache is full (*full).  Lock held; raises
+ * nothing. */
+struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page, bool *full);
+
+/* --- thunk.c --- */
+int xl_thunks_make(struct xl_engine *xe);
+
+/* --- cache.c --- */
+/* verp: the page behind gpa may have been changed for another. */
+struct xl_block *xl_lookup(struct xl_engine *xe, uint64_t gpa, uint32_t key, const _Atomic uint32_t *verp);
+/* False: the code changed before it could be. */
+bool xl_publish(struct xl_engine *xe, struct xl_block *b);
+void xl_link(struct xl_engine *xe, struct xl_exit *e, const struct xl_block *to);
+/* Code of the backing page with this version word changed. */
+void xl_page_changed(struct xl_engine *xe, _Atomic uint32_t *verp);
+void xl_drop_all(struct xl_cpu *x);
+const struct xl_block *xl_at_host(const struct xl_engine *xe, uintptr_t pc);
+void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, unsigned how);
+void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b);
+void xl_jc_clear(struct xl_cpu *x);
+void xl_cpu_clear(struct xl_cpu *x);	/* everything this vCPU remembers */
+void xl_flushed(struct x86_cpu *c, uint64_t page);
+
+/* --- run.c: what the tier offers interp --- */
+void xl_run(struct interp_cpu *ic);
+void xl_aborted(struct interp_cpu *ic);
+
+/* --- called by emitted code (run.c) --- */
+int xl_do_callout(struct xl_cpu *x, const struct uop *u);
+int xl_do_miss(struct xl_cpu *x, uint64_t lin);
+int xl_do_stored(struct xl_cpu *x, uint64_t host, _Atomic uint8_t *flags);
+
+#endif
