@@ -4,6 +4,10 @@
  * engine, compared.
  *
  *	diff [--engine NAME] [--bits 64|32|16] [--seed S] [--count N] [--verbose] [--only TEXT] [--max-report N]
+ *	     [--insns N [--against NAME]]
+ *
+ * With --insns a case is a block of N random instructions with forward branches
+ * between them, and two engines are compared, each running it several times.
  *
  * A difference prints the case and the line that repeats it.  Exit status 0: no
  * difference, 1: some, 77: the engine is not available here.
@@ -19,9 +23,9 @@
 #include "rig.h"
 
 struct options {
-	const char *engine, *only;
+	const char *engine, *only, *against;
 	uint64_t seed, count;
-	unsigned max_report, repeat, bits;
+	unsigned max_report, repeat, bits, insns;
 	bool verbose;
 };
 
@@ -70,6 +74,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "count", required_argument, NULL, 'c' },  { "only", required_argument, NULL, 'o' },
 		{ "max-report", required_argument, NULL, 'm' }, { "repeat", required_argument, NULL, 'r' },
 		{ "bits", required_argument, NULL, 'b' },
+		{ "insns", required_argument, NULL, 'i' }, { "against", required_argument, NULL, 'a' },
 		{ "verbose", no_argument, NULL, 'v' },	    { 0 },
 	};
 	int k;
@@ -83,11 +88,106 @@ static int parse(int argc, char **argv, struct options *o)
 		case 'm': o->max_report = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'r': o->repeat = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'b': o->bits = (unsigned)strtoul(optarg, NULL, 0); break;
+		case 'i': o->insns = (unsigned)strtoul(optarg, NULL, 0); break;
+		case 'a': o->against = optarg; break;
 		case 'v': o->verbose = true; break;
 		default: return -1;
 		}
 	}
 	return 0;
+}
+
+static bool unfit(const struct options *o, const struct rig_case *c)
+{
+	ZydisDecodedInstruction z;
+	ZydisDecoder d;
+
+	ZydisDecoderInit(&d, o->bits == 32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
+			 o->bits == 32 ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&d, NULL, c->code, c->len, &z)))
+		return true;
+	/* Later instructions would see flags that engines need not agree about. */
+	if (z.cpu_flags && (z.cpu_flags->undefined & (X86_FL_ARITH & ~X86_FL_AF)) && z.meta.category != ZYDIS_CATEGORY_SHIFT &&
+	    z.meta.category != ZYDIS_CATEGORY_ROTATE)
+		return true;
+	switch (z.meta.category) {
+	case ZYDIS_CATEGORY_CALL: case ZYDIS_CATEGORY_RET: case ZYDIS_CATEGORY_COND_BR: case ZYDIS_CATEGORY_UNCOND_BR:
+	case ZYDIS_CATEGORY_INTERRUPT: case ZYDIS_CATEGORY_SYSCALL: case ZYDIS_CATEGORY_SYSTEM: case ZYDIS_CATEGORY_RDRAND:
+	case ZYDIS_CATEGORY_RDSEED: return true;
+	default: break;
+	}
+	switch (z.mnemonic) {
+	case ZYDIS_MNEMONIC_POPF: case ZYDIS_MNEMONIC_POPFD: case ZYDIS_MNEMONIC_POPFQ: case ZYDIS_MNEMONIC_UD0:
+	case ZYDIS_MNEMONIC_UD1: case ZYDIS_MNEMONIC_UD2: case ZYDIS_MNEMONIC_RDTSC: case ZYDIS_MNEMONIC_RDTSCP: return true;
+	default: return false;
+	}
+}
+
+/* A block: straight-line instructions, now and then skipped by a branch. */
+static bool generate_block(const struct options *o, uint64_t seed, struct rig_case *c)
+{
+	static struct rig_case one;
+	unsigned n = 0;
+
+	if (!rig_generate(seed, o->bits, c) || c->code_off + RIG_CODE_MAX > RIG_PAGE)
+		return false;
+	c->len = 0;
+	for (uint64_t s = seed * 1000; n < o->insns && s < seed * 1000 + 400; s++) {
+		if (!rig_generate(s, o->bits, &one) || unfit(o, &one))
+			continue;
+		if (c->len + one.len + 2 > RIG_CODE_MAX)
+			break;
+		if (s % 3 == 0) {
+			c->code[c->len++] = (uint8_t)(0x70 | (s / 3 & 15));
+			c->code[c->len++] = (uint8_t)one.len;
+		}
+		memcpy(c->code + c->len, one.code, one.len);
+		c->len += one.len;
+		n++;
+	}
+	return n > 0;
+}
+
+/* Two engines on blocks. */
+static int blocks(const struct options *o)
+{
+	struct rig_engine *e = rig_engine_new(o->engine), *ref = rig_engine_new(o->against ? o->against : "interp");
+	uint64_t ran = 0, faults = 0, bad = 0;
+	static struct rig_result want, got;
+	static struct rig_case c;
+	char text[8192];
+
+	if (!e || !ref) {
+		printf("diff: engine %s or its reference is not available here\n", o->engine);
+		return 77;
+	}
+	rig_engine_free_run(e);
+	rig_engine_free_run(ref);
+	for (uint64_t seed = o->seed; ran < o->count; seed++) {
+		if (!generate_block(o, seed, &c))
+			continue;
+		c.repeat = o->repeat ? o->repeat : 3;
+		ran++;
+		rig_engine_run(ref, &c, &want);
+		rig_engine_run(e, &c, &got);
+		faults += want.fault != RIG_NO_FAULT;
+		/* Flags that what follows would overwrite may differ when it faults (QUIRKS). */
+		if (want.fault != RIG_NO_FAULT && got.fault == want.fault)
+			got.rflags = (got.rflags & ~(uint64_t)X86_FL_ARITH) | (want.rflags & X86_FL_ARITH);
+		if (want.valid && got.valid && !rig_compare(&c, &want, &got, text, sizeof(text)))
+			continue;
+		if (!want.valid || !got.valid)
+			snprintf(text, sizeof(text), "  an engine did not come back\n");
+		if (bad++ < o->max_report) {
+			print_case(o, &c, text);
+			printf("  again: diff --engine %s --insns %u --seed %" PRIu64 " --count 1 --verbose\n", o->engine, o->insns, seed);
+		}
+	}
+	printf("diff: %s, blocks of %u: %" PRIu64 " cases from seed %" PRIu64 ", %" PRIu64 " faulted, %" PRIu64 " differ\n",
+	       o->engine, o->insns, ran, o->seed, faults, bad);
+	rig_engine_free(e);
+	rig_engine_free(ref);
+	return bad ? 1 : 0;
 }
 
 int main(int argc, char **argv)
@@ -102,6 +202,8 @@ int main(int argc, char **argv)
 
 	if (parse(argc, argv, &o) < 0)
 		return 2;
+	if (o.insns)
+		return blocks(&o);
 	nat = native_new();
 	e = rig_engine_new(o.engine);
 	if (!nat || !e || !native_can(o.bits)) {

@@ -311,21 +311,32 @@ static void load_system(struct rig_engine *e, const struct rig_case *c, struct x
 	s->seg[X86_CS].base = RIG_CODE;
 }
 
+/* Written only if it changes, so that repeated runs find what was cached. */
+static void put_code(struct rig_engine *e, const struct rig_case *c)
+{
+	uint8_t page[RIG_PAGE], now[RIG_PAGE];
+
+	if (!e->free_run) {
+		put(e, G_CODE + c->code_off, c->code, c->len);
+		return;
+	}
+	memset(page, 0xf1, sizeof(page));
+	memcpy(page + c->code_off, c->code, MIN(c->len, RIG_PAGE - c->code_off));
+	mem_read(e->m->mem, G_CODE, now, RIG_PAGE);
+	if (memcmp(page, now, RIG_PAGE))
+		put(e, G_CODE, page, RIG_PAGE);
+}
+
 static void load_case(struct rig_engine *e, const struct rig_case *c, struct x86_state *s)
 {
 	load_system(e, c, s);
 	memcpy(s->gpr, c->gpr, sizeof(s->gpr));
 	s->rip = start_rip(c);
 	s->rflags = c->rflags | X86_FL_TF | X86_FL_IF | X86_FL_FIXED;
-	if (e->free_run) {
-		uint8_t page[RIG_PAGE];
-
+	if (e->free_run)
 		s->rflags &= ~(uint64_t)X86_FL_TF;
-		memset(page, 0xf1, sizeof(page));
-		put(e, G_CODE, page, sizeof(page));
-	}
 	s->fpu = c->fpu;
-	put(e, G_CODE + c->code_off, c->code, c->len);
+	put_code(e, c);
 	put(e, G_DATA, c->data, RIG_DATA_SIZE);
 }
 
@@ -455,6 +466,8 @@ static void run_stub(struct rig_engine *e, const struct rig_case *c, struct rig_
 	r->rflags = x->s.rflags;
 	take_result(e, &x->s, r);
 }
+
+void rig_engine_free_run(struct rig_engine *e) { e->free_run = true; }
 
 bool rig_engine_takes(struct rig_engine *e, const struct rig_case *c)
 {

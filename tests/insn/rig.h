@@ -76,6 +76,9 @@ struct rig_engine *rig_engine_new(const char *name);
 struct rig_engine *rig_engine_new_model(const char *name, const char *model);
 void rig_engine_free(struct rig_engine *e);
 void rig_engine_run(struct rig_engine *e, const struct rig_case *c, struct rig_result *r);
+/* From now on instructions run without single step until one after them stops
+ * it (as "translate" always does): for blocks of several. */
+void rig_engine_free_run(struct rig_engine *e);
 /* Can this executor run it at all? (stub: exec_handles) */
 bool rig_engine_takes(struct rig_engine *e, const struct rig_case *c);
 
