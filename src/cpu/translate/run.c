@@ -33,7 +33,7 @@ static uint32_t vector_key(const struct x86_cpu *c)
 
 uint32_t xl_key(const struct x86_cpu *c)
 {
-	return X86_MODE_LONG64 | (uint32_t)c->acc << 8 | vector_key(c);
+	return X86_MODE_LONG64 | (uint32_t)c->cpl << 4 | (uint32_t)c->acc << 8 | vector_key(c);
 }
 
 /* Does the current mode have translated code at all? */
@@ -207,13 +207,14 @@ void xl_aborted(struct interp_cpu *ic)
 int xl_do_callout(struct xl_cpu *x, const struct uop *u)
 {
 	struct x86_cpu *c = &x->ic.c;
+	uint8_t acc = c->acc;
 	const struct uop *next = u->fn(c, u);
 
 	x->n_callout++;
 	x->exit = NULL;
 	if (!next)
 		return 1;
-	if (likely(!c->leave_block))
+	if (likely(!c->leave_block && c->acc == acc))
 		return 0;
 	c->s.rip = uop_next(c, u);
 	return 1;
