@@ -14,8 +14,6 @@
  * other values in flags that the program is about to overwrite (docs/QUIRKS.md).
  */
 #include "cpu/translate/gen.h"
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "cpu/interp/exec_priv.h"
 
@@ -1059,10 +1057,6 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	struct gen *g = xe->gen;
 	unsigned off = c->s.rip & 0xfff;
 	size_t need;
-	{ static long mx=-2, cnt; if (mx==-2) { const char *v=getenv("XLMAX"); mx = v?atol(v):-1; }
-	  if (mx>=0 && cnt>=mx) return NULL;
-	  cnt++;
-	  if (mx>=0 && cnt==mx) fprintf(stderr,"LAST block rip %lx\n", c->s.rip); }
 
 	memset(g, 0, offsetof(struct gen, insn));
 	g->x = x;
@@ -1104,6 +1098,5 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	xe->used += align_up(g->a.n, 16);
 	xe->meta_used += align_up(need, 64);
 	xe->n_bytes += g->a.n;
-	if (getenv("XLDUMP")) { FILE *f = fopen("/tmp/xl.guest","wb"); fwrite(g->bytes+off,1,g->next-off,f); fclose(f); f=fopen("/tmp/xl.host","wb"); fwrite(g->b->ientry,1,g->b->code_len,f); fclose(f); }
 	return g->b;
 }
