@@ -278,6 +278,7 @@ static bool build_uop(struct gen *g, struct gen_insn *gi)
 {
 	struct interp_cpu *ic = &g->x->ic;
 	struct exec_cache *own = ic->exec;
+	const char *own_stubs = ic->stubs;
 	struct uop *u = &g->uops[g->n_uops];
 	bool ends;
 
@@ -285,8 +286,10 @@ static bool build_uop(struct gen *g, struct gen_insn *gi)
 	u->off = gi->off;
 	gi->uop = g->n_uops++;
 	ic->exec = g->xe->exec;
+	ic->stubs = exec_cache_pool(g->xe->exec);
 	ends = interp_build(ic, u, &gi->i);
 	ic->exec = own;
+	ic->stubs = own_stubs;
 	return ends;
 }
 

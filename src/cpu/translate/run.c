@@ -81,7 +81,7 @@ static void run_cold(struct xl_cpu *x, const struct x86_tlb_entry *e)
 	bool full = false;
 
 	x->exit = NULL;
-	if (++ib->heat >= x->xe->heat && ib != x->ic.scratch && e && !ib->gpa2) {
+	if (++ib->heat >= x->xe->heat && ib != x->ic.scratch && e && !ib->two) {
 		ib->heat = 0;
 		pthread_mutex_lock(&x->xe->lock);
 		if (x->generation == atomic_load(&x->xe->generation))
@@ -200,6 +200,8 @@ void xl_aborted(struct interp_cpu *ic)
 	atomic_store(&x->inside, false);
 	x->exit = NULL;
 	x->step = false;
+	if (x->own_stubs)
+		ic->stubs = x->own_stubs;
 }
 
 /* --- called by emitted code; 0: go on there --- */
@@ -207,9 +209,14 @@ void xl_aborted(struct interp_cpu *ic)
 int xl_do_callout(struct xl_cpu *x, const struct uop *u)
 {
 	struct x86_cpu *c = &x->ic.c;
+	const struct uop *next;
 	uint8_t acc = c->acc;
-	const struct uop *next = u->fn(c, u);
 
+	/* The uop's stub, if it has one, is in the cache that all vCPUs share. */
+	x->own_stubs = x->ic.stubs;
+	x->ic.stubs = exec_cache_pool(x->xe->exec);
+	next = u->fn(c, u);
+	x->ic.stubs = x->own_stubs;
 	x->n_callout++;
 	x->exit = NULL;
 	if (!next)

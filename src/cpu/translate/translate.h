@@ -136,6 +136,7 @@ struct xl_cpu {
 	uint32_t desc;			/* XL_DESC of the access in trouble */
 	uint8_t vec_live;
 	bool step;			/* the next instruction is interp's */
+	const char *own_stubs;		/* ic.stubs outside calls of handlers */
 	struct xl_exit *exit;		/* by which translated code left, or NULL */
 	_Atomic bool inside;		/* translated code may run: entries must stay */
 	uint32_t generation;
