@@ -164,7 +164,8 @@ const struct opt run_opts[] = {
 	  COMPLETE_WORDS, "pc micro", .key = "machine" },
 	{ "accel", 'a', "auto|kvm|translate|interp[,split=on]", "the engine that executes guest code [auto]",
 	  "*auto* tries whether /dev/kvm runs a kernel well and takes it if so, else the interpreter; one line on "
-	  "standard error tells which, why, and the cure. *kvm* and *interp* insist. With *split=on* KVM keeps only "
+	  "standard error tells which, why, and the cure. *translate* is the fast software CPU, *interp* the reference; "
+	  "a name insists. With *split=on* KVM keeps only "
 	  "the local APICs in the kernel.",
 	  COMPLETE_WORDS, "auto kvm translate interp", .parse = parse_accel },
 	{ "cpu", 0, "MODEL[,+F,-F]", "CPU model and features [max]",
