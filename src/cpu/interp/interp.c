@@ -290,7 +290,7 @@ static bool serve_events(struct interp_cpu *ic)
 		take |= VCPU_EV_NMI;
 	ev = atomic_fetch_and(&v->events, ~take) & take;
 	if (ev & VCPU_EV_FLUSH) {
-		x86_tlb_flush(c);
+		x86_map_changed(c);
 		interp_blocks_drop(ic);
 	}
 	if (ev & VCPU_EV_INIT)

@@ -152,11 +152,25 @@ static uint64_t jc_empty(unsigned i) { return i ? 0 : 1; }
 
 static void tlb_clear_one(struct xl_tlb *t, unsigned i) { t->tag[0][i] = t->tag[1][i] = tlb_empty(i); }
 
-static void tlb_clear(struct xl_tlb *t)
+/* Global entries are only counted: the frequent flush leaves them. */
+static void note_used(uint16_t *used, unsigned *n, unsigned *n_global, unsigned i, bool global)
 {
-	if (t->n_used > XL_USED_MAX) {
+	if (global) {
+		++*n_global;
+		return;
+	}
+	if (*n < XL_USED_MAX)
+		used[*n] = (uint16_t)i;
+	if (*n <= XL_USED_MAX)
+		++*n;
+}
+
+static void tlb_clear(struct xl_tlb *t, bool global)
+{
+	if (t->n_used > XL_USED_MAX || (global && t->n_global)) {
 		memset(t->tag, 0, sizeof(t->tag));
 		tlb_clear_one(t, 0);
+		t->n_global = 0;
 	} else {
 		for (unsigned k = 0; k < t->n_used; k++)
 			tlb_clear_one(t, t->used[k]);
@@ -164,11 +178,13 @@ static void tlb_clear(struct xl_tlb *t)
 	t->n_used = 0;
 }
 
-static void jc_clear(struct xl_jc *j)
+static void jc_clear(struct xl_jc *j, bool global)
 {
-	if (j->n_used > XL_USED_MAX) {
+	if (j->n_used > XL_USED_MAX || (global && j->n_global)) {
 		memset(j->rip, 0, sizeof(j->rip));
 		j->rip[0] = jc_empty(0);
+		j->n_global = 0;
+		memset(j->pages, 0, sizeof(j->pages));
 	} else {
 		for (unsigned k = 0; k < j->n_used; k++)
 			j->rip[j->used[k]] = jc_empty(j->used[k]);
@@ -176,10 +192,30 @@ static void jc_clear(struct xl_jc *j)
 	j->n_used = 0;
 }
 
+static uint64_t *jc_page(struct xl_jc *j, uint64_t rip, uint64_t *bit)
+{
+	uint64_t h = (rip >> 12) * 0x9e3779b97f4a7c15ull >> 54;
+
+	*bit = 1ull << (h & 63);
+	return &j->pages[h >> 6];
+}
+
+/* Entries for code on one page. */
+static void jc_clear_page(struct xl_jc *j, uint64_t page)
+{
+	uint64_t bit, *w = jc_page(j, page, &bit);
+
+	if (!(*w & bit))
+		return;
+	for (unsigned i = 0; i < XL_JC_SIZE; i++)
+		if ((j->rip[i] ^ page) < PAGE_4K)
+			j->rip[i] = jc_empty(i);
+}
+
 void xl_jc_clear(struct xl_cpu *x)
 {
 	for (unsigned k = 0; k < XL_N_ACC; k++)
-		jc_clear(&x->jc[k]);
+		jc_clear(&x->jc[k], true);
 }
 
 void xl_cpu_clear(struct xl_cpu *x)
@@ -187,8 +223,8 @@ void xl_cpu_clear(struct xl_cpu *x)
 	for (unsigned k = 0; k < XL_N_ACC; k++) {
 		x->tlb[k].n_used = XL_USED_MAX + 1;
 		x->jc[k].n_used = XL_USED_MAX + 1;
-		tlb_clear(&x->tlb[k]);
-		jc_clear(&x->jc[k]);
+		tlb_clear(&x->tlb[k], true);
+		jc_clear(&x->jc[k], true);
 	}
 }
 
@@ -200,41 +236,40 @@ void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, u
 
 	if (t->tag[0][i] != page && t->tag[1][i] != page) {
 		tlb_clear_one(t, i);
-		if (t->n_used < XL_USED_MAX)
-			t->used[t->n_used] = (uint16_t)i;
-		if (t->n_used <= XL_USED_MAX)
-			t->n_used++;
+		note_used(t->used, &t->n_used, &t->n_global, i, e->global);
 	}
 	t->host[i] = page + e->addend;
 	t->flags[i] = e->flags;
 	t->tag[how][i] = page;
 }
 
-void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b)
+void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b, bool global)
 {
 	struct xl_jc *j = &x->jc[XL_KEY_ACC(b->key)];
 	unsigned i = rip & (XL_JC_SIZE - 1);
+	uint64_t bit, *w;
 
-	if (j->rip[i] == jc_empty(i)) {
-		if (j->n_used < XL_USED_MAX)
-			j->used[j->n_used] = (uint16_t)i;
-		if (j->n_used <= XL_USED_MAX)
-			j->n_used++;
-	}
+	if (j->rip[i] != rip)
+		note_used(j->used, &j->n_used, &j->n_global, i, global);
+	w = jc_page(j, rip, &bit);
+	*w |= bit;
 	j->code[i] = b->ientry;
 	j->rip[i] = rip;
 }
 
 void xl_flushed(struct x86_cpu *c, uint64_t page)
 {
-	struct xl_cpu *x = xl_of(c);
+	bool all = page == X86_FLUSH_ALL, one = !all && page != X86_FLUSH_NONGLOBAL;
 	unsigned i = page >> 12 & (XL_TLB_SIZE - 1);
+	struct xl_cpu *x = xl_of(c);
 
 	for (unsigned k = 0; k < XL_N_ACC; k++) {
-		jc_clear(&x->jc[k]);
-		if (page == ~0ull)
-			tlb_clear(&x->tlb[k]);
-		else
-			tlb_clear_one(&x->tlb[k], i);
+		if (!one) {
+			jc_clear(&x->jc[k], all);
+			tlb_clear(&x->tlb[k], all);
+			continue;
+		}
+		jc_clear_page(&x->jc[k], page);
+		tlb_clear_one(&x->tlb[k], i);
 	}
 }

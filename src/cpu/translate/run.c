@@ -147,7 +147,7 @@ static void run_one(struct xl_cpu *x)
 			run_cold(x, e);
 		return;
 	}
-	xl_jc_put(x, c->s.rip, b);
+	xl_jc_put(x, c->s.rip, b, e->global);
 	x->n_enter++;
 	x->xe->t.enter(x, b->ientry);
 	atomic_store_explicit(&x->inside, false, memory_order_release);

@@ -44,15 +44,17 @@ struct xl_tlb {
 	uint64_t tag[2][XL_TLB_SIZE];	/* X86_READ, X86_WRITE: page address */
 	uint64_t host[XL_TLB_SIZE];	/* of the page's first byte */
 	_Atomic uint8_t *flags[XL_TLB_SIZE];
-	uint16_t used[XL_USED_MAX];	/* entries to clear by the next flush */
+	uint16_t used[XL_USED_MAX];	/* entries that are not global: the next flush clears them */
 	unsigned n_used;		/* > XL_USED_MAX: all */
+	unsigned n_global;
 };
 
 struct xl_jc {
 	uint64_t rip[XL_JC_SIZE];
 	void *code[XL_JC_SIZE];
 	uint16_t used[XL_USED_MAX];
-	unsigned n_used;
+	unsigned n_used, n_global;
+	uint64_t pages[16];		/* pages there may be entries for, by hash */
 };
 
 /* A direct exit within the page. */
@@ -185,7 +187,7 @@ void xl_page_changed(struct xl_engine *xe, _Atomic uint32_t *verp);
 void xl_drop_all(struct xl_cpu *x);
 const struct xl_block *xl_at_host(const struct xl_engine *xe, uintptr_t pc);
 void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, unsigned how);
-void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b);
+void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b, bool global);
 void xl_jc_clear(struct xl_cpu *x);
 void xl_cpu_clear(struct xl_cpu *x);	/* everything this vCPU remembers */
 void xl_flushed(struct x86_cpu *c, uint64_t page);

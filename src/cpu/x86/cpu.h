@@ -40,6 +40,10 @@ enum x86_acc {
 
 enum x86_how { X86_READ = 0, X86_WRITE = 1, X86_EXEC = 2 };
 
+#define X86_FLUSH_ALL (~0ull)
+#define X86_FLUSH_NONGLOBAL (~1ull)
+#define X86_LARGE_WORDS 16
+
 #define X86_TLB_BITS 10
 #define X86_TLB_SIZE (1u << X86_TLB_BITS)
 
@@ -54,7 +58,7 @@ struct x86_tlb_entry {
 	uint64_t gpa;			/* page's guest-physical address */
 	_Atomic uint8_t *flags;		/* MEM_PG_* of the page */
 	_Atomic uint32_t *version;	/* code version of the page */
-	uint64_t pad;
+	bool global;			/* its leaf has G set, and CR4.PGE is */
 };
 
 struct x86_codemap;
@@ -137,7 +141,12 @@ struct x86_cpu {
 	bool shutdown;			/* triple fault */
 	struct x86_event db_trap;	/* pending single-step / data-breakpoint #DB, dr6 bits */
 
-	/* Told of every flush, all (page: ~0) or one page, by an engine that keeps copies of the TLB; or NULL. */
+	/* The ranges that page tables and pages were last found in. */
+	struct mem_range ranges[2];
+	unsigned range_turn;
+	/* Which 2 MiB and 1 GiB regions the TLB may hold pieces of large pages of, by hash of the region. */
+	uint64_t large[2][X86_LARGE_WORDS];
+	/* Told of every flush (X86_FLUSH_* or one page's address) if an engine keeps copies of the TLB; or NULL. */
 	void (*tlb_flushed)(struct x86_cpu *c, uint64_t page);
 	const struct x86_cpu_model *model;
 	void *engine;			/* engine-private */
@@ -204,6 +213,8 @@ void *x86_mem_host(struct x86_cpu *c, uint64_t lin, unsigned len, enum x86_how h
 void x86_mem_stored(struct x86_cpu *c, uint64_t lin, unsigned len, enum x86_acc acc);
 
 void x86_tlb_flush(struct x86_cpu *c);				/* everything */
+/* The memory map has changed: forgets where guest memory was found, and flushes. */
+void x86_map_changed(struct x86_cpu *c);
 void x86_tlb_flush_nonglobal(struct x86_cpu *c);
 void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin);	/* INVLPG */
 /* Loads and validates the four PDPTEs in PAE paging. False: reserved bits set (#GP). */

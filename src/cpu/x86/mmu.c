@@ -22,6 +22,7 @@
 #define PTE_D 0x040ull
 #define PTE_PS 0x080ull
 #define PTE_PAT_LARGE 0x1000ull
+#define PTE_G 0x100ull
 #define PTE_NX (1ull << 63)
 #define PHYS_BITS 48		/* widest any model offers; narrower ones reserve more */
 #define ADDR_MASK 0x000ffffffffff000ull
@@ -51,9 +52,32 @@ static uint64_t reserved_high(const struct x86_cpu *c)
 	return 0x000fffffffffffffull & ~((1ull << c->phys_bits) - 1);
 }
 
+/* The range that holds gpa, or NULL.  Valid until the map changes. */
+static const struct mem_range *range_at(struct x86_cpu *c, uint64_t gpa)
+{
+	struct mem_range *r;
+
+	for (unsigned n = 0; n < ARRAY_LEN(c->ranges); n++)
+		if (gpa - c->ranges[n].gpa < c->ranges[n].size)
+			return &c->ranges[n];
+	r = &c->ranges[c->range_turn++ % ARRAY_LEN(c->ranges)];
+	if (mem_find(c->vcpu.m->mem, gpa, r))
+		return r;
+	r->size = 0;
+	return NULL;
+}
+
+/* A paging-structure entry (naturally aligned, so in one range), or NULL. */
+static void *entry_ptr(struct x86_cpu *c, uint64_t gpa, bool write)
+{
+	const struct mem_range *r = range_at(c, gpa);
+
+	return r && !(write && r->kind != MEM_RAM) ? r->host + (gpa - r->gpa) : NULL;
+}
+
 static bool read_entry(struct x86_cpu *c, uint64_t gpa, unsigned size, uint64_t *out)
 {
-	void *p = mem_ptr(c->vcpu.m->mem, gpa, size, false);
+	void *p = entry_ptr(c, gpa, false);
 
 	if (!p) {
 		*out = size == 8 ? ~0ull : 0xffffffffu;	/* nothing answers: all ones */
@@ -158,7 +182,7 @@ static void walk_tables(struct x86_cpu *c, uint64_t lin, struct walk *w)
 /* Sets bits of an entry unless it changed; false: changed, walk again. */
 static bool entry_or(struct x86_cpu *c, uint64_t gpa, unsigned size, uint64_t old, uint64_t bits)
 {
-	void *p = mem_ptr(c->vcpu.m->mem, gpa, size, true);
+	void *p = entry_ptr(c, gpa, true);
 	uint32_t old32 = (uint32_t)old;
 	bool ok;
 
@@ -265,25 +289,80 @@ bool x86_load_pdpte(struct x86_cpu *c, uint64_t cr3)
 
 /* --- TLB --- */
 
-void x86_tlb_flush(struct x86_cpu *c)
+static void flush_own(struct x86_cpu *c)
 {
 	if (++c->tlb_gen > 0xfff) {
 		memset(c->tlb, 0, sizeof(c->tlb));
 		c->tlb_gen = 1;
 	}
+}
+
+void x86_tlb_flush(struct x86_cpu *c)
+{
+	flush_own(c);
+	memset(c->large, 0, sizeof(c->large));
 	if (c->tlb_flushed)
-		c->tlb_flushed(c, ~0ull);
+		c->tlb_flushed(c, X86_FLUSH_ALL);
 }
 
 void x86_tlb_flush_nonglobal(struct x86_cpu *c)
 {
+	flush_own(c);
+	if (c->tlb_flushed)
+		c->tlb_flushed(c, X86_FLUSH_NONGLOBAL);
+	else
+		memset(c->large, 0, sizeof(c->large));
+}
+
+void x86_map_changed(struct x86_cpu *c)
+{
+	memset(c->ranges, 0, sizeof(c->ranges));
 	x86_tlb_flush(c);
+}
+
+static uint64_t *large_word(struct x86_cpu *c, uint64_t lin, bool gib, uint64_t *bit)
+{
+	uint64_t h = (lin >> (gib ? 30 : 21)) * 0x9e3779b97f4a7c15ull >> 54;
+
+	*bit = 1ull << (h & 63);
+	return &c->large[gib][h >> 6];
+}
+
+_Static_assert(X86_LARGE_WORDS == 1024 / 64, "ten bits of hash");
+
+/* A piece of a large page goes into the TLB. (4 MiB pages count as two of 2 MiB.) */
+static void note_large(struct x86_cpu *c, uint64_t lin, const struct walk *w)
+{
+	unsigned full = !(c->s.cr4 & X86_CR4_PAE) ? 2 : !c->long_mode ? 2 : c->s.cr4 & X86_CR4_LA57 ? 5 : 4;
+	uint64_t bit, *word;
+
+	if (!c->paging || w->n_levels >= full)
+		return;
+	if (w->leaf_size == 4) {
+		uint64_t *other = large_word(c, lin ^ 0x200000, false, &bit);
+
+		*other |= bit;
+	}
+	word = large_word(c, lin, w->n_levels + 1 < full, &bit);
+	*word |= bit;
+}
+
+static bool maybe_large(struct x86_cpu *c, uint64_t lin)
+{
+	uint64_t b2, b1, *w2 = large_word(c, lin, false, &b2), *w1 = large_word(c, lin, true, &b1);
+
+	return (*w2 & b2) || (*w1 & b1);
 }
 
 void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin)
 {
 	unsigned i = (lin >> 12) & (X86_TLB_SIZE - 1);
 
+	/* INVLPG drops all of a large page (SDM vol. 3, 4.10.4.1). */
+	if (maybe_large(c, lin)) {
+		x86_tlb_flush(c);
+		return;
+	}
 	for (unsigned a = 0; a < X86_N_ACC; a++)
 		memset(c->tlb[a][i].tag, 0, sizeof(c->tlb[a][i].tag));
 	if (c->tlb_flushed)
@@ -314,7 +393,7 @@ const struct x86_tlb_entry *x86_tlb_fill(struct x86_cpu *c, uint64_t lin, enum x
 {
 	struct x86_tlb_entry *e = &c->tlb[acc][(lin >> 12) & (X86_TLB_SIZE - 1)];
 	uint64_t page = lin & ~0xfffull, tag = page | c->tlb_gen;
-	struct mem_range r;
+	const struct mem_range *r;
 	struct walk w;
 	uint64_t off;
 
@@ -327,20 +406,22 @@ const struct x86_tlb_entry *x86_tlb_fill(struct x86_cpu *c, uint64_t lin, enum x
 	/* Fetches do not hit data breakpoints: code runs from a watched page as from any other. */
 	if (acc == X86_ACC_USER_AC || (c->watch && how != X86_EXEC && page_watched(c, page)))
 		return NULL;
-	if (!mem_find(c->vcpu.m->mem, w.gpa, &r) || is_apic_page(c, w.gpa))
+	if ((r = range_at(c, w.gpa)) == NULL || is_apic_page(c, w.gpa))
 		return NULL;
-	if (r.kind == MEM_ROM && how == X86_WRITE)
+	if (r->kind == MEM_ROM && how == X86_WRITE)
 		return NULL;
-	off = (w.gpa & ~0xfffull) - r.gpa;
+	note_large(c, lin, &w);
+	off = (w.gpa & ~0xfffull) - r->gpa;
 	if ((e->tag[0] | e->tag[1] | e->tag[2]) && e->gpa != (w.gpa & ~0xfffull))
 		memset(e->tag, 0, sizeof(e->tag));
 	for (unsigned h = 0; h < 3; h++)
 		if (e->tag[h] != tag)
 			e->tag[h] = 0;
-	e->addend = (uintptr_t)r.host + off - page;
+	e->addend = (uintptr_t)r->host + off - page;
 	e->gpa = w.gpa & ~0xfffull;
-	e->flags = r.flags + off / PAGE_4K;
-	e->version = r.version + off / PAGE_4K;
+	e->flags = r->flags + off / PAGE_4K;
+	e->version = r->version + off / PAGE_4K;
+	e->global = c->paging && (c->s.cr4 & X86_CR4_PGE) && (w.entry[w.n_levels - 1] & PTE_G);
 	e->tag[how] = tag;
 	if (mem_dirty_enabled(c->vcpu.m->mem) && how == X86_WRITE)
 		atomic_fetch_or(e->flags, MEM_PG_DIRTY);

@@ -344,6 +344,35 @@ static void cpuid_intel(void **state)
 	assert_memory_equal(r, b, sizeof(r));
 }
 
+/* INVLPG with any address in a large page drops all of it, and only maps what it must. */
+static void invlpg_large(void **state)
+{
+	struct fix *f = *state;
+	volatile uint64_t v = 0;
+
+	enter_long(f, 0);
+	f->c->s.cr4 |= X86_CR4_PSE;
+	poke(f, 0x30000, 0x1111, 8);
+	assert_runs(f, v = x86_ld(f->c, 0x30000, 8, X86_ACC_SUP));
+	assert_int_equal(v, 0x1111);
+	/* The 2 MiB page is gone; the old translation may be used until it is dropped. */
+	poke(f, PD, 0, 8);
+	x86_invlpg(f->c, 0x1000);
+	assert_raises(f, X86_EX_PF, 0, x86_ld(f->c, 0x30000, 8, X86_ACC_SUP));
+	/* One of 4 KiB elsewhere goes alone. */
+	poke(f, PD, 0xb000 | 7, 8);
+	poke(f, 0xb000 + 8 * 0x30, 0x30000 | 7, 8);
+	poke(f, 0xb000 + 8 * 0x31, 0x31000 | 7, 8);
+	x86_tlb_flush(f->c);
+	assert_runs(f, x86_ld(f->c, 0x30000, 8, X86_ACC_SUP));
+	assert_runs(f, x86_ld(f->c, 0x31000, 8, X86_ACC_SUP));
+	poke(f, 0xb000 + 8 * 0x30, 0, 8);
+	poke(f, 0xb000 + 8 * 0x31, 0, 8);
+	x86_invlpg(f->c, 0x30008);
+	assert_raises(f, X86_EX_PF, 0, x86_ld(f->c, 0x30000, 8, X86_ACC_SUP));
+	assert_runs(f, x86_ld(f->c, 0x31000, 8, X86_ACC_SUP));
+}
+
 /* Every dependency is closed in what the soft engines offer. */
 static void soft_features_consistent(void **state)
 {
@@ -363,7 +392,7 @@ int main(void)
 		SYS_TEST(cr0_rules), SYS_TEST(enter_long_needs_pae), SYS_TEST(cr4_rules), SYS_TEST(pae_pdptes),
 		SYS_TEST(xcr0_rules), SYS_TEST(debug_registers), SYS_TEST(flag_rights), SYS_TEST(io_bitmap),
 		SYS_TEST(msr_rules), SYS_TEST(tsc_adjust), SYS_TEST(pvclock_page), SYS_TEST(model_specs),
-		SYS_TEST(cpuid_leaves), SYS_TEST(cpuid_intel), SYS_TEST(soft_features_consistent),
+		SYS_TEST(cpuid_leaves), SYS_TEST(cpuid_intel), SYS_TEST(soft_features_consistent), SYS_TEST(invlpg_large),
 	};
 
 	return cmocka_run_group_tests_name("x86 system registers and models", tests, NULL, NULL);
