@@ -439,7 +439,7 @@ UOP(op_idiv)
 	case 4: return idiv_store(c, u, (int64_t)(d << 32 | (uint32_t)a), (int32_t)b, INT32_MIN, INT32_MAX);
 	default:
 		n = (__int128)((unsigned __int128)d << 64 | a);
-		if (!b || (n == ((__int128)1 << 127) && (int64_t)b == -1))
+		if (!b || (n == (__int128)((unsigned __int128)1 << 127) && (int64_t)b == -1))
 			x86_raise(c, X86_EX_DE);
 		if (n / (int64_t)b > INT64_MAX || n / (int64_t)b < INT64_MIN)
 			x86_raise(c, X86_EX_DE);
