@@ -138,7 +138,7 @@ def escape_key_and_terminal():
     seen = b""
     try:
         deadline = time.monotonic() + 120 * SLOW
-        while b"init reached" not in seen and time.monotonic() < deadline:
+        while b"init reached" not in seen and p.poll() is None and time.monotonic() < deadline:
             if select.select([master], [], [], 1)[0]:
                 seen += os.read(master, 65536)
         check(b"init reached" in seen, "no boot on the terminal")
