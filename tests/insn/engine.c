@@ -311,16 +311,13 @@ static void load_system(struct rig_engine *e, const struct rig_case *c, struct x
 	s->seg[X86_CS].base = RIG_CODE;
 }
 
-/* Written only if it changes, so that repeated runs find what was cached. */
+/* The whole page, as code may read and write around itself; written only if it changes,
+ * so that repeated runs find what was cached. */
 static void put_code(struct rig_engine *e, const struct rig_case *c)
 {
 	uint8_t page[RIG_PAGE], now[RIG_PAGE];
 
-	if (!e->free_run) {
-		put(e, G_CODE + c->code_off, c->code, c->len);
-		return;
-	}
-	memset(page, 0xf1, sizeof(page));
+	memset(page, e->free_run ? 0xf1 : 0xcc, sizeof(page));
 	memcpy(page + c->code_off, c->code, MIN(c->len, RIG_PAGE - c->code_off));
 	mem_read(e->m->mem, G_CODE, now, RIG_PAGE);
 	if (memcmp(page, now, RIG_PAGE))

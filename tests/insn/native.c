@@ -152,6 +152,7 @@ static void on_stop(int sig, siginfo_t *si, void *ctx)
 
 static void child_run(void)
 {
+	memset((void *)RIG_CODE, 0xcc, RIG_PAGE);
 	memcpy((void *)(RIG_CODE + ex->c.code_off), ex->c.code, ex->c.len);
 	memcpy((void *)RIG_DATA, ex->c.data, RIG_DATA_SIZE);
 	memset(&ex->r, 0, sizeof(ex->r));
