@@ -74,6 +74,21 @@ bool rig_has_rep(const struct rig_case *c)
 	return false;
 }
 
+/* VEX and EVEX, map 2, opcodes 90 to 93 and a0 to a3: after the elements before a fault
+ * the single-step trap comes first (SDM vol. 2, VPGATHERDD), the fault when it goes on. */
+bool rig_goes_on(const struct rig_case *c)
+{
+	unsigned n = 0, op;
+
+	while (n < c->len && (c->code[n] == 0x67 || c->code[n] == 0x2e || c->code[n] == 0x36 || c->code[n] == 0x3e ||
+			      c->code[n] == 0x26 || c->code[n] == 0x64 || c->code[n] == 0x65))
+		n++;
+	if (n + 4 >= c->len || (c->code[n] != 0x62 && c->code[n] != 0xc4) || (c->code[n + 1] & 7) != 2)
+		return false;
+	op = c->code[n + (c->code[n] == 0x62 ? 4 : 3)];
+	return (op & 0xfc) == 0x90 || (op & 0xfc) == 0xa0;
+}
+
 void rig_fill_rodata(uint8_t page[RIG_PAGE])
 {
 	uint32_t x = 12345;

@@ -133,9 +133,9 @@ static void on_stop(int sig, siginfo_t *si, void *ctx)
 	struct rig_result *r = &ex->r;
 
 	(void)si;
-	/* REP string instructions trap at every iteration. */
+	/* REP string instructions trap at every iteration, gathers and scatters before a late fault. */
 	if (sig == SIGTRAP && (uint64_t)m->gregs[REG_RIP] == (ex->c.bits == 16 ? 0 : RIG_CODE) + ex->c.code_off && turns++ < 100000 &&
-	    m->gregs[REG_TRAPNO] == 1 && rig_has_rep(&ex->c))
+	    m->gregs[REG_TRAPNO] == 1 && (rig_has_rep(&ex->c) || rig_goes_on(&ex->c)))
 		return;
 	if (sig == SIGTRAP && m->gregs[REG_TRAPNO] == 1 && steps-- > 1)
 		return;

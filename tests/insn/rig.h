@@ -57,6 +57,8 @@ struct rig_engine;
 
 /* Has the case's instruction a REP prefix (and so traps at every iteration)? */
 bool rig_has_rep(const struct rig_case *c);
+/* Is it a gather or scatter, which may trap before it is through? */
+bool rig_goes_on(const struct rig_case *c);
 /* The read-only page's contents, the same for all. */
 void rig_fill_rodata(uint8_t page[RIG_PAGE]);
 
