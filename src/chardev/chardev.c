@@ -139,11 +139,20 @@ void chardev_output_ready(struct chardev *c)
 	}
 }
 
+static void drain(void *opaque)
+{
+	chardev_output_ready(opaque);
+}
+
 size_t chardev_write(struct chardev *c, const uint8_t *buf, size_t len)
 {
 	size_t done = 0;
 
-	if (!c->out.n)
+	/* A serial port writes byte by byte: what comes before the loop's thread
+	 * gets to it leaves together, and no vCPU waits for the reader's wake-up. */
+	if (len == 1 && !c->out.n)
+		loop_bh_post(&c->drain);
+	else if (!c->out.n)
 		done = c->ops->send(c, buf, len);
 	if (done == len)
 		return len;
@@ -186,12 +195,14 @@ int chardev_init(struct chardev *c, struct loop *l, const struct chardev_ops *op
 		return -ENOMEM;
 	}
 	loop_bh_init(l, &c->deliver, deliver, c);
+	loop_bh_init(l, &c->drain, drain, c);
 	return 0;
 }
 
 void chardev_discard(struct chardev *c)
 {
 	loop_bh_cancel(&c->deliver);
+	loop_bh_cancel(&c->drain);
 	free(c->in.p);
 	free(c->out.p);
 	free(c);

@@ -35,6 +35,7 @@ struct chardev {
 	struct chardev_front f;
 	struct ring in, out;
 	struct loop_bh deliver;		/* to the front end, on the loop's thread */
+	struct loop_bh drain;		/* single bytes waiting in out, to the outside */
 	bool front_waits;		/* a write was cut short: call writable */
 	bool in_stopped;		/* want_input(false) was called */
 	bool eof, hung_up;

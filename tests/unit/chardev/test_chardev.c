@@ -17,7 +17,7 @@ struct ctx {
 	struct chardev *c;
 	char in[200000], out[200000];
 	size_t n_in, n_out, room;
-	unsigned writable, hangup;
+	unsigned writable, hangup, n_sent;
 };
 
 static size_t can_read(void *o)
@@ -47,6 +47,7 @@ static void sink(void *o, const uint8_t *buf, size_t len)
 
 	memcpy(c->out + c->n_out, buf, len);
 	c->n_out += len;
+	c->n_sent++;
 }
 
 static void attach(struct ctx *c)
@@ -109,6 +110,25 @@ static void pipe_feeds_no_more_than_fits(void **state)
 	assert_int_equal(chardev_feed(c->c, big, 1), 0);
 	assert_int_equal(chardev_write(c->c, (const uint8_t *)"out", 3), 3);
 	assert_memory_equal(c->out, "out", 3);
+}
+
+/* A UART's bytes: the vCPU that writes them makes one system call for many, and none is lost. */
+static void single_bytes_leave_together(void **state)
+{
+	struct ctx *c = *state;
+	char text[] = "console";
+
+	assert_int_equal(chardev_pipe_new(c->l, sink, c, &c->c), 0);
+	for (size_t i = 0; i < 7; i++)
+		assert_int_equal(chardev_write(c->c, (uint8_t *)text + i, 1), 1);
+	turns(c, 1);
+	assert_int_equal(c->n_out, 7);
+	assert_int_equal(c->n_sent, 1);
+	chardev_write(c->c, (const uint8_t *)"1", 1);
+	chardev_write(c->c, (const uint8_t *)"23", 2);	/* behind what waits */
+	chardev_free(c->c);
+	c->c = NULL;
+	assert_memory_equal(c->out, "console123", 10);
 }
 
 static void hangup_waits_for_the_last_byte(void **state)
@@ -273,6 +293,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(pipe_feeds_no_more_than_fits),
+		T(single_bytes_leave_together),
 		T(hangup_waits_for_the_last_byte),
 		T(null_takes_everything),
 		T(file_gets_every_byte),

@@ -190,6 +190,7 @@ static void emergency_write_needs_no_driver(void **state)
 
 	drv_set_status(&f->d, 0);
 	drv_config_write(&f->d, 8, 4, 'E');
+	loop_turn(f->d.m->loop, 0);
 	assert_string_equal(f->out[0], "E");
 }
 
