@@ -134,6 +134,9 @@ static struct interp_cpu *cpu_new(void *opaque)
 	x = (struct xl_cpu *)(p + RED_ZONE);
 	x->xe = xe;
 	x->host_mxcsr = 0x1f80;
+	atomic_store(&x->bounce_flags, MEM_PG_CODE);
+	for (unsigned k = 0; k < XL_N_ACC; k++)
+		x->tlb[k].flags[XL_TLB_SIZE] = &x->bounce_flags;
 	x->ic.c.tlb_flushed = xl_flushed;
 	xl_cpu_clear(x);
 	xe->cpus[xe->n_cpus++] = x;

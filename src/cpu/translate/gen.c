@@ -525,6 +525,7 @@ static void emit_probe(struct gen *g, const struct gen_insn *gi, unsigned how, u
 	a_alu_ri(a, 1, 7, H_R10, (int32_t)(PAGE_4K - len));
 	s->at = a_jcc_fwd(a, CC_A);
 	a_rsx(a, 1, 0x03, H_R10, H_R11, tlb_host(g));
+	s->done = a_here(a);
 	s->desc = XL_DESC(gi->off, how, len) | (gi->aligned ? XL_DESC_ALIGNED : 0);
 	s->tag = tlb_at_how(g, how);
 }
@@ -535,10 +536,11 @@ static void emit_stored(struct gen *g, const struct gen_insn *gi, unsigned len)
 	struct xasm *a = &g->a;
 	struct gen_slow *s;
 
-	a_rsx(a, 1, 0x8b, H_R11, H_R11, tlb_flags(g));
 	if (g->fl == FL_HOST && gi->live_after) {
 		unsigned skip;
 
+		a_st(a, H_R11, XO(tmp2));
+		a_rsx(a, 1, 0x8b, H_R11, H_R11, tlb_flags(g));
 		s = slow_new(g, SLOW_STORED_H);
 		a_rm(a, 0, 0x0fb6, H_R11, H_R11, H_NONE, 0, 0);
 		a_rr(a, 1, 0x87, H_RCX, H_R11);
@@ -551,6 +553,7 @@ static void emit_stored(struct gen *g, const struct gen_insn *gi, unsigned len)
 		a_rr(a, 1, 0x87, H_RCX, H_R11);
 	} else {
 		flags_clobber(g, 0);
+		a_rsx(a, 1, 0x8b, H_R11, H_R11, tlb_flags(g));
 		s = slow_new(g, SLOW_STORED_M);
 		a_rm(a, 0, 0xf6, 0, H_R11, H_NONE, 0, 0);
 		a_b(a, MEM_PG_CODE);
@@ -965,6 +968,10 @@ static void emit_slow_stored(struct gen *g, const struct gen_slow *s)
 	struct xasm *a = &g->a;
 
 	a_st32_i(a, XO(desc), s->desc);
+	if (s->what == SLOW_STORED_H) {		/* R11 was lost to the test */
+		a_ld(a, H_R11, XO(tmp2));
+		a_rsx(a, 1, 0x8b, H_R11, H_R11, s->idx);
+	}
 	if (s->to_tmp) {
 		a_st(a, H_R11, XO(tmp2));
 		a_ld(a, H_R11, XO(tmp));
@@ -991,7 +998,9 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 		a_rsx(a, 1, 0x33, H_R10, H_R11, s->tag);
 		a_st32_i(a, XO(desc), s->desc);
 		a_call(a, t->miss);
-		a_jmp(a, s->back);
+		a_cmp_si8(a, true, XO(bounced), 0);
+		a_jcc(a, CC_E, s->back);
+		a_jmp(a, s->done);
 		break;
 	case SLOW_STORED_H:
 	case SLOW_STORED_M:

@@ -35,7 +35,7 @@ struct gen_slow {
 	uint8_t what, len;
 	bool check, save, to_tmp;
 	unsigned at;		/* branch that comes here */
-	uintptr_t back;
+	uintptr_t back, done;
 	uint32_t desc;
 	int32_t tag, idx, pop, rel;
 	uint16_t off;

@@ -120,7 +120,9 @@ static void run_one(struct xl_cpu *x)
 		interp_once(x);
 		return;
 	}
-	if (!can_translate(c)) {
+	/* With an event that cannot be served now (an NMI within one's handler)
+	 * translated code would leave at its first block: interp makes headway. */
+	if (!can_translate(c) || unlikely(atomic_load_explicit(&c->vcpu.events, memory_order_relaxed))) {
 		interp_run_block(c, interp_next_block(&x->ic));
 		return;
 	}
@@ -227,21 +229,51 @@ int xl_do_callout(struct xl_cpu *x, const struct uop *u)
 	return 1;
 }
 
+/* An operand over two pages of memory: the instruction works on a copy. Raises
+ * what the access raises; false: device memory or the like is in it. */
+static bool bounce(struct xl_cpu *x, uint64_t lin, unsigned how, unsigned len)
+{
+	unsigned first = (unsigned)(PAGE_4K - (lin & 0xfff));
+	struct x86_cpu *c = &x->ic.c;
+	const struct x86_tlb_entry *e;
+	uint64_t lin2 = lin + first;
+
+	e = x86_tlb_fill(c, lin, (enum x86_how)how, (enum x86_acc)c->acc);
+	if (!e)
+		return false;
+	memcpy(x->bounce, (const void *)(lin + e->addend), first);
+	e = x86_tlb_fill(c, lin2, (enum x86_how)how, (enum x86_acc)c->acc);
+	if (!e)
+		return false;
+	memcpy(x->bounce + first, (const void *)(lin2 + e->addend), len - first);
+	x->bounce_lin = lin;
+	x->bounce_len = len;
+	x->bounced = true;
+	x->sv_r10 = (uintptr_t)x->bounce;
+	x->sv_r11 = XL_TLB_SIZE;
+	return true;
+}
+
 int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 {
 	unsigned off = x->desc & 0x1fff, how = x->desc >> 13 & 3, len = x->desc >> 16;
+	bool odd = (x->desc & XL_DESC_ALIGNED) && (lin & (len - 1));
 	struct x86_cpu *c = &x->ic.c;
 	const struct x86_tlb_entry *e;
 
 	x->n_miss++;
 	x->exit = NULL;
+	x->bounced = false;
 	c->cur_uop = NULL;
 	c->s.rip = c->blk_rip + off;
-	if (x86_canonical(c, lin) && (lin & 0xfff) + len <= PAGE_4K &&
-	    !((x->desc & XL_DESC_ALIGNED) && (lin & (len - 1)))) {
-		e = x86_tlb_fill(c, lin, (enum x86_how)how, (enum x86_acc)c->acc);
-		if (e) {
-			xl_tlb_put(x, e, lin, how);
+	if (x86_canonical(c, lin) && x86_canonical(c, lin + len - 1) && !odd) {
+		if ((lin & 0xfff) + len <= PAGE_4K) {
+			e = x86_tlb_fill(c, lin, (enum x86_how)how, (enum x86_acc)c->acc);
+			if (e) {
+				xl_tlb_put(x, e, lin, how);
+				return 0;
+			}
+		} else if (bounce(x, lin, how, len)) {
 			return 0;
 		}
 	}
@@ -250,12 +282,16 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 	return 1;
 }
 
-/* A store hit a page that holds code; s.rip is where to go on. */
+/* A store hit a page that holds code, or the bounce buffer; s.rip is where to go on. */
 int xl_do_stored(struct xl_cpu *x, uint64_t host, _Atomic uint8_t *flags)
 {
 	struct x86_cpu *c = &x->ic.c;
 
 	x->exit = NULL;
+	if (flags == &x->bounce_flags) {
+		x86_mem_write(c, x->bounce_lin, x->bounce, x->bounce_len, (enum x86_acc)c->acc);
+		return c->leave_block;
+	}
 	if (!x86_codemap_hit_page(c->codemap, flags, host & 0xfff, x->desc >> 16))
 		return 0;
 	c->smc_hit = true;

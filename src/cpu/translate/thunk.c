@@ -163,6 +163,7 @@ static uintptr_t make_call(struct xasm *a, const struct subs *s, uintptr_t fn, b
 		flags_to_lf(a);
 	gprs(a, false);
 	a_st(a, H_R10, XO(sv_r10));
+	a_st(a, H_R11, XO(sv_r11));
 	if (cur_uop)
 		a_st(a, H_R10, XO(ic.c.cur_uop));
 	a_rs(a, 0, 0x0fb6, H_R12, XO(vec_live));
@@ -190,6 +191,7 @@ static uintptr_t make_call(struct xasm *a, const struct subs *s, uintptr_t fn, b
 	}
 	gprs(a, true);
 	a_ld(a, H_R10, XO(sv_r10));
+	a_ld(a, H_R11, XO(sv_r11));
 	a_b(a, 0xc3);
 	a_bind(a, out);
 	leave(a);

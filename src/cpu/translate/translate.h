@@ -43,7 +43,7 @@
 struct xl_tlb {
 	uint64_t tag[2][XL_TLB_SIZE];	/* X86_READ, X86_WRITE: page address */
 	uint64_t host[XL_TLB_SIZE];	/* of the page's first byte */
-	_Atomic uint8_t *flags[XL_TLB_SIZE];
+	_Atomic uint8_t *flags[XL_TLB_SIZE + 1];	/* the last stands for the bounce buffer */
 	uint16_t used[XL_USED_MAX];	/* entries that are not global: the next flush clears them */
 	unsigned n_used;		/* > XL_USED_MAX: all */
 	unsigned n_global;
@@ -133,10 +133,11 @@ struct xl_engine {
 struct xl_cpu {
 	struct interp_cpu ic;		/* first */
 	struct xl_engine *xe;
-	uint64_t host_rsp, sv_rax, sv_r10, tmp, tmp2;
+	uint64_t host_rsp, sv_rax, sv_r10, sv_r11, tmp, tmp2;
 	uint32_t host_mxcsr;
 	uint32_t desc;			/* XL_DESC of the access in trouble */
 	uint8_t vec_live;
+	bool bounced;			/* the miss ends with R10 pointing at bounce */
 	bool step;			/* the next instruction is interp's */
 	const char *own_stubs;		/* ic.stubs outside calls of handlers */
 	struct xl_exit *exit;		/* by which translated code left, or NULL */
@@ -144,6 +145,11 @@ struct xl_cpu {
 	uint32_t generation;
 	uint32_t vec_key;		/* the jump caches' entries are for */
 	uint64_t n_enter, n_link, n_jc_miss, n_miss, n_slow, n_callout, n_fault;
+	/* An operand astride two pages; stores go on to memory from here. */
+	alignas(64) uint8_t bounce[64];
+	uint64_t bounce_lin;
+	unsigned bounce_len;
+	_Atomic uint8_t bounce_flags;	/* MEM_PG_CODE: so that the store is looked at */
 	struct xl_tlb tlb[XL_N_ACC];
 	struct xl_jc jc[XL_N_ACC];
 };
