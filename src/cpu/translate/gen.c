@@ -311,6 +311,7 @@ static bool collect(struct gen *g, unsigned off)
 		if (!decode_at(g, off, &gi->i))
 			return true;
 		gi->off = (uint16_t)off;
+		gi->group = GEN_NO_GROUP;
 		classify(g, gi);
 		flag_use(gi);
 		ends = gi->kind >= GI_FIRST_END;
@@ -387,6 +388,148 @@ static void liveness(struct gen *g)
 		gi->need = live;
 	}
 	g->live_in = live;
+}
+
+/* --- pass two: groups of accesses --- */
+
+struct access {
+	uint8_t base, index, scale;
+	bool write;
+	int32_t off;
+	unsigned len;
+};
+
+/* The one access that an instruction makes by itself; false: none, or not one for a group. */
+static bool access_of(const struct gen_insn *gi, struct access *m)
+{
+	const struct insn *i = &gi->i;
+
+	*m = (struct access){ .base = X86_RSP, .index = INSN_NOREG, .off = gi->delta, .len = 8 };
+	switch (gi->kind) {
+	case GI_PUSH: case GI_CALL:
+		m->write = true;
+		m->off -= 8;
+		return true;
+	case GI_POP: case GI_RET:
+		return true;
+	case GI_COPY: case GI_JMP_IND:
+		if (!i->has_mem || i->asz != 8 || i->mem_seg >= X86_FS || i->mem_base == INSN_NOREG)
+			return false;
+		m->base = i->mem_base;
+		m->index = i->mem_index;
+		m->scale = i->mem_scale;
+		m->off = (int32_t)i->mem_disp;
+		if (m->base == X86_RSP)
+			m->off += gi->delta;
+		if (m->base == INSN_RIP)
+			m->off += gi->off + i->len;
+		m->write = gi->kind == GI_COPY && i->mem_write;
+		m->len = gi->kind == GI_COPY ? i->mem_size : 8;
+		return m->off > -(1 << 30) && m->off < 1 << 30;
+	default:
+		return false;
+	}
+}
+
+/* How RSP changes; false: not by a constant. */
+static bool rsp_step(const struct gen_insn *gi, int32_t *by)
+{
+	const struct insn *i = &gi->i;
+
+	*by = 0;
+	switch (gi->kind) {
+	case GI_PUSH: *by = -8; return true;
+	case GI_POP: *by = 8; return i->op[0].reg != X86_RSP;
+	case GI_LEAVE: case GI_CALLOUT: return false;
+	case GI_LEA:
+		if (i->op[0].reg != X86_RSP)
+			return true;
+		*by = (int32_t)i->mem_disp;
+		return i->mem_base == X86_RSP && i->mem_index == INSN_NOREG && i->op[0].size == 8 && i->asz == 8;
+	case GI_COPY:
+		for (unsigned k = 0; k < i->n_ops; k++) {
+			if (i->op[k].kind != INSN_OP_GPR || i->op[k].reg != X86_RSP || !i->op[k].write || i->op[k].high8)
+				continue;
+			if (k || i->op[1].kind != INSN_OP_IMM || i->op[0].size != 8 || (i->mnemonic != M(ADD) && i->mnemonic != M(SUB)))
+				return false;
+			*by = (int32_t)(i->mnemonic == M(ADD) ? imm_of(i) : -imm_of(i));
+		}
+		return true;
+	default: return true;
+	}
+}
+
+static bool writes_reg(const struct gen_insn *gi, unsigned reg)
+{
+	const struct insn *i = &gi->i;
+
+	if (gi->kind == GI_LEAVE && reg == X86_RBP)
+		return true;
+	for (unsigned k = 0; k < i->n_ops; k++)
+		if (i->op[k].kind == INSN_OP_GPR && i->op[k].write && i->op[k].reg == reg)
+			return true;
+	return false;
+}
+
+static void find_groups(struct gen *g)
+{
+	bool open[GEN_MAX_GROUPS] = { false };
+	int32_t delta = 0, by;
+
+	for (unsigned n = 0; n < g->n; n++) {
+		struct gen_insn *gi = &g->insn[n];
+		struct access m;
+		bool stepped;
+
+		gi->delta = delta;
+		if (access_of(gi, &m)) {
+			unsigned k;
+
+			for (k = 0; k < g->n_groups; k++) {
+				struct gen_group *r = &g->groups[k];
+
+				if (open[k] && r->base == m.base && r->index == m.index && r->scale == m.scale && r->write == m.write &&
+				    MAX(r->max, m.off + (int32_t)m.len) - MIN(r->min, m.off) <= GEN_GROUP_SPAN)
+					break;
+			}
+			if (k == g->n_groups && k < GEN_MAX_GROUPS) {
+				g->groups[g->n_groups++] = (struct gen_group){ .base = m.base, .index = m.index, .scale = m.scale,
+					.write = m.write, .min = m.off, .max = m.off + (int32_t)m.len, .slot = -1 };
+				open[k] = true;
+				gi->group_first = true;
+			}
+			if (k < GEN_MAX_GROUPS) {
+				struct gen_group *r = &g->groups[k];
+
+				r->min = MIN(r->min, m.off);
+				r->max = MAX(r->max, m.off + (int32_t)m.len);
+				r->n++;
+				gi->group = (uint8_t)k;
+				gi->group_off = m.off;
+			}
+		}
+		stepped = rsp_step(gi, &by);
+		delta += by;
+		for (unsigned k = 0; k < g->n_groups; k++) {
+			const struct gen_group *r = &g->groups[k];
+
+			if (gi->kind == GI_CALLOUT || (r->base == X86_RSP ? !stepped : r->base != INSN_RIP && writes_reg(gi, r->base)) ||
+			    (r->index != INSN_NOREG && writes_reg(gi, r->index)))
+				open[k] = false;
+		}
+	}
+	for (unsigned k = 0; k < g->n_groups; k++)
+		if (g->groups[k].n > 1 && g->n_slots < XL_SLOTS)
+			g->groups[k].slot = (int)g->n_slots++;
+	for (unsigned n = 0; n < g->n; n++) {
+		struct gen_insn *gi = &g->insn[n];
+
+		if (gi->group == GEN_NO_GROUP)
+			continue;
+		gi->group_off -= g->groups[gi->group].min;
+		if (g->groups[gi->group].slot < 0)
+			gi->group = GEN_NO_GROUP;
+	}
 }
 
 /* --- pass three: flags --- */
@@ -530,8 +673,68 @@ static void emit_probe(struct gen *g, const struct gen_insn *gi, unsigned how, u
 	s->tag = tlb_at_how(g, how);
 }
 
-/* After a store through R10 (R11: TLB entry): does the page hold code? */
-static void emit_stored(struct gen *g, const struct gen_insn *gi, unsigned len)
+/* R10 = linear address of the lowest byte of an access's group. */
+static void emit_group_lin(struct gen *g, const struct gen_insn *gi)
+{
+	const struct gen_group *r = &g->groups[gi->group];
+	struct gen_insn low = *gi;
+
+	low.i.mem_base = r->base;
+	low.i.mem_index = r->index;
+	low.i.mem_scale = r->scale;
+	low.i.mem_disp = r->min;
+	low.i.asz = 8;
+	if (r->base == X86_RSP)
+		low.i.mem_disp -= gi->delta;
+	if (r->base == INSN_RIP)
+		low.i.mem_disp -= gi->off + gi->i.len;
+	emit_ea(g, &low, H_R10);
+}
+
+/*
+ * R10 + the displacement returned = host address of the access.  Without a group
+ * R10 holds the linear address before and R11 the TLB index after; with one, R11
+ * is free.  Destroys the host's flags unless quiet_access says not.
+ */
+static int32_t emit_access(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len)
+{
+	const struct gen_group *r = &g->groups[gi->group];
+	struct xasm *a = &g->a;
+	struct gen_slow *s;
+
+	if (gi->group == GEN_NO_GROUP) {
+		emit_probe(g, gi, how, len);
+		return 0;
+	}
+	if (!gi->group_first) {
+		a_ld(a, H_R10, XO(slot) + 8 * r->slot);
+		return gi->group_off;
+	}
+	s = &g->slow[g->n_slow];
+	emit_probe(g, gi, how, (unsigned)(r->max - r->min));
+	s->desc2 = XL_DESC2(gi->group_off, len);
+	a_st(a, H_R10, XO(slot) + 8 * r->slot);
+	if (how == X86_WRITE) {
+		a_rsx(a, 1, 0x8b, H_R11, H_R11, tlb_flags(g));
+		a_st(a, H_R11, XO(slot_flags) + 8 * r->slot);
+	}
+	return gi->group_off;
+}
+
+/* Does emit_access leave the host's flags alone? */
+static bool quiet_access(const struct gen_insn *gi) { return gi->group != GEN_NO_GROUP && !gi->group_first; }
+
+/* R11 = the flags of the page that was stored to. */
+static void emit_page_flags(struct gen *g, const struct gen_insn *gi)
+{
+	if (gi->group == GEN_NO_GROUP)
+		a_rsx(&g->a, 1, 0x8b, H_R11, H_R11, tlb_flags(g));
+	else
+		a_ld(&g->a, H_R11, XO(slot_flags) + 8 * g->groups[gi->group].slot);
+}
+
+/* After a store through R10 + disp (without a group, R11: TLB entry): does the page hold code? */
+static void emit_stored(struct gen *g, const struct gen_insn *gi, int32_t disp, unsigned len)
 {
 	struct xasm *a = &g->a;
 	struct gen_slow *s;
@@ -539,8 +742,9 @@ static void emit_stored(struct gen *g, const struct gen_insn *gi, unsigned len)
 	if (g->fl == FL_HOST && gi->live_after) {
 		unsigned skip;
 
-		a_st(a, H_R11, XO(tmp2));
-		a_rsx(a, 1, 0x8b, H_R11, H_R11, tlb_flags(g));
+		if (gi->group == GEN_NO_GROUP)
+			a_st(a, H_R11, XO(tmp2));
+		emit_page_flags(g, gi);
 		s = slow_new(g, SLOW_STORED_H);
 		a_rm(a, 0, 0x0fb6, H_R11, H_R11, H_NONE, 0, 0);
 		a_rr(a, 1, 0x87, H_RCX, H_R11);
@@ -553,7 +757,7 @@ static void emit_stored(struct gen *g, const struct gen_insn *gi, unsigned len)
 		a_rr(a, 1, 0x87, H_RCX, H_R11);
 	} else {
 		flags_clobber(g, 0);
-		a_rsx(a, 1, 0x8b, H_R11, H_R11, tlb_flags(g));
+		emit_page_flags(g, gi);
 		s = slow_new(g, SLOW_STORED_M);
 		a_rm(a, 0, 0xf6, 0, H_R11, H_NONE, 0, 0);
 		a_b(a, MEM_PG_CODE);
@@ -563,6 +767,8 @@ static void emit_stored(struct gen *g, const struct gen_insn *gi, unsigned len)
 	s->len = (uint8_t)len;
 	s->desc = XL_DESC(gi->off + gi->i.len, X86_WRITE, len);
 	s->idx = tlb_flags(g);
+	s->slot = gi->group == GEN_NO_GROUP ? -1 : g->groups[gi->group].slot;
+	s->disp = disp;
 }
 
 /* --- pass three: leaving --- */
@@ -662,10 +868,14 @@ static void emit_copy(struct gen *g, struct gen_insn *gi)
 	if (gi->vec)
 		use_vectors(g, gi->need);
 	if (i->has_mem) {
-		flags_clobber(g, gi->need);
-		emit_lin(g, gi);
-		emit_probe(g, gi, write ? X86_WRITE : X86_READ, i->mem_size);
-		if (write && gi->n_temps) {
+		if (!quiet_access(gi))
+			flags_clobber(g, gi->need);
+		if (gi->group == GEN_NO_GROUP)
+			emit_lin(g, gi);
+		else if (gi->group_first)
+			emit_group_lin(g, gi);
+		r.mem_disp = emit_access(g, gi, write ? X86_WRITE : X86_READ, i->mem_size);
+		if (write && gi->n_temps && gi->group == GEN_NO_GROUP) {
 			a_st(a, H_R11, XO(tmp2));
 			spilled = true;
 		}
@@ -691,7 +901,7 @@ static void emit_copy(struct gen *g, struct gen_insn *gi)
 	if (write) {
 		if (spilled)
 			a_ld(a, H_R11, XO(tmp2));
-		emit_stored(g, gi, i->mem_size);
+		emit_stored(g, gi, r.mem_disp, i->mem_size);
 	}
 }
 
@@ -708,50 +918,65 @@ static void emit_lea(struct gen *g, const struct gen_insn *gi)
 		a_st(&g->a, H_R10, XO_GPR(d->reg));
 }
 
-static void emit_push_probe(struct gen *g, const struct gen_insn *gi)
+/* The slot below the stack's top; returns as emit_access. */
+static int32_t emit_push_access(struct gen *g, const struct gen_insn *gi)
 {
-	a_lea(&g->a, 1, H_R10, H_R9, H_NONE, 0, -8);
-	emit_probe(g, gi, X86_WRITE, 8);
+	if (!quiet_access(gi))
+		flags_clobber(g, gi->need);
+	if (gi->group == GEN_NO_GROUP)
+		a_lea(&g->a, 1, H_R10, H_R9, H_NONE, 0, -8);
+	else if (gi->group_first)
+		emit_group_lin(g, gi);
+	return emit_access(g, gi, X86_WRITE, 8);
+}
+
+static int32_t emit_pop_access(struct gen *g, const struct gen_insn *gi)
+{
+	if (!quiet_access(gi))
+		flags_clobber(g, gi->need);
+	if (gi->group == GEN_NO_GROUP)
+		a_mov_rr(&g->a, 1, H_R10, H_R9);
+	else if (gi->group_first)
+		emit_group_lin(g, gi);
+	return emit_access(g, gi, X86_READ, 8);
 }
 
 static void emit_push(struct gen *g, const struct gen_insn *gi)
 {
 	const struct insn_op *o = &gi->i.op[0];
+	int32_t d = emit_push_access(g, gi);
 	struct xasm *a = &g->a;
 	bool spilled = false;
 
-	flags_clobber(g, gi->need);
-	emit_push_probe(g, gi);
 	if (o->kind == INSN_OP_IMM) {
-		a_rm(a, 1, 0xc7, 0, H_R10, H_NONE, 0, 0);
+		a_rm(a, 1, 0xc7, 0, H_R10, H_NONE, 0, d);
 		a_d(a, (uint32_t)imm_of(&gi->i));
 	} else if (in_memory(o->reg)) {
-		a_st(a, H_R11, XO(tmp2));
+		spilled = gi->group == GEN_NO_GROUP;
+		if (spilled)
+			a_st(a, H_R11, XO(tmp2));
 		a_ld(a, H_R11, XO_GPR(o->reg));
-		a_rm(a, 1, 0x89, H_R11, H_R10, H_NONE, 0, 0);
-		spilled = true;
+		a_rm(a, 1, 0x89, H_R11, H_R10, H_NONE, 0, d);
 	} else {
-		a_rm(a, 1, 0x89, host_reg(o->reg), H_R10, H_NONE, 0, 0);
+		a_rm(a, 1, 0x89, host_reg(o->reg), H_R10, H_NONE, 0, d);
 	}
 	a_lea(a, 1, H_R9, H_R9, H_NONE, 0, -8);
 	if (spilled)
 		a_ld(a, H_R11, XO(tmp2));
-	emit_stored(g, gi, 8);
+	emit_stored(g, gi, d, 8);
 }
 
 static void emit_pop(struct gen *g, const struct gen_insn *gi)
 {
+	int32_t d = emit_pop_access(g, gi);
 	unsigned reg = gi->i.op[0].reg;
 	struct xasm *a = &g->a;
 
-	flags_clobber(g, gi->need);
-	a_mov_rr(a, 1, H_R10, H_R9);
-	emit_probe(g, gi, X86_READ, 8);
 	if (in_memory(reg)) {
-		a_rm(a, 1, 0x8b, H_R11, H_R10, H_NONE, 0, 0);
+		a_rm(a, 1, 0x8b, H_R11, H_R10, H_NONE, 0, d);
 		a_st(a, H_R11, XO_GPR(reg));
 	} else {
-		a_rm(a, 1, 0x8b, host_reg(reg), H_R10, H_NONE, 0, 0);
+		a_rm(a, 1, 0x8b, host_reg(reg), H_R10, H_NONE, 0, d);
 	}
 	if (reg != X86_RSP)
 		a_lea(a, 1, H_R9, H_R9, H_NONE, 0, 8);
@@ -768,29 +993,32 @@ static void emit_leave(struct gen *g, const struct gen_insn *gi)
 	a_rm(a, 1, 0x8b, H_RBP, H_R10, H_NONE, 0, 0);
 }
 
-/* Pushes the address of the next instruction. */
-static void emit_push_next(struct gen *g, const struct gen_insn *gi)
+/* Pushes the address of the next instruction; returns as emit_access. */
+static int32_t emit_push_next(struct gen *g, const struct gen_insn *gi)
 {
+	int32_t d = emit_push_access(g, gi);
 	struct xasm *a = &g->a;
 
-	emit_push_probe(g, gi);
-	a_st(a, H_R11, XO(tmp2));
+	if (gi->group == GEN_NO_GROUP)
+		a_st(a, H_R11, XO(tmp2));
 	rip_at(g, H_R11, gi->off + gi->i.len);
-	a_rm(a, 1, 0x89, H_R11, H_R10, H_NONE, 0, 0);
+	a_rm(a, 1, 0x89, H_R11, H_R10, H_NONE, 0, d);
 	a_lea(a, 1, H_R9, H_R9, H_NONE, 0, -8);
-	a_ld(a, H_R11, XO(tmp2));
+	if (gi->group == GEN_NO_GROUP)
+		a_ld(a, H_R11, XO(tmp2));
+	return d;
 }
 
 static void emit_call(struct gen *g, const struct gen_insn *gi)
 {
 	struct gen_insn at = *gi;
+	int32_t d;
 
-	flags_clobber(g, gi->need);
-	emit_push_next(g, gi);
+	d = emit_push_next(g, gi);
 	/* If the store hit code, execution goes on at the target, not behind the call. */
 	at.off = 0;
 	at.i.len = 0;
-	emit_stored(g, &at, 8);
+	emit_stored(g, &at, d, 8);
 	g->slow[g->n_slow - 1].rel = target_of(gi);
 	emit_goto(g, gi, target_of(gi));
 }
@@ -801,9 +1029,14 @@ static void emit_target(struct gen *g, const struct gen_insn *gi)
 	const struct insn_op *o = &gi->i.op[0];
 
 	if (gi->i.has_mem) {
-		emit_lin(g, gi);
-		emit_probe(g, gi, X86_READ, 8);
-		a_rm(&g->a, 1, 0x8b, H_R10, H_R10, H_NONE, 0, 0);
+		int32_t d;
+
+		if (gi->group == GEN_NO_GROUP)
+			emit_lin(g, gi);
+		else if (gi->group_first)
+			emit_group_lin(g, gi);
+		d = emit_access(g, gi, X86_READ, 8);
+		a_rm(&g->a, 1, 0x8b, H_R10, H_R10, H_NONE, 0, d);
 	} else if (in_memory(o->reg)) {
 		a_ld(&g->a, H_R10, XO_GPR(o->reg));
 	} else {
@@ -816,6 +1049,7 @@ static void emit_call_indirect(struct gen *g, const struct gen_insn *gi)
 	struct gen_insn at = *gi;
 	struct gen_slow *s;
 	struct xasm *a = &g->a;
+	int32_t d;
 
 	flags_clobber(g, gi->need);
 	emit_target(g, gi);
@@ -828,10 +1062,10 @@ static void emit_call_indirect(struct gen *g, const struct gen_insn *gi)
 	s->at = a_jcc_fwd(a, CC_NE);
 	s->back = a_here(a);
 	s->off = gi->off;
-	emit_push_next(g, gi);
+	d = emit_push_next(g, gi);
 	at.off = 0;
 	at.i.len = 0;
-	emit_stored(g, &at, 8);
+	emit_stored(g, &at, d, 8);
 	g->slow[g->n_slow - 1].to_tmp = true;
 	a_ld(a, H_R10, XO(tmp));
 	emit_indirect(g, gi, false, 0);
@@ -839,13 +1073,12 @@ static void emit_call_indirect(struct gen *g, const struct gen_insn *gi)
 
 static void emit_ret(struct gen *g, const struct gen_insn *gi)
 {
-	int32_t pop = 8 + (gi->i.imm_size ? (uint16_t)imm_of(&gi->i) : 0);
+	int32_t pop = 8 + (gi->i.imm_size ? (uint16_t)imm_of(&gi->i) : 0), d;
 	struct xasm *a = &g->a;
 
-	flags_clobber(g, gi->need);
-	a_mov_rr(a, 1, H_R10, H_R9);
-	emit_probe(g, gi, X86_READ, 8);
-	a_rm(a, 1, 0x8b, H_R10, H_R10, H_NONE, 0, 0);
+	d = emit_pop_access(g, gi);
+	flags_clobber(g, X86_FL_ARITH);
+	a_rm(a, 1, 0x8b, H_R10, H_R10, H_NONE, 0, d);
 	emit_indirect(g, gi, true, pop);
 }
 
@@ -968,10 +1201,14 @@ static void emit_slow_stored(struct gen *g, const struct gen_slow *s)
 	struct xasm *a = &g->a;
 
 	a_st32_i(a, XO(desc), s->desc);
-	if (s->what == SLOW_STORED_H) {		/* R11 was lost to the test */
+	if (s->what == SLOW_STORED_H && s->slot >= 0) {	/* R11 was lost to the test */
+		a_ld(a, H_R11, XO(slot_flags) + 8 * s->slot);
+	} else if (s->what == SLOW_STORED_H) {
 		a_ld(a, H_R11, XO(tmp2));
 		a_rsx(a, 1, 0x8b, H_R11, H_R11, s->idx);
 	}
+	if (s->disp)
+		a_lea(a, 1, H_R10, H_R10, H_NONE, 0, s->disp);
 	if (s->to_tmp) {
 		a_st(a, H_R11, XO(tmp2));
 		a_ld(a, H_R11, XO(tmp));
@@ -997,6 +1234,8 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 	case SLOW_MISS:
 		a_rsx(a, 1, 0x33, H_R10, H_R11, s->tag);
 		a_st32_i(a, XO(desc), s->desc);
+		if (s->desc2)
+			a_st32_i(a, XO(desc2), s->desc2);
 		a_call(a, t->miss);
 		a_cmp_si8(a, true, XO(bounced), 0);
 		a_jcc(a, CC_E, s->back);
@@ -1062,7 +1301,7 @@ static size_t meta_size(const struct gen *g)
 	return align_up(sizeof(struct xl_block) + g->n * sizeof(struct xl_insn), 64) + g->n_uops * sizeof(struct uop);
 }
 
-struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page, bool *full)
+struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page, uint32_t key, bool *full)
 {
 	struct xl_engine *xe = x->xe;
 	struct x86_cpu *c = &x->ic.c;
@@ -1073,7 +1312,7 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	memset(g, 0, offsetof(struct gen, insn));
 	g->x = x;
 	g->xe = xe;
-	g->key = xl_key(c);
+	g->key = key;
 	g->acc = XL_KEY_ACC(g->key);
 	if (exec_cache_full(xe->exec)) {
 		*full = true;
@@ -1084,6 +1323,8 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	if (!collect(g, off) || g->n == 0)
 		return NULL;
 	liveness(g);
+	if (!(key & XL_KEY_NOGROUP))
+		find_groups(g);
 	need = meta_size(g);
 	if (xe->used + GEN_MAX_CODE > xe->size || xe->meta_used + need > xe->meta_size) {
 		*full = true;

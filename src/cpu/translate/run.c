@@ -73,7 +73,7 @@ static bool resync(struct xl_cpu *x)
 	return true;
 }
 
-static void run_cold(struct xl_cpu *x, const struct x86_tlb_entry *e)
+static void run_cold(struct xl_cpu *x, const struct x86_tlb_entry *e, uint32_t key)
 {
 	struct x86_cpu *c = &x->ic.c;
 	struct block *ib = interp_next_block(&x->ic);
@@ -81,17 +81,18 @@ static void run_cold(struct xl_cpu *x, const struct x86_tlb_entry *e)
 	bool full = false;
 
 	x->exit = NULL;
-	if (++ib->heat >= x->xe->heat && ib != x->ic.scratch && e && !ib->two) {
+	if ((++ib->heat >= x->xe->heat || x->nogroup) && ib != x->ic.scratch && e && !ib->two) {
 		ib->heat = 0;
 		pthread_mutex_lock(&x->xe->lock);
 		if (x->generation == atomic_load(&x->xe->generation))
-			b = xl_translate(x, e, &full);
+			b = xl_translate(x, e, key, &full);
 		if (full)
 			drop_all(x);
 		pthread_mutex_unlock(&x->xe->lock);
 		if (b)
 			return;
 	}
+	x->nogroup = false;
 	interp_run_block(c, ib);
 }
 
@@ -129,7 +130,7 @@ static void run_one(struct xl_cpu *x)
 	c->cur_uop = NULL;
 	e = x86_tlb_fill(c, c->s.rip, X86_EXEC, (enum x86_acc)c->acc);
 	if (!e) {
-		run_cold(x, NULL);
+		run_cold(x, NULL, 0);
 		return;
 	}
 	atomic_store(&x->inside, true);
@@ -140,21 +141,27 @@ static void run_one(struct xl_cpu *x)
 		x->vec_key = key;
 		xl_jc_clear(x);
 	}
+	if (x->nogroup)
+		key |= XL_KEY_NOGROUP;
 	b = xl_lookup(x->xe, e->gpa | (c->s.rip & 0xfff), key, e->version);
 	if (!b || x->exit) {
 		atomic_store_explicit(&x->inside, false, memory_order_release);
 		if (b)
 			link_exit(x, b);
 		else
-			run_cold(x, e);
+			run_cold(x, e, key);
 		return;
 	}
-	xl_jc_put(x, c->s.rip, b, e->global);
+	if (!x->nogroup)
+		xl_jc_put(x, c->s.rip, b, e->global);
+	x->nogroup = false;
 	x->n_enter++;
 	x->xe->t.enter(x, b->ientry);
 	atomic_store_explicit(&x->inside, false, memory_order_release);
-	if (x->exit)
+	if (x->exit) {
 		c->s.rip = c->blk_rip + (uint64_t)(int64_t)x->exit->target;
+		x->nogroup = x->exit->from->key & XL_KEY_NOGROUP;
+	}
 }
 
 static bool on_host_fault(void *uc)
@@ -202,6 +209,8 @@ void xl_aborted(struct interp_cpu *ic)
 	atomic_store(&x->inside, false);
 	x->exit = NULL;
 	x->step = false;
+	x->nogroup = false;
+	x->desc2 = 0;
 	if (x->own_stubs)
 		ic->stubs = x->own_stubs;
 }
@@ -257,15 +266,26 @@ static bool bounce(struct xl_cpu *x, uint64_t lin, unsigned how, unsigned len)
 int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 {
 	unsigned off = x->desc & 0x1fff, how = x->desc >> 13 & 3, len = x->desc >> 16;
-	bool odd = (x->desc & XL_DESC_ALIGNED) && (lin & (len - 1));
+	uint32_t d2 = x->desc2;
+	bool odd;
 	struct x86_cpu *c = &x->ic.c;
 	const struct x86_tlb_entry *e;
 
 	x->n_miss++;
 	x->exit = NULL;
 	x->bounced = false;
+	x->desc2 = 0;
 	c->cur_uop = NULL;
 	c->s.rip = c->blk_rip + off;
+	if (d2) {
+		if ((lin & 0xfff) + len > PAGE_4K) {
+			x->nogroup = true;
+			return 1;
+		}
+		lin += d2 & 0xffff;	/* if it faults, it does so there */
+		len = d2 >> 16 & 0xff;
+	}
+	odd = (x->desc & XL_DESC_ALIGNED) && (lin & (len - 1));
 	if (x86_canonical(c, lin) && x86_canonical(c, lin + len - 1) && !odd) {
 		if ((lin & 0xfff) + len <= PAGE_4K) {
 			e = x86_tlb_fill(c, lin, (enum x86_how)how, (enum x86_acc)c->acc);

@@ -36,6 +36,7 @@
 #define XL_TLB_SIZE (1u << XL_TLB_BITS)
 #define XL_JC_BITS 12
 #define XL_JC_SIZE (1u << XL_JC_BITS)
+#define XL_SLOTS 16
 #define XL_USED_MAX 512
 #define XL_N_ACC 3		/* enum x86_acc without X86_ACC_USER_AC */
 
@@ -144,6 +145,10 @@ struct xl_cpu {
 	_Atomic bool inside;		/* translated code may run: entries must stay */
 	uint32_t generation;
 	uint32_t vec_key;		/* the jump caches' entries are for */
+	bool nogroup;			/* go on in a block without groups */
+	uint32_t desc2;			/* XL_DESC2 of a group's first access, or 0 */
+	uint64_t slot[XL_SLOTS];	/* host address of each group's lowest byte */
+	uint64_t slot_flags[XL_SLOTS];	/* and its page's flags */
 	uint64_t n_enter, n_link, n_jc_miss, n_miss, n_slow, n_callout, n_fault;
 	/* An operand astride two pages; stores go on to memory from here. */
 	alignas(64) uint8_t bounce[64];
@@ -159,6 +164,8 @@ static inline struct xl_cpu *xl_of(struct x86_cpu *c) { return (struct xl_cpu *)
 /* Page offset of an instruction (or of the next one), how it accesses, how much. */
 #define XL_DESC(off, how, len) ((uint32_t)((off) | (unsigned)(how) << 13 | (unsigned)(len) << 16))
 
+/* Groups: where the first access lies in the span, and its length. */
+#define XL_DESC2(off, len) (1u << 31 | (uint32_t)(off) | (unsigned)(len) << 16)
 #define XL_DESC_ALIGNED (1u << 15)
 
 #define XO(field) ((int32_t)offsetof(struct xl_cpu, field))
@@ -171,13 +178,14 @@ uint32_t xl_key(const struct x86_cpu *c);
 #define XL_KEY_SSE (1u << 10)
 #define XL_KEY_AVX (1u << 11)
 #define XL_KEY_AVX512 (1u << 12)
+#define XL_KEY_NOGROUP (1u << 13)
 #define XL_KEY_VEC (XL_KEY_SSE | XL_KEY_AVX | XL_KEY_AVX512)
 
 /* --- gen.c --- */
 /* Translates at s.rip, in `page`, in the current mode. NULL: nothing translatable
  * there, it changed meanwhile, or the cache is full (*full).  Lock held; raises
  * nothing. */
-struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page, bool *full);
+struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page, uint32_t key, bool *full);
 
 /* --- thunk.c --- */
 int xl_thunks_make(struct xl_engine *xe);

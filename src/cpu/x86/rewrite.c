@@ -183,6 +183,14 @@ static void put_modrm(const struct insn *i, const struct parts *p, struct rewrit
 		emit(r, p->modrm);
 		return;
 	}
+	if (r->mem_disp) {	/* always four bytes: one would be scaled with EVEX */
+		emit(r, (uint8_t)(0x80 | (p->modrm & 0x38) | base));
+		if (base == 4)
+			emit(r, 0x24);
+		for (unsigned n = 0; n < 4; n++)
+			emit(r, (uint8_t)((uint32_t)r->mem_disp >> 8 * n));
+		return;
+	}
 	emit(r, (uint8_t)((p->modrm & 0x38) | base | (base == 5 ? 0x40 : 0)));
 	if (base == 4)
 		emit(r, 0x24);
@@ -303,6 +311,7 @@ int insn_rewrite(const struct insn *i, const struct op_info *o, struct rewrite *
 	unsigned variants = i->ssz == 8 ? 1 : 8;
 	struct parts p;
 
+	r->mem_disp = 0;
 	if (i->mem_vsib || (i->has_mem && !i->has_modrm) || take_apart(i, &p) < 0)
 		return -EINVAL;
 	for (unsigned n = 0; n < variants; n++) {

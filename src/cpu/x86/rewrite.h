@@ -23,6 +23,7 @@ struct rewrite {
 	uint8_t rsp_as;		/* 0..15: stands in for RSP as a data operand; INSN_NOREG: no renaming */
 	/* insn_rename only: the register that takes each field's place, INSN_NOREG: as it is */
 	uint8_t field_as[INSN_ENC_OPCODE + 1];
+	int32_t mem_disp;	/* insn_rename only: the operand is [mem_reg + mem_disp] */
 	/* out */
 	uint8_t len;
 	uint8_t bytes[INSN_MAX_LEN + 3];
