@@ -150,7 +150,7 @@ void xl_drop_all(struct xl_cpu *x)
 static uint64_t tlb_empty(unsigned i) { return i ? 0 : PAGE_4K; }
 static uint64_t jc_empty(unsigned i) { return i ? 0 : 1; }
 
-static void tlb_clear_one(struct xl_tlb *t, unsigned i) { t->tag[0][i] = t->tag[1][i] = tlb_empty(i); }
+static void tlb_clear_one(struct xl_tlb *t, unsigned how, unsigned i) { t->tag[how][i] = tlb_empty(i); }
 
 /* Global entries are only counted: the frequent flush leaves them. */
 static void note_used(uint16_t *used, unsigned *n, unsigned *n_global, unsigned i, bool global)
@@ -169,11 +169,12 @@ static void tlb_clear(struct xl_tlb *t, bool global)
 {
 	if (t->n_used > XL_USED_MAX || (global && t->n_global)) {
 		memset(t->tag, 0, sizeof(t->tag));
-		tlb_clear_one(t, 0);
+		tlb_clear_one(t, 0, 0);
+		tlb_clear_one(t, 1, 0);
 		t->n_global = 0;
 	} else {
 		for (unsigned k = 0; k < t->n_used; k++)
-			tlb_clear_one(t, t->used[k]);
+			tlb_clear_one(t, t->used[k] >> XL_TLB_BITS, t->used[k] & (XL_TLB_SIZE - 1));
 	}
 	t->n_used = 0;
 }
@@ -234,12 +235,10 @@ void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, u
 	uint64_t page = lin & ~0xfffull;
 	unsigned i = lin >> 12 & (XL_TLB_SIZE - 1);
 
-	if (t->tag[0][i] != page && t->tag[1][i] != page) {
-		tlb_clear_one(t, i);
-		note_used(t->used, &t->n_used, &t->n_global, i, e->global);
-	}
-	t->host[i] = page + e->addend;
-	t->flags[i] = e->flags;
+	note_used(t->used, &t->n_used, &t->n_global, i | how << XL_TLB_BITS, e->global);
+	t->host[how][i] = page + e->addend;
+	if (how == X86_WRITE)
+		t->flags[i] = e->flags;
 	t->tag[how][i] = page;
 }
 
@@ -270,6 +269,7 @@ void xl_flushed(struct x86_cpu *c, uint64_t page)
 			continue;
 		}
 		jc_clear_page(&x->jc[k], page);
-		tlb_clear_one(&x->tlb[k], i);
+		tlb_clear_one(&x->tlb[k], X86_READ, i);
+		tlb_clear_one(&x->tlb[k], X86_WRITE, i);
 	}
 }

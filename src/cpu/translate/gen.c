@@ -593,9 +593,9 @@ static int32_t tlb_at_how(const struct gen *g, unsigned how)
 {
 	return XO(tlb) + (int32_t)(g->acc * sizeof(struct xl_tlb) + offsetof(struct xl_tlb, tag) + how * sizeof(uint64_t) * XL_TLB_SIZE);
 }
-static int32_t tlb_host(const struct gen *g)
+static int32_t tlb_host(const struct gen *g, unsigned how)
 {
-	return XO(tlb) + (int32_t)(g->acc * sizeof(struct xl_tlb) + offsetof(struct xl_tlb, host));
+	return XO(tlb) + (int32_t)(g->acc * sizeof(struct xl_tlb) + offsetof(struct xl_tlb, host) + how * sizeof(uint64_t) * XL_TLB_SIZE);
 }
 static int32_t tlb_flags(const struct gen *g)
 {
@@ -667,7 +667,7 @@ static void emit_probe(struct gen *g, const struct gen_insn *gi, unsigned how, u
 	a_rsx(a, 1, 0x33, H_R10, H_R11, tlb_at_how(g, how));
 	a_alu_ri(a, 1, 7, H_R10, (int32_t)(PAGE_4K - len));
 	s->at = a_jcc_fwd(a, CC_A);
-	a_rsx(a, 1, 0x03, H_R10, H_R11, tlb_host(g));
+	a_rsx(a, 1, 0x03, H_R10, H_R11, tlb_host(g, how));
 	s->done = a_here(a);
 	s->desc = XL_DESC(gi->off, how, len) | (gi->aligned ? XL_DESC_ALIGNED : 0);
 	s->tag = tlb_at_how(g, how);

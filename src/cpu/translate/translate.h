@@ -42,10 +42,11 @@
 
 /* Copies of TLB entries in the form emitted code wants. */
 struct xl_tlb {
-	uint64_t tag[2][XL_TLB_SIZE];	/* X86_READ, X86_WRITE: page address */
-	uint64_t host[XL_TLB_SIZE];	/* of the page's first byte */
+	/* By X86_READ and X86_WRITE: a copy's source and destination do not meet. */
+	uint64_t tag[2][XL_TLB_SIZE];	/* page address */
+	uint64_t host[2][XL_TLB_SIZE];	/* of the page's first byte */
 	_Atomic uint8_t *flags[XL_TLB_SIZE + 1];	/* the last stands for the bounce buffer */
-	uint16_t used[XL_USED_MAX];	/* entries that are not global: the next flush clears them */
+	uint16_t used[XL_USED_MAX];	/* entries (| how << XL_TLB_BITS) that are not global: the next flush clears them */
 	unsigned n_used;		/* > XL_USED_MAX: all */
 	unsigned n_global;
 };
