@@ -6,7 +6,9 @@
  * nanoseconds, so the current count is computed from the time that went by
  * and nothing has to tick.  The vCPU's thread programs the timer, the loop's
  * thread expires it; timer_lock decides their races, and a callback that comes
- * too early or too late finds nothing due.
+ * too early or too late finds nothing due.  Whoever touches the timer first
+ * handles an expiry that is due, so that a late loop thread cannot be seen: a
+ * count that reads 0 has expired.
  *
  * A periodic timer shorter than PERIOD_MIN_NS interrupts every PERIOD_MIN_NS
  * only (docs/QUIRKS.md): a guest must not be able to saturate the host thread.
@@ -43,11 +45,11 @@ static void stop(struct lapic *l)
 }
 
 /* Handles an expiry that is due; true if an interrupt is to be delivered. */
-static bool expire(struct lapic *l, int64_t now)
+static bool expire_as(struct lapic *l, unsigned mode, int64_t now)
 {
 	if (!l->running || now < l->due_ns)
 		return false;
-	if (timer_mode(l) == TIMER_PERIODIC) {
+	if (mode == TIMER_PERIODIC) {
 		int64_t period = period_ns(l);
 		int64_t next;
 
@@ -62,6 +64,11 @@ static bool expire(struct lapic *l, int64_t now)
 		stop(l);
 	}
 	return true;
+}
+
+static bool expire(struct lapic *l, int64_t now)
+{
+	return expire_as(l, timer_mode(l), now);
 }
 
 static void timer_cb(void *opaque)
@@ -109,18 +116,21 @@ void lapic_timer_stop(struct lapic *l)
 /* A write of the initial count starts the timer, or stops it with 0. */
 void lapic_timer_set_count(struct lapic *l, uint32_t count)
 {
-	bool fire = false;
+	int64_t now;
+	bool fire;
 
 	if (timer_mode(l) == TIMER_DEADLINE)
 		return;		/* ignored (11.5.4.1) */
 	pthread_mutex_lock(&l->timer_lock);
+	now = clock_now(l->set->dev.m->clock);
+	fire = expire(l, now);
 	stop(l);
 	l->tmict = count;
 	if (count) {
 		l->running = 1;
-		l->start_ns = clock_now(l->set->dev.m->clock);
-		l->due_ns = l->start_ns + period_ns(l);
-		fire = arm(l);
+		l->start_ns = now;
+		l->due_ns = now + period_ns(l);
+		fire |= arm(l);
 	}
 	pthread_mutex_unlock(&l->timer_lock);
 	if (fire)
@@ -141,28 +151,36 @@ static uint32_t count_left(const struct lapic *l, int64_t now)
 
 uint32_t lapic_timer_count(struct lapic *l)
 {
+	int64_t now;
 	uint32_t left;
+	bool fire;
 
 	pthread_mutex_lock(&l->timer_lock);
-	left = count_left(l, clock_now(l->set->dev.m->clock));
+	now = clock_now(l->set->dev.m->clock);
+	fire = expire(l, now);
+	left = count_left(l, now);
 	pthread_mutex_unlock(&l->timer_lock);
+	if (fire)
+		lapic_deliver_lvt(l, LVT_TIMER);
 	return left;
 }
 
 /* The count goes on from where it is, at the new rate. */
 void lapic_timer_set_divider(struct lapic *l, uint32_t tdcr)
 {
-	bool fire = false;
+	int64_t now;
+	bool fire;
 
 	pthread_mutex_lock(&l->timer_lock);
+	now = clock_now(l->set->dev.m->clock);
+	fire = expire(l, now);
 	if (l->running && timer_mode(l) != TIMER_DEADLINE) {
-		int64_t now = clock_now(l->set->dev.m->clock);
 		uint32_t left = count_left(l, now);
 
 		l->tdcr = tdcr;
 		l->start_ns = now - (int64_t)(l->tmict - left) * divider(tdcr);
 		l->due_ns = now + (int64_t)left * divider(tdcr);
-		fire = arm(l);
+		fire |= arm(l);
 	} else {
 		l->tdcr = tdcr;
 	}
@@ -176,15 +194,18 @@ void lapic_timer_set_divider(struct lapic *l, uint32_t tdcr)
 void lapic_timer_mode_changed(struct lapic *l, uint32_t old_lvt, uint32_t new_lvt)
 {
 	unsigned from = LVT_TIMER_MODE(old_lvt), to = LVT_TIMER_MODE(new_lvt);
+	int64_t now;
+	bool fire;
 
 	if (from == to)
 		return;
 	pthread_mutex_lock(&l->timer_lock);
+	now = clock_now(l->set->dev.m->clock);
+	fire = expire_as(l, from, now);
 	if (from >= TIMER_DEADLINE || to >= TIMER_DEADLINE) {
 		stop(l);
 		l->tmict = 0;
 	} else if (l->running) {
-		int64_t now = clock_now(l->set->dev.m->clock);
 		int64_t period = period_ns(l);
 
 		if (now > l->start_ns)
@@ -193,6 +214,8 @@ void lapic_timer_mode_changed(struct lapic *l, uint32_t old_lvt, uint32_t new_lv
 		vtimer_arm(&l->timer, l->due_ns);
 	}
 	pthread_mutex_unlock(&l->timer_lock);
+	if (fire)
+		lapic_deliver_lvt(l, LVT_TIMER);
 }
 
 /* When the deadline is reached; far ones (146 years at 1 GHz) never are. */
@@ -213,6 +236,7 @@ void lapic_timer_set_deadline(struct lapic *l, uint64_t tsc)
 	if (timer_mode(l) != TIMER_DEADLINE || !l->v || !l->v->tsc_read || !l->v->tsc_to_ns)
 		return;
 	pthread_mutex_lock(&l->timer_lock);
+	fire = expire(l, clock_now(l->set->dev.m->clock));
 	stop(l);
 	if (tsc) {
 		l->tsc_deadline = tsc;
@@ -222,7 +246,7 @@ void lapic_timer_set_deadline(struct lapic *l, uint64_t tsc)
 			fire = true;
 		} else {
 			l->due_ns = deadline_ns(l);
-			fire = arm(l);
+			fire |= arm(l);
 		}
 	}
 	pthread_mutex_unlock(&l->timer_lock);
@@ -233,13 +257,17 @@ void lapic_timer_set_deadline(struct lapic *l, uint64_t tsc)
 uint64_t lapic_timer_deadline(struct lapic *l)
 {
 	uint64_t tsc;
+	bool fire;
 
 	if (timer_mode(l) != TIMER_DEADLINE)
 		return 0;
 	pthread_mutex_lock(&l->timer_lock);
 	/* A guest that reads after the deadline must see it cleared. */
+	fire = expire(l, clock_now(l->set->dev.m->clock));
 	tsc = l->tsc_deadline;
 	pthread_mutex_unlock(&l->timer_lock);
+	if (fire)
+		lapic_deliver_lvt(l, LVT_TIMER);
 	return tsc;
 }
 

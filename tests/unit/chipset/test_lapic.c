@@ -3,6 +3,8 @@
  * The local APICs follow the SDM: priorities, modes, addressing, IPIs, messages,
  * timer, and every #GP of the x2APIC and base MSRs.
  */
+#include <unistd.h>
+
 #include "chip.h"
 
 #include "base/bits.h"
@@ -574,6 +576,42 @@ static void test_timer_mode_change(void **state)
 	assert_int_equal(rd(0, 0x380), 0);
 }
 
+/* Real time, and a loop that never comes to run the timer's callback: the guest cannot tell. */
+static void test_timer_late_loop(void **state)
+{
+	struct lapics_config cfg = { .n = N, .phys_bits = 40 };
+	struct machine *manual = m;
+	uint64_t v = 1;
+
+	assert_int_equal(machine_new(&m, false), 0);
+	assert_int_equal(lapics_new(m, &cfg, &set), 0);
+	cpu[0].m = m;
+	lapics_attach(set, &cpu[0]);
+	clock_resume(m->clock);
+	enable_all();
+	wr(0, 0x3e0, 0xb);
+	wr(0, 0x320, 0x40);
+	wr(0, 0x380, 1000);
+	while (rd(0, 0x390))
+		;
+	assert_int_equal(ack(0), 0x40);		/* 0 is seen together with its interrupt */
+	eoi(0);
+	wr(0, 0x380, 1000);
+	usleep(10);
+	wr(0, 0x320, 0x20040);			/* expired: nothing goes on counting */
+	assert_int_equal(rd(0, 0x390), 0);
+	assert_int_equal(ack(0), 0x40);
+	eoi(0);
+	wr(0, 0x320, 0x40040);
+	wrmsr(0, 0x6e0, tsc_read(&cpu[0]) + 2000);
+	usleep(10);
+	rdmsr(0, 0x6e0, &v);
+	assert_int_equal(v, 0);
+	assert_int_equal(ack(0), 0x40);
+	machine_free(m);
+	m = manual;
+}
+
 static void test_tsc_deadline(void **state)
 {
 	uint64_t v;
@@ -743,7 +781,7 @@ int main(void)
 		T(test_msi_physical), T(test_msi_logical), T(test_lowest_priority), T(test_ipi),
 		T(test_errors), T(test_written_id), T(test_base_msr), T(test_no_x2apic), T(test_tpr_over_disable),
 		T(test_x2apic_msrs), T(test_x2apic_ipi), T(test_timer_oneshot), T(test_timer_periodic),
-		T(test_timer_mode_change), T(test_tsc_deadline), T(test_timer_floor), T(test_extint),
+		T(test_timer_mode_change), T(test_timer_late_loop), T(test_tsc_deadline), T(test_timer_floor), T(test_extint),
 		T(test_extint_race), T(test_virtual_wire), T(test_init), T(test_save_midway),
 	};
 
