@@ -67,8 +67,10 @@ struct cpu_engine_ops {
 	bool (*has_lapic)(struct cpu_engine *e);	/* local APICs in the engine (also when split) */
 	int (*irq_line)(struct cpu_engine *e, unsigned gsi, bool level);
 	int (*msi)(struct cpu_engine *e, const struct msi *msg);
-	/* An eventfd whose signal raises `msg` with no thread of ours involved;
-	 * -ENOTSUP: the caller polls the fd. */
+	/* An eventfd whose signal raises `msg` with no thread of ours involved, for
+	 * back ends in the kernel and in other processes: our own threads use msi,
+	 * which costs them the same one system call.  -ENOTSUP: the caller polls the
+	 * fd. */
 	int (*msi_fd)(struct cpu_engine *e, int fd, const struct msi *msg, bool add);
 	/* External 8259 interrupt request line for the boot vCPU (split irqchip). */
 	int (*extint)(struct cpu_engine *e, bool level);
