@@ -601,6 +601,39 @@ static void test_sequence(void **state)
 	assert_int_equal(run_all(c, true)->fault, RIG_NO_FAULT);
 }
 
+SNIPPET(s_wide, "movabs $0x1122334455667788, %rbx\n movabs 0x40010100, %rax\n movabs %al, 0x40010200\n"
+		"movabs 0x40010ffd, %ax\n mov 0x7ffffffc(%rip), %rdx");
+
+/* 64-bit immediates and addresses; a displacement that reaches 2 GiB beyond RIP. */
+static void test_wide_operands(void **state)
+{
+	struct rig_case *c = CASE(s_wide);
+	struct rig_result *r;
+
+	c->steps = 5;
+	for (unsigned n = 0; n < RIG_DATA_SIZE; n++)
+		c->data[n] = (uint8_t)(n * 7);
+	r = run_all(c, true);
+	assert_int_equal(r->fault, X86_EX_PF);
+	assert_int_equal(r->cr2, RIG_CODE + (uint64_t)(s_wide_e - s_wide_b) + 0x7ffffffc);
+	assert_int_equal(r->gpr[X86_RBX], 0x1122334455667788);
+}
+
+SNIPPET(s_call, "call *%rax");
+
+/* A call to a bad target: a push that fails is reported first. */
+static void test_call_to_nowhere(void **state)
+{
+	struct rig_case *c = CASE(s_call);
+
+	c->gpr[X86_RAX] = 1ull << 63;
+	assert_int_equal(run_all(c, true)->fault, X86_EX_GP);
+	c->gpr[X86_RSP] = END + 64;
+	assert_int_equal(run_all(c, true)->fault, X86_EX_PF);
+	c->gpr[X86_RSP] = 1ull << 62;
+	assert_int_equal(run_all(c, true)->fault, X86_EX_SS);
+}
+
 #define DR7_EXEC(n) (2ull << 2 * (n))
 #define DR7_READ1(n) (2ull << 2 * (n) | 3ull << (16 + 4 * (n)))
 #define DR7_READ2(n) (DR7_READ1(n) | 1ull << (18 + 4 * (n)))
@@ -690,6 +723,7 @@ int main(void)
 		cmocka_unit_test(test_xsavec), cmocka_unit_test(test_xrstor_checks),
 		cmocka_unit_test(test_xrstor_initialises), cmocka_unit_test(test_fnstenv),
 		cmocka_unit_test(test_fnsave), cmocka_unit_test(test_mmx_and_x87), cmocka_unit_test(test_sequence),
+		cmocka_unit_test(test_wide_operands), cmocka_unit_test(test_call_to_nowhere),
 		cmocka_unit_test(test_watch_on_the_code_page), cmocka_unit_test(test_watch_and_code_breakpoint),
 	};
 

@@ -506,12 +506,14 @@ void exec_run_mem(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 		x86_mem_stored(c, lin, x->mem_size, c->acc);
 }
 
-/* Neither end is outside the canonical range, or the last byte beyond a flat segment. */
+/* Neither end is outside the canonical range, or the last byte beyond a flat segment
+ * (but x87 environments are accessed in pieces, whose page faults come first). */
 static inline bool address_ok(const struct x86_cpu *c, const struct exec *x, uint64_t lin)
 {
 	if (likely(c->mode == X86_MODE_LONG64))
 		return x86_canonical(c, lin) && x86_canonical(c, lin + x->last_byte);
-	return !c->flat || x->i.mem_seg >= X86_FS || lin + x->last_byte <= 0xffffffffu;
+	return !c->flat || x->i.mem_seg >= X86_FS || lin + x->last_byte <= 0xffffffffu ||
+	       (x->o.state == OP_STATE_X87 && x->mem_size > 10);
 }
 
 static _Noreturn void __attribute__((noinline)) not_canonical(struct x86_cpu *c, const struct exec *x, uint64_t lin)

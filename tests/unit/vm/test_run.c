@@ -241,6 +241,27 @@ static void test_request_before_the_start(void **state)
 	assert_int_equal(fake_finish(f), VM_EXIT_KILLED);
 }
 
+/* Every kernel gets a console it has a driver for, unless the user names one. */
+static void test_console_is_named(void **state)
+{
+	static const struct { enum vm_machine machine; const char *append, *want; } c[] = {
+		{ VM_MACHINE_PC, "", "console=ttyS0" },
+		{ VM_MACHINE_MICRO, "", "console=ttyS0" },
+		{ VM_MACHINE_MICRO, "quiet", "console=ttyS0 quiet" },
+		{ VM_MACHINE_MICRO, "quiet console=hvc0", "quiet console=hvc0" },
+		{ VM_MACHINE_PC, "console=tty0 console=ttyS1", "console=tty0 console=ttyS1" },
+		{ VM_MACHINE_PC, "netconsole=x", "console=ttyS0 netconsole=x" },
+	};
+
+	for (size_t i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+		struct vm_config cfg = { .machine = c[i].machine, .kernel = "/dev/null", .append = (char *)c[i].append };
+		char *line = vm_make_cmdline(&cfg);
+
+		assert_string_equal(line, c[i].want);
+		free(line);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -252,6 +273,7 @@ int main(void)
 		cmocka_unit_test(test_resumes),
 		cmocka_unit_test(test_two_in_one_process),
 		cmocka_unit_test(test_request_before_the_start),
+		cmocka_unit_test(test_console_is_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "cpu/x86/features.h"
 #include "cpu/x86/pvclock.h"
@@ -386,6 +387,25 @@ static void soft_features_consistent(void **state)
 	assert_true(a[X86_F_81_EDX] & 1u << 29);
 }
 
+/* The host's frequency is found to 1000 ppm at worst: guests set their clocks by it. */
+static void tsc_frequency(void **state)
+{
+	uint32_t khz = x86_tsc_khz();
+	struct timespec a, b;
+	uint64_t tsc, ns;
+
+	tsc = x86_host_tsc();
+	clock_gettime(CLOCK_MONOTONIC_RAW, &a);
+	do {
+		clock_gettime(CLOCK_MONOTONIC_RAW, &b);
+		ns = (uint64_t)(b.tv_sec - a.tv_sec) * 1000000000u + (uint64_t)b.tv_nsec - (uint64_t)a.tv_nsec;
+	} while (ns < 200000000);
+	tsc = x86_host_tsc() - tsc;
+	/* The TSC's interval holds the clock's: losing the CPU makes the bound wider only. */
+	assert_in_range(khz, 1000, tsc * 1000000 / ns * 1001 / 1000);
+	assert_in_range(x86_tsc_khz(), khz - khz / 1000, khz + khz / 1000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -393,6 +413,7 @@ int main(void)
 		SYS_TEST(xcr0_rules), SYS_TEST(debug_registers), SYS_TEST(flag_rights), SYS_TEST(io_bitmap),
 		SYS_TEST(msr_rules), SYS_TEST(tsc_adjust), SYS_TEST(pvclock_page), SYS_TEST(model_specs),
 		SYS_TEST(cpuid_leaves), SYS_TEST(cpuid_intel), SYS_TEST(soft_features_consistent), SYS_TEST(invlpg_large),
+		SYS_TEST(tsc_frequency),
 	};
 
 	return cmocka_run_group_tests_name("x86 system registers and models", tests, NULL, NULL);
