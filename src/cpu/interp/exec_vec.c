@@ -111,7 +111,9 @@ static void maskmov(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 			act |= BIT64(k);
 	if (x->i.asz < 8)
 		off &= x->i.asz == 4 ? 0xffffffffu : 0xffffu;
-	/* Faults as for all bytes, whatever the mask: the implementation may choose. */
+	/* Faults as for all bytes, whatever the mask: the implementation may choose.  The
+	 * page of the first comes before the segment's limit at the last. */
+	x86_mem_probe(c, x86_seg_lin(c, x->i.mem_seg, off, 1, X86_WRITE), 1, X86_WRITE, c->acc);
 	lin = x86_seg_lin(c, x->i.mem_seg, off, n, X86_WRITE);
 	x86_mem_probe(c, lin, n, X86_WRITE, c->acc);
 	for (a = act; next_run(&a, 1, &r);)
