@@ -129,6 +129,7 @@ void xl_drop_all(struct xl_cpu *x)
 {
 	struct xl_engine *xe = x->xe;
 
+	/* Odd: nobody goes inside, so what is found from here on is not old. */
 	atomic_fetch_add(&xe->generation, 1);
 	wait_outside(x);
 	pthread_mutex_lock(&xe->page_lock);
@@ -140,6 +141,7 @@ void xl_drop_all(struct xl_cpu *x)
 	xe->used = xe->start;
 	xe->meta_used = 0;
 	exec_cache_reset(xe->exec);
+	atomic_fetch_add(&xe->generation, 1);
 	xe->n_drops++;
 }
 

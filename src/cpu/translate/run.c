@@ -59,17 +59,22 @@ static void drop_all(struct xl_cpu *x)
 	x->exit = NULL;
 }
 
-/* Another vCPU has dropped everything: forget what led there. */
-static bool resync(struct xl_cpu *x)
+/* Marks the vCPU as inside; false: another one drops everything just now. */
+static bool go_inside(struct xl_cpu *x)
 {
-	uint32_t gen = atomic_load(&x->xe->generation);
+	uint32_t gen;
 
-	if (x->generation == gen)
+	atomic_store(&x->inside, true);
+	gen = atomic_load(&x->xe->generation);
+	if (unlikely(gen & 1)) {
+		atomic_store(&x->inside, false);
 		return false;
-	atomic_store(&x->inside, false);
-	x->generation = gen;
-	x->exit = NULL;
-	xl_cpu_clear(x);
+	}
+	if (unlikely(x->generation != gen)) {	/* forget what led to dropped code */
+		x->generation = gen;
+		x->exit = NULL;
+		xl_cpu_clear(x);
+	}
 	return true;
 }
 
@@ -133,9 +138,11 @@ static void run_one(struct xl_cpu *x)
 		run_cold(x, NULL, 0);
 		return;
 	}
-	atomic_store(&x->inside, true);
-	if (resync(x))
+	if (!go_inside(x)) {
+		x->exit = NULL;
+		interp_run_block(c, interp_next_block(&x->ic));
 		return;
+	}
 	key = xl_key(c);
 	if (unlikely((key ^ x->vec_key) & XL_KEY_VEC)) {
 		x->vec_key = key;
@@ -157,11 +164,11 @@ static void run_one(struct xl_cpu *x)
 	x->nogroup = false;
 	x->n_enter++;
 	x->xe->t.enter(x, b->ientry);
-	atomic_store_explicit(&x->inside, false, memory_order_release);
 	if (x->exit) {
 		c->s.rip = c->blk_rip + (uint64_t)(int64_t)x->exit->target;
 		x->nogroup = x->exit->from->key & XL_KEY_NOGROUP;
 	}
+	atomic_store_explicit(&x->inside, false, memory_order_release);
 }
 
 static bool on_host_fault(void *uc)

@@ -122,7 +122,7 @@ struct xl_engine {
 	struct exec_cache *exec;	/* stubs used from translated code */
 	_Atomic(struct xl_block *) hash[1u << XL_HASH_BITS];
 	struct xl_block *pages[1u << XL_HASH_BITS];	/* by version word */
-	_Atomic uint32_t generation;	/* grows when everything is dropped */
+	_Atomic uint32_t generation;	/* grows by two when everything is dropped; odd meanwhile */
 	struct xl_cpu *cpus[MACHINE_MAX_VCPUS];
 	unsigned n_cpus;
 	unsigned heat;			/* a block is translated when it has run this often */
