@@ -163,7 +163,7 @@ const struct opt run_opts[] = {
 	  "*micro* has virtio-mmio devices and reduced-hardware ACPI and starts faster.",
 	  COMPLETE_WORDS, "pc micro", .key = "machine" },
 	{ "accel", 'a', "auto|kvm|translate|interp[,split=on]", "the engine that executes guest code [auto]",
-	  "*auto* tries whether /dev/kvm runs a kernel well and takes it if so, else the interpreter; one line on "
+	  "*auto* tries whether /dev/kvm runs a kernel well and takes it if so, else the translator; one line on "
 	  "standard error tells which, why, and the cure. *translate* is the fast software CPU, *interp* the reference; "
 	  "a name insists. With *split=on* KVM keeps only "
 	  "the local APICs in the kernel.",

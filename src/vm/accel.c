@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Which engine runs the guest.  `auto` takes KVM where its probe, which runs
- * code, says that an unmodified kernel will run well, else the interpreter.
+ * code, says that an unmodified kernel will run well, else the translator, and
+ * where that may not make executable memory, the interpreter.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,35 +30,43 @@ static int refuse(const char *name, const struct probe_report *r, struct err *e)
 		       r->cure[0] ? "; " : "", r->cure);
 }
 
+/* An engine the user named; 0 or -ENODEV with the reason. */
+static int named(const struct cpu_engine_ops *ops, struct err *e)
+{
+	struct probe_report r;
+
+	probe(ops, &r);
+	if (!r.usable)
+		return refuse(ops->name, &r, e);
+	if (!r.good)
+		log_warn("--accel %s will be slow: %s%s%s", ops->name, r.why, r.cure[0] ? "; " : "", r.cure);
+	return 0;
+}
+
 int vm_accel_choose(enum vm_accel want, bool quiet, const struct cpu_engine_ops **out, struct err *e)
 {
-	struct probe_report kvm, interp;
+	static const struct cpu_engine_ops *const by_name[] = {
+		[VM_ACCEL_KVM] = &cpu_engine_kvm,
+		[VM_ACCEL_INTERP] = &cpu_engine_interp,
+		[VM_ACCEL_TRANSLATE] = &cpu_engine_translate,
+	};
+	struct probe_report kvm, soft;
 
-	if (want == VM_ACCEL_TRANSLATE) {
-		probe(&cpu_engine_translate, &interp);
-		*out = &cpu_engine_translate;
-		return interp.usable ? 0 : refuse("translate", &interp, e);
-	}
-	if (want == VM_ACCEL_INTERP) {
-		probe(&cpu_engine_interp, &interp);
-		*out = &cpu_engine_interp;
-		return interp.usable ? 0 : refuse("interp", &interp, e);
+	if (want != VM_ACCEL_AUTO) {
+		*out = by_name[want];
+		return named(*out, e);
 	}
 	probe(&cpu_engine_kvm, &kvm);
-	if (want == VM_ACCEL_KVM) {
-		*out = &cpu_engine_kvm;
-		if (kvm.usable && !kvm.good)
-			log_warn("--accel kvm will be slow: %s%s%s", kvm.why, kvm.cure[0] ? "; " : "", kvm.cure);
-		return kvm.usable ? 0 : refuse("kvm", &kvm, e);
-	}
-	*out = kvm.good ? &cpu_engine_kvm : &cpu_engine_interp;
+	*out = &cpu_engine_kvm;
+	soft.why[0] = '\0';
 	if (!kvm.good) {
-		probe(&cpu_engine_interp, &interp);
-		if (!interp.usable)
-			return refuse("interp", &interp, e);
+		probe(&cpu_engine_translate, &soft);
+		*out = soft.usable ? &cpu_engine_translate : &cpu_engine_interp;
+		if (soft.usable)
+			soft.why[0] = '\0';
 	}
 	if (!quiet)
-		fprintf(stderr, "lodge: CPU engine %s: %s%s%s\n", (*out)->name, kvm.why,
-			kvm.cure[0] ? "; " : "", kvm.cure);
+		fprintf(stderr, "lodge: CPU engine %s: %s%s%s%s%s\n", (*out)->name, kvm.why, kvm.cure[0] ? "; " : "", kvm.cure,
+			soft.why[0] ? "; " : "", soft.why);
 	return 0;
 }

@@ -186,8 +186,23 @@ static const struct interp_tier tier = {
 
 static int probe(struct probe_report *r)
 {
-	r->usable = r->good = true;
-	snprintf(r->why, sizeof(r->why), "the translator runs on any x86-64 host");
+	int fd = memfd_create("lodge-probe", MFD_CLOEXEC), err = 0;
+	void *p = MAP_FAILED;
+
+	/* What some hosts' policies forbid: executable mappings of what was written. */
+	if (fd >= 0 && ftruncate(fd, 4096) == 0)
+		p = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		err = errno;
+	else
+		munmap(p, 4096);
+	if (fd >= 0)
+		close(fd);
+	r->usable = r->good = !err;
+	if (err)
+		snprintf(r->why, sizeof(r->why), "the translator may not make executable memory here (%s)", strerror(err));
+	else
+		snprintf(r->why, sizeof(r->why), "the translator runs on any x86-64 host");
 	r->cure[0] = '\0';
 	return 0;
 }
