@@ -858,6 +858,34 @@ static void use_vectors(struct gen *g, uint32_t live)
 	g->vec_ok = true;
 }
 
+/* Is what insn_rename made the guest's instruction on the registers and the
+ * address meant?  This is the wall between guest and host, so it is not trusted. */
+static bool proven(const struct gen_insn *gi, const struct rewrite *r)
+{
+	const struct insn *i = &gi->i;
+	struct insn n;
+
+	if (insn_decode(&n, r->bytes, r->len, 64) < 0 || n.len != r->len || n.mnemonic != i->mnemonic || n.n_ops != i->n_ops ||
+	    n.encoding != i->encoding || n.has_mem != i->has_mem || n.lock != i->lock || n.vec_len != i->vec_len)
+		return false;
+	if (n.has_mem && (n.mem_base != H_R10 || n.mem_index != INSN_NOREG || n.mem_disp != r->mem_disp || n.mem_seg >= X86_FS ||
+			  n.mem_vsib))
+		return false;
+	for (unsigned k = 0; k < n.n_ops; k++) {
+		const struct insn_op *a = &i->op[k], *b = &n.op[k];
+		unsigned reg = a->reg;
+
+		if (a->kind == INSN_OP_GPR && !a->high8 && a->enc != INSN_ENC_NONE && r->field_as[a->enc] != INSN_NOREG)
+			reg = r->field_as[a->enc];
+		if (b->kind != a->kind || b->reg != reg || b->high8 != a->high8 || b->size != a->size || b->read != a->read ||
+		    b->write != a->write || b->imm != a->imm)
+			return false;
+		if (b->kind == INSN_OP_GPR && b->reg == H_RSP && !b->high8)
+			return false;
+	}
+	return true;
+}
+
 static void emit_copy(struct gen *g, struct gen_insn *gi)
 {
 	const struct insn *i = &gi->i;
@@ -889,7 +917,7 @@ static void emit_copy(struct gen *g, struct gen_insn *gi)
 	memcpy(r.field_as, gi->as, sizeof(r.field_as));
 	if (!i->has_mem && !gi->renamed)
 		a_bytes(a, i->bytes, i->len);
-	else if (insn_rename(i, &r) == 0)
+	else if (insn_rename(i, &r) == 0 && proven(gi, &r))
 		a_bytes(a, r.bytes, r.len);
 	else
 		a->over = true;
