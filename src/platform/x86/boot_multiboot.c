@@ -222,7 +222,7 @@ static int write_info(struct boot_ctx *b, uint64_t end, struct err *e)
 int boot_multiboot(struct boot_ctx *b, struct err *e)
 {
 	struct header h = { 0 };
-	uint64_t entry, end;
+	uint64_t entry = 0, end = 0;
 	int r = find_header(b, &h, e);
 
 	if (r <= 0)
