@@ -151,18 +151,18 @@ static void cpu_free(struct interp_cpu *ic)
 static void tier_stats(void *opaque, engine_stat_fn fn, void *fn_opaque)
 {
 	struct xl_engine *xe = opaque;
-	static const char *const names[7] = { "entries into translated code", "direct links made", "jump cache misses", "TLB misses",
+	static const char *const names[6] = { "entries into translated code", "direct links made", "TLB misses",
 					      "accesses done by interp", "calls of interp handlers", "host faults" };
-	uint64_t t[7] = { 0 };
+	uint64_t t[6] = { 0 };
 
 	for (unsigned i = 0; i < xe->n_cpus; i++) {
 		const struct xl_cpu *x = xe->cpus[i];
-		const uint64_t v[7] = { x->n_enter, x->n_link, x->n_jc_miss, x->n_miss, x->n_slow, x->n_callout, x->n_fault };
+		const uint64_t v[6] = { x->n_enter, x->n_link, x->n_miss, x->n_slow, x->n_callout, x->n_fault };
 
-		for (unsigned k = 0; k < 7; k++)
+		for (unsigned k = 0; k < 6; k++)
 			t[k] += v[k];
 	}
-	for (unsigned k = 0; k < 7; k++)
+	for (unsigned k = 0; k < 6; k++)
 		fn(fn_opaque, names[k], t[k]);
 	fn(fn_opaque, "blocks translated", xe->n_blocks);
 	fn(fn_opaque, "instructions translated", xe->n_insns);

@@ -764,7 +764,6 @@ static void emit_stored(struct gen *g, const struct gen_insn *gi, int32_t disp, 
 		s->at = a_jcc_fwd(a, CC_NE);
 	}
 	s->back = a_here(a);
-	s->len = (uint8_t)len;
 	s->desc = XL_DESC(gi->off + gi->i.len, X86_WRITE, len);
 	s->idx = tlb_flags(g);
 	s->slot = gi->group == GEN_NO_GROUP ? -1 : g->groups[gi->group].slot;

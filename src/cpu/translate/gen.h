@@ -52,7 +52,7 @@ enum { FL_DEAD, FL_HOST, FL_MEM, FL_BOTH };
 enum { SLOW_MISS, SLOW_STORED_H, SLOW_STORED_M, SLOW_LINK, SLOW_VEC, SLOW_POLL, SLOW_INDIRECT, SLOW_CANONICAL, SLOW_FAR_JCC };
 
 struct gen_slow {
-	uint8_t what, len;
+	uint8_t what;
 	bool check, save, to_tmp;
 	int slot;		/* of the group whose page is stored to, or -1 */
 	uint32_t desc2;

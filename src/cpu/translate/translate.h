@@ -150,7 +150,7 @@ struct xl_cpu {
 	uint32_t desc2;			/* XL_DESC2 of a group's first access, or 0 */
 	uint64_t slot[XL_SLOTS];	/* host address of each group's lowest byte */
 	uint64_t slot_flags[XL_SLOTS];	/* and its page's flags */
-	uint64_t n_enter, n_link, n_jc_miss, n_miss, n_slow, n_callout, n_fault;
+	uint64_t n_enter, n_link, n_miss, n_slow, n_callout, n_fault;
 	/* An operand astride two pages; stores go on to memory from here. */
 	alignas(64) uint8_t bounce[64];
 	uint64_t bounce_lin;
