@@ -86,4 +86,81 @@ struct gen {
 	struct xl_insn faults[XL_MAX_INSNS];
 };
 
+/* --- where guest registers are --- */
+static inline bool in_memory(unsigned g) { return g >= 9 && g <= 11; }
+static inline unsigned host_reg(unsigned g) { return g == X86_RSP ? H_R9 : g; }
+
+/* The instruction's immediate, sign-extended. */
+static inline int64_t gen_imm(const struct insn *i)
+{
+	switch (i->imm_size) {
+	case 1: return (int8_t)i->bytes[i->imm_off];
+	case 2: return (int16_t)ld_le16(i->bytes + i->imm_off);
+	case 4: return (int32_t)ld_le32(i->bytes + i->imm_off);
+	default: return 0;
+	}
+}
+/* Of a direct branch: offset of its target from the start of the page. */
+static inline int32_t gen_target_of(const struct gen_insn *gi)
+{
+	return (int32_t)(gi->off + gi->i.len + gi->i.op[0].imm);
+}
+
+/* --- pass one and two: gen_scan.c, gen_group.c --- */
+/* Decodes the block at page offset `off`. False: the code changed under our hands. */
+bool gen_collect(struct gen *g, unsigned off);
+void gen_liveness(struct gen *g);
+void gen_find_groups(struct gen *g);
+
+/* --- pass three: gen.c --- */
+void gen_flags_restore(struct gen *g);
+/* The host's flags are about to be destroyed; `live` of the guest's still matter. */
+void gen_flags_clobber(struct gen *g, uint32_t live);
+/* An out-of-line piece, emitted after the block's straight line. */
+struct gen_slow *gen_slow_new(struct gen *g, int what);
+/* reg = RIP at a page offset. */
+void gen_rip_at(struct gen *g, unsigned reg, int32_t off);
+
+/* --- gen_mem.c --- */
+/* dst = effective address (without segment base). */
+void gen_ea(struct gen *g, const struct gen_insn *gi, unsigned dst);
+/* R10 = linear address of the memory operand. */
+void gen_lin(struct gen *g, const struct gen_insn *gi);
+/* R10: linear address -> host address of `len` bytes; R11: index of the TLB entry. Destroys the host's flags. */
+void gen_probe(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len);
+/* R10 = linear address of the lowest byte of an access's group. */
+void gen_group_lin(struct gen *g, const struct gen_insn *gi);
+/*
+ * R10 + the displacement returned = host address of the access.  Without a group
+ * R10 holds the linear address before and R11 the TLB index after; with one, R11
+ * is free.  Destroys the host's flags unless gen_quiet_access says not.
+ */
+int32_t gen_access(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len);
+static inline bool gen_quiet_access(const struct gen_insn *gi) { return gi->group != GEN_NO_GROUP && !gi->group_first; }
+/* After a store through R10 + disp (without a group, R11: TLB entry): does the page hold code? */
+void gen_stored(struct gen *g, const struct gen_insn *gi, int32_t disp, unsigned len);
+
+/* --- gen_copy.c --- */
+void gen_copy(struct gen *g, struct gen_insn *gi);
+void gen_lea(struct gen *g, const struct gen_insn *gi);
+void gen_push(struct gen *g, const struct gen_insn *gi);
+void gen_pop(struct gen *g, const struct gen_insn *gi);
+void gen_leave(struct gen *g, const struct gen_insn *gi);
+/* The slot below the stack's top, and the top; both return as gen_access. */
+int32_t gen_push_access(struct gen *g, const struct gen_insn *gi);
+int32_t gen_pop_access(struct gen *g, const struct gen_insn *gi);
+
+/* --- gen_flow.c --- */
+void gen_jcc(struct gen *g, const struct gen_insn *gi);
+void gen_call(struct gen *g, const struct gen_insn *gi);
+void gen_call_indirect(struct gen *g, const struct gen_insn *gi);
+void gen_jmp_indirect(struct gen *g, const struct gen_insn *gi);
+void gen_ret(struct gen *g, const struct gen_insn *gi);
+/* On to the code at an offset from the page's start. */
+void gen_goto(struct gen *g, const struct gen_insn *gi, int32_t target);
+/* To the RIP in R10; flags are in c->lf or dead. check: R10 comes from the guest and
+ * may be non-canonical (then the instruction is interp's). */
+void gen_indirect(struct gen *g, const struct gen_insn *gi, bool check, int32_t pop);
+void gen_canonical_or_step(struct gen *g, int32_t off);
+
 #endif

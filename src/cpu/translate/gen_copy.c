@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Pass three: instructions the host performs as they are, moves to and from the stack. */
+#include "cpu/translate/gen.h"
+
+#include "cpu/x86/rewrite.h"
+
+/* --- pass three: instructions --- */
+
+static void fault_here(struct gen *g, const struct gen_insn *gi)
+{
+	struct xl_insn *f = &g->faults[g->n_faults++];
+
+	f->host = (uint32_t)(g->a.n - g->code0);
+	f->off = gi->off;
+	f->flags_host = g->fl == FL_HOST;
+}
+
+static void use_vectors(struct gen *g, uint32_t live)
+{
+	struct gen_slow *s;
+
+	if (g->vec_ok)
+		return;
+	gen_flags_clobber(g, live);
+	s = gen_slow_new(g, SLOW_VEC);
+	a_cmp_si8(&g->a, true, XO(vec_live), 0);
+	s->at = a_jcc_fwd(&g->a, CC_E);
+	s->back = a_here(&g->a);
+	g->vec_ok = true;
+}
+
+/* Is what insn_rename made the guest's instruction on the registers and the
+ * address meant?  This is the wall between guest and host, so it is not trusted. */
+static bool proven(const struct gen_insn *gi, const struct rewrite *r)
+{
+	const struct insn *i = &gi->i;
+	struct insn n;
+
+	if (insn_decode(&n, r->bytes, r->len, 64) < 0 || n.len != r->len || n.mnemonic != i->mnemonic || n.n_ops != i->n_ops ||
+	    n.encoding != i->encoding || n.has_mem != i->has_mem || n.lock != i->lock || n.vec_len != i->vec_len)
+		return false;
+	if (n.has_mem && (n.mem_base != H_R10 || n.mem_index != INSN_NOREG || n.mem_disp != r->mem_disp || n.mem_seg >= X86_FS ||
+			  n.mem_vsib))
+		return false;
+	for (unsigned k = 0; k < n.n_ops; k++) {
+		const struct insn_op *a = &i->op[k], *b = &n.op[k];
+		unsigned reg = a->reg;
+
+		if (a->kind == INSN_OP_GPR && !a->high8 && a->enc != INSN_ENC_NONE && r->field_as[a->enc] != INSN_NOREG)
+			reg = r->field_as[a->enc];
+		if (b->kind != a->kind || b->reg != reg || b->high8 != a->high8 || b->size != a->size || b->read != a->read ||
+		    b->write != a->write || b->imm != a->imm)
+			return false;
+		if (b->kind == INSN_OP_GPR && b->reg == H_RSP && !b->high8)
+			return false;
+	}
+	return true;
+}
+
+void gen_copy(struct gen *g, struct gen_insn *gi)
+{
+	const struct insn *i = &gi->i;
+	struct rewrite r = { .mem_reg = i->has_mem ? H_R10 : INSN_NOREG };
+	bool write = i->has_mem && i->mem_write, spilled = false;
+	struct xasm *a = &g->a;
+
+	if (gi->vec)
+		use_vectors(g, gi->need);
+	if (i->has_mem) {
+		if (!gen_quiet_access(gi))
+			gen_flags_clobber(g, gi->need);
+		if (gi->group == GEN_NO_GROUP)
+			gen_lin(g, gi);
+		else if (gi->group_first)
+			gen_group_lin(g, gi);
+		r.mem_disp = gen_access(g, gi, write ? X86_WRITE : X86_READ, i->mem_size);
+		if (write && gi->n_temps && gi->group == GEN_NO_GROUP) {
+			a_st(a, H_R11, XO(tmp2));
+			spilled = true;
+		}
+	}
+	for (unsigned n = 0; n < gi->n_temps; n++)
+		if (gi->temp[n].load)
+			a_ld(a, gi->temp[n].host, XO_GPR(gi->temp[n].guest));
+	if (gi->reads || (gi->writes && (gi->live_after & ~gi->kill)))
+		gen_flags_restore(g);
+	fault_here(g, gi);
+	memcpy(r.field_as, gi->as, sizeof(r.field_as));
+	if (!i->has_mem && !gi->renamed)
+		a_bytes(a, i->bytes, i->len);
+	else if (insn_rename(i, &r) == 0 && proven(gi, &r))
+		a_bytes(a, r.bytes, r.len);
+	else
+		a->over = true;
+	for (unsigned n = 0; n < gi->n_temps; n++)
+		if (gi->temp[n].store)
+			a_st(a, gi->temp[n].host, XO_GPR(gi->temp[n].guest));
+	if (gi->writes)
+		g->fl = FL_HOST;
+	if (write) {
+		if (spilled)
+			a_ld(a, H_R11, XO(tmp2));
+		gen_stored(g, gi, r.mem_disp, i->mem_size);
+	}
+}
+
+void gen_lea(struct gen *g, const struct gen_insn *gi)
+{
+	const struct insn_op *d = &gi->i.op[0];
+	bool mem = in_memory(d->reg);
+	unsigned to = mem ? H_R10 : host_reg(d->reg);
+
+	gen_ea(g, gi, to);
+	if (d->size == 4 && gi->i.asz == 8)
+		a_mov_rr(&g->a, 0, to, to);
+	if (mem)
+		a_st(&g->a, H_R10, XO_GPR(d->reg));
+}
+
+/* The slot below the stack's top; returns as emit_access. */
+int32_t gen_push_access(struct gen *g, const struct gen_insn *gi)
+{
+	if (!gen_quiet_access(gi))
+		gen_flags_clobber(g, gi->need);
+	if (gi->group == GEN_NO_GROUP)
+		a_lea(&g->a, 1, H_R10, H_R9, H_NONE, 0, -8);
+	else if (gi->group_first)
+		gen_group_lin(g, gi);
+	return gen_access(g, gi, X86_WRITE, 8);
+}
+
+int32_t gen_pop_access(struct gen *g, const struct gen_insn *gi)
+{
+	if (!gen_quiet_access(gi))
+		gen_flags_clobber(g, gi->need);
+	if (gi->group == GEN_NO_GROUP)
+		a_mov_rr(&g->a, 1, H_R10, H_R9);
+	else if (gi->group_first)
+		gen_group_lin(g, gi);
+	return gen_access(g, gi, X86_READ, 8);
+}
+
+void gen_push(struct gen *g, const struct gen_insn *gi)
+{
+	const struct insn_op *o = &gi->i.op[0];
+	int32_t d = gen_push_access(g, gi);
+	struct xasm *a = &g->a;
+	bool spilled = false;
+
+	if (o->kind == INSN_OP_IMM) {
+		a_rm(a, 1, 0xc7, 0, H_R10, H_NONE, 0, d);
+		a_d(a, (uint32_t)gen_imm(&gi->i));
+	} else if (in_memory(o->reg)) {
+		spilled = gi->group == GEN_NO_GROUP;
+		if (spilled)
+			a_st(a, H_R11, XO(tmp2));
+		a_ld(a, H_R11, XO_GPR(o->reg));
+		a_rm(a, 1, 0x89, H_R11, H_R10, H_NONE, 0, d);
+	} else {
+		a_rm(a, 1, 0x89, host_reg(o->reg), H_R10, H_NONE, 0, d);
+	}
+	a_lea(a, 1, H_R9, H_R9, H_NONE, 0, -8);
+	if (spilled)
+		a_ld(a, H_R11, XO(tmp2));
+	gen_stored(g, gi, d, 8);
+}
+
+void gen_pop(struct gen *g, const struct gen_insn *gi)
+{
+	int32_t d = gen_pop_access(g, gi);
+	unsigned reg = gi->i.op[0].reg;
+	struct xasm *a = &g->a;
+
+	if (in_memory(reg)) {
+		a_rm(a, 1, 0x8b, H_R11, H_R10, H_NONE, 0, d);
+		a_st(a, H_R11, XO_GPR(reg));
+	} else {
+		a_rm(a, 1, 0x8b, host_reg(reg), H_R10, H_NONE, 0, d);
+	}
+	if (reg != X86_RSP)
+		a_lea(a, 1, H_R9, H_R9, H_NONE, 0, 8);
+}
+
+void gen_leave(struct gen *g, const struct gen_insn *gi)
+{
+	struct xasm *a = &g->a;
+
+	gen_flags_clobber(g, gi->need);
+	a_mov_rr(a, 1, H_R10, H_RBP);
+	gen_probe(g, gi, X86_READ, 8);
+	a_lea(a, 1, H_R9, H_RBP, H_NONE, 0, 8);
+	a_rm(a, 1, 0x8b, H_RBP, H_R10, H_NONE, 0, 0);
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Pass three: branches, calls, returns, and the ways out of a block. */
+#include "cpu/translate/gen.h"
+
+static int32_t jc_rip(const struct gen *g)
+{
+	return XO(jc) + (int32_t)(g->acc * sizeof(struct xl_jc) + offsetof(struct xl_jc, rip));
+}
+static int32_t jc_code(const struct gen *g)
+{
+	return XO(jc) + (int32_t)(g->acc * sizeof(struct xl_jc) + offsetof(struct xl_jc, code));
+}
+/* --- pass three: leaving --- */
+
+static struct xl_exit *exit_new(struct gen *g, int32_t target)
+{
+	struct xl_exit *e = &g->b->exits[g->b->n_exits];
+
+	if (g->b->n_exits == XL_MAX_EXITS - 1)
+		g->a.over = true;
+	else
+		g->b->n_exits++;
+	e->from = g->b;
+	e->target = target;
+	return e;
+}
+
+/* A branch (cc: 16 = always) to another place of the page, patched when that
+ * is translated. */
+static void emit_link(struct gen *g, unsigned cc, int32_t target)
+{
+	struct gen_slow *s = gen_slow_new(g, SLOW_LINK);
+	struct xasm *a = &g->a;
+
+	/* The displacement must not straddle what one store can change. */
+	while ((a_here(a) + (cc == 16 ? 1 : 2)) & 3)
+		a_b(a, 0x90);
+	s->at = cc == 16 ? a_jmp_fwd(a) : a_jcc_fwd(a, cc);
+	s->exit = exit_new(g, target);
+	s->exit->patch = (uint32_t)(a->run + s->at - (uintptr_t)g->xe->rx);
+}
+
+/* To the RIP in R10; flags are in c->lf or dead. canonical: R10 comes from the
+ * guest and must be checked (then the instruction is interp's). */
+void gen_indirect(struct gen *g, const struct gen_insn *gi, bool check, int32_t pop)
+{
+	struct xasm *a = &g->a;
+	struct gen_slow *s = gen_slow_new(g, SLOW_INDIRECT);
+
+	a_mov_rr(a, 0, H_R11, H_R10);
+	a_alu_ri(a, 0, 4, H_R11, XL_JC_SIZE - 1);
+	a_rsx(a, 1, 0x3b, H_R10, H_R11, jc_rip(g));
+	s->at = a_jcc_fwd(a, CC_NE);
+	if (pop)
+		a_lea(a, 1, H_R9, H_R9, H_NONE, 0, pop);
+	a_rsx(a, 0, 0xff, 4, H_R11, jc_code(g));	/* jmp [...] */
+	s->check = check;
+	s->pop = pop;
+	s->off = gi->off;
+}
+
+void gen_goto(struct gen *g, const struct gen_insn *gi, int32_t target)
+{
+	if (target >= 0 && target < (int32_t)PAGE_4K) {
+		if (g->live_out)
+			gen_flags_restore(g);
+		emit_link(g, 16, target);
+		return;
+	}
+	gen_flags_clobber(g, X86_FL_ARITH);
+	gen_rip_at(g, H_R10, target);
+	gen_indirect(g, gi, false, 0);
+}
+/* Pushes the address of the next instruction; returns as emit_access. */
+static int32_t emit_push_next(struct gen *g, const struct gen_insn *gi)
+{
+	int32_t d = gen_push_access(g, gi);
+	struct xasm *a = &g->a;
+
+	if (gi->group == GEN_NO_GROUP)
+		a_st(a, H_R11, XO(tmp2));
+	gen_rip_at(g, H_R11, gi->off + gi->i.len);
+	a_rm(a, 1, 0x89, H_R11, H_R10, H_NONE, 0, d);
+	a_lea(a, 1, H_R9, H_R9, H_NONE, 0, -8);
+	if (gi->group == GEN_NO_GROUP)
+		a_ld(a, H_R11, XO(tmp2));
+	return d;
+}
+
+void gen_call(struct gen *g, const struct gen_insn *gi)
+{
+	struct gen_insn at = *gi;
+	int32_t d;
+
+	d = emit_push_next(g, gi);
+	/* If the store hit code, execution goes on at the target, not behind the call. */
+	at.off = 0;
+	at.i.len = 0;
+	gen_stored(g, &at, d, 8);
+	g->slow[g->n_slow - 1].rel = gen_target_of(gi);
+	gen_goto(g, gi, gen_target_of(gi));
+}
+
+/* R10 = the operand of an indirect branch. */
+static void emit_target(struct gen *g, const struct gen_insn *gi)
+{
+	const struct insn_op *o = &gi->i.op[0];
+
+	if (gi->i.has_mem) {
+		int32_t d;
+
+		if (gi->group == GEN_NO_GROUP)
+			gen_lin(g, gi);
+		else if (gi->group_first)
+			gen_group_lin(g, gi);
+		d = gen_access(g, gi, X86_READ, 8);
+		a_rm(&g->a, 1, 0x8b, H_R10, H_R10, H_NONE, 0, d);
+	} else if (in_memory(o->reg)) {
+		a_ld(&g->a, H_R10, XO_GPR(o->reg));
+	} else {
+		a_mov_rr(&g->a, 1, H_R10, host_reg(o->reg));
+	}
+}
+
+void gen_call_indirect(struct gen *g, const struct gen_insn *gi)
+{
+	struct gen_insn at = *gi;
+	struct gen_slow *s;
+	struct xasm *a = &g->a;
+	int32_t d;
+
+	gen_flags_clobber(g, gi->need);
+	emit_target(g, gi);
+	a_st(a, H_R10, XO(tmp));
+	/* What the jump cache knows is canonical. */
+	a_mov_rr(a, 0, H_R11, H_R10);
+	a_alu_ri(a, 0, 4, H_R11, XL_JC_SIZE - 1);
+	a_rsx(a, 1, 0x3b, H_R10, H_R11, jc_rip(g));
+	s = gen_slow_new(g, SLOW_CANONICAL);
+	s->at = a_jcc_fwd(a, CC_NE);
+	s->back = a_here(a);
+	s->off = gi->off;
+	d = emit_push_next(g, gi);
+	at.off = 0;
+	at.i.len = 0;
+	gen_stored(g, &at, d, 8);
+	g->slow[g->n_slow - 1].to_tmp = true;
+	a_ld(a, H_R10, XO(tmp));
+	gen_indirect(g, gi, false, 0);
+}
+
+void gen_jmp_indirect(struct gen *g, const struct gen_insn *gi)
+{
+	gen_flags_clobber(g, gi->need);
+	emit_target(g, gi);
+	gen_indirect(g, gi, true, 0);
+}
+
+void gen_ret(struct gen *g, const struct gen_insn *gi)
+{
+	int32_t pop = 8 + (gi->i.imm_size ? (uint16_t)gen_imm(&gi->i) : 0), d;
+	struct xasm *a = &g->a;
+
+	d = gen_pop_access(g, gi);
+	gen_flags_clobber(g, X86_FL_ARITH);
+	a_rm(a, 1, 0x8b, H_R10, H_R10, H_NONE, 0, d);
+	gen_indirect(g, gi, true, pop);
+}
+
+void gen_jcc(struct gen *g, const struct gen_insn *gi)
+{
+	int32_t to = gen_target_of(gi);
+	unsigned cc = gi->i.opcode & 15;
+
+	gen_flags_restore(g);
+	if (to >= 0 && to < (int32_t)PAGE_4K) {
+		emit_link(g, cc, to);
+	} else {
+		struct gen_slow *s = gen_slow_new(g, SLOW_FAR_JCC);
+
+		s->at = a_jcc_fwd(&g->a, cc);
+		s->rel = to;
+		s->save = g->fl == FL_HOST;
+		s->off = gi->off;
+	}
+}
+/* To interp with the instruction at `off`; flags are in c->lf or dead. */
+static void emit_step(struct gen *g, int32_t off)
+{
+	gen_rip_at(g, H_R10, off);
+	a_st(&g->a, H_R10, XO(ic.c.s.rip));
+	a_rs(&g->a, 0, 0xc6, 0, XO(step));
+	a_b(&g->a, 1);
+	a_jmp(&g->a, g->xe->t.fault_m);
+}
+
+void gen_canonical_or_step(struct gen *g, int32_t off)
+{
+	struct xasm *a = &g->a;
+	unsigned ok;
+
+	a_mov_rr(a, 1, H_R11, H_R10);
+	a_shift_ri(a, 1, 4, H_R11, 16);
+	a_rr(a, 1, 0xc1, 7, H_R11);	/* sar r11, 16 */
+	a_b(a, 16);
+	a_rr(a, 1, 0x3b, H_R11, H_R10);
+	ok = a_jcc_fwd(a, CC_E);
+	emit_step(g, off);
+	a_bind(a, ok);
+}

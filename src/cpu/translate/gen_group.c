@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Pass two: accesses whose addresses differ by constants share a probe. */
+#include "cpu/translate/gen.h"
+
+#define M(x) ZYDIS_MNEMONIC_##x
+
+/* --- pass two: groups of accesses --- */
+
+struct access {
+	uint8_t base, index, scale;
+	bool write;
+	int32_t off;
+	unsigned len;
+};
+
+/* The one access that an instruction makes by itself; false: none, or not one for a group. */
+static bool access_of(const struct gen_insn *gi, struct access *m)
+{
+	const struct insn *i = &gi->i;
+
+	*m = (struct access){ .base = X86_RSP, .index = INSN_NOREG, .off = gi->delta, .len = 8 };
+	switch (gi->kind) {
+	case GI_PUSH: case GI_CALL:
+		m->write = true;
+		m->off -= 8;
+		return true;
+	case GI_POP: case GI_RET:
+		return true;
+	case GI_COPY: case GI_JMP_IND:
+		if (!i->has_mem || i->asz != 8 || i->mem_seg >= X86_FS || i->mem_base == INSN_NOREG)
+			return false;
+		m->base = i->mem_base;
+		m->index = i->mem_index;
+		m->scale = i->mem_scale;
+		m->off = (int32_t)i->mem_disp;
+		if (m->base == X86_RSP)
+			m->off += gi->delta;
+		if (m->base == INSN_RIP)
+			m->off += gi->off + i->len;
+		m->write = gi->kind == GI_COPY && i->mem_write;
+		m->len = gi->kind == GI_COPY ? i->mem_size : 8;
+		return m->off > -(1 << 30) && m->off < 1 << 30;
+	default:
+		return false;
+	}
+}
+
+/* How RSP changes; false: not by a constant. */
+static bool rsp_step(const struct gen_insn *gi, int32_t *by)
+{
+	const struct insn *i = &gi->i;
+
+	*by = 0;
+	switch (gi->kind) {
+	case GI_PUSH: *by = -8; return true;
+	case GI_POP: *by = 8; return i->op[0].reg != X86_RSP;
+	case GI_LEAVE: case GI_CALLOUT: return false;
+	case GI_LEA:
+		if (i->op[0].reg != X86_RSP)
+			return true;
+		*by = (int32_t)i->mem_disp;
+		return i->mem_base == X86_RSP && i->mem_index == INSN_NOREG && i->op[0].size == 8 && i->asz == 8;
+	case GI_COPY:
+		for (unsigned k = 0; k < i->n_ops; k++) {
+			if (i->op[k].kind != INSN_OP_GPR || i->op[k].reg != X86_RSP || !i->op[k].write || i->op[k].high8)
+				continue;
+			if (k || i->op[1].kind != INSN_OP_IMM || i->op[0].size != 8 || (i->mnemonic != M(ADD) && i->mnemonic != M(SUB)))
+				return false;
+			*by = (int32_t)(i->mnemonic == M(ADD) ? gen_imm(i) : -gen_imm(i));
+		}
+		return true;
+	default: return true;
+	}
+}
+
+static bool writes_reg(const struct gen_insn *gi, unsigned reg)
+{
+	const struct insn *i = &gi->i;
+
+	if (gi->kind == GI_LEAVE && reg == X86_RBP)
+		return true;
+	for (unsigned k = 0; k < i->n_ops; k++)
+		if (i->op[k].kind == INSN_OP_GPR && i->op[k].write && i->op[k].reg == reg)
+			return true;
+	return false;
+}
+
+void gen_find_groups(struct gen *g)
+{
+	bool open[GEN_MAX_GROUPS] = { false };
+	int32_t delta = 0, by;
+
+	for (unsigned n = 0; n < g->n; n++) {
+		struct gen_insn *gi = &g->insn[n];
+		struct access m;
+		bool stepped;
+
+		gi->delta = delta;
+		if (access_of(gi, &m)) {
+			unsigned k;
+
+			for (k = 0; k < g->n_groups; k++) {
+				struct gen_group *r = &g->groups[k];
+
+				if (open[k] && r->base == m.base && r->index == m.index && r->scale == m.scale && r->write == m.write &&
+				    MAX(r->max, m.off + (int32_t)m.len) - MIN(r->min, m.off) <= GEN_GROUP_SPAN)
+					break;
+			}
+			if (k == g->n_groups && k < GEN_MAX_GROUPS) {
+				g->groups[g->n_groups++] = (struct gen_group){ .base = m.base, .index = m.index, .scale = m.scale,
+					.write = m.write, .min = m.off, .max = m.off + (int32_t)m.len, .slot = -1 };
+				open[k] = true;
+				gi->group_first = true;
+			}
+			if (k < GEN_MAX_GROUPS) {
+				struct gen_group *r = &g->groups[k];
+
+				r->min = MIN(r->min, m.off);
+				r->max = MAX(r->max, m.off + (int32_t)m.len);
+				r->n++;
+				gi->group = (uint8_t)k;
+				gi->group_off = m.off;
+			}
+		}
+		stepped = rsp_step(gi, &by);
+		delta += by;
+		for (unsigned k = 0; k < g->n_groups; k++) {
+			const struct gen_group *r = &g->groups[k];
+
+			if (gi->kind == GI_CALLOUT || (r->base == X86_RSP ? !stepped : r->base != INSN_RIP && writes_reg(gi, r->base)) ||
+			    (r->index != INSN_NOREG && writes_reg(gi, r->index)))
+				open[k] = false;
+		}
+	}
+	for (unsigned k = 0; k < g->n_groups; k++)
+		if (g->groups[k].n > 1 && g->n_slots < XL_SLOTS)
+			g->groups[k].slot = (int)g->n_slots++;
+	for (unsigned n = 0; n < g->n; n++) {
+		struct gen_insn *gi = &g->insn[n];
+
+		if (gi->group == GEN_NO_GROUP)
+			continue;
+		gi->group_off -= g->groups[gi->group].min;
+		if (g->groups[gi->group].slot < 0)
+			gi->group = GEN_NO_GROUP;
+	}
+}

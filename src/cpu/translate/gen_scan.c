@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Pass one: decodes and classifies what a block is made of.  Pass two: which
+ * arithmetic flags are live where.
+ */
+#include "cpu/translate/gen.h"
+
+#include "cpu/interp/exec_priv.h"
+
+#define M(x) ZYDIS_MNEMONIC_##x
+
+/* Integer instructions that the host performs as they are. */
+static bool copies_well(const struct insn *i)
+{
+	if (i->encoding != INSN_LEGACY)
+		return false;
+	switch (i->mnemonic) {
+	case M(ADD): case M(OR): case M(ADC): case M(SBB): case M(AND): case M(SUB): case M(XOR): case M(CMP): case M(TEST):
+	case M(MOV): case M(MOVZX): case M(MOVSX): case M(MOVSXD): case M(INC): case M(DEC): case M(NEG): case M(NOT):
+	case M(ROL): case M(ROR): case M(RCL): case M(RCR): case M(SHL): case M(SHR): case M(SAR): case M(SHLD): case M(SHRD):
+	case M(IMUL): case M(MUL): case M(DIV): case M(IDIV): case M(BSF): case M(BSR): case M(BSWAP):
+	case M(CBW): case M(CWDE): case M(CDQE): case M(CWD): case M(CDQ): case M(CQO):
+	case M(XCHG): case M(XADD): case M(CMPXCHG): case M(CMPXCHG8B): case M(CMPXCHG16B):
+	case M(CMC): case M(CLC): case M(STC): case M(LAHF): case M(SAHF):
+		return true;
+	case M(BT): case M(BTS): case M(BTR): case M(BTC):
+		return !i->has_mem || i->op[1].kind == INSN_OP_IMM;	/* a register reaches beyond the operand */
+	default:
+		return i->map == 1 && ((i->opcode & 0xf0) == 0x90 || (i->opcode & 0xf0) == 0x40) &&
+		       i->op[0].kind != INSN_OP_K;		/* SETcc, CMOVcc */
+	}
+}
+
+/* Vector and bit-manipulation instructions: those with an exec stub whose
+ * conditions hold for this block's key. */
+static bool stub_copies(struct gen *g, struct gen_insn *gi)
+{
+	const struct insn *i = &gi->i;
+	const struct exec *x;
+
+	if (!exec_handles(i) || !(x = exec_get(g->xe->exec, i)) || !x->code || !x->features_ok || x->x87 != EXEC_X87_NONE)
+		return false;
+	if (i->has_mem ? x->run != exec_run_mem || x->o.mask != OP_MASK_NONE || !x->mem_size : !exec_is_plain_reg(x))
+		return false;
+	gi->aligned = x->align;
+	gi->i.mem_size = x->mem_size;
+	gi->i.mem_read = x->mem_read;
+	gi->i.mem_write = x->mem_write;
+	switch (x->o.state) {
+	case OP_STATE_INT: return true;
+	case OP_STATE_SSE: gi->vec = true; return g->key & XL_KEY_SSE;
+	case OP_STATE_AVX: gi->vec = true; return g->key & XL_KEY_AVX;
+	case OP_STATE_AVX512: gi->vec = true; return g->key & XL_KEY_AVX512;
+	default: return false;
+	}
+}
+
+/* Writes all of its destination whatever happens. */
+static bool plain_move(const struct insn *i)
+{
+	return i->mnemonic == M(MOV) || i->mnemonic == M(MOVZX) || i->mnemonic == M(MOVSX) || i->mnemonic == M(MOVSXD);
+}
+
+/* Can its registers be renamed with the scratch registers there are? */
+static bool plan_registers(struct gen_insn *gi)
+{
+	const struct insn *i = &gi->i;
+	unsigned spare = i->has_mem ? 1 : 2;
+
+	memset(gi->as, INSN_NOREG, sizeof(gi->as));
+	for (unsigned k = 0; k < i->n_ops; k++) {
+		const struct insn_op *o = &i->op[k];
+		unsigned as;
+
+		if (o->kind == INSN_OP_SEG || o->kind == INSN_OP_CR || o->kind == INSN_OP_DR || o->kind == INSN_OP_MEM_IMPL ||
+		    o->kind == INSN_OP_X87 || o->kind == INSN_OP_MMX)
+			return false;
+		if (o->kind != INSN_OP_GPR)
+			continue;
+		if (o->high8) {
+			if (i->has_mem)
+				return false;
+			gi->high8 = true;
+			continue;
+		}
+		if (o->reg == X86_RSP) {
+			as = H_R9;
+		} else if (in_memory(o->reg)) {
+			unsigned n;
+
+			for (n = 0; n < gi->n_temps && gi->temp[n].guest != o->reg; n++)
+				;
+			if (n == gi->n_temps) {
+				if (n == spare)
+					return false;
+				gi->temp[n].guest = o->reg;
+				gi->temp[n].host = n ? H_R10 : H_R11;
+				gi->n_temps++;
+			}
+			gi->temp[n].load |= o->read || o->size < 4 || !plain_move(i);
+			gi->temp[n].store |= o->write;
+			as = gi->temp[n].host;
+		} else {
+			continue;
+		}
+		if (o->enc == INSN_ENC_NONE)
+			return false;
+		gi->as[o->enc] = (uint8_t)as;
+		gi->renamed = true;
+	}
+	return !(gi->high8 && gi->renamed) && !(i->has_mem && (i->mem_vsib || !i->has_modrm));
+}
+
+static bool is_nop(const struct insn *i)
+{
+	if (i->encoding != INSN_LEGACY)
+		return false;
+	switch (i->mnemonic) {
+	case M(NOP): case M(ENDBR64): case M(ENDBR32): case M(PREFETCH): case M(PREFETCHNTA): case M(PREFETCHT0):
+	case M(PREFETCHT1): case M(PREFETCHT2): case M(PREFETCHW): return true;
+	default: return false;
+	}
+}
+
+static uint8_t control_kind(const struct insn *i)
+{
+	bool rel = i->op[0].kind == INSN_OP_REL, far = i->op[0].kind == INSN_OP_PTR;
+
+	if (i->encoding != INSN_LEGACY || far || i->osz == 2)
+		return GI_CALLOUT;
+	switch (i->mnemonic) {
+	case M(JMP):
+		if (!rel && i->map == 0 && i->opcode == 0xff && i->reg == 4)
+			return GI_JMP_IND;
+		return rel ? GI_JMP : GI_CALLOUT;
+	case M(CALL):
+		if (!rel && i->map == 0 && i->opcode == 0xff && i->reg == 2)
+			return GI_CALL_IND;
+		return rel ? GI_CALL : GI_CALLOUT;
+	case M(RET): return i->opcode == 0xc3 || i->opcode == 0xc2 ? GI_RET : GI_CALLOUT;
+	default: break;
+	}
+	if ((i->map == 0 && (i->opcode & 0xf0) == 0x70) || (i->map == 1 && (i->opcode & 0xf0) == 0x80))
+		return GI_JCC;
+	return GI_CALLOUT;
+}
+
+static uint8_t stack_kind(const struct insn *i)
+{
+	if (i->encoding != INSN_LEGACY || i->osz != 8)
+		return GI_CALLOUT;
+	if (i->mnemonic == M(PUSH) && (i->op[0].kind == INSN_OP_GPR || i->op[0].kind == INSN_OP_IMM))
+		return GI_PUSH;
+	if (i->mnemonic == M(POP) && i->op[0].kind == INSN_OP_GPR)
+		return GI_POP;
+	return i->mnemonic == M(LEAVE) ? GI_LEAVE : GI_CALLOUT;
+}
+
+static bool disp_fits(const struct gen_insn *gi)
+{
+	int64_t d = gi->i.mem_disp + (gi->i.mem_base == INSN_RIP ? gi->off + gi->i.len : 0);
+
+	return d == (int32_t)d && !gi->i.mem_vsib;
+}
+
+static void classify(struct gen *g, struct gen_insn *gi)
+{
+	const struct insn *i = &gi->i;
+
+	gi->kind = GI_CALLOUT;
+	if (i->has_mem && !disp_fits(gi))
+		return;
+	if (is_nop(i)) {
+		gi->kind = GI_NOP;
+	} else if (i->mnemonic == M(LEA) && i->encoding == INSN_LEGACY) {
+		gi->kind = i->op[0].size >= 4 ? GI_LEA : GI_CALLOUT;
+	} else if ((gi->kind = stack_kind(i)) != GI_CALLOUT || (gi->kind = control_kind(i)) != GI_CALLOUT) {
+		;
+	} else if ((copies_well(i) || stub_copies(g, gi)) && plan_registers(gi) && (!i->has_mem || i->mem_size)) {
+		gi->kind = GI_COPY;
+		gi->aligned |= i->mnemonic == M(CMPXCHG16B);
+	}
+	if (gi->kind != GI_COPY)
+		gi->vec = false;
+}
+
+/* What flags it certainly gives new values, whatever its operands are. */
+static uint32_t kills(const struct gen_insn *gi)
+{
+	const struct insn *i = &gi->i;
+	unsigned count;
+
+	switch (i->mnemonic) {
+	case M(ROL): case M(ROR): case M(RCL): case M(RCR): case M(SHL): case M(SHR): case M(SAR): case M(SHLD): case M(SHRD):
+		if (i->encoding != INSN_LEGACY)
+			return 0;
+		if (i->imm_size)
+			count = i->bytes[i->imm_off] & (i->osz == 8 ? 63 : 31);
+		else
+			count = i->op[1].kind == INSN_OP_GPR ? 0 : 1;	/* by CL: may be nothing */
+		if ((i->mnemonic == M(SHLD) || i->mnemonic == M(SHRD)) && (!i->imm_size || i->osz == 2))
+			count = 0;
+		if (!count)
+			return 0;
+		if (i->mnemonic == M(RCL) || i->mnemonic == M(RCR) || i->mnemonic == M(ROL) || i->mnemonic == M(ROR))
+			return X86_FL_CF;
+		return i->flags_defined & X86_FL_ARITH & ~X86_FL_OF & ~X86_FL_AF;
+	case M(BSF): case M(BSR): return X86_FL_ZF;
+	default: return i->flags_defined & X86_FL_ARITH;
+	}
+}
+
+static void flag_use(struct gen_insn *gi)
+{
+	const struct insn *i = &gi->i;
+
+	switch (gi->kind) {
+	case GI_CALLOUT:
+		gi->reads = X86_FL_ARITH;
+		gi->writes = true;
+		break;
+	case GI_COPY:
+		gi->reads = i->flags_read & X86_FL_ARITH;
+		gi->writes = i->flags_written & X86_FL_ARITH;
+		gi->kill = kills(gi);
+		break;
+	case GI_JCC:
+		gi->reads = i->flags_read & X86_FL_ARITH;
+		break;
+	default:
+		break;
+	}
+}
+
+static bool decode_at(struct gen *g, unsigned off, struct insn *i)
+{
+	return insn_decode(i, g->bytes + off, MIN((unsigned)PAGE_4K - off, INSN_MAX_LEN), 64) == 0;
+}
+
+static bool mark(struct gen *g, unsigned from, unsigned to)
+{
+	uint32_t v = x86_codemap_mark(g->x->ic.c.codemap, g->page, from, MIN(to, (unsigned)PAGE_4K) - from);
+
+	if (!g->have_version)
+		g->version = v;
+	g->have_version = true;
+	return v == g->version;
+}
+
+static bool build_uop(struct gen *g, struct gen_insn *gi)
+{
+	struct interp_cpu *ic = &g->x->ic;
+	struct exec_cache *own = ic->exec;
+	const char *own_stubs = ic->stubs;
+	struct uop *u = &g->uops[g->n_uops];
+	bool ends;
+
+	memset(u, 0, sizeof(*u));
+	u->off = gi->off;
+	gi->uop = g->n_uops++;
+	ic->exec = g->xe->exec;
+	ic->stubs = exec_cache_pool(g->xe->exec);
+	ends = interp_build(ic, u, &gi->i);
+	ic->exec = own;
+	ic->stubs = own_stubs;
+	return ends;
+}
+
+/* False: the code changed under our hands. */
+bool gen_collect(struct gen *g, unsigned off)
+{
+	unsigned jccs = 0;
+
+	for (g->n = 0; g->n < XL_MAX_INSNS; ) {
+		struct gen_insn *gi = &g->insn[g->n];
+		bool ends;
+
+		if (off >= PAGE_4K)
+			return true;
+		if (!mark(g, off, off + INSN_MAX_LEN))
+			return false;
+		memset(gi, 0, sizeof(*gi));
+		/* What straddles or is undefined is interp's, in a block of its own. */
+		if (!decode_at(g, off, &gi->i))
+			return true;
+		gi->off = (uint16_t)off;
+		gi->group = GEN_NO_GROUP;
+		classify(g, gi);
+		flag_use(gi);
+		ends = gi->kind >= GI_FIRST_END;
+		if (gi->kind == GI_CALLOUT)
+			ends = build_uop(g, gi);
+		gi->ends = ends;
+		g->n++;
+		off += gi->i.len;
+		g->next = off;
+		if (ends || (gi->kind == GI_JCC && ++jccs == XL_MAX_EXITS / 2))
+			return true;
+	}
+	return true;
+}
+
+/* --- pass two --- */
+
+/* Flags that code at a page offset may want: looks a few instructions ahead. */
+static uint32_t wanted_at(struct gen *g, int32_t off)
+{
+	uint32_t want = 0, killed = 0;
+
+	for (unsigned n = 0; n < 8; n++) {
+		struct gen_insn gi = { 0 };
+
+		if (off < 0 || off >= (int32_t)PAGE_4K || !mark(g, (unsigned)off, (unsigned)off + INSN_MAX_LEN) ||
+		    !decode_at(g, (unsigned)off, &gi.i))
+			break;
+		if (is_nop(&gi.i) || gi.i.mnemonic == M(LEA))
+			gi.kind = GI_NOP;
+		else if (stack_kind(&gi.i) != GI_CALLOUT)
+			gi.kind = GI_PUSH;
+		else if (control_kind(&gi.i) == GI_JMP) {
+			off += gi.i.len + (int32_t)gi.i.op[0].imm;
+			continue;
+		} else
+			gi.kind = copies_well(&gi.i) ? GI_COPY : GI_CALLOUT;
+		if (gi.kind == GI_CALLOUT && gi.i.isa != INSN_ISA_SSE && gi.i.isa != INSN_ISA_AVX)
+			break;
+		if (gi.kind == GI_CALLOUT)
+			gi.kind = GI_NOP;
+		flag_use(&gi);
+		want |= gi.reads & ~killed;
+		killed |= gi.kill;
+		if (killed == X86_FL_ARITH)
+			return want;
+		off += gi.i.len;
+	}
+	return want | (X86_FL_ARITH & ~killed);
+}
+
+void gen_liveness(struct gen *g)
+{
+	const struct gen_insn *last = &g->insn[g->n - 1];
+	uint32_t live = X86_FL_ARITH;
+
+	if (last->kind == GI_JMP)
+		live = wanted_at(g, gen_target_of(last));
+	else if (!last->ends)
+		live = wanted_at(g, (int32_t)g->next);
+	g->live_out = live;
+	for (unsigned n = g->n; n-- > 0; ) {
+		struct gen_insn *gi = &g->insn[n];
+
+		gi->live_after = live;
+		if (gi->kind == GI_JCC)
+			live |= wanted_at(g, gen_target_of(gi));
+		live = gi->reads | (live & ~gi->kill);
+		gi->need = live;
+	}
+	g->live_in = live;
+}
