@@ -410,6 +410,7 @@ void x86_stack_commit(struct x86_cpu *c, const struct x86_stack *st)
 void x86_drop_inner_segs(struct x86_cpu *c)
 {
 	static const uint8_t data[] = { X86_ES, X86_DS, X86_FS, X86_GS };
+	bool dropped = false;
 
 	for (unsigned i = 0; i < 4; i++) {
 		struct x86_seg *s = &c->s.seg[data[i]];
@@ -421,10 +422,13 @@ void x86_drop_inner_segs(struct x86_cpu *c)
 			s->sel = 0;
 		} else if (dpl < c->cpl && (s->attr & 0xc) != 0xc) {
 			x86_null_seg(s, 0, 0);
+			dropped = true;
 			if (c->long_mode)
 				s->base = base;	/* silicon keeps it: kernels rely on GS */
 		}
 	}
+	if (dropped)
+		x86_mode_update(c);
 }
 
 void x86_set_sp(struct x86_cpu *c, uint64_t rsp)
