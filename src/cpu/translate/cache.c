@@ -215,10 +215,9 @@ static void jc_clear_page(struct xl_jc *j, uint64_t page)
 			j->rip[i] = jc_empty(i);
 }
 
-void xl_jc_clear(struct xl_cpu *x)
+void xl_jc_clear(struct xl_cpu *x, unsigned acc)
 {
-	for (unsigned k = 0; k < XL_N_ACC; k++)
-		jc_clear(&x->jc[k], true);
+	jc_clear(&x->jc[acc], true);
 }
 
 void xl_cpu_clear(struct xl_cpu *x)

@@ -71,7 +71,7 @@ struct gen_slow *gen_slow_new(struct gen *g, int what)
 void gen_rip_at(struct gen *g, unsigned reg, int32_t off)
 {
 	a_ld(&g->a, reg, XO(ic.c.blk_rip));
-	a_lea(&g->a, 1, reg, reg, H_NONE, 0, off);
+	a_lea(&g->a, g->w, reg, reg, H_NONE, 0, off);
 }
 static void emit_callout(struct gen *g, const struct gen_insn *gi)
 {
@@ -205,7 +205,7 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 		if (s->check)
 			gen_canonical_or_step(g, s->off);
 		if (s->pop)
-			a_lea(a, 1, H_R9, H_R9, H_NONE, 0, s->pop);
+			a_lea(a, g->w, H_R9, H_R9, H_NONE, 0, s->pop);
 		a_jmp(a, t->exit_rip_m);
 		break;
 	case SLOW_CANONICAL:
@@ -257,6 +257,9 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	g->xe = xe;
 	g->key = key;
 	g->acc = XL_KEY_ACC(g->key);
+	g->w = XL_KEY_MODE(g->key) == X86_MODE_LONG64;
+	g->bits = g->w ? 64 : 32;
+	g->word = g->w ? 8 : 4;
 	if (exec_cache_full(xe->exec)) {
 		*full = true;
 		return NULL;

@@ -19,6 +19,7 @@ struct gen_insn {
 	bool aligned;		/* a misaligned operand is #GP before it is #PF */
 	bool ends, vec, high8, renamed;
 	uint8_t as[INSN_ENC_OPCODE + 1];	/* host register for each field, INSN_NOREG: as it is */
+	uint8_t variant;	/* of 32-bit code: as which insn_rename proves right */
 	uint8_t n_temps;
 	struct { uint8_t guest, host; bool load, store; } temp[2];
 	/* Memory access as pass two sees it, see struct gen_group. */
@@ -75,6 +76,8 @@ struct gen {
 	const struct x86_tlb_entry *page;
 	const uint8_t *bytes;	/* of the guest's page */
 	uint32_t key, version, live_in, live_out;
+	unsigned bits, word;	/* of the guest's code: 64 or 32; bytes of an address and of a stack slot: 8 or 4 */
+	bool w;			/* word == 8: registers are worked on whole (else what is 32 bits wide wraps there) */
 	unsigned acc, n, next, n_uops, n_slow, n_faults, code0;
 	bool have_version, vec_ok;
 	int fl;
@@ -141,6 +144,8 @@ static inline bool gen_quiet_access(const struct gen_insn *gi) { return gi->grou
 void gen_stored(struct gen *g, const struct gen_insn *gi, int32_t disp, unsigned len);
 
 /* --- gen_copy.c --- */
+/* 32-bit code: finds how to copy it; false: not possible. */
+bool gen_copies32(struct gen_insn *gi);
 void gen_copy(struct gen *g, struct gen_insn *gi);
 void gen_lea(struct gen *g, const struct gen_insn *gi);
 void gen_push(struct gen *g, const struct gen_insn *gi);

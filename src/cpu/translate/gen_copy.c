@@ -29,6 +29,12 @@ static void use_vectors(struct gen *g, uint32_t live)
 	g->vec_ok = true;
 }
 
+static bool same_size(const struct insn *i, const struct insn_op *a, const struct insn_op *b)
+{
+	/* The library gives some hidden operands of 32-bit code no size; EFLAGS and RFLAGS differ. */
+	return a->size == b->size || (i->ssz != 8 && ((a->hidden && !a->size) || a->kind == INSN_OP_OTHER));
+}
+
 /* Is what insn_rename made the guest's instruction on the registers and the
  * address meant?  This is the wall between guest and host, so it is not trusted. */
 static bool proven(const struct gen_insn *gi, const struct rewrite *r)
@@ -48,7 +54,7 @@ static bool proven(const struct gen_insn *gi, const struct rewrite *r)
 
 		if (a->kind == INSN_OP_GPR && !a->high8 && a->enc != INSN_ENC_NONE && r->field_as[a->enc] != INSN_NOREG)
 			reg = r->field_as[a->enc];
-		if (b->kind != a->kind || b->reg != reg || b->high8 != a->high8 || b->size != a->size || b->read != a->read ||
+		if (b->kind != a->kind || b->reg != reg || b->high8 != a->high8 || !same_size(i, a, b) || b->read != a->read ||
 		    b->write != a->write || b->imm != a->imm)
 			return false;
 		if (b->kind == INSN_OP_GPR && b->reg == H_RSP && !b->high8)
@@ -57,10 +63,24 @@ static bool proven(const struct gen_insn *gi, const struct rewrite *r)
 	return true;
 }
 
+bool gen_copies32(struct gen_insn *gi)
+{
+	struct rewrite r = { .mem_reg = gi->i.has_mem ? H_R10 : INSN_NOREG };
+
+	memcpy(r.field_as, gi->as, sizeof(r.field_as));
+	for (r.variant = 0; r.variant < REWRITE_VARIANTS32; r.variant++) {
+		if (insn_rename(&gi->i, &r) == 0 && proven(gi, &r)) {
+			gi->variant = r.variant;
+			return true;
+		}
+	}
+	return false;
+}
+
 void gen_copy(struct gen *g, struct gen_insn *gi)
 {
 	const struct insn *i = &gi->i;
-	struct rewrite r = { .mem_reg = i->has_mem ? H_R10 : INSN_NOREG };
+	struct rewrite r = { .mem_reg = i->has_mem ? H_R10 : INSN_NOREG, .variant = gi->variant };
 	bool write = i->has_mem && i->mem_write, spilled = false;
 	struct xasm *a = &g->a;
 
@@ -86,7 +106,7 @@ void gen_copy(struct gen *g, struct gen_insn *gi)
 		gen_flags_restore(g);
 	fault_here(g, gi);
 	memcpy(r.field_as, gi->as, sizeof(r.field_as));
-	if (!i->has_mem && !gi->renamed)
+	if (g->w && !i->has_mem && !gi->renamed)
 		a_bytes(a, i->bytes, i->len);
 	else if (insn_rename(i, &r) == 0 && proven(gi, &r))
 		a_bytes(a, r.bytes, r.len);
@@ -111,7 +131,7 @@ void gen_lea(struct gen *g, const struct gen_insn *gi)
 	unsigned to = mem ? H_R10 : host_reg(d->reg);
 
 	gen_ea(g, gi, to);
-	if (d->size == 4 && gi->i.asz == 8)
+	if (d->size == 4 && gi->i.asz == 8)	/* never so in 32-bit code */
 		a_mov_rr(&g->a, 0, to, to);
 	if (mem)
 		a_st(&g->a, H_R10, XO_GPR(d->reg));
@@ -123,10 +143,10 @@ int32_t gen_push_access(struct gen *g, const struct gen_insn *gi)
 	if (!gen_quiet_access(gi))
 		gen_flags_clobber(g, gi->need);
 	if (gi->group == GEN_NO_GROUP)
-		a_lea(&g->a, 1, H_R10, H_R9, H_NONE, 0, -8);
+		a_lea(&g->a, g->w, H_R10, H_R9, H_NONE, 0, -(int32_t)g->word);
 	else if (gi->group_first)
 		gen_group_lin(g, gi);
-	return gen_access(g, gi, X86_WRITE, 8);
+	return gen_access(g, gi, X86_WRITE, g->word);
 }
 
 int32_t gen_pop_access(struct gen *g, const struct gen_insn *gi)
@@ -134,10 +154,10 @@ int32_t gen_pop_access(struct gen *g, const struct gen_insn *gi)
 	if (!gen_quiet_access(gi))
 		gen_flags_clobber(g, gi->need);
 	if (gi->group == GEN_NO_GROUP)
-		a_mov_rr(&g->a, 1, H_R10, H_R9);
+		a_mov_rr(&g->a, g->w, H_R10, H_R9);
 	else if (gi->group_first)
 		gen_group_lin(g, gi);
-	return gen_access(g, gi, X86_READ, 8);
+	return gen_access(g, gi, X86_READ, g->word);
 }
 
 void gen_push(struct gen *g, const struct gen_insn *gi)
@@ -148,7 +168,7 @@ void gen_push(struct gen *g, const struct gen_insn *gi)
 	bool spilled = false;
 
 	if (o->kind == INSN_OP_IMM) {
-		a_rm(a, 1, 0xc7, 0, H_R10, H_NONE, 0, d);
+		a_rm(a, g->w, 0xc7, 0, H_R10, H_NONE, 0, d);
 		a_d(a, (uint32_t)gen_imm(&gi->i));
 	} else if (in_memory(o->reg)) {
 		spilled = gi->group == GEN_NO_GROUP;
@@ -157,12 +177,12 @@ void gen_push(struct gen *g, const struct gen_insn *gi)
 		a_ld(a, H_R11, XO_GPR(o->reg));
 		a_rm(a, 1, 0x89, H_R11, H_R10, H_NONE, 0, d);
 	} else {
-		a_rm(a, 1, 0x89, host_reg(o->reg), H_R10, H_NONE, 0, d);
+		a_rm(a, g->w, 0x89, host_reg(o->reg), H_R10, H_NONE, 0, d);
 	}
-	a_lea(a, 1, H_R9, H_R9, H_NONE, 0, -8);
+	a_lea(a, g->w, H_R9, H_R9, H_NONE, 0, -(int32_t)g->word);
 	if (spilled)
 		a_ld(a, H_R11, XO(tmp2));
-	gen_stored(g, gi, d, 8);
+	gen_stored(g, gi, d, g->word);
 }
 
 void gen_pop(struct gen *g, const struct gen_insn *gi)
@@ -175,10 +195,10 @@ void gen_pop(struct gen *g, const struct gen_insn *gi)
 		a_rm(a, 1, 0x8b, H_R11, H_R10, H_NONE, 0, d);
 		a_st(a, H_R11, XO_GPR(reg));
 	} else {
-		a_rm(a, 1, 0x8b, host_reg(reg), H_R10, H_NONE, 0, d);
+		a_rm(a, g->w, 0x8b, host_reg(reg), H_R10, H_NONE, 0, d);
 	}
 	if (reg != X86_RSP)
-		a_lea(a, 1, H_R9, H_R9, H_NONE, 0, 8);
+		a_lea(a, g->w, H_R9, H_R9, H_NONE, 0, (int32_t)g->word);
 }
 
 void gen_leave(struct gen *g, const struct gen_insn *gi)
@@ -186,8 +206,8 @@ void gen_leave(struct gen *g, const struct gen_insn *gi)
 	struct xasm *a = &g->a;
 
 	gen_flags_clobber(g, gi->need);
-	a_mov_rr(a, 1, H_R10, H_RBP);
-	gen_probe(g, gi, X86_READ, 8);
-	a_lea(a, 1, H_R9, H_RBP, H_NONE, 0, 8);
-	a_rm(a, 1, 0x8b, H_RBP, H_R10, H_NONE, 0, 0);
+	a_mov_rr(a, g->w, H_R10, H_RBP);
+	gen_probe(g, gi, X86_READ, g->word);
+	a_lea(a, g->w, H_R9, H_RBP, H_NONE, 0, (int32_t)g->word);
+	a_rm(a, g->w, 0x8b, H_RBP, H_R10, H_NONE, 0, 0);
 }

@@ -52,9 +52,9 @@ void gen_indirect(struct gen *g, const struct gen_insn *gi, bool check, int32_t 
 	a_rsx(a, 1, 0x3b, H_R10, H_R11, jc_rip(g));
 	s->at = a_jcc_fwd(a, CC_NE);
 	if (pop)
-		a_lea(a, 1, H_R9, H_R9, H_NONE, 0, pop);
+		a_lea(a, g->w, H_R9, H_R9, H_NONE, 0, pop);
 	a_rsx(a, 0, 0xff, 4, H_R11, jc_code(g));	/* jmp [...] */
-	s->check = check;
+	s->check = check && g->w;	/* any 32-bit target lies within CS */
 	s->pop = pop;
 	s->off = gi->off;
 }
@@ -80,8 +80,8 @@ static int32_t emit_push_next(struct gen *g, const struct gen_insn *gi)
 	if (gi->group == GEN_NO_GROUP)
 		a_st(a, H_R11, XO(tmp2));
 	gen_rip_at(g, H_R11, gi->off + gi->i.len);
-	a_rm(a, 1, 0x89, H_R11, H_R10, H_NONE, 0, d);
-	a_lea(a, 1, H_R9, H_R9, H_NONE, 0, -8);
+	a_rm(a, g->w, 0x89, H_R11, H_R10, H_NONE, 0, d);
+	a_lea(a, g->w, H_R9, H_R9, H_NONE, 0, -(int32_t)g->word);
 	if (gi->group == GEN_NO_GROUP)
 		a_ld(a, H_R11, XO(tmp2));
 	return d;
@@ -96,7 +96,7 @@ void gen_call(struct gen *g, const struct gen_insn *gi)
 	/* If the store hit code, execution goes on at the target, not behind the call. */
 	at.off = 0;
 	at.i.len = 0;
-	gen_stored(g, &at, d, 8);
+	gen_stored(g, &at, d, g->word);
 	g->slow[g->n_slow - 1].rel = gen_target_of(gi);
 	gen_goto(g, gi, gen_target_of(gi));
 }
@@ -113,12 +113,12 @@ static void emit_target(struct gen *g, const struct gen_insn *gi)
 			gen_lin(g, gi);
 		else if (gi->group_first)
 			gen_group_lin(g, gi);
-		d = gen_access(g, gi, X86_READ, 8);
-		a_rm(&g->a, 1, 0x8b, H_R10, H_R10, H_NONE, 0, d);
+		d = gen_access(g, gi, X86_READ, g->word);
+		a_rm(&g->a, g->w, 0x8b, H_R10, H_R10, H_NONE, 0, d);
 	} else if (in_memory(o->reg)) {
 		a_ld(&g->a, H_R10, XO_GPR(o->reg));
 	} else {
-		a_mov_rr(&g->a, 1, H_R10, host_reg(o->reg));
+		a_mov_rr(&g->a, g->w, H_R10, host_reg(o->reg));
 	}
 }
 
@@ -132,18 +132,19 @@ void gen_call_indirect(struct gen *g, const struct gen_insn *gi)
 	gen_flags_clobber(g, gi->need);
 	emit_target(g, gi);
 	a_st(a, H_R10, XO(tmp));
-	/* What the jump cache knows is canonical. */
-	a_mov_rr(a, 0, H_R11, H_R10);
-	a_alu_ri(a, 0, 4, H_R11, XL_JC_SIZE - 1);
-	a_rsx(a, 1, 0x3b, H_R10, H_R11, jc_rip(g));
-	s = gen_slow_new(g, SLOW_CANONICAL);
-	s->at = a_jcc_fwd(a, CC_NE);
-	s->back = a_here(a);
-	s->off = gi->off;
+	if (g->w) {	/* what the jump cache knows is canonical */
+		a_mov_rr(a, 0, H_R11, H_R10);
+		a_alu_ri(a, 0, 4, H_R11, XL_JC_SIZE - 1);
+		a_rsx(a, 1, 0x3b, H_R10, H_R11, jc_rip(g));
+		s = gen_slow_new(g, SLOW_CANONICAL);
+		s->at = a_jcc_fwd(a, CC_NE);
+		s->back = a_here(a);
+		s->off = gi->off;
+	}
 	d = emit_push_next(g, gi);
 	at.off = 0;
 	at.i.len = 0;
-	gen_stored(g, &at, d, 8);
+	gen_stored(g, &at, d, g->word);
 	g->slow[g->n_slow - 1].to_tmp = true;
 	a_ld(a, H_R10, XO(tmp));
 	gen_indirect(g, gi, false, 0);
@@ -158,12 +159,12 @@ void gen_jmp_indirect(struct gen *g, const struct gen_insn *gi)
 
 void gen_ret(struct gen *g, const struct gen_insn *gi)
 {
-	int32_t pop = 8 + (gi->i.imm_size ? (uint16_t)gen_imm(&gi->i) : 0), d;
+	int32_t pop = (int32_t)g->word + (gi->i.imm_size ? (uint16_t)gen_imm(&gi->i) : 0), d;
 	struct xasm *a = &g->a;
 
 	d = gen_pop_access(g, gi);
 	gen_flags_clobber(g, X86_FL_ARITH);
-	a_rm(a, 1, 0x8b, H_R10, H_R10, H_NONE, 0, d);
+	a_rm(a, g->w, 0x8b, H_R10, H_R10, H_NONE, 0, d);
 	gen_indirect(g, gi, true, pop);
 }
 

@@ -14,20 +14,20 @@ struct access {
 };
 
 /* The one access that an instruction makes by itself; false: none, or not one for a group. */
-static bool access_of(const struct gen_insn *gi, struct access *m)
+static bool access_of(const struct gen *g, const struct gen_insn *gi, struct access *m)
 {
 	const struct insn *i = &gi->i;
 
-	*m = (struct access){ .base = X86_RSP, .index = INSN_NOREG, .off = gi->delta, .len = 8 };
+	*m = (struct access){ .base = X86_RSP, .index = INSN_NOREG, .off = gi->delta, .len = g->word };
 	switch (gi->kind) {
 	case GI_PUSH: case GI_CALL:
 		m->write = true;
-		m->off -= 8;
+		m->off -= (int32_t)g->word;
 		return true;
 	case GI_POP: case GI_RET:
 		return true;
 	case GI_COPY: case GI_JMP_IND:
-		if (!i->has_mem || i->asz != 8 || i->mem_seg >= X86_FS || i->mem_base == INSN_NOREG)
+		if (!i->has_mem || i->asz != g->word || i->mem_seg >= X86_FS || i->mem_base == INSN_NOREG)
 			return false;
 		m->base = i->mem_base;
 		m->index = i->mem_index;
@@ -38,7 +38,7 @@ static bool access_of(const struct gen_insn *gi, struct access *m)
 		if (m->base == INSN_RIP)
 			m->off += gi->off + i->len;
 		m->write = gi->kind == GI_COPY && i->mem_write;
-		m->len = gi->kind == GI_COPY ? i->mem_size : 8;
+		m->len = gi->kind == GI_COPY ? i->mem_size : g->word;
 		return m->off > -(1 << 30) && m->off < 1 << 30;
 	default:
 		return false;
@@ -46,25 +46,25 @@ static bool access_of(const struct gen_insn *gi, struct access *m)
 }
 
 /* How RSP changes; false: not by a constant. */
-static bool rsp_step(const struct gen_insn *gi, int32_t *by)
+static bool rsp_step(const struct gen *g, const struct gen_insn *gi, int32_t *by)
 {
 	const struct insn *i = &gi->i;
 
 	*by = 0;
 	switch (gi->kind) {
-	case GI_PUSH: *by = -8; return true;
-	case GI_POP: *by = 8; return i->op[0].reg != X86_RSP;
+	case GI_PUSH: *by = -(int32_t)g->word; return true;
+	case GI_POP: *by = (int32_t)g->word; return i->op[0].reg != X86_RSP;
 	case GI_LEAVE: case GI_CALLOUT: return false;
 	case GI_LEA:
 		if (i->op[0].reg != X86_RSP)
 			return true;
 		*by = (int32_t)i->mem_disp;
-		return i->mem_base == X86_RSP && i->mem_index == INSN_NOREG && i->op[0].size == 8 && i->asz == 8;
+		return i->mem_base == X86_RSP && i->mem_index == INSN_NOREG && i->op[0].size == g->word && i->asz == g->word;
 	case GI_COPY:
 		for (unsigned k = 0; k < i->n_ops; k++) {
 			if (i->op[k].kind != INSN_OP_GPR || i->op[k].reg != X86_RSP || !i->op[k].write || i->op[k].high8)
 				continue;
-			if (k || i->op[1].kind != INSN_OP_IMM || i->op[0].size != 8 || (i->mnemonic != M(ADD) && i->mnemonic != M(SUB)))
+			if (k || i->op[1].kind != INSN_OP_IMM || i->op[0].size != g->word || (i->mnemonic != M(ADD) && i->mnemonic != M(SUB)))
 				return false;
 			*by = (int32_t)(i->mnemonic == M(ADD) ? gen_imm(i) : -gen_imm(i));
 		}
@@ -96,7 +96,7 @@ void gen_find_groups(struct gen *g)
 		bool stepped;
 
 		gi->delta = delta;
-		if (access_of(gi, &m)) {
+		if (access_of(g, gi, &m)) {
 			unsigned k;
 
 			for (k = 0; k < g->n_groups; k++) {
@@ -122,7 +122,7 @@ void gen_find_groups(struct gen *g)
 				gi->group_off = m.off;
 			}
 		}
-		stepped = rsp_step(gi, &by);
+		stepped = rsp_step(g, gi, &by);
 		delta += by;
 		for (unsigned k = 0; k < g->n_groups; k++) {
 			const struct gen_group *r = &g->groups[k];

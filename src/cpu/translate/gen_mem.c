@@ -35,8 +35,8 @@ void gen_ea(struct gen *g, const struct gen_insn *gi, unsigned dst)
 		if (in_memory(i->mem_index))
 			a_ld(a, index = H_R11, XO_GPR(i->mem_index));
 	}
-	if (base != H_NONE && index == H_NONE && !disp && i->asz == 8)
-		a_mov_rr(a, 1, dst, base);
+	if (base != H_NONE && index == H_NONE && !disp && (!g->w || i->asz == 8))
+		a_mov_rr(a, g->w, dst, base);
 	else
 		a_lea(a, i->asz == 8, dst, base, index, i->mem_scale, disp);
 }
@@ -46,7 +46,9 @@ void gen_lin(struct gen *g, const struct gen_insn *gi)
 	gen_ea(g, gi, H_R10);
 	if (gi->i.mem_seg >= X86_FS) {
 		a_ld(&g->a, H_R11, XO(ic.c.s.seg) + (int32_t)(gi->i.mem_seg * sizeof(struct x86_seg) + offsetof(struct x86_seg, base)));
-		a_lea(&g->a, 1, H_R10, H_R10, H_R11, 0, 0);
+		a_lea(&g->a, g->w, H_R10, H_R10, H_R11, 0, 0);
+		if (!g->w)	/* sends what needs more than a base to interp */
+			a_rs(&g->a, 1, 0x0b, H_R10, XO(ic.c.seg_odd) + 8 * (int)(gi->i.mem_seg - X86_FS));
 	}
 }
 
@@ -81,7 +83,7 @@ void gen_group_lin(struct gen *g, const struct gen_insn *gi)
 	low.i.mem_index = r->index;
 	low.i.mem_scale = r->scale;
 	low.i.mem_disp = r->min;
-	low.i.asz = 8;
+	low.i.asz = (uint8_t)g->word;
 	if (r->base == X86_RSP)
 		low.i.mem_disp -= gi->delta;
 	if (r->base == INSN_RIP)

@@ -65,6 +65,7 @@ static bool plain_move(const struct insn *i)
 static bool plan_registers(struct gen_insn *gi)
 {
 	const struct insn *i = &gi->i;
+	bool moffs64 = i->has_mem && !i->has_modrm && i->ssz == 8;
 	unsigned spare = i->has_mem ? 1 : 2;
 
 	memset(gi->as, INSN_NOREG, sizeof(gi->as));
@@ -108,7 +109,7 @@ static bool plan_registers(struct gen_insn *gi)
 		gi->as[o->enc] = (uint8_t)as;
 		gi->renamed = true;
 	}
-	return !(gi->high8 && gi->renamed) && !(i->has_mem && (i->mem_vsib || !i->has_modrm));
+	return !(gi->high8 && gi->renamed) && !i->mem_vsib && !moffs64;
 }
 
 static bool is_nop(const struct insn *i)
@@ -147,7 +148,7 @@ static uint8_t control_kind(const struct insn *i)
 
 static uint8_t stack_kind(const struct insn *i)
 {
-	if (i->encoding != INSN_LEGACY || i->osz != 8)
+	if (i->encoding != INSN_LEGACY || i->osz != i->ssz)
 		return GI_CALLOUT;
 	if (i->mnemonic == M(PUSH) && (i->op[0].kind == INSN_OP_GPR || i->op[0].kind == INSN_OP_IMM))
 		return GI_PUSH;
@@ -156,10 +157,13 @@ static uint8_t stack_kind(const struct insn *i)
 	return i->mnemonic == M(LEAVE) ? GI_LEAVE : GI_CALLOUT;
 }
 
-static bool disp_fits(const struct gen_insn *gi)
+/* Can gen_ea form the address? */
+static bool address_fits(const struct gen_insn *gi)
 {
 	int64_t d = gi->i.mem_disp + (gi->i.mem_base == INSN_RIP ? gi->off + gi->i.len : 0);
 
+	if (gi->i.ssz != 8)	/* 16-bit addresses wrap elsewhere; data in CS may not be readable */
+		return gi->i.asz == 4 && gi->i.mem_seg != X86_CS && !gi->i.mem_vsib;
 	return d == (int32_t)d && !gi->i.mem_vsib;
 }
 
@@ -168,15 +172,16 @@ static void classify(struct gen *g, struct gen_insn *gi)
 	const struct insn *i = &gi->i;
 
 	gi->kind = GI_CALLOUT;
-	if (i->has_mem && !disp_fits(gi))
-		return;
 	if (is_nop(i)) {
 		gi->kind = GI_NOP;
+	} else if (i->has_mem && !address_fits(gi)) {
+		return;
 	} else if (i->mnemonic == M(LEA) && i->encoding == INSN_LEGACY) {
 		gi->kind = i->op[0].size >= 4 ? GI_LEA : GI_CALLOUT;
 	} else if ((gi->kind = stack_kind(i)) != GI_CALLOUT || (gi->kind = control_kind(i)) != GI_CALLOUT) {
 		;
-	} else if ((copies_well(i) || stub_copies(g, gi)) && plan_registers(gi) && (!i->has_mem || i->mem_size)) {
+	} else if ((copies_well(i) || stub_copies(g, gi)) && plan_registers(gi) && (!i->has_mem || i->mem_size) &&
+		   (i->ssz == 8 || gen_copies32(gi))) {
 		gi->kind = GI_COPY;
 		gi->aligned |= i->mnemonic == M(CMPXCHG16B);
 	}
@@ -234,7 +239,7 @@ static void flag_use(struct gen_insn *gi)
 
 static bool decode_at(struct gen *g, unsigned off, struct insn *i)
 {
-	return insn_decode(i, g->bytes + off, MIN((unsigned)PAGE_4K - off, INSN_MAX_LEN), 64) == 0;
+	return insn_decode(i, g->bytes + off, MIN((unsigned)PAGE_4K - off, INSN_MAX_LEN), g->bits) == 0;
 }
 
 static bool mark(struct gen *g, unsigned from, unsigned to)

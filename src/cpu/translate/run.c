@@ -33,13 +33,13 @@ static uint32_t vector_key(const struct x86_cpu *c)
 
 uint32_t xl_key(const struct x86_cpu *c)
 {
-	return X86_MODE_LONG64 | (uint32_t)c->cpl << 4 | (uint32_t)c->acc << 8 | vector_key(c);
+	return c->mode | (uint32_t)c->cpl << 4 | (uint32_t)c->acc << 8 | vector_key(c);
 }
 
-/* Does the current mode have translated code at all? */
+/* Does the current mode have translated code at all?  (Flat implies 32-bit code.) */
 static bool can_translate(const struct x86_cpu *c)
 {
-	return c->mode == X86_MODE_LONG64 && c->acc < XL_N_ACC;
+	return (c->mode == X86_MODE_LONG64 || c->flat) && c->acc < XL_N_ACC;
 }
 
 static void interp_once(struct xl_cpu *x)
@@ -144,9 +144,9 @@ static void run_one(struct xl_cpu *x)
 		return;
 	}
 	key = xl_key(c);
-	if (unlikely((key ^ x->vec_key) & XL_KEY_VEC)) {
-		x->vec_key = key;
-		xl_jc_clear(x);
+	if (unlikely(key != x->jc_key[c->acc])) {
+		x->jc_key[c->acc] = key;
+		xl_jc_clear(x, c->acc);
 	}
 	if (x->nogroup)
 		key |= XL_KEY_NOGROUP;
@@ -293,6 +293,7 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 		len = d2 >> 16 & 0xff;
 	}
 	odd = (x->desc & XL_DESC_ALIGNED) && (lin & (len - 1));
+	odd |= c->mode != X86_MODE_LONG64 && lin + len > 1ull << 32;	/* or a segment that is odd itself */
 	if (x86_canonical(c, lin) && x86_canonical(c, lin + len - 1) && !odd) {
 		if ((lin & 0xfff) + len <= PAGE_4K) {
 			e = x86_tlb_fill(c, lin, (enum x86_how)how, (enum x86_acc)c->acc);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The translator: 64-bit guest code turned into host code, block by block.
+ * The translator: 64-bit and flat 32-bit guest code turned into 64-bit host code,
+ * block by block.
  *
  * It is a tier on top of interp: whatever it does not translate, and every
  * access that is not plain RAM in one page, is done by interp's own handlers on
@@ -17,7 +18,9 @@
  *    in memory; a block that uses them checks once;
  *  - c->blk_rip is the RIP of the first byte of the running code page: blocks
  *    are keyed by physical address and know no linear one, so all address spaces
- *    share them.
+ *    share them;
+ *  - in 32-bit code addresses, RIPs and ESP are computed with 32-bit operations, so
+ *    they wrap where they should; upper halves of registers are as interp has them.
  *
  * Blocks are chained directly within a page only, so everything that can jump
  * into a block directly dies with it when its page's code changes; its entries
@@ -145,7 +148,7 @@ struct xl_cpu {
 	struct xl_exit *exit;		/* by which translated code left, or NULL */
 	_Atomic bool inside;		/* translated code may run: entries must stay */
 	uint32_t generation;
-	uint32_t vec_key;		/* the jump caches' entries are for */
+	uint32_t jc_key[XL_N_ACC];	/* the jump caches' entries are for */
 	bool nogroup;			/* go on in a block without groups */
 	uint32_t desc2;			/* XL_DESC2 of a group's first access, or 0 */
 	uint64_t slot[XL_SLOTS];	/* host address of each group's lowest byte */
@@ -175,6 +178,7 @@ static inline struct xl_cpu *xl_of(struct x86_cpu *c) { return (struct xl_cpu *)
 /* Blocks of code that means the same: what decoding, access class and enabled
  * vector state depend on. */
 uint32_t xl_key(const struct x86_cpu *c);
+#define XL_KEY_MODE(k) ((k) & 0xf)	/* enum x86_mode */
 #define XL_KEY_ACC(k) ((k) >> 8 & 3)
 #define XL_KEY_SSE (1u << 10)
 #define XL_KEY_AVX (1u << 11)
@@ -203,7 +207,7 @@ void xl_drop_all(struct xl_cpu *x);
 const struct xl_block *xl_at_host(const struct xl_engine *xe, uintptr_t pc);
 void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, unsigned how);
 void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b, bool global);
-void xl_jc_clear(struct xl_cpu *x);
+void xl_jc_clear(struct xl_cpu *x, unsigned acc);
 void xl_cpu_clear(struct xl_cpu *x);	/* everything this vCPU remembers */
 void xl_flushed(struct x86_cpu *c, uint64_t page);
 

@@ -131,6 +131,7 @@ struct x86_cpu {
 	bool smc_hit;			/* a store hit code: leave the block after this instruction */
 	bool intr_maybe;		/* the interrupt controller may have something deliverable */
 	bool flat;			/* CS DS ES SS: base 0, limit 4 GiB, usual types (outside 64-bit mode) */
+	uint64_t seg_odd[2];		/* FS, GS: 0 or 1 << 63: limit or type need a look (outside 64-bit mode) */
 	bool cs_limited;		/* CS.limit below 4 GiB matters (outside 64-bit mode) */
 	bool leave_block;		/* something wants the run loop after this instruction */
 	bool has_1g;			/* from the model */

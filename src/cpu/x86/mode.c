@@ -24,12 +24,14 @@ static uint8_t access_class(const struct x86_cpu *c)
 	return s->rflags & X86_FL_AC ? X86_ACC_SUP_AC : X86_ACC_SUP;
 }
 
-/* May data accesses through s skip base and limit?  (A null or read-only DS may not.) */
-static bool flat_data(const struct x86_seg *s)
+/* May data accesses through s skip limit and type?  (Through a null or read-only DS they may not.) */
+static bool whole_data(const struct x86_seg *s)
 {
-	return s->base == 0 && s->limit == 0xffffffffu &&
+	return s->limit == 0xffffffffu &&
 	       (s->attr & (X86_AR_P | X86_AR_S | X86_AR_UNUSABLE | 0xe)) == (X86_AR_P | X86_AR_S | 2);
 }
+
+static bool flat_data(const struct x86_seg *s) { return s->base == 0 && whole_data(s); }
 
 static void segments_update(struct x86_cpu *c)
 {
@@ -39,6 +41,8 @@ static void segments_update(struct x86_cpu *c)
 	c->cs_limited = c->mode != X86_MODE_LONG64 && cs->limit != 0xffffffffu;
 	c->flat = c->mode == X86_MODE_PM32 && cs->base == 0 && !c->cs_limited && c->stack_size == 4 &&
 		  flat_data(&c->s.seg[X86_DS]) && flat_data(&c->s.seg[X86_ES]) && flat_data(&c->s.seg[X86_SS]);
+	for (unsigned n = 0; n < 2; n++)
+		c->seg_odd[n] = whole_data(&c->s.seg[X86_FS + n]) ? 0 : 1ull << 63;
 	c->cs_base = base;
 }
 

@@ -74,9 +74,34 @@ static int take_vex(const struct insn *i, struct parts *p, unsigned n)
 		p->rex |= (p->vex[1] & 0x20) ? 0 : REX_B;
 		p->rex |= (p->vex[2] & 0x80) ? REX_W : 0;
 	}
-	if (i->ssz != 8)	/* extension bits do not extend outside 64-bit mode */
-		p->rex &= REX_W;
+	if (i->ssz == 8)
+		return 0;
+	/* Outside 64-bit mode extension bits do not extend: bit 3 of vvvv, R' and V' are ignored. */
+	p->rex &= REX_W;
+	p->vex[p->n_vex == 2 ? 1 : 2] |= 0x40;
+	if (p->kind == INSN_EVEX) {
+		p->vex[1] |= 0x10;
+		p->vex[3] |= 0x08;
+	}
 	return 0;
+}
+
+/* Short forms of 32-bit code whose opcodes mean something else in 64-bit code. */
+static void lengthen(const struct insn *i, struct parts *p)
+{
+	if (i->ssz == 8 || i->encoding != INSN_LEGACY || i->map != 0 || i->has_modrm)
+		return;
+	if ((i->opcode & 0xf0) == 0x40) {	/* INC and DEC of a register */
+		p->op[0] = 0xff;
+		p->modrm = 0xc0 | (i->opcode & 0xf);
+		p->has_modrm = true;
+	} else if ((i->opcode & 0xfc) == 0xa0) {	/* MOV between the accumulator and an absolute address */
+		p->op[0] = (uint8_t)(0x8a | (i->opcode & 1));
+		if (i->opcode & 2)
+			p->op[0] &= (uint8_t)~2;
+		p->has_modrm = true;
+		p->n_imm = 0;
+	}
 }
 
 static int take_apart(const struct insn *i, struct parts *p)
@@ -112,6 +137,7 @@ static int take_apart(const struct insn *i, struct parts *p)
 		return -EINVAL;
 	p->n_imm = (uint8_t)(i->len - n);
 	memcpy(p->imm, i->bytes + n, p->n_imm);
+	lengthen(i, p);
 	return 0;
 }
 
@@ -146,15 +172,13 @@ static void emit(struct rewrite *r, uint8_t b)
 		r->bytes[r->len++] = b;
 }
 
-static void put_vex(struct parts *p, struct rewrite *r, unsigned code_bits)
+static void put_vex(struct parts *p, struct rewrite *r)
 {
 	uint8_t inv = (uint8_t)(((p->rex & REX_R) ? 0 : 0x80) | ((p->rex & REX_X) ? 0 : 0x40) |
 				((p->rex & REX_B) ? 0 : 0x20));
 
 	if (p->n_vex == 2 && !(p->rex & (REX_X | REX_B))) {
 		p->vex[1] = (uint8_t)((p->vex[1] & 0x7f) | (inv & 0x80));
-		if (code_bits != 64)
-			p->vex[1] |= 0x40;
 	} else if (p->n_vex == 2) {	/* B is needed: the three-byte form */
 		p->vex[2] = p->vex[1] & 0x7f;
 		p->vex[0] = 0xc4;
@@ -163,13 +187,6 @@ static void put_vex(struct parts *p, struct rewrite *r, unsigned code_bits)
 	} else {
 		p->vex[1] = (uint8_t)((p->vex[1] & 0x1f) | inv);
 		p->vex[2] = (uint8_t)((p->vex[2] & 0x7f) | ((p->rex & REX_W) ? 0x80 : 0));
-		if (code_bits != 64) {
-			p->vex[2] |= 0x40;	/* vvvv bit 3 is ignored there */
-			if (p->kind == INSN_EVEX) {
-				p->vex[1] |= 0x10;	/* so are R' */
-				p->vex[3] |= 0x08;	/* and V' */
-			}
-		}
 	}
 	for (unsigned n = 0; n < p->n_vex; n++)
 		emit(r, p->vex[n]);
@@ -179,7 +196,7 @@ static void put_modrm(const struct insn *i, const struct parts *p, struct rewrit
 {
 	uint8_t base = r->mem_reg & 7;
 
-	if (i->mod == 3) {
+	if (!i->has_mem) {
 		emit(r, p->modrm);
 		return;
 	}
@@ -212,7 +229,7 @@ static int put_together(const struct insn *i, const struct op_info *o, const str
 	bool seen_66 = false;
 
 	r->len = 0;
-	if (i->has_mem && i->mod != 3) {
+	if (i->has_mem) {
 		if (r->mem_reg == INSN_NOREG)
 			return -EINVAL;
 		set_rex_bit(&p, REX_B, r->mem_reg & 8);
@@ -238,7 +255,7 @@ static int put_together(const struct insn *i, const struct op_info *o, const str
 		if (p.has_rex || p.rex)
 			emit(r, 0x40 | p.rex);
 	} else {
-		put_vex(&p, r, i->ssz * 8u);
+		put_vex(&p, r);
 	}
 	for (unsigned n = 0; n < p.n_op; n++)
 		emit(r, p.op[n]);
@@ -288,22 +305,24 @@ int insn_rename(const struct insn *i, struct rewrite *r)
 {
 	static const uint8_t field[] = { [INSN_ENC_REG] = OP_FIELD_REG, [INSN_ENC_RM] = OP_FIELD_RM, [INSN_ENC_VVVV] = OP_FIELD_VVVV };
 	const struct op_info none = { 0 };
-	const struct variant as_is = { 0 };
+	const struct variant v = { .clear_w = r->variant & 1, .clear_is4 = r->variant & 2 };
+	bool moffs = i->has_mem && !i->has_modrm;
 	struct parts p;
 
-	if (i->ssz != 8 || i->mem_vsib || (i->has_mem && !i->has_modrm) || take_apart(i, &p) < 0)
+	if (i->ssz == 2 || i->mem_vsib || (moffs && i->ssz == 8) || take_apart(i, &p) < 0)
 		return -EINVAL;
 	for (unsigned n = INSN_ENC_REG; n <= INSN_ENC_VVVV; n++)
 		if (r->field_as[n] != INSN_NOREG)
 			rename_rsp(&p, field[n], r->field_as[n]);
 	if (r->field_as[INSN_ENC_OPCODE] != INSN_NOREG) {
 		uint8_t as = r->field_as[INSN_ENC_OPCODE];
+		uint8_t *b = p.has_modrm ? &p.modrm : &p.op[p.n_op - 1];
 
-		p.op[p.n_op - 1] = (uint8_t)((p.op[p.n_op - 1] & ~7) | (as & 7));
+		*b = (uint8_t)((*b & ~7) | (as & 7));
 		set_rex_bit(&p, REX_B, as & 8);
 	}
 	r->rsp_as = INSN_NOREG;
-	return put_together(i, &none, &p, &as_is, r);
+	return put_together(i, &none, &p, &v, r);
 }
 
 int insn_rewrite(const struct insn *i, const struct op_info *o, struct rewrite *r)

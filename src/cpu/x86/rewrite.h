@@ -24,6 +24,7 @@ struct rewrite {
 	/* insn_rename only: the register that takes each field's place, INSN_NOREG: as it is */
 	uint8_t field_as[INSN_ENC_OPCODE + 1];
 	int32_t mem_disp;	/* insn_rename only: the operand is [mem_reg + mem_disp] */
+	uint8_t variant;	/* insn_rename of 32-bit code only: below REWRITE_VARIANTS32 */
 	/* out */
 	uint8_t len;
 	uint8_t bytes[INSN_MAX_LEN + 3];
@@ -35,11 +36,14 @@ struct rewrite {
  */
 int insn_rewrite(const struct insn *i, const struct op_info *o, struct rewrite *r);
 /*
- * The same for 64-bit code, with any general register renamed by the field that
+ * The same for 64 and 32-bit code, with any general register renamed by the field that
  * names it (field_as; rsp_as is not looked at) and without the proof: the caller
  * vouches that the named fields hold general registers, and that no operand is
- * AH..BH if an extended register or a memory operand comes in.
+ * AH..BH if an extended register or a memory operand comes in.  What 32-bit code means
+ * depends on how bits count that it ignores: the caller tries each variant until
+ * its proof holds.  Of 32-bit code, MOV with an absolute address is taken too.
  */
+#define REWRITE_VARIANTS32 4u
 int insn_rename(const struct insn *i, struct rewrite *r);
 
 #endif
