@@ -21,6 +21,7 @@
 
 #include <Zydis/Zydis.h>
 
+#include "base/bits.h"
 #include "cpu/x86/cpuid.h"
 #include "cpu/x86/opinfo.h"
 #include "rig.h"
@@ -167,6 +168,39 @@ static bool not_offered(const struct offered *f, const struct rig_case *c, const
 	return lacks(engine_ud ? f->engine : f->host, &info);
 }
 
+/* Displacements that keep a memory operand near what registers point to; FS and GS in 32-bit code. */
+static void tame(uint64_t s, struct rig_case *one)
+{
+	struct insn i;
+
+	if (insn_decode(&i, one->code, one->len, one->bits) < 0 || !i.has_mem)
+		return;
+	if (i.disp_size == 4 && i.mem_base != INSN_RIP && i.mem_base != INSN_NOREG)
+		st_le32(one->code + i.disp_off, (uint32_t)(s / 7 % 64) * 8 - 128);
+	if (one->bits == 32 && s % 4 == 1 && one->len < INSN_MAX_LEN) {
+		memmove(one->code + 1, one->code, one->len++);
+		one->code[0] = s % 8 == 1 ? 0x64 : 0x65;
+	}
+}
+
+/* FS and GS with a base; some with a limit or type that matters.  Upper halves of registers, which stay. */
+static void odd_state(uint64_t seed, struct rig_case *c)
+{
+	static const uint32_t bases[] = { 0, 0x40, 0x108, 0xffffffc0, 0x1000, 0xc0000000 };
+
+	for (unsigned n = 0; n < 2; n++, seed /= 7) {
+		struct x86_seg *g = &c->fs_gs[n];
+
+		g->sel = 0x1b;
+		g->base = bases[seed % ARRAY_LEN(bases)];
+		g->limit = seed % 5 ? 0xffffffff : RIG_DATA + 0xfff;
+		/* Writable, else read-only, expand-down or (almost) code that can be read. */
+		g->attr = seed % 4 ? 0xc0f3 : seed / 4 % 3 == 0 ? 0xc0f1 : seed / 4 % 3 == 1 ? 0xc0f7 : 0xc0fb;
+	}
+	for (unsigned n = 0; n < 16; n++)
+		c->gpr[n] |= seed % 3 ? 0 : (seed + n) * 0x9e3779b97f4a7c15ull << 32;
+}
+
 /* A block: straight-line instructions, now and then skipped by a branch. */
 static bool generate_block(const struct options *o, uint64_t seed, struct rig_case *c)
 {
@@ -176,9 +210,12 @@ static bool generate_block(const struct options *o, uint64_t seed, struct rig_ca
 	if (!rig_generate(seed, o->bits, c) || c->code_off + RIG_CODE_MAX > RIG_PAGE)
 		return false;
 	c->len = 0;
+	if (o->bits == 32)
+		odd_state(seed, c);
 	for (uint64_t s = seed * 1000; n < o->insns && s < seed * 1000 + 400; s++) {
 		if (!rig_generate(s, o->bits, &one) || unfit(o, &one))
 			continue;
+		tame(s, &one);
 		if (c->len + one.len + 2 > RIG_CODE_MAX)
 			break;
 		if (s % 3 == 0) {

@@ -314,6 +314,9 @@ static void load_system(struct rig_engine *e, const struct rig_case *c, struct x
 	s->xcr0 &= ~c->xcr0_clear;
 	memcpy(s->dr, c->dr, sizeof(s->dr));
 	s->dr7 = c->dr7 | 0x400;
+	for (unsigned n = 0; n < 2; n++)
+		if (c->fs_gs[n].attr)
+			s->seg[X86_FS + n] = c->fs_gs[n];
 	if (c->bits == 32)
 		s->seg[X86_CS] = seg(SEL_UCODE32, 0xffffffff, 0xc0fb);
 	if (c->bits != 16)

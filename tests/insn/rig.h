@@ -35,6 +35,7 @@ struct rig_case {
 	/* System registers that differ from the usual (engines only). */
 	uint64_t cr0_set, cr0_clear, cr4_clear, xcr0_clear;
 	uint64_t dr[4], dr7;
+	struct x86_seg fs_gs[2];	/* where attr is not 0 */
 	uint64_t gpr[16];
 	uint64_t rflags;
 	struct x86_fpu fpu;

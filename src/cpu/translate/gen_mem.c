@@ -41,15 +41,45 @@ void gen_ea(struct gen *g, const struct gen_insn *gi, unsigned dst)
 		a_lea(a, i->asz == 8, dst, base, index, i->mem_scale, disp);
 }
 
+static int32_t seg_base(const struct gen_insn *gi)
+{
+	return XO(ic.c.s.seg) + (int32_t)(gi->i.mem_seg * sizeof(struct x86_seg) + offsetof(struct x86_seg, base));
+}
+
+/* R10 = FS or GS base + R10 in 32-bit code, bit 63 set (so that the probe misses)
+ * where the offset wraps within the operand or the segment is an odd one. */
+static void based32(struct gen *g, const struct gen_insn *gi)
+{
+	const struct insn *i = &gi->i;
+	unsigned last = (gi->kind == GI_COPY ? i->mem_size : g->word) - 1;
+	bool fixed = i->mem_base == INSN_NOREG && i->mem_index == INSN_NOREG;
+	int32_t odd = XO(ic.c.seg_odd) + 8 * (int)(i->mem_seg - X86_FS);
+	struct xasm *a = &g->a;
+
+	if (fixed && (uint32_t)i->mem_disp <= UINT32_MAX - last) {
+		a_rs(a, 0, 0x03, H_R10, seg_base(gi));
+		a_rs(a, 1, 0x0b, H_R10, odd);
+		return;
+	}
+	a_lea(a, 1, H_R11, H_R10, H_NONE, 0, (int32_t)last);
+	a_shift_ri(a, 1, 5, H_R11, 32);
+	a_shift_ri(a, 1, 4, H_R11, 63);
+	a_rs(a, 1, 0x0b, H_R11, odd);
+	a_rs(a, 0, 0x03, H_R10, seg_base(gi));
+	a_rr(a, 1, 0x0b, H_R10, H_R11);
+}
+
 void gen_lin(struct gen *g, const struct gen_insn *gi)
 {
 	gen_ea(g, gi, H_R10);
-	if (gi->i.mem_seg >= X86_FS) {
-		a_ld(&g->a, H_R11, XO(ic.c.s.seg) + (int32_t)(gi->i.mem_seg * sizeof(struct x86_seg) + offsetof(struct x86_seg, base)));
-		a_lea(&g->a, g->w, H_R10, H_R10, H_R11, 0, 0);
-		if (!g->w)	/* sends what needs more than a base to interp */
-			a_rs(&g->a, 1, 0x0b, H_R10, XO(ic.c.seg_odd) + 8 * (int)(gi->i.mem_seg - X86_FS));
+	if (gi->i.mem_seg < X86_FS)
+		return;
+	if (!g->w) {
+		based32(g, gi);
+		return;
 	}
+	a_ld(&g->a, H_R11, seg_base(gi));
+	a_lea(&g->a, 1, H_R10, H_R10, H_R11, 0, 0);
 }
 
 void gen_probe(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len)
