@@ -204,3 +204,15 @@ int rig_compare(const struct rig_case *c, const struct rig_result *want, const s
 	compare_data(&o, want->data, got->data);
 	return o.diffs;
 }
+
+int rig_compare_x87_pointers(const struct rig_result *want, const struct rig_result *got, char *text, unsigned len)
+{
+	const uint8_t *a = want->fpu.fx, *b = got->fpu.fx;
+	struct out o = { .p = text, .len = len };
+
+	text[0] = 0;
+	if (memcmp(a + 6, b + 6, 18))
+		say(&o, "  FOP FIP FDP want %03x %" PRIx64 " %" PRIx64 " got %03x %" PRIx64 " %" PRIx64 "\n", ld_le16(a + 6),
+		    ld_le64(a + 8), ld_le64(a + 16), ld_le16(b + 6), ld_le64(b + 8), ld_le64(b + 16));
+	return o.diffs;
+}

@@ -4,8 +4,9 @@
  * engine, compared.
  *
  *	diff [--engine NAME] [--bits 64|32|16] [--seed S] [--count N] [--verbose] [--only TEXT] [--max-report N]
- *	     [--insns N [--against NAME]]
+ *	     [--x87] [--insns N [--against NAME]]
  *
+ * --x87: mostly x87 and MMX instructions.
  * With --insns a case is a block of N random instructions with forward branches
  * between them, and two engines are compared, each running it several times.
  *
@@ -30,7 +31,7 @@ struct options {
 	const char *engine, *only, *against;
 	uint64_t seed, count;
 	unsigned max_report, repeat, bits, insns;
-	bool verbose;
+	bool verbose, x87;
 };
 
 /* What of CPUID the two sides go by. */
@@ -84,7 +85,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "max-report", required_argument, NULL, 'm' }, { "repeat", required_argument, NULL, 'r' },
 		{ "bits", required_argument, NULL, 'b' },
 		{ "insns", required_argument, NULL, 'i' }, { "against", required_argument, NULL, 'a' },
-		{ "verbose", no_argument, NULL, 'v' },	    { 0 },
+		{ "verbose", no_argument, NULL, 'v' }, { "x87", no_argument, NULL, 'x' },	    { 0 },
 	};
 	int k;
 
@@ -100,6 +101,7 @@ static int parse(int argc, char **argv, struct options *o)
 		case 'i': o->insns = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'a': o->against = optarg; break;
 		case 'v': o->verbose = true; break;
+		case 'x': o->x87 = true; break;
 		default: return -1;
 		}
 	}
@@ -204,16 +206,17 @@ static void odd_state(uint64_t seed, struct rig_case *c)
 /* A block: straight-line instructions, now and then skipped by a branch. */
 static bool generate_block(const struct options *o, uint64_t seed, struct rig_case *c)
 {
+	enum rig_mix mix = o->x87 ? RIG_X87_IMAGES : RIG_ALL;
 	static struct rig_case one;
 	unsigned n = 0;
 
-	if (!rig_generate(seed, o->bits, c) || c->code_off + RIG_CODE_MAX > RIG_PAGE)
+	if (!rig_generate_mix(seed, o->bits, mix, c) || c->code_off + RIG_CODE_MAX > RIG_PAGE)
 		return false;
 	c->len = 0;
 	if (o->bits == 32)
 		odd_state(seed, c);
 	for (uint64_t s = seed * 1000; n < o->insns && s < seed * 1000 + 400; s++) {
-		if (!rig_generate(s, o->bits, &one) || unfit(o, &one))
+		if (!rig_generate_mix(s, o->bits, mix, &one) || unfit(o, &one))
 			continue;
 		tame(s, &one);
 		if (c->len + one.len + 2 > RIG_CODE_MAX)
@@ -255,7 +258,8 @@ static int blocks(const struct options *o)
 		/* Flags that what follows would overwrite may differ when it faults (QUIRKS). */
 		if (want.fault != RIG_NO_FAULT && got.fault == want.fault)
 			got.rflags = (got.rflags & ~(uint64_t)X86_FL_ARITH) | (want.rflags & X86_FL_ARITH);
-		if (want.valid && got.valid && !rig_compare(&c, &want, &got, text, sizeof(text)))
+		if (want.valid && got.valid && !rig_compare(&c, &want, &got, text, sizeof(text)) &&
+		    !rig_compare_x87_pointers(&want, &got, text, sizeof(text)))
 			continue;
 		if (!want.valid || !got.valid)
 			snprintf(text, sizeof(text), "  an engine did not come back\n");
@@ -295,7 +299,7 @@ int main(int argc, char **argv)
 	what_is_offered(&offered);
 	/* count is of cases run; with a count of 1 the seed is taken as it is. */
 	for (seed = o.seed; ran < o.count; seed++) {
-		if (!rig_generate(seed, o.bits, &c) || !rig_engine_takes(e, &c) ||
+		if (!rig_generate_mix(seed, o.bits, o.x87 ? RIG_X87 : RIG_ALL, &c) || !rig_engine_takes(e, &c) ||
 		    (o.only && !strstr(disassemble(&c, dis, sizeof(dis)), o.only))) {
 			if (o.count == 1)
 				break;

@@ -484,6 +484,27 @@ static void run_stub(struct rig_engine *e, const struct rig_case *c, struct rig_
 
 void rig_engine_free_run(struct rig_engine *e) { e->free_run = true; }
 
+struct stat_query {
+	const char *name;
+	uint64_t value;
+};
+
+static void take_stat(void *opaque, const char *name, uint64_t value)
+{
+	struct stat_query *q = opaque;
+
+	if (!strcmp(q->name, name))
+		q->value = value;
+}
+
+uint64_t rig_engine_stat(struct rig_engine *e, const char *name)
+{
+	struct stat_query q = { .name = name };
+
+	e->ops->stats(e->e, take_stat, &q);
+	return q.value;
+}
+
 bool rig_engine_takes(struct rig_engine *e, const struct rig_case *c)
 {
 	struct insn i;

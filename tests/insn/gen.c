@@ -126,6 +126,47 @@ static void evex(uint64_t *s, struct code *c)
 	add_operands(s, c);
 }
 
+/* A register, or [register + small displacement]. */
+static void add_near_operand(uint64_t *s, struct code *c)
+{
+	unsigned modrm = upto(s, 256);
+
+	if (chance(s, 50) || (modrm & 7) == 4) {
+		add(c, modrm | 0xc0);
+		return;
+	}
+	add(c, (modrm & 0x3f) | 0x40);
+	add(c, upto(s, 64));
+}
+
+static void x87_or_mmx(uint64_t *s, struct code *c)
+{
+	static const uint8_t rare[] = { 0x9b, 0xae, 0x77 };
+	unsigned k = upto(s, 100);
+
+	if (c->bits == 64 && chance(s, 20))
+		add(c, 0x40 | upto(s, 16));
+	if (k < 72) {
+		add(c, 0xd8 + upto(s, 8));
+	} else if (k < 95) {	/* MMX; with 66, F2 and F3 there are some that move between MMX and XMM */
+		uint8_t op = (uint8_t)next(s);
+
+		if (chance(s, 10) && !c->n)
+			add(c, (const uint8_t[]){ 0x66, 0xf2, 0xf3 }[upto(s, 3)]);
+		add(c, 0x0f);
+		add(c, op < 0x60 ? (op & 3) | 0x2c : op < 0x80 || op >= 0xc0 ? op : op | 0x40);
+	} else {
+		uint8_t op = rare[upto(s, sizeof(rare))];
+
+		if (op != 0x9b)
+			add(c, 0x0f);
+		add(c, op);
+	}
+	add_near_operand(s, c);
+	for (unsigned n = 0; n < 4; n++)
+		add(c, (unsigned)next(s));
+}
+
 static void make_code(uint64_t *s, struct code *c)
 {
 	unsigned k = upto(s, 100);
@@ -148,6 +189,11 @@ static void make_code(uint64_t *s, struct code *c)
 
 /* --- what must not run --- */
 #define M(n) ZYDIS_MNEMONIC_##n
+
+static bool is_image(const struct insn *i)
+{
+	return i->mnemonic == M(FXSAVE) || i->mnemonic == M(FXSAVE64) || i->mnemonic == M(FNSAVE) || i->mnemonic == M(FNSTENV);
+}
 
 static bool excluded(const struct insn *i)
 {
@@ -386,14 +432,19 @@ static bool uses_string(const struct insn *i)
 	return false;
 }
 
-bool rig_generate(uint64_t seed, unsigned bits, struct rig_case *c)
+bool rig_generate(uint64_t seed, unsigned bits, struct rig_case *c) { return rig_generate_mix(seed, bits, RIG_ALL, c); }
+
+bool rig_generate_mix(uint64_t seed, unsigned bits, enum rig_mix mix, struct rig_case *c)
 {
 	uint64_t s = seed * 0x2545f4914f6cdd1dull + 99;
 	struct code code = { .bits = bits };
 	struct insn i;
 
-	make_code(&s, &code);
-	if (insn_decode(&i, code.b, code.n, bits) < 0 || excluded(&i))
+	if (mix != RIG_ALL && chance(&s, 85))
+		x87_or_mmx(&s, &code);
+	else
+		make_code(&s, &code);
+	if (insn_decode(&i, code.b, code.n, bits) < 0 || (excluded(&i) && (mix != RIG_X87_IMAGES || !is_image(&i))))
 		return false;
 	memset(c, 0, sizeof(*c));
 	c->seed = seed;
@@ -403,6 +454,8 @@ bool rig_generate(uint64_t seed, unsigned bits, struct rig_case *c)
 	c->code_off = 0x100 + upto(&s, 0x800);
 	c->rflags = X86_FL_FIXED | X86_FL_IF | (next(&s) & (X86_FL_ARITH | (chance(&s, 20) ? X86_FL_DF : 0)));
 	random_gprs(&s, c);
+	for (unsigned n = X86_RCX; mix != RIG_ALL && n < 12; n++)	/* others than EAX: FNSTSW */
+		c->gpr[n] = n == X86_RSP ? c->gpr[n] : pick_address(&s);
 	for (unsigned n = 0; bits != 64 && n < 16; n++)
 		c->gpr[n] = (uint32_t)(bits == 16 && c->gpr[n] - RIG_DATA < 0x4000 ? c->gpr[n] - RIG_DATA : c->gpr[n]);
 	random_fpu(&s, &c->fpu);

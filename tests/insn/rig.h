@@ -82,6 +82,8 @@ void rig_engine_run(struct rig_engine *e, const struct rig_case *c, struct rig_r
 /* From now on instructions run without single step until one after them stops
  * it (as "translate" always does): for blocks of several. */
 void rig_engine_free_run(struct rig_engine *e);
+/* One of the engine's statistics; 0: there is none of that name. */
+uint64_t rig_engine_stat(struct rig_engine *e, const char *name);
 /* Can this executor run it at all? (stub: exec_handles) */
 bool rig_engine_takes(struct rig_engine *e, const struct rig_case *c);
 
@@ -89,9 +91,15 @@ bool rig_engine_takes(struct rig_engine *e, const struct rig_case *c);
 /* Differences between what two executors made of c, as text; 0 if none that counts. */
 int rig_compare(const struct rig_case *c, const struct rig_result *want, const struct rig_result *got,
 		char *text, unsigned len);
+/* FOP, FIP and FDP, which engines must agree on. */
+int rig_compare_x87_pointers(const struct rig_result *want, const struct rig_result *got, char *text, unsigned len);
 
 /* --- gen.c --- */
 /* A case made from the seed; false: try the next seed. */
 bool rig_generate(uint64_t seed, unsigned bits, struct rig_case *c);
+/* RIG_X87: mostly x87 and MMX, with addresses that do.  RIG_X87_IMAGES: stores of their
+ * whole state too, which are comparable between engines only. */
+enum rig_mix { RIG_ALL, RIG_X87, RIG_X87_IMAGES };
+bool rig_generate_mix(uint64_t seed, unsigned bits, enum rig_mix mix, struct rig_case *c);
 
 #endif

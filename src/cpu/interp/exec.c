@@ -245,6 +245,8 @@ static void make_key(uint8_t key[24], const struct insn *i, const struct rewrite
 	memset(key, 0, 24);
 	if (stub) {
 		memcpy(key, r->bytes, r->len);
+		if (i->map == 0 && (i->opcode & 0xf8) == 0xd8)	/* FOP shows how the operand was named */
+			key[20] = (uint8_t)(i->mod << 6 | i->reg << 3 | i->rm);
 		key[21] = i->has_mem ? i->mem_seg : 0;	/* decides #SS or #GP */
 		key[22] = r->rsp_as;
 		key[23] = 1;
@@ -345,6 +347,7 @@ static struct exec *get_locked(struct exec_cache *x, const struct insn *given)
 		e->run = c_fn;
 	else if (make_stub(x, e, &r) < 0)
 		return NULL;
+	e->image = e->x87 != EXEC_X87_NONE || exec_c_ctx(i);
 	e->own_address = i->has_mem && !i->mem_vsib && e->run != exec_run_masked;
 	e->features_ok = x->model;
 	e->simple = e->run == run_reg && e->x87 == EXEC_X87_NONE;
@@ -365,11 +368,14 @@ struct exec *exec_get(struct exec_cache *x, const struct insn *i)
 }
 
 /* --- enable checks --- */
-/* Something is off: which exception comes first? */
+/* Something is off: which exception comes first?  None if it was only that the
+ * x87 image was elsewhere. */
 static void __attribute__((noinline)) refuse(struct x86_cpu *c, const struct exec *x)
 {
 	const struct x86_state *s = &c->s;
 
+	if (x->image)
+		x86_x87_sync(c);
 	for (unsigned n = 0; n < x->o.n_features; n++)
 		if (c->model && !x86_has(c->model, x->o.feature[n].word, x->o.feature[n].bit))
 			x86_ud(c);
@@ -393,6 +399,7 @@ static inline bool enabled(const struct x86_cpu *c, const struct exec *x)
 
 	if (x->vex)
 		bad |= c->mode <= X86_MODE_VM86;
+	bad |= x->image & c->x87_away;
 	if (x->waits)
 		bad |= exec_fsw(&s->fpu) & EXEC_FSW_ES;
 	return !bad && (x->features_ok || features_ok(c->model, &x->o));
@@ -412,15 +419,20 @@ static _Noreturn void stub_fault(struct x86_cpu *c, const struct exec *x, uint64
 	}
 }
 
-/* FIP, FDP and FOP of the last x87 instruction that was not a control one. */
-static void x87_pointers(struct x86_cpu *c, const struct exec *x, uint64_t lin)
+/* FIP, FDP and FOP of the last x87 instruction that was not a control one.  fdp: as
+ * it was before; what the stub stored is the host's, if not lost (AMD). */
+static void x87_pointers(struct x86_cpu *c, const struct exec *x, uint64_t lin, uint64_t fdp)
 {
 	uint8_t *fx = c->s.fpu.fx;
 
 	st_le16(fx + 6, x->fop);
 	st_le64(fx + 8, x86_rip(c));
-	if (x->i.has_mem)
-		st_le64(fx + 16, lin - c->s.seg[x->i.mem_seg].base);
+	if (x->i.has_mem) {
+		fdp = lin - c->s.seg[x->i.mem_seg].base;
+		if (c->mode != X86_MODE_LONG64)
+			fdp = (uint32_t)fdp;
+	}
+	st_le64(fx + 16, fdp);
 }
 
 static inline uint64_t call(struct x86_cpu *c, const struct exec *x, void *mem)
@@ -438,6 +450,8 @@ static inline uint64_t call(struct x86_cpu *c, const struct exec *x, void *mem)
 
 void exec_call(struct x86_cpu *c, const struct exec *x, void *mem, uint64_t lin)
 {
+	uint64_t fdp;
+
 	if (likely(x->x87 == EXEC_X87_NONE)) {
 		call(c, x, mem);
 		return;
@@ -449,8 +463,9 @@ void exec_call(struct x86_cpu *c, const struct exec *x, void *mem, uint64_t lin)
 		return;
 	}
 	st_le32(c->s.fpu.fx + 24, 0x1f80);	/* MXCSR is kept elsewhere; C code's goes through FXRSTOR */
+	fdp = ld_le64(c->s.fpu.fx + 16);
 	call(c, x, mem);
-	x87_pointers(c, x, lin);
+	x87_pointers(c, x, lin, fdp);
 }
 
 static void run_reg(struct x86_cpu *c, const struct exec *x, uint64_t lin)

@@ -71,9 +71,9 @@ void exec_cache_reset(struct exec_cache *x);
 bool exec_handles(const struct insn *i);
 /*
  * The means to run it, made once for all instructions alike (displacement and
- * addressing do not count); valid until exec_cache_reset.  NULL: this encoding
- * cannot run or the cache's model has no such instruction (#UD), or the cache is
- * full.
+ * addressing do not count, but for x87, whose FOP tells of them); valid until
+ * exec_cache_reset.  NULL: this encoding cannot run or the cache's model has no
+ * such instruction (#UD), or the cache is full.
  */
 struct exec *exec_get(struct exec_cache *x, const struct insn *i);
 /*

@@ -22,6 +22,7 @@ struct exec {
 	uint32_t flags_written;		/* X86_FL_* */
 	uint32_t flags_read;
 	uint8_t x87;			/* EXEC_X87_* */
+	bool image;			/* works on the x87 image in s.fpu.fx */
 	bool waits;			/* a pending x87 error is reported first */
 	bool vex;			/* undefined in real and virtual-8086 mode */
 	bool mem_read, mem_write;

@@ -407,6 +407,7 @@ static enum vcpu_stop vcpu_run(struct vcpu *v)
 	while (!turn(ic, &stop))
 		;
 	c->fault_jmp = NULL;
+	x86_x87_sync(c);	/* other threads see the state now */
 	return stop;
 }
 

@@ -138,6 +138,7 @@ static struct interp_cpu *cpu_new(void *opaque)
 	for (unsigned k = 0; k < XL_N_ACC; k++)
 		x->tlb[k].flags[XL_TLB_SIZE] = &x->bounce_flags;
 	x->ic.c.tlb_flushed = xl_flushed;
+	x->ic.c.x87_fetch = xl_x87_fetch;
 	xl_cpu_clear(x);
 	xe->cpus[xe->n_cpus++] = x;
 	return &x->ic;

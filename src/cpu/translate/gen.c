@@ -79,6 +79,7 @@ static void emit_callout(struct gen *g, const struct gen_insn *gi)
 	a_mov_i(&g->a, H_R10, (uintptr_t)(g->b->uops + gi->uop));
 	a_call(&g->a, g->xe->t.callout);
 	g->fl = FL_MEM;
+	g->x87_ok = false;	/* interp may have fetched it */
 }
 
 static void emit_insn(struct gen *g, struct gen_insn *gi)
@@ -194,6 +195,10 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 		break;
 	case SLOW_VEC:
 		a_call(a, t->vec_load);
+		a_jmp(a, s->back);
+		break;
+	case SLOW_X87:
+		a_call(a, t->x87_load);
 		a_jmp(a, s->back);
 		break;
 	case SLOW_POLL:

@@ -18,6 +18,8 @@ struct gen_insn {
 	uint8_t kind;
 	bool aligned;		/* a misaligned operand is #GP before it is #PF */
 	bool ends, vec, high8, renamed;
+	uint8_t x87;		/* GX_* */
+	uint16_t fop;		/* GX_NOTED: FOP */
 	uint8_t as[INSN_ENC_OPCODE + 1];	/* host register for each field, INSN_NOREG: as it is */
 	uint8_t variant;	/* of 32-bit code: as which insn_rename proves right */
 	uint8_t n_temps;
@@ -47,10 +49,13 @@ struct gen_group {
 #define GEN_MAX_GROUPS 32
 #define GEN_GROUP_SPAN 512
 
+/* What an instruction has to do with the x87 state: nothing, uses it, and is the one that FIP tells of. */
+enum { GX_NONE, GX_USES, GX_NOTED };
+
 /* Where the guest's arithmetic flags are at a point of the emitted code. */
 enum { FL_DEAD, FL_HOST, FL_MEM, FL_BOTH };
 
-enum { SLOW_MISS, SLOW_STORED_H, SLOW_STORED_M, SLOW_LINK, SLOW_VEC, SLOW_POLL, SLOW_INDIRECT, SLOW_CANONICAL, SLOW_FAR_JCC };
+enum { SLOW_MISS, SLOW_STORED_H, SLOW_STORED_M, SLOW_LINK, SLOW_VEC, SLOW_X87, SLOW_POLL, SLOW_INDIRECT, SLOW_CANONICAL, SLOW_FAR_JCC };
 
 struct gen_slow {
 	uint8_t what;
@@ -80,6 +85,7 @@ struct gen {
 	bool w;			/* word == 8: registers are worked on whole (else what is 32 bits wide wraps there) */
 	unsigned acc, n, next, n_uops, n_slow, n_faults, code0;
 	bool have_version, vec_ok;
+	bool x87_ok, x87_page_ok, x87_late;	/* gen_x87.c */
 	int fl;
 	unsigned n_groups, n_slots;
 	struct gen_group groups[GEN_MAX_GROUPS];
@@ -154,6 +160,17 @@ void gen_leave(struct gen *g, const struct gen_insn *gi);
 /* The slot below the stack's top, and the top; both return as gen_access. */
 int32_t gen_push_access(struct gen *g, const struct gen_insn *gi);
 int32_t gen_pop_access(struct gen *g, const struct gen_insn *gi);
+
+/* --- gen_x87.c --- */
+struct exec;
+/* Is this x87 or MMX instruction, which has a stub, to be copied? */
+bool gen_x87_copies(struct gen *g, struct gen_insn *gi, const struct exec *x);
+/* One without a stub that the host performs as it is. */
+bool gen_x87_control(struct gen *g, struct gen_insn *gi);
+/* Before the instruction, before its operand's address, and after it (before what follows a store). */
+void gen_x87_use(struct gen *g, const struct gen_insn *gi);
+void gen_x87_operand(struct gen *g, const struct gen_insn *gi);
+void gen_x87_note(struct gen *g, const struct gen_insn *gi);
 
 /* --- gen_flow.c --- */
 void gen_jcc(struct gen *g, const struct gen_insn *gi);

@@ -11,8 +11,11 @@ static void fault_here(struct gen *g, const struct gen_insn *gi)
 	struct xl_insn *f = &g->faults[g->n_faults++];
 
 	f->host = (uint32_t)(g->a.n - g->code0);
-	f->off = gi->off;
+	f->off = gi->off & 0xfff;
 	f->flags_host = g->fl == FL_HOST;
+	f->x87_late = g->x87_late;
+	f->fop = gi->fop & 0x7ff;
+	g->x87_late = false;
 }
 
 static void use_vectors(struct gen *g, uint32_t live)
@@ -86,9 +89,13 @@ void gen_copy(struct gen *g, struct gen_insn *gi)
 
 	if (gi->vec)
 		use_vectors(g, gi->need);
+	if (gi->x87)
+		gen_x87_use(g, gi);
 	if (i->has_mem) {
 		if (!gen_quiet_access(gi))
 			gen_flags_clobber(g, gi->need);
+		if (gi->x87 == GX_NOTED)
+			gen_x87_operand(g, gi);
 		if (gi->group == GEN_NO_GROUP)
 			gen_lin(g, gi);
 		else if (gi->group_first)
@@ -117,6 +124,8 @@ void gen_copy(struct gen *g, struct gen_insn *gi)
 			a_st(a, gi->temp[n].host, XO_GPR(gi->temp[n].guest));
 	if (gi->writes)
 		g->fl = FL_HOST;
+	if (gi->x87 == GX_NOTED)
+		gen_x87_note(g, gi);
 	if (write) {
 		if (spilled)
 			a_ld(a, H_R11, XO(tmp2));

@@ -38,7 +38,8 @@ static bool stub_copies(struct gen *g, struct gen_insn *gi)
 	const struct insn *i = &gi->i;
 	const struct exec *x;
 
-	if (!exec_handles(i) || !(x = exec_get(g->xe->exec, i)) || !x->code || !x->features_ok || x->x87 != EXEC_X87_NONE)
+	if (!exec_handles(i) || !(x = exec_get(g->xe->exec, i)) || !x->code || !x->features_ok ||
+	    (x->x87 != EXEC_X87_NONE && !gen_x87_copies(g, gi, x)))
 		return false;
 	if (i->has_mem ? x->run != exec_run_mem || x->o.mask != OP_MASK_NONE || !x->mem_size : !exec_is_plain_reg(x))
 		return false;
@@ -47,7 +48,7 @@ static bool stub_copies(struct gen *g, struct gen_insn *gi)
 	gi->i.mem_read = x->mem_read;
 	gi->i.mem_write = x->mem_write;
 	switch (x->o.state) {
-	case OP_STATE_INT: return true;
+	case OP_STATE_INT: case OP_STATE_X87: case OP_STATE_MMX: return true;
 	case OP_STATE_SSE: gi->vec = true; return g->key & XL_KEY_SSE;
 	case OP_STATE_AVX: gi->vec = true; return g->key & XL_KEY_AVX;
 	case OP_STATE_AVX512: gi->vec = true; return g->key & XL_KEY_AVX512;
@@ -74,7 +75,7 @@ static bool plan_registers(struct gen_insn *gi)
 		unsigned as;
 
 		if (o->kind == INSN_OP_SEG || o->kind == INSN_OP_CR || o->kind == INSN_OP_DR || o->kind == INSN_OP_MEM_IMPL ||
-		    o->kind == INSN_OP_X87 || o->kind == INSN_OP_MMX)
+		    (!gi->x87 && (o->kind == INSN_OP_X87 || o->kind == INSN_OP_MMX)))
 			return false;
 		if (o->kind != INSN_OP_GPR)
 			continue;
@@ -180,13 +181,15 @@ static void classify(struct gen *g, struct gen_insn *gi)
 		gi->kind = i->op[0].size >= 4 ? GI_LEA : GI_CALLOUT;
 	} else if ((gi->kind = stack_kind(i)) != GI_CALLOUT || (gi->kind = control_kind(i)) != GI_CALLOUT) {
 		;
-	} else if ((copies_well(i) || stub_copies(g, gi)) && plan_registers(gi) && (!i->has_mem || i->mem_size) &&
-		   (i->ssz == 8 || gen_copies32(gi))) {
+	} else if ((copies_well(i) || stub_copies(g, gi) || gen_x87_control(g, gi)) && plan_registers(gi) &&
+		   (!i->has_mem || i->mem_size) && (i->ssz == 8 || gen_copies32(gi))) {
 		gi->kind = GI_COPY;
 		gi->aligned |= i->mnemonic == M(CMPXCHG16B);
 	}
-	if (gi->kind != GI_COPY)
+	if (gi->kind != GI_COPY) {
 		gi->vec = false;
+		gi->x87 = GX_NONE;
+	}
 }
 
 /* What flags it certainly gives new values, whatever its operands are. */
@@ -326,7 +329,7 @@ static uint32_t wanted_at(struct gen *g, int32_t off)
 			off += gi.i.len + (int32_t)gi.i.op[0].imm;
 			continue;
 		} else
-			gi.kind = copies_well(&gi.i) ? GI_COPY : GI_CALLOUT;
+			gi.kind = copies_well(&gi.i) || gi.i.isa == INSN_ISA_X87 || gi.i.isa == INSN_ISA_MMX ? GI_COPY : GI_CALLOUT;
 		if (gi.kind == GI_CALLOUT && gi.i.isa != INSN_ISA_SSE && gi.i.isa != INSN_ISA_AVX)
 			break;
 		if (gi.kind == GI_CALLOUT)

@@ -20,6 +20,7 @@ static uint32_t vector_key(const struct x86_cpu *c)
 
 	if ((s->cr0 & (X86_CR0_EM | X86_CR0_TS)))
 		return 0;
+	k |= XL_KEY_X87;
 	if (s->cr4 & X86_CR4_OSFXSR)
 		k |= XL_KEY_SSE;
 	if (s->cr4 & X86_CR4_OSXSAVE) {
@@ -192,6 +193,10 @@ static bool on_host_fault(void *uc)
 	x->ic.c.s.rip = x->ic.c.blk_rip + f->off;
 	x->step = true;
 	x->n_fault++;
+	if (f->x87_late) {
+		x->x87_last = XL_X87_LAST(f[-1].fop, f[-1].off);
+		x->x87_page = x->ic.c.blk_rip;
+	}
 	r[REG_RIP] = (greg_t)(f->flags_host ? x->xe->t.fault_h : x->xe->t.fault_m);
 	return true;
 }
@@ -284,6 +289,10 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 	x->desc2 = 0;
 	c->cur_uop = NULL;
 	c->s.rip = c->blk_rip + off;
+	if (unlikely(c->x87_away) && xl_x87_error()) {	/* #MF comes before #PF */
+		x->step = true;
+		return 1;
+	}
 	if (d2) {
 		if ((lin & 0xfff) + len > PAGE_4K) {
 			x->nogroup = true;

@@ -219,6 +219,7 @@ int xl_thunks_make(struct xl_engine *xe)
 	t->miss = make_call(&a, &s, (uintptr_t)xl_do_miss, false, false);
 	t->stored_h = make_call(&a, &s, (uintptr_t)xl_do_stored, false, true);
 	t->stored_m = make_call(&a, &s, (uintptr_t)xl_do_stored, false, false);
+	t->x87_load = make_call(&a, &s, (uintptr_t)xl_do_x87_load, false, false);
 	a_align(&a, 64);
 	t->end = a_here(&a);
 	xe->start = xe->used = a.n;

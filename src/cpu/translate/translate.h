@@ -16,6 +16,8 @@
  *    at every point;
  *  - vector registers, opmasks and MXCSR are the host's if vec_live is set, else
  *    in memory; a block that uses them checks once;
+ *  - x87 and MMX registers are the host's if c->x87_away is set, else in memory; a
+ *    block that uses them checks once.  They stay there while C runs (x87.c);
  *  - c->blk_rip is the RIP of the first byte of the running code page: blocks
  *    are keyed by physical address and know no linear one, so all address spaces
  *    share them;
@@ -72,8 +74,10 @@ struct xl_exit {
 /* Where a host fault belongs. */
 struct xl_insn {
 	uint32_t host;			/* offset from the block's code start */
-	uint16_t off;			/* page offset of the guest instruction */
-	bool flags_host;		/* guest flags are in the host's here */
+	uint32_t off : 12;		/* page offset of the guest instruction */
+	uint32_t flags_host : 1;	/* guest flags are in the host's here */
+	uint32_t x87_late : 1;		/* the entry before is an x87 instruction that has left no note of itself */
+	uint32_t fop : 11;		/* x87: its opcode as FOP has it */
 };
 
 #define XL_MAX_INSNS 64
@@ -108,7 +112,7 @@ struct xl_thunks {
 	uintptr_t callout;		/* R10: uop */
 	uintptr_t miss;			/* R10: linear address; xl_cpu.desc */
 	uintptr_t stored_h, stored_m;	/* R10: host address, R11: page flags; xl_cpu.desc */
-	uintptr_t vec_load;
+	uintptr_t vec_load, x87_load;
 	uintptr_t end;			/* of all thunks */
 };
 
@@ -151,6 +155,9 @@ struct xl_cpu {
 	uint32_t jc_key[XL_N_ACC];	/* the jump caches' entries are for */
 	bool nogroup;			/* go on in a block without groups */
 	uint32_t desc2;			/* XL_DESC2 of a group's first access, or 0 */
+	uint32_t x87_last;		/* XL_X87_LAST of the last x87 instruction run here; 0: see s.fpu.fx */
+	uint64_t x87_page;		/* RIP of its page */
+	uint64_t x87_ea;		/* of the operand that is being stored */
 	uint64_t slot[XL_SLOTS];	/* host address of each group's lowest byte */
 	uint64_t slot_flags[XL_SLOTS];	/* and its page's flags */
 	uint64_t n_enter, n_link, n_miss, n_slow, n_callout, n_fault;
@@ -172,6 +179,9 @@ static inline struct xl_cpu *xl_of(struct x86_cpu *c) { return (struct xl_cpu *)
 #define XL_DESC2(off, len) (1u << 31 | (uint32_t)(off) | (unsigned)(len) << 16)
 #define XL_DESC_ALIGNED (1u << 15)
 
+/* FOP and page offset of an x87 instruction. */
+#define XL_X87_LAST(fop, off) ((uint32_t)(fop) << 16 | 1u << 15 | (uint32_t)(off))
+
 #define XO(field) ((int32_t)offsetof(struct xl_cpu, field))
 #define XO_GPR(n) (XO(ic.c.s.gpr) + 8 * (int)(n))
 
@@ -184,7 +194,7 @@ uint32_t xl_key(const struct x86_cpu *c);
 #define XL_KEY_AVX (1u << 11)
 #define XL_KEY_AVX512 (1u << 12)
 #define XL_KEY_NOGROUP (1u << 13)
-#define XL_KEY_VEC (XL_KEY_SSE | XL_KEY_AVX | XL_KEY_AVX512)
+#define XL_KEY_X87 (1u << 20)
 
 /* --- gen.c --- */
 /* Translates at s.rip, in `page`, in the current mode. NULL: nothing translatable
@@ -210,6 +220,12 @@ void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b, bool gl
 void xl_jc_clear(struct xl_cpu *x, unsigned acc);
 void xl_cpu_clear(struct xl_cpu *x);	/* everything this vCPU remembers */
 void xl_flushed(struct x86_cpu *c, uint64_t page);
+
+/* --- x87.c --- */
+void xl_x87_fetch(struct x86_cpu *c);
+/* The guest's state is in the host's x87: is there an unmasked error that the next instruction reports? */
+bool xl_x87_error(void);
+int xl_do_x87_load(struct xl_cpu *x);	/* called by emitted code */
 
 /* --- run.c: what the tier offers interp --- */
 void xl_run(struct interp_cpu *ic);

@@ -149,6 +149,10 @@ struct x86_cpu {
 	uint64_t large[2][X86_LARGE_WORDS];
 	/* Told of every flush (X86_FLUSH_* or one page's address) if an engine keeps copies of the TLB; or NULL. */
 	void (*tlb_flushed)(struct x86_cpu *c, uint64_t page);
+	/* The x87 part of s.fpu.fx is stale: an engine has it in the host's registers (of the vCPU's
+	 * thread), where it stays until somebody asks. */
+	bool x87_away;
+	void (*x87_fetch)(struct x86_cpu *c);
 	const struct x86_cpu_model *model;
 	void *engine;			/* engine-private */
 	uint64_t n_insn;		/* retired, approximately; for statistics */
@@ -166,6 +170,13 @@ _Noreturn void x86_raise_pf(struct x86_cpu *c, uint64_t lin, uint32_t err);
 
 static inline uint64_t x86_rip(const struct x86_cpu *c) { return c->cur_rip; }
 static inline uint64_t x86_next_rip(const struct x86_cpu *c) { return c->next_rip; }
+
+/* Before anything looks at s.fpu.fx, or changes it; on the vCPU's thread. */
+static inline void x86_x87_sync(struct x86_cpu *c)
+{
+	if (c->x87_away)
+		c->x87_fetch(c);
+}
 
 /* --- mode (cpu/x86/mode.c) --- */
 void x86_mode_update(struct x86_cpu *c);
