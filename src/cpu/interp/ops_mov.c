@@ -273,7 +273,7 @@ UOP(op_cmpxchg16b)
 
 	if (lin & 15)
 		x86_gp(c, 0);
-	interp_ld_slow(c, u, lin, 1);
+	check_canonical(c, u, lin, 16);
 	p = x86_mem_host(c, lin, 16, X86_WRITE, c->acc);
 	if (p) {
 		__asm__ volatile("lock cmpxchg16b %[m]" : "+a"(lo), "+d"(hi), [m] "+m"(*(char(*)[16])p), "=@ccz"(equal)
@@ -460,6 +460,11 @@ UOP(op_enter)
 	/* Everything it may touch, before anything changes; the new top must be writable. */
 	x86_mem_probe(c, base + ((old_sp - osz) & mask), osz, X86_WRITE, c->acc);
 	x86_mem_probe(c, base + low, 1, X86_WRITE, c->acc);
+	for (unsigned i = 1; i < level; i++) {
+		bp = (bp - osz) & mask;
+		x86_mem_probe(c, c->mode == X86_MODE_LONG64 ? bp : x86_seg_lin(c, X86_SS, bp, osz, X86_READ), osz, X86_READ, c->acc);
+	}
+	bp = old_bp;
 	x86_push(c, osz, reg_get(c, GPR_OFF(X86_RBP), osz));
 	frame = c->s.gpr[X86_RSP];
 	for (unsigned i = 1; i < level; i++) {
