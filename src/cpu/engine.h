@@ -2,7 +2,7 @@
 /*
  * What an engine that executes guest instructions offers, and what it is given.
  *
- * Engines: kvm, interp, puppet (translate to come).  The caller (vm/) owns the
+ * Engines: kvm, interp, translate, check, puppet.  The caller (vm/) owns the
  * vCPU threads: each calls vcpu_run in a loop.
  */
 #ifndef LODGE_CPU_ENGINE_H
@@ -38,6 +38,7 @@ struct cpu_engine_config {
 	unsigned n_vcpus;
 	bool split_irqchip;			/* kvm: IOAPIC and PIC in user space */
 	unsigned heat;				/* translate: runs before a block is translated; 0: its own choice */
+	unsigned spoil;				/* check, in tests: the n-th instruction translated comes out wrong */
 	uint32_t features;			/* reserved, 0 */
 };
 
@@ -95,6 +96,7 @@ struct cpu_engine {
 extern const struct cpu_engine_ops cpu_engine_kvm;
 extern const struct cpu_engine_ops cpu_engine_interp;
 extern const struct cpu_engine_ops cpu_engine_translate;
+extern const struct cpu_engine_ops cpu_engine_check;	/* translate, compared with interp block by block */
 extern const struct cpu_engine_ops cpu_engine_puppet;
 
 #endif

@@ -49,6 +49,7 @@ int vm_accel_choose(enum vm_accel want, bool quiet, const struct cpu_engine_ops 
 		[VM_ACCEL_KVM] = &cpu_engine_kvm,
 		[VM_ACCEL_INTERP] = &cpu_engine_interp,
 		[VM_ACCEL_TRANSLATE] = &cpu_engine_translate,
+		[VM_ACCEL_CHECK] = &cpu_engine_check,
 	};
 	struct probe_report kvm, soft;
 

@@ -182,7 +182,7 @@ bad:
 }
 
 static const char *const machine_words[] = { "pc", "micro", NULL };
-static const char *const accel_words[] = { "auto", "kvm", "interp", "translate", NULL };
+static const char *const accel_words[] = { "auto", "kvm", "interp", "translate", "check", NULL };
 static const char *const huge_words[] = { "off", "thp", "2m", NULL };
 static const char *const cache_words[] = { "writeback", "none", "writethrough", "unsafe", NULL };
 static const char *const aio_words[] = { "auto", "uring", "threads", NULL };

@@ -4,7 +4,7 @@
  * (vm/conf.h), then const for the life of the VM.
  *
  * Keys (defaults in brackets):
- *   name [guest]  machine pc|micro [pc]  accel auto|kvm|interp [auto]
+ *   name [guest]  machine pc|micro [pc]  accel auto|kvm|translate|interp|check [auto]
  *   accel-split on|off [off]  cpu MODEL[,+f,-f] [max]  cpus N [1]  memory SIZE [512M]
  *   huge-pages off|thp|2m [off]  pin LIST
  *   kernel FILE  initrd.N FILE  append TEXT
@@ -35,7 +35,7 @@
 #define VM_MAX_FWDS 32
 
 enum vm_machine { VM_MACHINE_PC, VM_MACHINE_MICRO };
-enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP, VM_ACCEL_TRANSLATE };
+enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP, VM_ACCEL_TRANSLATE, VM_ACCEL_CHECK };
 enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_NONE };
 enum vm_console { VM_CONSOLE_STDIO, VM_CONSOLE_PTY, VM_CONSOLE_NONE, VM_CONSOLE_FILE };
 

@@ -39,10 +39,20 @@ static void print_regs(const struct x86_state *s)
 		print_seg(seg[i], &s->seg[i]);
 }
 
+/* The engine's words, of one or more lines. */
+static void print_text(const char *engine, char *text)
+{
+	char *save = NULL;
+
+	fprintf(stderr, "  %s: ", engine);
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		fprintf(stderr, "%s%s\r\n", line == text ? "" : "  ", line);
+}
+
 static void report_vcpu(struct vm *vm, unsigned id)
 {
 	struct vcpu *v = vm->m->vcpus[id];
-	char text[1024] = "";
+	char text[16384] = "";
 	struct x86_state s;
 
 	if (vm->engine_ops->state_get(v, &s)) {
@@ -54,7 +64,7 @@ static void report_vcpu(struct vm *vm, unsigned id)
 	if (vm->engine_ops->report)
 		vm->engine_ops->report(v, text, sizeof(text));
 	if (text[0])
-		fprintf(stderr, "  %s: %s\r\n", vm->engine_ops->name, text);
+		print_text(vm->engine_ops->name, text);
 }
 
 /* Lines end in CR LF because the terminal may be raw. */

@@ -54,6 +54,7 @@ struct rig_engine {
 	/* No single step, which is not what is to be tested: the instructions are
 	 * followed by INT1, and the page is full of it. */
 	bool free_run;
+	bool quiet;				/* a report is expected */
 	/* stub */
 	struct x86_cpu *c;
 	struct x86_cpu_model model;
@@ -209,10 +210,16 @@ static int start_engine(struct rig_engine *e, const char *name, const char *mode
 		e->ops = &cpu_engine_kvm;
 	else if (!strcmp(name, "translate"))
 		e->ops = &cpu_engine_translate;
+	else if (!strncmp(name, "check", 5))
+		e->ops = &cpu_engine_check;
 	else
 		return -ENOENT;
-	e->free_run = e->ops == &cpu_engine_translate;
+	e->free_run = e->ops == &cpu_engine_translate || e->ops == &cpu_engine_check;
 	cfg.heat = 1;
+	if (e->ops == &cpu_engine_check && name[5] == ':') {	/* "check:N": the N-th instruction comes out wrong */
+		cfg.spoil = (unsigned)atoi(name + 6);
+		e->quiet = true;
+	}
 	memset(&rep, 0, sizeof(rep));
 	if (e->ops->probe && (e->ops->probe(&rep) < 0 || !rep.usable || !rep.good))
 		return -ENODEV;
@@ -410,16 +417,33 @@ static void go_on(struct rig_engine *e, const struct rig_case *c, struct x86_sta
 	s->fpu = fpu;
 }
 
+/* The check engine has found a difference, or an engine has given up: it says why. */
+static void print_report(struct rig_engine *e)
+{
+	char text[16384];
+
+	e->ops->report(e->v, text, sizeof(text));
+	if (e->quiet)
+		return;
+	fprintf(stderr, "%s\n", text);
+}
+
+void rig_engine_report(struct rig_engine *e, char *buf, size_t len) { e->ops->report(e->v, buf, len); }
+
 static void run_engine(struct rig_engine *e, const struct rig_case *c, struct rig_result *r)
 {
 	bool rep = rig_has_rep(c);
 	unsigned steps = c->steps ? c->steps : 1;
+	enum vcpu_stop stop;
 	struct x86_state s;
 
 	load_case(e, c, &s);
 	for (unsigned turn = 0; turn < 1000; turn++) {
 		e->ops->state_set(e->v, &s);
-		r->valid = e->ops->vcpu_run(e->v) == VCPU_STOP_KICK;
+		stop = e->ops->vcpu_run(e->v);
+		r->valid = stop == VCPU_STOP_KICK;
+		if (stop == VCPU_STOP_ERROR)
+			print_report(e);
 		e->ops->state_get(e->v, &s);
 		take_result(e, &s, r);
 		r->valid = r->valid && take_frame(e, &s, r);

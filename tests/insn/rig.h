@@ -11,6 +11,7 @@
 #define TESTS_INSN_RIG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "cpu/x86/state.h"
@@ -73,11 +74,14 @@ void native_free(struct native *n);
 void native_run(struct native *n, const struct rig_case *c, struct rig_result *r);
 
 /* --- engine.c --- */
-/* name: "stub" (exec stubs only, called directly), "interp", "kvm".  NULL: not available here. */
+/* name: "stub" (exec stubs only, called directly), "interp", "translate", "check", "kvm"; "check:N": the N-th
+ * instruction it translates comes out wrong.  NULL: not available here. */
 struct rig_engine *rig_engine_new(const char *name);
 /* With a CPU model ("x86-64-v2") other than the fullest. */
 struct rig_engine *rig_engine_new_model(const char *name, const char *model);
 void rig_engine_free(struct rig_engine *e);
+/* Why it cannot go on, after a run that was not valid. */
+void rig_engine_report(struct rig_engine *e, char *buf, size_t len);
 void rig_engine_run(struct rig_engine *e, const struct rig_case *c, struct rig_result *r);
 /* From now on instructions run without single step until one after them stops
  * it (as "translate" always does): for blocks of several. */

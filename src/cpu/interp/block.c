@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #include "cpu/interp/interp.h"
+#include "cpu/x86/trial.h"
 
 /* Where the bytes of a block come from. */
 struct source {
@@ -192,6 +193,7 @@ static struct block *device_block(struct interp_cpu *ic, uint64_t lin)
 	bool ends;
 	int r;
 
+	x86_trial_refuse(c);
 	for (unsigned k = 0; k < sizeof(buf); k++)
 		bus_access(c->vcpu.m->mmio, gpa + k, &buf[k], 1, false);
 	init_block(c, b, gpa);

@@ -357,6 +357,10 @@ static bool turn(struct interp_cpu *ic, enum vcpu_stop *stop)
 	struct x86_cpu *c = &ic->c;
 
 	c->leave_block = false;
+	if (unlikely(ic->broken)) {
+		*stop = VCPU_STOP_ERROR;
+		return true;
+	}
 	if (unlikely(c->shutdown)) {
 		c->s.activity = X86_SHUTDOWN;
 		*stop = VCPU_STOP_SHUTDOWN;
@@ -590,6 +594,7 @@ static int state_set(struct vcpu *v, const struct x86_state *s)
 	c->shutdown = false;
 	c->delivering = -1;
 	ic->deliver_pending = false;
+	ic->broken = false;
 	x86_tlb_flush(c);
 	x86_mode_update(c);
 	c->intr_maybe = true;
@@ -656,6 +661,10 @@ static void report(struct vcpu *v, char *buf, size_t len)
 {
 	struct interp_cpu *ic = cpu_of(v);
 
+	if (ic->broken && ic->tier->report) {
+		ic->tier->report(ic, buf, len);
+		return;
+	}
 	snprintf(buf, len, "last event: vector %u, error code 0x%x, address 0x%llx", ic->ev.vector, ic->ev.err,
 		 (unsigned long long)ic->ev.cr2);
 }

@@ -132,6 +132,8 @@ struct interp_tier {
 	/* A fault came out of run: its thread is back in the outer loop. */
 	void (*aborted)(struct interp_cpu *ic);
 	void (*stats)(void *tier_engine, engine_stat_fn fn, void *opaque);
+	/* Text for a vCPU that is broken; or NULL. */
+	void (*report)(struct interp_cpu *ic, char *buf, size_t len);
 };
 
 struct interp_cpu {
@@ -148,6 +150,7 @@ struct interp_cpu {
 	uint64_t n_flush, n_blocks_made, n_halts;
 	struct x86_event ev;		/* being delivered, or to be: deliver_pending */
 	bool deliver_pending;
+	bool broken;			/* the tier cannot go on: VCPU_STOP_ERROR */
 	bool in_block;			/* c->lf holds the flags, c->cur_uop says where we are */
 };
 

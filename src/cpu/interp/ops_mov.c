@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Data movement, exchanges, the stack, addresses; and the slow halves of memory access. */
 #include "cpu/interp/interp.h"
+#include "cpu/x86/trial.h"
 
 /* --- slow memory --- */
 
@@ -39,6 +40,8 @@ void interp_rmw_slow(struct x86_cpu *c, const struct uop *u, struct rmw *r, unsi
 	if (!c->watch && c->acc != X86_ACC_USER_AC && (r->lin & 0xfff) <= PAGE_4K - len)
 		e = x86_tlb_fill(c, r->lin, X86_WRITE, c->acc);
 	if (e) {
+		if (unlikely(c->trial))
+			x86_trial_store(c, e, r->lin, len);
 		r->e = e;
 		r->p = (void *)(r->lin + e->addend);
 		return;

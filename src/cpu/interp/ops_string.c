@@ -115,8 +115,8 @@ static uint64_t movs_chunk(struct x86_cpu *c, const struct uop *u, uint64_t n)
 	k = fast_chunk(c, u, s, c->s.gpr[X86_RSI], n);
 	k = MIN(k, fast_chunk(c, u, d, c->s.gpr[X86_RDI], n));
 	if (k > 1) {
-		hs = x86_mem_host(c, s, 1, X86_READ, c->acc);
-		hd = x86_mem_host(c, d, 1, X86_WRITE, c->acc);
+		hs = x86_mem_host(c, s, (unsigned)(k * u->osz), X86_READ, c->acc);
+		hd = x86_mem_host(c, d, (unsigned)(k * u->osz), X86_WRITE, c->acc);
 		if (hs && hd) {
 			rep_movs_host(hd, hs, k, u->osz);
 			x86_mem_stored(c, d, (unsigned)(k * u->osz), c->acc);
@@ -151,7 +151,7 @@ static uint64_t stos_chunk(struct x86_cpu *c, const struct uop *u, uint64_t n)
 	uint64_t d = dst_lin(c, u, X86_WRITE), k = fast_chunk(c, u, d, c->s.gpr[X86_RDI], n);
 	void *hd;
 
-	if (k > 1 && (hd = x86_mem_host(c, d, 1, X86_WRITE, c->acc)) != NULL) {
+	if (k > 1 && (hd = x86_mem_host(c, d, (unsigned)(k * u->osz), X86_WRITE, c->acc)) != NULL) {
 		rep_stos_host(hd, c->s.gpr[X86_RAX], k, u->osz);
 		x86_mem_stored(c, d, (unsigned)(k * u->osz), c->acc);
 		advance(c, u, X86_RDI, k);

@@ -49,6 +49,7 @@ static void tier_engine_free(void *opaque)
 {
 	struct xl_engine *xe = opaque;
 
+	xl_check_fini(xe);
 	if (xe->m)
 		mem_unlisten(xe->m->mem, &xe->listener);
 	exec_cache_free(xe->exec);
@@ -112,6 +113,12 @@ static int tier_engine_init(struct cpu_engine *e, const struct cpu_engine_config
 	x86_codemap_on_hit(interp_engine_codemap(e), on_hit, xe);
 	xe->m = e->m;
 	xe->heat = cfg->heat ? cfg->heat : HEAT;
+	if (e->ops == &cpu_engine_check) {
+		xe->spoil = cfg->spoil;
+		r = xl_check_init(xe);
+		if (r < 0)
+			goto fail;
+	}
 	xe->listener = (struct mem_listener){ .added = map_same, .removed = map_same, .code_written = on_dma, .opaque = xe };
 	mem_listen(e->m->mem, &xe->listener);
 	*out = xe;
@@ -119,6 +126,12 @@ static int tier_engine_init(struct cpu_engine *e, const struct cpu_engine_config
 fail:
 	tier_engine_free(xe);
 	return err_set(err, r, "the translator has no memory for its code cache (%s); are executable mappings forbidden?", strerror(-r));
+}
+
+static void cpu_free(struct interp_cpu *ic)
+{
+	xl_check_cpu_fini((struct xl_cpu *)ic);
+	munmap((char *)ic - RED_ZONE, RED_ZONE + align_up(sizeof(struct xl_cpu), PAGE_4K));
 }
 
 static struct interp_cpu *cpu_new(void *opaque)
@@ -140,13 +153,12 @@ static struct interp_cpu *cpu_new(void *opaque)
 	x->ic.c.tlb_flushed = xl_flushed;
 	x->ic.c.x87_fetch = xl_x87_fetch;
 	xl_cpu_clear(x);
+	if (xe->turn && xl_check_cpu_init(x) < 0) {
+		cpu_free(&x->ic);
+		return NULL;
+	}
 	xe->cpus[xe->n_cpus++] = x;
 	return &x->ic;
-}
-
-static void cpu_free(struct interp_cpu *ic)
-{
-	munmap((char *)ic - RED_ZONE, RED_ZONE + align_up(sizeof(struct xl_cpu), PAGE_4K));
 }
 
 static void tier_stats(void *opaque, engine_stat_fn fn, void *fn_opaque)
@@ -170,6 +182,8 @@ static void tier_stats(void *opaque, engine_stat_fn fn, void *fn_opaque)
 	fn(fn_opaque, "bytes of translated code", xe->n_bytes);
 	fn(fn_opaque, "blocks invalidated", xe->n_invalidated);
 	fn(fn_opaque, "code cache drops", xe->n_drops);
+	if (xe->turn)
+		xl_check_stats(xe, fn, fn_opaque);
 }
 
 static const struct interp_tier tier = {
@@ -181,6 +195,18 @@ static const struct interp_tier tier = {
 	.run = xl_run,
 	.aborted = xl_aborted,
 	.stats = tier_stats,
+};
+
+static const struct interp_tier check_tier = {
+	.ops = &cpu_engine_check,
+	.engine_init = tier_engine_init,
+	.engine_free = tier_engine_free,
+	.cpu_new = cpu_new,
+	.cpu_free = cpu_free,
+	.run = xl_check_run,
+	.aborted = xl_check_aborted,
+	.stats = tier_stats,
+	.report = xl_check_report,
 };
 
 /* --- the engine: interp's, with the tier --- */
@@ -213,6 +239,11 @@ static int init(struct machine *m, const struct cpu_engine_config *cfg, struct c
 	return interp_engine_new(m, cfg, &tier, out, err);
 }
 
+static int check_init(struct machine *m, const struct cpu_engine_config *cfg, struct cpu_engine **out, struct err *err)
+{
+	return interp_engine_new(m, cfg, &check_tier, out, err);
+}
+
 static void free_engine(struct cpu_engine *e) { cpu_engine_interp.free(e); }
 static int vcpu_create(struct cpu_engine *e, unsigned id, struct err *err) { return cpu_engine_interp.vcpu_create(e, id, err); }
 static int vcpu_thread_init(struct vcpu *v) { return cpu_engine_interp.vcpu_thread_init(v); }
@@ -234,25 +265,13 @@ static int clock_set_ns(struct cpu_engine *e, uint64_t ns) { return cpu_engine_i
 static void stats(struct cpu_engine *e, engine_stat_fn fn, void *opaque) { cpu_engine_interp.stats(e, fn, opaque); }
 static void report(struct vcpu *v, char *buf, size_t len) { cpu_engine_interp.report(v, buf, len); }
 
-const struct cpu_engine_ops cpu_engine_translate = {
-	.name = "translate",
-	.probe = probe,
-	.init = init,
-	.free = free_engine,
-	.vcpu_create = vcpu_create,
-	.vcpu_thread_init = vcpu_thread_init,
-	.vcpu_run = vcpu_run,
-	.state_get = state_get,
-	.state_set = state_set,
-	.has_irqchip = has_irqchip,
-	.has_lapic = has_lapic,
-	.irq_line = irq_line,
-	.msi = msi,
-	.msi_fd = msi_fd,
-	.extint = extint,
-	.dirty_fetch = dirty_fetch,
-	.clock_get = clock_get_ns,
-	.clock_set = clock_set_ns,
-	.stats = stats,
-	.report = report,
-};
+/* What the two engines share. */
+#define SHARED_OPS \
+	.probe = probe, .free = free_engine, .vcpu_create = vcpu_create, \
+	.vcpu_thread_init = vcpu_thread_init, .vcpu_run = vcpu_run, .state_get = state_get, \
+	.state_set = state_set, .has_irqchip = has_irqchip, .has_lapic = has_lapic, .irq_line = irq_line, \
+	.msi = msi, .msi_fd = msi_fd, .extint = extint, .dirty_fetch = dirty_fetch, \
+	.clock_get = clock_get_ns, .clock_set = clock_set_ns, .stats = stats, .report = report
+
+const struct cpu_engine_ops cpu_engine_translate = { .name = "translate", .init = init, SHARED_OPS };
+const struct cpu_engine_ops cpu_engine_check = { .name = "check", .init = check_init, SHARED_OPS };

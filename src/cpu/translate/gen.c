@@ -65,7 +65,6 @@ struct gen_slow *gen_slow_new(struct gen *g, int what)
 		g->n_slow++;
 	memset(s, 0, sizeof(*s));
 	s->what = what;
-	s->acc = (uint8_t)g->acc;
 	return s;
 }
 
@@ -81,7 +80,6 @@ static void emit_callout(struct gen *g, const struct gen_insn *gi)
 	a_call(&g->a, g->xe->t.callout);
 	g->fl = FL_MEM;
 	g->x87_ok = false;	/* interp may have fetched it */
-	g->vec_ok = false;
 }
 
 static void emit_insn(struct gen *g, struct gen_insn *gi)
@@ -95,7 +93,6 @@ static void emit_insn(struct gen *g, struct gen_insn *gi)
 	case GI_LEAVE: gen_leave(g, gi); break;
 	case GI_JCC: gen_jcc(g, gi); break;
 	case GI_CALLOUT: emit_callout(g, gi); break;
-	case GI_SYS: gen_sys(g, gi); break;
 	case GI_JMP: gen_goto(g, gi, gen_target_of(gi)); break;
 	case GI_CALL: gen_call(g, gi); break;
 	case GI_CALL_IND: gen_call_indirect(g, gi); break;
@@ -177,7 +174,6 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 	struct xasm *a = &g->a;
 
 	a_bind(a, s->at);
-	g->acc = s->acc;
 	switch (s->what) {
 	case SLOW_MISS:
 		a_rsx(a, 1, 0x33, H_R10, H_R11, s->tag);
@@ -221,11 +217,6 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 		gen_canonical_or_step(g, s->off);
 		a_jmp(a, s->back);
 		break;
-	case SLOW_CALLOUT:
-		a_mov_i(a, H_R10, (uintptr_t)(g->b->uops + s->uop));
-		a_call(a, t->callout);
-		a_jmp(a, s->back);
-		break;
 	case SLOW_FAR_JCC: {
 		struct gen_insn at = { .off = s->off };
 
@@ -244,8 +235,11 @@ static bool emit_block(struct gen *g)
 	struct gen_insn *last = &g->insn[g->n - 1];
 
 	emit_entries(g);
-	for (unsigned n = 0; n < g->n; n++)
+	for (unsigned n = 0; n < g->n; n++) {
 		emit_insn(g, &g->insn[n]);
+		if (unlikely(g->xe->spoil) && g->insn[n].kind < GI_FIRST_END && !--g->xe->spoil)
+			a_lea(&g->a, 1, H_RBX, H_RBX, H_NONE, 0, 1);
+	}
 	if (last->kind == GI_CALLOUT || !last->ends)
 		gen_goto(g, last, (int32_t)g->next);
 	for (unsigned n = 0; n < g->n_slow; n++)	/* more may be added on the way */
@@ -295,6 +289,8 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	g->b->gpa = g->page->gpa | off;
 	g->b->key = g->key;
 	g->b->version = g->version;
+	g->b->undefined = (uint16_t)(g->undefined | g->undefined_now);
+	g->b->guest_len = (uint16_t)(g->next - off);
 	g->b->verp = g->page->version;
 	g->b->uops = (struct uop *)((char *)g->b + align_up(sizeof(struct xl_block) + g->n * sizeof(struct xl_insn), 64));
 	memcpy(g->b->uops, g->uops, g->n_uops * sizeof(struct uop));

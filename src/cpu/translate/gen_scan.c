@@ -21,7 +21,7 @@ static bool copies_well(const struct insn *i)
 	case M(IMUL): case M(MUL): case M(DIV): case M(IDIV): case M(BSF): case M(BSR): case M(BSWAP):
 	case M(CBW): case M(CWDE): case M(CDQE): case M(CWD): case M(CDQ): case M(CQO):
 	case M(XCHG): case M(XADD): case M(CMPXCHG): case M(CMPXCHG8B): case M(CMPXCHG16B):
-	case M(CMC): case M(CLC): case M(STC): case M(LAHF): case M(SAHF): case M(LFENCE): case M(MFENCE): case M(SFENCE):
+	case M(CMC): case M(CLC): case M(STC): case M(LAHF): case M(SAHF):
 		return true;
 	case M(BT): case M(BTS): case M(BTR): case M(BTC):
 		return !i->has_mem || i->op[1].kind == INSN_OP_IMM;	/* a register reaches beyond the operand */
@@ -175,7 +175,7 @@ static void classify(struct gen *g, struct gen_insn *gi)
 	gi->kind = GI_CALLOUT;
 	if (is_nop(i)) {
 		gi->kind = GI_NOP;
-	} else if ((i->has_mem && !address_fits(gi)) || gen_sys_classify(g, gi)) {
+	} else if (i->has_mem && !address_fits(gi)) {
 		return;
 	} else if (i->mnemonic == M(LEA) && i->encoding == INSN_LEGACY) {
 		gi->kind = i->op[0].size >= 4 ? GI_LEA : GI_CALLOUT;
@@ -223,10 +223,6 @@ static void flag_use(struct gen_insn *gi)
 	const struct insn *i = &gi->i;
 
 	switch (gi->kind) {
-	case GI_SYS:
-		if (!gen_sys_flags(gi))
-			break;
-		/* fall through */
 	case GI_CALLOUT:
 		gi->reads = X86_FL_ARITH;
 		gi->writes = true;
@@ -278,6 +274,22 @@ static bool build_uop(struct gen *g, struct gen_insn *gi)
 	return ends;
 }
 
+/*
+ * Keeps account of flags that have no defined value (g->undefined: at some exit), which interp and
+ * the host may give different ones.  True: gi looks at one that the block left; where the two are
+ * compared, the block ends before.
+ */
+static bool reads_undefined(struct gen *g, const struct gen_insn *gi)
+{
+	if (g->n && (gi->reads & g->undefined_now))
+		return true;
+	if (gi->kind == GI_JCC || gi->kind >= GI_FIRST_END)
+		g->undefined |= g->undefined_now;
+	if (gi->kind == GI_COPY)
+		g->undefined_now = (g->undefined_now & ~gi->kill) | (gi->i.flags_written & ~gi->i.flags_defined & X86_FL_ARITH);
+	return false;
+}
+
 /* False: the code changed under our hands. */
 bool gen_collect(struct gen *g, unsigned off)
 {
@@ -299,13 +311,11 @@ bool gen_collect(struct gen *g, unsigned off)
 		gi->group = GEN_NO_GROUP;
 		classify(g, gi);
 		flag_use(gi);
+		if (reads_undefined(g, gi) && g->xe->turn)
+			return true;
 		ends = gi->kind >= GI_FIRST_END;
 		if (gi->kind == GI_CALLOUT)
 			ends = build_uop(g, gi);
-		if (gi->kind == GI_SYS) {
-			build_uop(g, gi);
-			ends = gen_sys_ends(gi);
-		}
 		gi->ends = ends;
 		g->n++;
 		off += gi->i.len;

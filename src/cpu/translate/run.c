@@ -13,13 +13,37 @@
 
 static _Thread_local struct xl_cpu *current;
 
+static uint32_t vector_key(const struct x86_cpu *c)
+{
+	const struct x86_state *s = &c->s;
+	uint32_t k = 0;
+
+	if ((s->cr0 & (X86_CR0_EM | X86_CR0_TS)))
+		return 0;
+	k |= XL_KEY_X87;
+	if (s->cr4 & X86_CR4_OSFXSR)
+		k |= XL_KEY_SSE;
+	if (s->cr4 & X86_CR4_OSXSAVE) {
+		if ((s->xcr0 & 6) == 6)
+			k |= XL_KEY_AVX;
+		if ((s->xcr0 & 0xe6) == 0xe6)
+			k |= XL_KEY_AVX512;
+	}
+	return k;
+}
+
+uint32_t xl_key(const struct x86_cpu *c)
+{
+	return c->mode | (uint32_t)c->cpl << 4 | (uint32_t)c->acc << 8 | vector_key(c);
+}
+
 /* Does the current mode have translated code at all?  (Flat implies 32-bit code.) */
-static bool can_translate(const struct x86_cpu *c)
+bool xl_can_translate(const struct x86_cpu *c)
 {
 	return (c->mode == X86_MODE_LONG64 || c->flat) && c->acc < XL_N_ACC;
 }
 
-static void interp_once(struct xl_cpu *x)
+void xl_interp_once(struct xl_cpu *x)
 {
 	struct x86_cpu *c = &x->ic.c;
 	struct block *b;
@@ -37,7 +61,7 @@ static void drop_all(struct xl_cpu *x)
 }
 
 /* Marks the vCPU as inside; false: another one drops everything just now. */
-static bool go_inside(struct xl_cpu *x)
+bool xl_go_inside(struct xl_cpu *x)
 {
 	uint32_t gen;
 
@@ -100,12 +124,12 @@ static void run_one(struct xl_cpu *x)
 	uint32_t key;
 
 	if (x->step) {
-		interp_once(x);
+		xl_interp_once(x);
 		return;
 	}
 	/* With an event that cannot be served now (an NMI within one's handler)
 	 * translated code would leave at its first block: interp makes headway. */
-	if (!can_translate(c) || unlikely(atomic_load_explicit(&c->vcpu.events, memory_order_relaxed))) {
+	if (!xl_can_translate(c) || unlikely(atomic_load_explicit(&c->vcpu.events, memory_order_relaxed))) {
 		interp_run_block(c, interp_next_block(&x->ic));
 		return;
 	}
@@ -115,7 +139,7 @@ static void run_one(struct xl_cpu *x)
 		run_cold(x, NULL, 0);
 		return;
 	}
-	if (!go_inside(x)) {
+	if (!xl_go_inside(x)) {
 		x->exit = NULL;
 		interp_run_block(c, interp_next_block(&x->ic));
 		return;
@@ -148,6 +172,31 @@ static void run_one(struct xl_cpu *x)
 	atomic_store_explicit(&x->inside, false, memory_order_release);
 }
 
+struct xl_block *xl_block_here(struct xl_cpu *x, const struct x86_tlb_entry *e)
+{
+	uint32_t key = xl_key(&x->ic.c) | (x->nogroup ? XL_KEY_NOGROUP : 0);
+	struct xl_engine *xe = x->xe;
+	bool full = false;
+
+	for (unsigned n = 0; n < 2; n++) {
+		struct xl_block *b;
+
+		if (!xl_go_inside(x))
+			return NULL;
+		b = xl_lookup(xe, e->gpa | (x->ic.c.s.rip & 0xfff), key, e->version);
+		if (b)
+			return b;
+		atomic_store_explicit(&x->inside, false, memory_order_release);
+		pthread_mutex_lock(&xe->lock);
+		if (x->generation == atomic_load(&xe->generation))
+			xl_translate(x, e, key, &full);
+		if (full)
+			drop_all(x);
+		pthread_mutex_unlock(&xe->lock);
+	}
+	return NULL;
+}
+
 static bool on_host_fault(void *uc)
 {
 	greg_t *r = ((ucontext_t *)uc)->uc_mcontext.gregs;
@@ -177,13 +226,18 @@ static bool on_host_fault(void *uc)
 	return true;
 }
 
+void xl_thread_is(struct xl_cpu *x)
+{
+	current = x;
+	exec_fault_hook = on_host_fault;
+}
+
 void xl_run(struct interp_cpu *ic)
 {
 	struct xl_cpu *x = (struct xl_cpu *)ic;
 	struct x86_cpu *c = &ic->c;
 
-	current = x;
-	exec_fault_hook = on_host_fault;
+	xl_thread_is(x);
 	x->exit = NULL;
 	do {
 		run_one(x);

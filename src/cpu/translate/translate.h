@@ -69,7 +69,6 @@ struct xl_exit {
 	struct xl_block *from;
 	uint32_t patch;			/* offset in the code cache of the branch's displacement */
 	int32_t target;			/* offset from the page's start */
-	uint8_t acc;			/* access class there: STAC and CLAC change it within a block */
 };
 
 /* Where a host fault belongs. */
@@ -96,6 +95,8 @@ struct xl_block {
 	uint8_t *dead_entry, *dead_ientry;	/* what they are patched to go to */
 	uint32_t code, code_len;	/* in the code cache */
 	uint16_t n_insns, n_exits;
+	uint16_t guest_len;		/* bytes of guest code, from gpa */
+	uint16_t undefined;		/* flags that may have no defined value after it */
 	struct uop *uops;
 	struct xl_exit exits[XL_MAX_EXITS];
 	struct xl_insn insns[];
@@ -104,29 +105,16 @@ struct xl_block {
 #define XL_HASH_BITS 16
 
 struct xl_cpu;
-
-/* Light calls (light.c), without the miss. */
-enum { XL_LT_SYSCALL, XL_LT_SYSRET, XL_LT_IRET, XL_LT_N };
-extern uintptr_t (*const xl_light[XL_LT_N])(struct xl_cpu *x, const struct uop *u, uint64_t arg);
-uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin);
-
-/* Does what light calls run keep off vector registers?  Not with sanitizers, whose run time does
- * not, nor with a compiler that calls libc to copy. */
-#ifdef LODGE_LIGHT_PURE
-#define XL_LIGHT_PURE true
-#else
-#define XL_LIGHT_PURE false
-#endif
+struct xl_check;
+struct xl_turn;
 
 struct xl_thunks {
 	void *(*enter)(struct xl_cpu *x, void *ientry);
 	uintptr_t exit_link;		/* R10: struct xl_exit; flags in the host's */
 	uintptr_t exit_rip_h, exit_rip_m;	/* R10: RIP; flags in the host's, in c->lf */
 	uintptr_t fault_h, fault_m;	/* s.rip set; the instruction there is interp's */
-	uintptr_t callout;		/* R10: uop; vec_live is clear afterwards */
+	uintptr_t callout;		/* R10: uop */
 	uintptr_t miss;			/* R10: linear address; xl_cpu.desc */
-	uintptr_t light[XL_LT_N];	/* R10: uop, R11: argument; see light.c */
-	uintptr_t callout_again, miss_again;	/* for light calls to return: the full path */
 	uintptr_t stored_h, stored_m;	/* R10: host address, R11: page flags; xl_cpu.desc */
 	uintptr_t vec_load, x87_load;
 	uintptr_t end;			/* of all thunks */
@@ -148,6 +136,8 @@ struct xl_engine {
 	_Atomic uint32_t generation;	/* grows by two when everything is dropped; odd meanwhile */
 	struct xl_cpu *cpus[MACHINE_MAX_VCPUS];
 	unsigned n_cpus;
+	struct xl_turn *turn;		/* check: vCPUs run one at a time */
+	unsigned spoil;			/* check: instructions until one is translated wrong; 0: none is */
 	unsigned heat;			/* a block is translated when it has run this often */
 	struct mem_listener listener;
 	struct machine *m;
@@ -161,10 +151,11 @@ struct xl_cpu {
 	uint64_t host_rsp, sv_rax, sv_r10, sv_r11, tmp, tmp2;
 	uint32_t host_mxcsr;
 	uint32_t desc;			/* XL_DESC of the access in trouble */
-	uint8_t vec_live, vec_was;	/* vec_was: around a light call, if not XL_LIGHT_PURE */
+	uint8_t vec_live;
 	bool bounced;			/* the miss ends with R10 pointing at bounce */
 	bool step;			/* the next instruction is interp's */
 	const char *own_stubs;		/* ic.stubs outside calls of handlers */
+	struct xl_check *check;		/* or NULL: nothing is compared */
 	struct xl_exit *exit;		/* by which translated code left, or NULL */
 	_Atomic bool inside;		/* translated code may run: entries must stay */
 	uint32_t generation;
@@ -206,9 +197,6 @@ static inline struct xl_cpu *xl_of(struct x86_cpu *c) { return (struct xl_cpu *)
 uint32_t xl_key(const struct x86_cpu *c);
 #define XL_KEY_MODE(k) ((k) & 0xf)	/* enum x86_mode */
 #define XL_KEY_ACC(k) ((k) >> 8 & 3)
-#define XL_KEY_ACC_MASK (3u << 8)
-#define XL_KEY_OF_ACC(acc) ((uint32_t)(acc) << 8)
-#define XL_KEY_CPL(k) ((k) >> 4 & 3)
 #define XL_KEY_SSE (1u << 10)
 #define XL_KEY_AVX (1u << 11)
 #define XL_KEY_AVX512 (1u << 12)
@@ -249,6 +237,23 @@ int xl_do_x87_load(struct xl_cpu *x);	/* called by emitted code */
 /* --- run.c: what the tier offers interp --- */
 void xl_run(struct interp_cpu *ic);
 void xl_aborted(struct interp_cpu *ic);
+/* Its pieces, for check.c. */
+bool xl_can_translate(const struct x86_cpu *c);
+void xl_interp_once(struct xl_cpu *x);
+bool xl_go_inside(struct xl_cpu *x);
+/* The block at s.rip, whose page is e, translated if need be; inside, unless NULL is returned. */
+struct xl_block *xl_block_here(struct xl_cpu *x, const struct x86_tlb_entry *e);
+void xl_thread_is(struct xl_cpu *x);
+
+/* --- check.c: the tier of the engine that compares --- */
+int xl_check_init(struct xl_engine *xe);
+void xl_check_fini(struct xl_engine *xe);
+int xl_check_cpu_init(struct xl_cpu *x);
+void xl_check_cpu_fini(struct xl_cpu *x);
+void xl_check_run(struct interp_cpu *ic);
+void xl_check_aborted(struct interp_cpu *ic);
+void xl_check_report(struct interp_cpu *ic, char *buf, size_t len);
+void xl_check_stats(const struct xl_engine *xe, engine_stat_fn fn, void *opaque);
 
 /* --- called by emitted code (run.c) --- */
 int xl_do_callout(struct xl_cpu *x, const struct uop *u);

@@ -120,6 +120,19 @@ uint32_t x86_codemap_mark(struct x86_codemap *map, const struct x86_tlb_entry *p
 	return version;
 }
 
+bool x86_codemap_marked(struct x86_codemap *map, const struct x86_tlb_entry *page, unsigned off, unsigned len)
+{
+	int64_t i = page_index(map, page);
+	bool marked;
+
+	if (i < 0 || !(atomic_load_explicit(page->flags, memory_order_relaxed) & MEM_PG_CODE))
+		return false;
+	pthread_mutex_lock(&map->lock);
+	marked = !map->granules || (map->granules[i] & granule_mask(off, len));
+	pthread_mutex_unlock(&map->lock);
+	return marked;
+}
+
 bool x86_codemap_hit(struct x86_codemap *map, const struct x86_tlb_entry *page, unsigned off, unsigned len)
 {
 	int64_t i = page_index(map, page);

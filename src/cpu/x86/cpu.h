@@ -46,6 +46,7 @@ enum x86_how { X86_READ = 0, X86_WRITE = 1, X86_EXEC = 2 };
 
 #define X86_TLB_BITS 10
 #define X86_TLB_SIZE (1u << X86_TLB_BITS)
+#define X86_TLB_GEN_MAX 0xffeu	/* so that no tag's complement is 0 */
 
 /*
  * Direct-mapped software TLB entry for a 4 KiB page. tag[how] is the linear
@@ -102,7 +103,7 @@ struct x86_cpu {
 	const void *cur_uop;		/* engine's own form of the instruction being executed */
 	struct x86_tlb_entry *tlb_now;	/* tlb[acc] */
 	uint64_t cs_base;		/* 0 in 64-bit mode */
-	uint32_t tlb_gen;		/* 1..0xfff */
+	uint32_t tlb_gen;		/* 1..X86_TLB_GEN_MAX */
 	uint32_t lf;			/* arithmetic flags while a block runs; merged into s.rflags at its edges */
 	uint32_t block_key;		/* mode bits that change decoding or block semantics */
 
@@ -137,10 +138,6 @@ struct x86_cpu {
 	bool has_1g;			/* from the model */
 	uint8_t phys_bits;		/* MAXPHYADDR, from the model */
 	uint64_t fill_gpa;		/* x86_tlb_fill: the address it translated to */
-	bool light, light_failed;	/* within x86_tlb_look; it met what needs x86_tlb_fill */
-	bool apic_base_known;
-	uint64_t light_wrote;		/* page-table entry changed there, still to be told of, or 0 */
-	uint64_t apic_base_now;		/* the interrupt controller's, if known */
 	uint64_t n_mmio, n_pio, n_exc, n_intr, n_decode, n_block;	/* statistics */
 	uint32_t n_pause;
 	bool shutdown;			/* triple fault */
@@ -160,6 +157,8 @@ struct x86_cpu {
 	const struct x86_cpu_model *model;
 	void *engine;			/* engine-private */
 	uint64_t n_insn;		/* retired, approximately; for statistics */
+	struct x86_trial *trial;	/* stores are noted, what cannot be taken back is refused (trial.h); or NULL */
+	uint64_t write_mask;		/* XORed into write tags of the TLB: ~0 makes every store take the slow way */
 
 	struct x86_tlb_entry tlb[X86_N_ACC][X86_TLB_SIZE];
 };
@@ -184,8 +183,6 @@ static inline void x86_x87_sync(struct x86_cpu *c)
 
 /* --- mode (cpu/x86/mode.c) --- */
 void x86_mode_update(struct x86_cpu *c);
-/* Of it, what follows from SS and EFLAGS.AC, all else being as before, in 64-bit mode. */
-void x86_level_update(struct x86_cpu *c);
 
 /* --- code map (cpu/x86/codemap.c): which RAM holds code an engine has cached --- */
 /* One per engine.  Marks are per 64-byte granule, so data beside code is free
@@ -199,7 +196,9 @@ uint32_t x86_codemap_mark(struct x86_codemap *map, const struct x86_tlb_entry *p
 bool x86_codemap_hit(struct x86_codemap *map, const struct x86_tlb_entry *page, unsigned off, unsigned len);
 /* fn is told, on the thread that stored, of each page whose version a hit has bumped.  One listener. */
 void x86_codemap_on_hit(struct x86_codemap *map, void (*fn)(void *opaque, _Atomic uint32_t *version), void *opaque);
-/* The same for a page known by the address of its flags. */
+/* Is there code in it?  Changes nothing. */
+bool x86_codemap_marked(struct x86_codemap *map, const struct x86_tlb_entry *page, unsigned off, unsigned len);
+/* The same as x86_codemap_hit for a page known by the address of its flags. */
 bool x86_codemap_hit_page(struct x86_codemap *map, _Atomic uint8_t *flags, unsigned off, unsigned len);
 
 /* --- linear memory (cpu/x86/mmu.c) --- */
@@ -240,14 +239,6 @@ bool x86_load_pdpte(struct x86_cpu *c, uint64_t cr3);
 /* The TLB entry that allows `how` at lin (filled if need be): raises faults;
  * NULL if the page is not memory (MMIO) or may not be cached. */
 const struct x86_tlb_entry *x86_tlb_fill(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc);
-/*
- * The same without raising anything, in general registers only: translated code
- * calls it with the guest's vector registers in the host's.  FAULT: *err is the
- * #PF's error code.  NONE: ask x86_tlb_fill.
- */
-enum { X86_LOOK_OK, X86_LOOK_FAULT, X86_LOOK_NONE };
-int x86_tlb_look(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc, const struct x86_tlb_entry **e,
-		 uint32_t *err);
 /* A store of len bytes at page offset off of a page with MEM_PG_CODE happened. */
 void x86_code_stored(struct x86_cpu *c, const struct x86_tlb_entry *e, unsigned off, unsigned len);
 /* Page walk without side effects or faults (debugger, reports): false if unmapped. */

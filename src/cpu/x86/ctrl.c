@@ -9,6 +9,7 @@
  */
 #include "cpu/x86/cpuid.h"
 #include "cpu/x86/sys.h"
+#include "cpu/x86/trial.h"
 
 #define CR0_VALID                                                                                                      \
 	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM |       \
@@ -24,6 +25,8 @@ static bool feat(const struct x86_cpu *c, enum x86_feature_word w, unsigned bit)
 
 uint64_t x86_get_cr(struct x86_cpu *c, unsigned n)
 {
+	if (n == 8)
+		x86_trial_refuse(c);
 	switch (n) {
 	case 0: return c->s.cr0;
 	case 2: return c->s.cr2;
@@ -168,6 +171,7 @@ void x86_set_cr(struct x86_cpu *c, unsigned n, uint64_t v)
 	case 8:
 		if (v >> 4)
 			x86_gp(c, 0);
+		x86_trial_refuse(c);
 		if (c->vcpu.intc)
 			c->vcpu.intc->set_tpr(c->vcpu.intc_opaque, (uint8_t)v);
 		break;
@@ -387,6 +391,7 @@ void x86_io_check(struct x86_cpu *c, uint16_t port, unsigned len)
 	unsigned iopl = (c->s.rflags & X86_FL_IOPL) >> 12, type = tr->attr & X86_AR_TYPE;
 	uint64_t map, at, bits;
 
+	x86_trial_refuse(c);	/* a port access follows */
 	if (c->mode == X86_MODE_REAL || (c->mode != X86_MODE_VM86 && c->cpl <= iopl))
 		return;
 	if (!(tr->attr & X86_AR_P) || (type != X86_ST_TSS32_BUSY && type != X86_ST_TSS32) || tr->limit < 103)

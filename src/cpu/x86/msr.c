@@ -10,6 +10,7 @@
 #include "cpu/x86/cpuid.h"
 #include "cpu/x86/pvclock.h"
 #include "cpu/x86/sys.h"
+#include "cpu/x86/trial.h"
 
 enum {
 	MSR_TSC = 0x10, MSR_KVM_WALL_OLD = 0x11, MSR_KVM_TIME_OLD = 0x12, MSR_PLATFORM_ID = 0x17, MSR_APIC_BASE = 0x1b,
@@ -70,6 +71,7 @@ static bool has_spec_ctrl(const struct x86_cpu *c) { return feat(c, X86_F_7_EDX,
 
 uint64_t x86_rdtsc(struct x86_cpu *c)
 {
+	x86_trial_refuse(c);
 	return x86_host_tsc() + c->tsc_base_offset + c->s.tsc_offset;
 }
 
@@ -307,6 +309,7 @@ void x86_rdmsr(struct x86_cpu *c, uint32_t msr, uint64_t *v)
 {
 	uint64_t got;
 
+	x86_trial_refuse(c);
 	if (!read_msr(c, msr, &got)) {
 		log_guest("vCPU %u reads unknown MSR %#x", c->vcpu.id, msr);
 		x86_gp(c, 0);
@@ -404,6 +407,7 @@ static bool write_msr(struct x86_cpu *c, uint32_t msr, uint64_t v)
 
 void x86_wrmsr(struct x86_cpu *c, uint32_t msr, uint64_t v)
 {
+	x86_trial_refuse(c);
 	if (!write_msr(c, msr, v)) {
 		log_guest("vCPU %u: refused to write %#llx to MSR %#x", c->vcpu.id, (unsigned long long)v, msr);
 		x86_gp(c, 0);
