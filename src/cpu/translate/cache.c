@@ -13,6 +13,30 @@
 
 #include "cpu/translate/translate.h"
 
+static uint32_t vector_key(const struct x86_cpu *c)
+{
+	const struct x86_state *s = &c->s;
+	uint32_t k = 0;
+
+	if ((s->cr0 & (X86_CR0_EM | X86_CR0_TS)))
+		return 0;
+	k |= XL_KEY_X87;
+	if (s->cr4 & X86_CR4_OSFXSR)
+		k |= XL_KEY_SSE;
+	if (s->cr4 & X86_CR4_OSXSAVE) {
+		if ((s->xcr0 & 6) == 6)
+			k |= XL_KEY_AVX;
+		if ((s->xcr0 & 0xe6) == 0xe6)
+			k |= XL_KEY_AVX512;
+	}
+	return k;
+}
+
+uint32_t xl_key(const struct x86_cpu *c)
+{
+	return c->mode | (uint32_t)c->cpl << 4 | (uint32_t)c->acc << 8 | vector_key(c);
+}
+
 static unsigned hash_block(uint64_t gpa, uint32_t key)
 {
 	return (unsigned)((gpa ^ (uint64_t)key << 40) * 0x9e3779b97f4a7c15ull >> (64 - XL_HASH_BITS));
@@ -72,7 +96,8 @@ void xl_link(struct xl_engine *xe, struct xl_exit *e, const struct xl_block *to)
 	const struct xl_block *from = e->from;
 	uint8_t *at = xe->rx + e->patch;
 
-	if (to->verp != from->verp || to->key != from->key || (to->gpa & 0xfff) != (uint64_t)e->target)
+	if (to->verp != from->verp || to->key != ((from->key & ~XL_KEY_ACC_MASK) | XL_KEY_OF_ACC(e->acc)) ||
+	    (to->gpa & 0xfff) != (uint64_t)e->target)
 		return;
 	__atomic_store_n((uint32_t *)writable(xe, at), (uint32_t)(to->entry - (at + 4)), __ATOMIC_SEQ_CST);
 }

@@ -65,6 +65,7 @@ struct gen_slow *gen_slow_new(struct gen *g, int what)
 		g->n_slow++;
 	memset(s, 0, sizeof(*s));
 	s->what = what;
+	s->acc = (uint8_t)g->acc;
 	return s;
 }
 
@@ -80,6 +81,7 @@ static void emit_callout(struct gen *g, const struct gen_insn *gi)
 	a_call(&g->a, g->xe->t.callout);
 	g->fl = FL_MEM;
 	g->x87_ok = false;	/* interp may have fetched it */
+	g->vec_ok = false;
 }
 
 static void emit_insn(struct gen *g, struct gen_insn *gi)
@@ -93,6 +95,7 @@ static void emit_insn(struct gen *g, struct gen_insn *gi)
 	case GI_LEAVE: gen_leave(g, gi); break;
 	case GI_JCC: gen_jcc(g, gi); break;
 	case GI_CALLOUT: emit_callout(g, gi); break;
+	case GI_SYS: gen_sys(g, gi); break;
 	case GI_JMP: gen_goto(g, gi, gen_target_of(gi)); break;
 	case GI_CALL: gen_call(g, gi); break;
 	case GI_CALL_IND: gen_call_indirect(g, gi); break;
@@ -174,6 +177,7 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 	struct xasm *a = &g->a;
 
 	a_bind(a, s->at);
+	g->acc = s->acc;
 	switch (s->what) {
 	case SLOW_MISS:
 		a_rsx(a, 1, 0x33, H_R10, H_R11, s->tag);
@@ -215,6 +219,11 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 		break;
 	case SLOW_CANONICAL:
 		gen_canonical_or_step(g, s->off);
+		a_jmp(a, s->back);
+		break;
+	case SLOW_CALLOUT:
+		a_mov_i(a, H_R10, (uintptr_t)(g->b->uops + s->uop));
+		a_call(a, t->callout);
 		a_jmp(a, s->back);
 		break;
 	case SLOW_FAR_JCC: {

@@ -8,6 +8,7 @@
 enum {
 	GI_NOP, GI_COPY, GI_LEA, GI_PUSH, GI_POP, GI_LEAVE, GI_JCC,
 	GI_CALLOUT,		/* one of interp's handlers does it */
+	GI_SYS,			/* gen_sys.c */
 	GI_FIRST_END,		/* from here on: the block ends with it */
 	GI_JMP = GI_FIRST_END, GI_CALL, GI_JMP_IND, GI_CALL_IND, GI_RET,
 };
@@ -23,6 +24,7 @@ struct gen_insn {
 	uint8_t as[INSN_ENC_OPCODE + 1];	/* host register for each field, INSN_NOREG: as it is */
 	uint8_t variant;	/* of 32-bit code: as which insn_rename proves right */
 	uint8_t n_temps;
+	uint8_t sys;		/* of GI_SYS: which, for gen_sys.c */
 	struct { uint8_t guest, host; bool load, store; } temp[2];
 	/* Memory access as pass two sees it, see struct gen_group. */
 	uint8_t group;		/* or GEN_NO_GROUP */
@@ -55,11 +57,13 @@ enum { GX_NONE, GX_USES, GX_NOTED };
 /* Where the guest's arithmetic flags are at a point of the emitted code. */
 enum { FL_DEAD, FL_HOST, FL_MEM, FL_BOTH };
 
-enum { SLOW_MISS, SLOW_STORED_H, SLOW_STORED_M, SLOW_LINK, SLOW_VEC, SLOW_X87, SLOW_POLL, SLOW_INDIRECT, SLOW_CANONICAL, SLOW_FAR_JCC };
+enum { SLOW_MISS, SLOW_STORED_H, SLOW_STORED_M, SLOW_LINK, SLOW_VEC, SLOW_X87, SLOW_POLL, SLOW_INDIRECT, SLOW_CANONICAL, SLOW_FAR_JCC,
+       SLOW_CALLOUT };
 
 struct gen_slow {
-	uint8_t what;
+	uint8_t what, acc;
 	bool check, save, to_tmp;
+	unsigned uop;
 	int slot;		/* of the group whose page is stored to, or -1 */
 	uint32_t desc2;
 	unsigned at;		/* branch that comes here */
@@ -171,6 +175,14 @@ bool gen_x87_control(struct gen *g, struct gen_insn *gi);
 void gen_x87_use(struct gen *g, const struct gen_insn *gi);
 void gen_x87_operand(struct gen *g, const struct gen_insn *gi);
 void gen_x87_note(struct gen *g, const struct gen_insn *gi);
+
+/* --- gen_sys.c --- */
+/* True: it is a GI_SYS, with a uop for the cases that are not simple. */
+bool gen_sys_classify(struct gen *g, struct gen_insn *gi);
+bool gen_sys_ends(const struct gen_insn *gi);		/* the block */
+bool gen_sys_flags(const struct gen_insn *gi);		/* wants all arithmetic flags in c->lf */
+bool gen_sys_remaps(const struct gen_insn *gi);		/* host addresses found before may be wrong after it */
+void gen_sys(struct gen *g, const struct gen_insn *gi);
 
 /* --- gen_flow.c --- */
 void gen_jcc(struct gen *g, const struct gen_insn *gi);

@@ -22,6 +22,7 @@ static struct xl_exit *exit_new(struct gen *g, int32_t target)
 		g->b->n_exits++;
 	e->from = g->b;
 	e->target = target;
+	e->acc = (uint8_t)g->acc;
 	return e;
 }
 

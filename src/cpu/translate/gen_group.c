@@ -127,7 +127,7 @@ void gen_find_groups(struct gen *g)
 		for (unsigned k = 0; k < g->n_groups; k++) {
 			const struct gen_group *r = &g->groups[k];
 
-			if (gi->kind == GI_CALLOUT || (r->base == X86_RSP ? !stepped : r->base != INSN_RIP && writes_reg(gi, r->base)) ||
+			if (gi->kind == GI_CALLOUT || (gi->kind == GI_SYS && gen_sys_remaps(gi)) || (r->base == X86_RSP ? !stepped : r->base != INSN_RIP && writes_reg(gi, r->base)) ||
 			    (r->index != INSN_NOREG && writes_reg(gi, r->index)))
 				open[k] = false;
 		}

@@ -21,7 +21,7 @@ static bool copies_well(const struct insn *i)
 	case M(IMUL): case M(MUL): case M(DIV): case M(IDIV): case M(BSF): case M(BSR): case M(BSWAP):
 	case M(CBW): case M(CWDE): case M(CDQE): case M(CWD): case M(CDQ): case M(CQO):
 	case M(XCHG): case M(XADD): case M(CMPXCHG): case M(CMPXCHG8B): case M(CMPXCHG16B):
-	case M(CMC): case M(CLC): case M(STC): case M(LAHF): case M(SAHF):
+	case M(CMC): case M(CLC): case M(STC): case M(LAHF): case M(SAHF): case M(LFENCE): case M(MFENCE): case M(SFENCE):
 		return true;
 	case M(BT): case M(BTS): case M(BTR): case M(BTC):
 		return !i->has_mem || i->op[1].kind == INSN_OP_IMM;	/* a register reaches beyond the operand */
@@ -175,7 +175,7 @@ static void classify(struct gen *g, struct gen_insn *gi)
 	gi->kind = GI_CALLOUT;
 	if (is_nop(i)) {
 		gi->kind = GI_NOP;
-	} else if (i->has_mem && !address_fits(gi)) {
+	} else if ((i->has_mem && !address_fits(gi)) || gen_sys_classify(g, gi)) {
 		return;
 	} else if (i->mnemonic == M(LEA) && i->encoding == INSN_LEGACY) {
 		gi->kind = i->op[0].size >= 4 ? GI_LEA : GI_CALLOUT;
@@ -223,6 +223,10 @@ static void flag_use(struct gen_insn *gi)
 	const struct insn *i = &gi->i;
 
 	switch (gi->kind) {
+	case GI_SYS:
+		if (!gen_sys_flags(gi))
+			break;
+		/* fall through */
 	case GI_CALLOUT:
 		gi->reads = X86_FL_ARITH;
 		gi->writes = true;
@@ -316,6 +320,10 @@ bool gen_collect(struct gen *g, unsigned off)
 		ends = gi->kind >= GI_FIRST_END;
 		if (gi->kind == GI_CALLOUT)
 			ends = build_uop(g, gi);
+		if (gi->kind == GI_SYS) {
+			build_uop(g, gi);
+			ends = gen_sys_ends(gi);
+		}
 		gi->ends = ends;
 		g->n++;
 		off += gi->i.len;

@@ -13,30 +13,6 @@
 
 static _Thread_local struct xl_cpu *current;
 
-static uint32_t vector_key(const struct x86_cpu *c)
-{
-	const struct x86_state *s = &c->s;
-	uint32_t k = 0;
-
-	if ((s->cr0 & (X86_CR0_EM | X86_CR0_TS)))
-		return 0;
-	k |= XL_KEY_X87;
-	if (s->cr4 & X86_CR4_OSFXSR)
-		k |= XL_KEY_SSE;
-	if (s->cr4 & X86_CR4_OSXSAVE) {
-		if ((s->xcr0 & 6) == 6)
-			k |= XL_KEY_AVX;
-		if ((s->xcr0 & 0xe6) == 0xe6)
-			k |= XL_KEY_AVX512;
-	}
-	return k;
-}
-
-uint32_t xl_key(const struct x86_cpu *c)
-{
-	return c->mode | (uint32_t)c->cpl << 4 | (uint32_t)c->acc << 8 | vector_key(c);
-}
-
 /* Does the current mode have translated code at all?  (Flat implies 32-bit code.) */
 bool xl_can_translate(const struct x86_cpu *c)
 {

@@ -112,6 +112,7 @@ static void make_enter(struct xasm *a, struct xl_engine *xe)
 	for (unsigned k = 0; k < sizeof(regs); k++)
 		a_push_pop(a, true, regs[k]);
 	a_alu_ri(a, 1, 5, H_RSP, 8);
+	a_st(a, H_RDI, 0);		/* light calls find their way back by it */
 	a_rm(a, 1, 0x89, H_RSP, H_RDI, H_NONE, 0, XO(host_rsp));
 	a_mov_rr(a, 1, H_RSP, H_RDI);
 	a_st(a, H_RSI, XO(tmp));
@@ -121,7 +122,7 @@ static void make_enter(struct xasm *a, struct xl_engine *xe)
 }
 
 struct subs {
-	uintptr_t save8, save16, load16;
+	uintptr_t save8, save16, load16, load8;
 };
 
 enum { OUT_LINK, OUT_RIP, OUT_FAULT };
@@ -150,7 +151,8 @@ static uintptr_t make_exit(struct xasm *a, const struct subs *s, int what, bool 
 }
 
 /* Calls fn(cpu, r10, r11); 0: back to where it was called from, else leaves.
- * keep_flags: the host's flags are the guest's and stay so. */
+ * keep_flags: the host's flags are the guest's and stay so.  cur_uop: R10 is a uop;
+ * vector registers are then left in memory, the block looks again. */
 static uintptr_t make_call(struct xasm *a, const struct subs *s, uintptr_t fn, bool cur_uop, bool keep_flags)
 {
 	unsigned no_vec, out, no_load;
@@ -181,10 +183,12 @@ static uintptr_t make_call(struct xasm *a, const struct subs *s, uintptr_t fn, b
 	a_mov_rr(a, 1, H_RSP, H_RBX);
 	a_rr(a, 0, 0x85, H_RAX, H_RAX);
 	out = a_jcc_fwd(a, CC_NE);
-	a_rr(a, 0, 0x85, H_R12, H_R12);
-	no_load = a_jcc_fwd(a, CC_E);
-	a_call(a, s->load16);
-	a_bind(a, no_load);
+	if (!cur_uop) {
+		a_rr(a, 0, 0x85, H_R12, H_R12);
+		no_load = a_jcc_fwd(a, CC_E);
+		a_call(a, s->load16);
+		a_bind(a, no_load);
+	}
 	if (keep_flags) {
 		a_ld32(a, H_RAX, XO(ic.c.lf));
 		a_bytes(a, "\x04\x7f\x9e", 3);	/* add al, 0x7f; sahf */
@@ -199,6 +203,103 @@ static uintptr_t make_call(struct xasm *a, const struct subs *s, uintptr_t fn, b
 	return at;
 }
 
+/* What C may change and does not give back; R9 holds RSP. */
+static void caller_saved(struct xasm *a, bool load)
+{
+	static const uint8_t regs[] = { X86_RAX, X86_RCX, X86_RDX, X86_RSP, X86_RSI, X86_RDI, 8 };
+
+	for (unsigned n = 0; n < sizeof(regs); n++)
+		a_rs(a, 1, load ? 0x8b : 0x89, host_of[regs[n]], XO_GPR(regs[n]));
+}
+
+/* Where C does use vector registers (XL_LIGHT_PURE): saved around light calls. RSP is 8 below the vCPU block. */
+static void light_vec_save(struct xasm *a, const struct subs *s)
+{
+	unsigned none;
+
+	if (XL_LIGHT_PURE)
+		return;
+	a_ld32(a, H_RAX, XO(vec_live));
+	a_st32(a, H_RAX, XO(vec_was));
+	a_cmp_si8(a, true, XO(vec_live), 0);
+	none = a_jcc_fwd(a, CC_E);
+	a_call(a, s->save16);
+	a_bind(a, none);
+}
+
+static void light_vec_load(struct xasm *a, const struct subs *s)
+{
+	unsigned none;
+
+	if (XL_LIGHT_PURE)
+		return;
+	a_cmp_si8(a, true, XO(vec_was), 0);
+	none = a_jcc_fwd(a, CC_E);
+	a_call(a, s->load8);
+	a_bind(a, none);
+}
+
+/* Calls fn(cpu, r10, r11) of light.c.  0: back to where it was called from, R10 and R11 as
+ * they were; else on at what it returned, R10 being s.rip. */
+static uintptr_t make_light(struct xasm *a, const struct subs *s, uintptr_t fn)
+{
+	uintptr_t at;
+	unsigned out;
+
+	a_align(a, 16);
+	at = a_here(a);
+	a->bias = 8;
+	caller_saved(a, false);
+	a_st(a, H_R10, XO(sv_r10));
+	a_st(a, H_R11, XO(sv_r11));
+	light_vec_save(a, s);
+	a_lea(a, 1, H_RDI, H_RSP, H_NONE, 0, 8);
+	a_mov_rr(a, 1, H_RSI, H_R10);
+	a_mov_rr(a, 1, H_RDX, H_R11);
+	a_ld(a, H_RSP, XO(host_rsp));
+	a_mov_i(a, H_RAX, fn);
+	a_bytes(a, "\xff\xd0", 2);	/* call rax */
+	a->bias = 0;
+	a_ld(a, H_RSP, 0);		/* see make_enter */
+	light_vec_load(a, s);
+	a_rr(a, 1, 0x85, H_RAX, H_RAX);
+	out = a_jcc_fwd(a, CC_NE);
+	caller_saved(a, true);
+	a_ld(a, H_R10, XO(sv_r10));
+	a_ld(a, H_R11, XO(sv_r11));
+	a_lea(a, 1, H_RSP, H_RSP, H_NONE, 0, -8);
+	a_b(a, 0xc3);
+	a_bind(a, out);
+	a_st(a, H_RAX, XO(tmp));
+	caller_saved(a, true);
+	a_ld(a, H_R10, XO(ic.c.s.rip));
+	a_rs(a, 0, 0xff, 4, XO(tmp));	/* jmp [tmp] */
+	return at;
+}
+
+/* A light call was not enough: the same place calls what is. */
+static uintptr_t make_again(struct xasm *a, uintptr_t to)
+{
+	uintptr_t at;
+
+	a_align(a, 16);
+	at = a_here(a);
+	a_ld(a, H_R10, XO(sv_r10));
+	a_ld(a, H_R11, XO(sv_r11));
+	a_lea(a, 1, H_RSP, H_RSP, H_NONE, 0, -8);
+	a_jmp(a, to);
+	return at;
+}
+
+static void light_thunks(struct xasm *a, const struct subs *s, struct xl_thunks *t)
+{
+	t->callout_again = make_again(a, t->callout);
+	t->miss_again = make_again(a, make_call(a, s, (uintptr_t)xl_do_miss, false, false));
+	t->miss = make_light(a, s, (uintptr_t)xl_lt_miss);
+	for (unsigned n = 0; n < XL_LT_N; n++)
+		t->light[n] = make_light(a, s, (uintptr_t)xl_light[n]);
+}
+
 int xl_thunks_make(struct xl_engine *xe)
 {
 	struct xasm a = { .p = xe->rw, .run = (uintptr_t)xe->rx, .size = (unsigned)xe->size };
@@ -208,7 +309,7 @@ int xl_thunks_make(struct xl_engine *xe)
 	s.save8 = make_vec(&a, xe, false, 8);
 	s.save16 = make_vec(&a, xe, false, 16);
 	s.load16 = make_vec(&a, xe, true, 16);
-	t->vec_load = make_vec(&a, xe, true, 8);
+	t->vec_load = s.load8 = make_vec(&a, xe, true, 8);
 	make_enter(&a, xe);
 	t->exit_link = make_exit(&a, &s, OUT_LINK, true);
 	t->exit_rip_h = make_exit(&a, &s, OUT_RIP, true);
@@ -216,10 +317,10 @@ int xl_thunks_make(struct xl_engine *xe)
 	t->fault_h = make_exit(&a, &s, OUT_FAULT, true);
 	t->fault_m = make_exit(&a, &s, OUT_FAULT, false);
 	t->callout = make_call(&a, &s, (uintptr_t)xl_do_callout, true, false);
-	t->miss = make_call(&a, &s, (uintptr_t)xl_do_miss, false, false);
 	t->stored_h = make_call(&a, &s, (uintptr_t)xl_do_stored, false, true);
 	t->stored_m = make_call(&a, &s, (uintptr_t)xl_do_stored, false, false);
 	t->x87_load = make_call(&a, &s, (uintptr_t)xl_do_x87_load, false, false);
+	light_thunks(&a, &s, t);
 	a_align(&a, 64);
 	t->end = a_here(&a);
 	xe->start = xe->used = a.n;

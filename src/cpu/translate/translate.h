@@ -69,6 +69,7 @@ struct xl_exit {
 	struct xl_block *from;
 	uint32_t patch;			/* offset in the code cache of the branch's displacement */
 	int32_t target;			/* offset from the page's start */
+	uint8_t acc;			/* access class there: STAC and CLAC change it within a block */
 };
 
 /* Where a host fault belongs. */
@@ -108,13 +109,28 @@ struct xl_cpu;
 struct xl_check;
 struct xl_turn;
 
+/* Light calls (light.c), without the miss. */
+enum { XL_LT_SYSCALL, XL_LT_SYSRET, XL_LT_IRET, XL_LT_N };
+extern uintptr_t (*const xl_light[XL_LT_N])(struct xl_cpu *x, const struct uop *u, uint64_t arg);
+uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin);
+
+/* Does what light calls run keep off vector registers?  Not with sanitizers, whose run time does
+ * not, nor with a compiler that calls libc to copy. */
+#ifdef LODGE_LIGHT_PURE
+#define XL_LIGHT_PURE true
+#else
+#define XL_LIGHT_PURE false
+#endif
+
 struct xl_thunks {
 	void *(*enter)(struct xl_cpu *x, void *ientry);
 	uintptr_t exit_link;		/* R10: struct xl_exit; flags in the host's */
 	uintptr_t exit_rip_h, exit_rip_m;	/* R10: RIP; flags in the host's, in c->lf */
 	uintptr_t fault_h, fault_m;	/* s.rip set; the instruction there is interp's */
-	uintptr_t callout;		/* R10: uop */
+	uintptr_t callout;		/* R10: uop; vec_live is clear afterwards */
 	uintptr_t miss;			/* R10: linear address; xl_cpu.desc */
+	uintptr_t light[XL_LT_N];	/* R10: uop, R11: argument; see light.c */
+	uintptr_t callout_again, miss_again;	/* for light calls to return: the full path */
 	uintptr_t stored_h, stored_m;	/* R10: host address, R11: page flags; xl_cpu.desc */
 	uintptr_t vec_load, x87_load;
 	uintptr_t end;			/* of all thunks */
@@ -151,7 +167,7 @@ struct xl_cpu {
 	uint64_t host_rsp, sv_rax, sv_r10, sv_r11, tmp, tmp2;
 	uint32_t host_mxcsr;
 	uint32_t desc;			/* XL_DESC of the access in trouble */
-	uint8_t vec_live;
+	uint8_t vec_live, vec_was;	/* vec_was: around a light call, if not XL_LIGHT_PURE */
 	bool bounced;			/* the miss ends with R10 pointing at bounce */
 	bool step;			/* the next instruction is interp's */
 	const char *own_stubs;		/* ic.stubs outside calls of handlers */
@@ -197,6 +213,9 @@ static inline struct xl_cpu *xl_of(struct x86_cpu *c) { return (struct xl_cpu *)
 uint32_t xl_key(const struct x86_cpu *c);
 #define XL_KEY_MODE(k) ((k) & 0xf)	/* enum x86_mode */
 #define XL_KEY_ACC(k) ((k) >> 8 & 3)
+#define XL_KEY_ACC_MASK (3u << 8)
+#define XL_KEY_OF_ACC(acc) ((uint32_t)(acc) << 8)
+#define XL_KEY_CPL(k) ((k) >> 4 & 3)
 #define XL_KEY_SSE (1u << 10)
 #define XL_KEY_AVX (1u << 11)
 #define XL_KEY_AVX512 (1u << 12)

@@ -138,6 +138,10 @@ struct x86_cpu {
 	bool has_1g;			/* from the model */
 	uint8_t phys_bits;		/* MAXPHYADDR, from the model */
 	uint64_t fill_gpa;		/* x86_tlb_fill: the address it translated to */
+	bool light, light_failed;	/* within x86_tlb_look; it met what needs x86_tlb_fill */
+	bool apic_base_known;
+	uint64_t light_wrote;		/* page-table entry changed there, still to be told of, or 0 */
+	uint64_t apic_base_now;		/* the interrupt controller's, if known */
 	uint64_t n_mmio, n_pio, n_exc, n_intr, n_decode, n_block;	/* statistics */
 	uint32_t n_pause;
 	bool shutdown;			/* triple fault */
@@ -183,6 +187,8 @@ static inline void x86_x87_sync(struct x86_cpu *c)
 
 /* --- mode (cpu/x86/mode.c) --- */
 void x86_mode_update(struct x86_cpu *c);
+/* Of it, what follows from SS and EFLAGS.AC, all else being as before, in 64-bit mode. */
+void x86_level_update(struct x86_cpu *c);
 
 /* --- code map (cpu/x86/codemap.c): which RAM holds code an engine has cached --- */
 /* One per engine.  Marks are per 64-byte granule, so data beside code is free
@@ -239,6 +245,14 @@ bool x86_load_pdpte(struct x86_cpu *c, uint64_t cr3);
 /* The TLB entry that allows `how` at lin (filled if need be): raises faults;
  * NULL if the page is not memory (MMIO) or may not be cached. */
 const struct x86_tlb_entry *x86_tlb_fill(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc);
+/*
+ * The same without raising anything, in general registers only: translated code
+ * calls it with the guest's vector registers in the host's.  FAULT: *err is the
+ * #PF's error code.  NONE: ask x86_tlb_fill.
+ */
+enum { X86_LOOK_OK, X86_LOOK_FAULT, X86_LOOK_NONE };
+int x86_tlb_look(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc, const struct x86_tlb_entry **e,
+		 uint32_t *err);
 /* A store of len bytes at page offset off of a page with MEM_PG_CODE happened. */
 void x86_code_stored(struct x86_cpu *c, const struct x86_tlb_entry *e, unsigned off, unsigned len);
 /* Page walk without side effects or faults (debugger, reports): false if unmapped. */

@@ -60,6 +60,10 @@ static const struct mem_range *range_at(struct x86_cpu *c, uint64_t gpa)
 	for (unsigned n = 0; n < ARRAY_LEN(c->ranges); n++)
 		if (gpa - c->ranges[n].gpa < c->ranges[n].size)
 			return &c->ranges[n];
+	if (c->light) {
+		c->light_failed = true;
+		return NULL;
+	}
 	r = &c->ranges[c->range_turn++ % ARRAY_LEN(c->ranges)];
 	if (mem_find(c->vcpu.m->mem, gpa, r))
 		return r;
@@ -170,24 +174,60 @@ static void walk_64(struct x86_cpu *c, uint64_t lin, struct walk *w)
 	w->present = true;
 }
 
+/* (Not memset: libc's may use vector registers.) */
+static void walk_init(struct walk *w)
+{
+	w->gpa = 0;
+	w->write_ok = w->user = w->exec_ok = w->dirty = w->rsvd = w->present = false;
+	w->leaf_size = w->n_levels = 0;
+}
+
 static void walk_tables(struct x86_cpu *c, uint64_t lin, struct walk *w)
 {
-	memset(w, 0, offsetof(struct walk, entry_gpa));
+	walk_init(w);
 	if (c->s.cr4 & X86_CR4_PAE)
 		walk_64(c, lin, w);
 	else
 		walk_32(c, lin & 0xffffffffu, w);
 }
 
+/* Does somebody want to know of writes to the page? */
+static bool page_noted(struct x86_cpu *c, uint64_t gpa)
+{
+	const struct mem_range *r = range_at(c, gpa);
+
+	return !r || mem_dirty_enabled(c->vcpu.m->mem) ||
+	       (atomic_load_explicit(r->flags + (gpa - r->gpa) / PAGE_4K, memory_order_relaxed) & MEM_PG_CODE);
+}
+
+/* As mem_written, which takes locks and looks for the range again, if need be. */
+static void entry_written(struct x86_cpu *c, uint64_t gpa, unsigned size)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	if (likely(!page_noted(c, gpa)))
+		return;
+	if (c->light) {		/* marked only just now: x86_tlb_fill, which comes next, tells */
+		c->light_failed = true;
+		c->light_wrote = gpa | 1;
+		return;
+	}
+	mem_written(c->vcpu.m->mem, gpa, size);
+}
+
 /* Sets bits of an entry unless it changed; false: changed, walk again. */
 static bool entry_or(struct x86_cpu *c, uint64_t gpa, unsigned size, uint64_t old, uint64_t bits)
 {
-	void *p = entry_ptr(c, gpa, true);
 	uint32_t old32 = (uint32_t)old;
+	void *p;
 	bool ok;
 
 	if ((old & bits) == bits)
 		return true;
+	if (c->light && (c->light_failed || page_noted(c, gpa))) {
+		c->light_failed = true;
+		return true;
+	}
+	p = entry_ptr(c, gpa, true);
 	if (!p)
 		return true;	/* tables in ROM: the bits stay clear */
 	if (size == 8)
@@ -197,7 +237,7 @@ static bool entry_or(struct x86_cpu *c, uint64_t gpa, unsigned size, uint64_t ol
 		ok = __atomic_compare_exchange_n((uint32_t *)p, &old32, old32 | (uint32_t)bits, false,
 						 __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 	if (ok)
-		mem_written(c->vcpu.m->mem, gpa, size);
+		entry_written(c, gpa, size);
 	return ok;
 }
 
@@ -242,23 +282,24 @@ static uint32_t pf_error(const struct x86_cpu *c, const struct walk *w, enum x86
 	return err;
 }
 
-/* Translates one byte's address; raises #PF. */
-static void translate(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc, struct walk *w)
+/* Translates one byte's address. False: a page fault. */
+static bool translate(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc, struct walk *w)
 {
 	if (!c->paging) {
-		memset(w, 0, offsetof(struct walk, entry_gpa));
+		walk_init(w);
 		w->gpa = lin & 0xffffffffu;
 		w->write_ok = w->user = w->exec_ok = w->present = w->dirty = true;
-		return;
+		return true;
 	}
 	for (;;) {
 		walk_tables(c, lin, w);
 		if (!w->present || w->rsvd || !allowed(c, w, how, acc))
-			x86_raise_pf(c, lin, pf_error(c, w, how, acc));
+			return false;
 		if (set_accessed_dirty(c, w, how == X86_WRITE))
 			break;
 	}
 	w->dirty = how == X86_WRITE || (w->entry[w->n_levels - 1] & PTE_D);
+	return true;
 }
 
 bool x86_debug_translate(struct x86_cpu *c, uint64_t lin, uint64_t *gpa)
@@ -292,15 +333,25 @@ bool x86_load_pdpte(struct x86_cpu *c, uint64_t cr3)
 static void flush_own(struct x86_cpu *c)
 {
 	if (++c->tlb_gen > X86_TLB_GEN_MAX) {
-		memset(c->tlb, 0, sizeof(c->tlb));
+		for (unsigned a = 0; a < X86_N_ACC; a++)
+			for (unsigned i = 0; i < X86_TLB_SIZE; i++)
+				for (unsigned how = 0; how < 3; how++)
+					c->tlb[a][i].tag[how] = 0;
 		c->tlb_gen = 1;
 	}
 }
 
+static void forget_large(struct x86_cpu *c)
+{
+	for (unsigned k = 0; k < X86_LARGE_WORDS; k++)
+		c->large[0][k] = c->large[1][k] = 0;
+}
+
 void x86_tlb_flush(struct x86_cpu *c)
 {
+	c->apic_base_known = false;
 	flush_own(c);
-	memset(c->large, 0, sizeof(c->large));
+	forget_large(c);
 	if (c->tlb_flushed)
 		c->tlb_flushed(c, X86_FLUSH_ALL);
 }
@@ -311,7 +362,7 @@ void x86_tlb_flush_nonglobal(struct x86_cpu *c)
 	if (c->tlb_flushed)
 		c->tlb_flushed(c, X86_FLUSH_NONGLOBAL);
 	else
-		memset(c->large, 0, sizeof(c->large));
+		forget_large(c);
 }
 
 void x86_map_changed(struct x86_cpu *c)
@@ -364,7 +415,8 @@ void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin)
 		return;
 	}
 	for (unsigned a = 0; a < X86_N_ACC; a++)
-		memset(c->tlb[a][i].tag, 0, sizeof(c->tlb[a][i].tag));
+		for (unsigned how = 0; how < 3; how++)
+			c->tlb[a][i].tag[how] = 0;
 	if (c->tlb_flushed)
 		c->tlb_flushed(c, lin & ~0xfffull);
 }
@@ -378,43 +430,54 @@ static bool page_watched(const struct x86_cpu *c, uint64_t lin)
 	return false;
 }
 
+/* The base moves with a flush of everything only (x86_tlb_flush). */
 static bool is_apic_page(struct x86_cpu *c, uint64_t gpa)
 {
 	const struct vcpu_intc_ops *ic = c->vcpu.intc;
-	uint64_t base;
 
 	if (!ic)
 		return false;
-	base = ic->get_base(c->vcpu.intc_opaque);
-	return (base & 0xc00) == 0x800 && (base & ADDR_MASK) == (gpa & ~0xfffull);
+	if (unlikely(!c->apic_base_known)) {
+		if (c->light) {
+			c->light_failed = true;
+			return true;
+		}
+		c->apic_base_now = ic->get_base(c->vcpu.intc_opaque);
+		c->apic_base_known = true;
+	}
+	return (c->apic_base_now & 0xc00) == 0x800 && (c->apic_base_now & ADDR_MASK) == (gpa & ~0xfffull);
 }
 
-const struct x86_tlb_entry *x86_tlb_fill(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc)
+/* The lookup behind x86_tlb_fill and x86_tlb_look. */
+static int fill(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc, const struct x86_tlb_entry **out,
+		uint32_t *err)
 {
 	struct x86_tlb_entry *e = &c->tlb[acc][(lin >> 12) & (X86_TLB_SIZE - 1)];
 	uint64_t page = lin & ~0xfffull, tag = page | c->tlb_gen;
 	uint64_t tags[3] = { tag, tag ^ c->write_mask, tag };
+	enum x86_acc rights = acc == X86_ACC_USER_AC ? X86_ACC_USER : acc;
 	const struct mem_range *r;
 	struct walk w;
 	uint64_t off;
 
-	if (e->tag[how] == tags[how])
-		return e;
-	if (c->long_mode && !x86_canonical(c, lin))
-		x86_gp(c, 0);
-	translate(c, lin, how, acc == X86_ACC_USER_AC ? X86_ACC_USER : acc, &w);
+	if (!translate(c, lin, how, rights, &w)) {
+		*err = pf_error(c, &w, how, rights);
+		return X86_LOOK_FAULT;
+	}
 	c->fill_gpa = w.gpa;
 	/* Fetches do not hit data breakpoints: code runs from a watched page as from any other. */
 	if (acc == X86_ACC_USER_AC || (c->watch && how != X86_EXEC && page_watched(c, page)))
-		return NULL;
+		return X86_LOOK_NONE;
 	if ((r = range_at(c, w.gpa)) == NULL || is_apic_page(c, w.gpa))
-		return NULL;
+		return X86_LOOK_NONE;
 	if (r->kind == MEM_ROM && how == X86_WRITE)
-		return NULL;
+		return X86_LOOK_NONE;
+	if (c->light_failed)
+		return X86_LOOK_NONE;
 	note_large(c, lin, &w);
 	off = (w.gpa & ~0xfffull) - r->gpa;
 	if ((e->tag[0] | e->tag[1] | e->tag[2]) && e->gpa != (w.gpa & ~0xfffull))
-		memset(e->tag, 0, sizeof(e->tag));
+		e->tag[0] = e->tag[1] = e->tag[2] = 0;
 	for (unsigned h = 0; h < 3; h++)
 		if (e->tag[h] != tags[h])
 			e->tag[h] = 0;
@@ -426,7 +489,55 @@ const struct x86_tlb_entry *x86_tlb_fill(struct x86_cpu *c, uint64_t lin, enum x
 	e->tag[how] = tags[how];
 	if (mem_dirty_enabled(c->vcpu.m->mem) && how == X86_WRITE)
 		atomic_fetch_or(e->flags, MEM_PG_DIRTY);
-	return e;
+	*out = e;
+	return X86_LOOK_OK;
+}
+
+static const struct x86_tlb_entry *cached(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc)
+{
+	const struct x86_tlb_entry *e = &c->tlb[acc][(lin >> 12) & (X86_TLB_SIZE - 1)];
+
+	return e->tag[how] == (((lin & ~0xfffull) | c->tlb_gen) ^ (how == X86_WRITE ? c->write_mask : 0)) ? e : NULL;
+}
+
+int x86_tlb_look(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc, const struct x86_tlb_entry **e,
+		 uint32_t *err)
+{
+	int r;
+
+	*e = cached(c, lin, how, acc);
+	if (*e)
+		return X86_LOOK_OK;
+	if (c->long_mode && !x86_canonical(c, lin))
+		return X86_LOOK_NONE;
+	c->light = true;
+	r = fill(c, lin, how, acc, e, err);
+	c->light = false;
+	if (unlikely(c->light_failed)) {
+		c->light_failed = false;
+		r = X86_LOOK_NONE;
+	}
+	return r;
+}
+
+const struct x86_tlb_entry *x86_tlb_fill(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc)
+{
+	const struct x86_tlb_entry *e = cached(c, lin, how, acc);
+	uint32_t err;
+
+	if (e)
+		return e;
+	if (unlikely(c->light_wrote)) {
+		mem_written(c->vcpu.m->mem, c->light_wrote & ~1ull, 4);
+		c->light_wrote = 0;
+	}
+	if (c->long_mode && !x86_canonical(c, lin))
+		x86_gp(c, 0);
+	switch (fill(c, lin, how, acc, &e, &err)) {
+	case X86_LOOK_OK: return e;
+	case X86_LOOK_FAULT: x86_raise_pf(c, lin, err);
+	default: return NULL;
+	}
 }
 
 /* --- accesses --- */

@@ -46,6 +46,26 @@ static void segments_update(struct x86_cpu *c)
 	c->cs_base = base;
 }
 
+/* What decoding and the choice of handlers depend on; CPL and segment contents
+ * are looked at when the handlers run. */
+static void key_update(struct x86_cpu *c)
+{
+	c->block_key = c->mode | (c->flat ? 8u : 0) | (c->cpl == 3 ? 32u : 0) | ((c->s.seg[X86_SS].attr & X86_AR_DB) ? 16u : 0);
+}
+
+static void class_update(struct x86_cpu *c)
+{
+	c->acc = access_class(c);
+	c->tlb_now = c->tlb[c->acc];
+}
+
+void x86_level_update(struct x86_cpu *c)
+{
+	c->cpl = (c->s.seg[X86_SS].attr & X86_AR_DPL) >> X86_AR_DPL_SHIFT;
+	class_update(c);
+	key_update(c);
+}
+
 void x86_mode_update(struct x86_cpu *c)
 {
 	struct x86_state *s = &c->s;
@@ -64,8 +84,7 @@ void x86_mode_update(struct x86_cpu *c)
 		c->stack_size = 8;
 	else
 		c->stack_size = s->seg[X86_SS].attr & X86_AR_DB ? 4 : 2;
-	c->acc = access_class(c);
-	c->tlb_now = c->tlb[c->acc];
+	class_update(c);
 	for (unsigned n = 0; n < 4; n++)
 		if ((s->dr7 >> (2 * n) & 3) && (s->dr7 >> (16 + 4 * n) & 3))
 			watch = true;
@@ -75,9 +94,7 @@ void x86_mode_update(struct x86_cpu *c)
 	}
 	segments_update(c);
 	c->step_mode = (s->rflags & (X86_FL_TF | X86_FL_RF)) || (s->dr7 & 0xff);
-	/* What decoding and the choice of handlers depend on; CPL and segment
-	 * contents are looked at when the handlers run. */
-	c->block_key = c->mode | (c->flat ? 8u : 0) | (c->cpl == 3 ? 32u : 0) | ((c->s.seg[X86_SS].attr & X86_AR_DB) ? 16u : 0);
+	key_update(c);
 	c->leave_block = true;
 }
 

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * System instructions of 64-bit code (32-bit code is left to interp there): those a kernel runs all the time are
+ * emitted inline or as light calls (light.c), and need not leave the block.
+ *
+ * What is inline relies on the block's key (CPL) and CPU model; what depends on
+ * state that changes more freely is tested where it runs, and the odd case is a
+ * callout, as for any other instruction.
+ */
+#include "cpu/translate/gen.h"
+
+#include "cpu/x86/cpuid.h"
+
+#define M(x) ZYDIS_MNEMONIC_##x
+
+#define RFLAGS (XO(ic.c.s.rflags))
+
+enum { SYS_CLI, SYS_STI, SYS_CLD, SYS_STD, SYS_SWAPGS, SYS_CLAC, SYS_STAC, SYS_RDTSC, SYS_RDTSCP, SYS_FROM_CR, SYS_LIGHT };
+
+static bool has(const struct gen *g, enum x86_feature_word w, unsigned bit) { return x86_has(g->x->ic.c.model, w, BIT(bit)); }
+
+/* At CPL 0. */
+static int kernel_op(const struct gen *g, const struct insn *i)
+{
+	switch (i->mnemonic) {
+	case M(CLI): return SYS_CLI;
+	case M(STI): return SYS_STI;
+	case M(SWAPGS): return SYS_SWAPGS;
+	case M(CLAC): return has(g, X86_F_7_EBX, 20) ? SYS_CLAC : -1;
+	case M(STAC): return has(g, X86_F_7_EBX, 20) ? SYS_STAC : -1;
+	case M(SYSRET): return i->osz == 8 ? SYS_LIGHT + XL_LT_SYSRET : -1;
+	case M(IRETQ): return SYS_LIGHT + XL_LT_IRET;
+	case M(MOV):
+		if (i->op[1].kind == INSN_OP_CR && (i->op[1].reg == 0 || (i->op[1].reg >= 2 && i->op[1].reg <= 4)))
+			return SYS_FROM_CR;
+		return -1;
+	default: return -1;
+	}
+}
+
+static int op_of(const struct gen *g, const struct insn *i)
+{
+	if (!g->w || i->encoding != INSN_LEGACY || i->lock)
+		return -1;
+	switch (i->mnemonic) {
+	case M(CLD): return SYS_CLD;
+	case M(STD): return SYS_STD;
+	case M(SYSCALL): return SYS_LIGHT + XL_LT_SYSCALL;
+	case M(RDTSC): return SYS_RDTSC;
+	case M(RDTSCP): return has(g, X86_F_81_EDX, 27) ? SYS_RDTSCP : -1;
+	default: return XL_KEY_CPL(g->key) ? -1 : kernel_op(g, i);
+	}
+}
+
+bool gen_sys_classify(struct gen *g, struct gen_insn *gi)
+{
+	int op = op_of(g, &gi->i);
+
+	if (op < 0)
+		return false;
+	gi->kind = GI_SYS;
+	gi->sys = (uint8_t)op;
+	return true;
+}
+
+bool gen_sys_ends(const struct gen_insn *gi)
+{
+	return gi->sys >= SYS_LIGHT && gi->sys <= SYS_LIGHT + XL_LT_IRET;
+}
+
+bool gen_sys_flags(const struct gen_insn *gi)
+{
+	return gi->sys >= SYS_LIGHT || gi->sys == SYS_RDTSC || gi->sys == SYS_RDTSCP;
+}
+
+bool gen_sys_remaps(const struct gen_insn *gi) { return gen_sys_flags(gi) || gi->sys == SYS_CLAC || gi->sys == SYS_STAC; }
+
+/* or/and dword [rsp + disp], imm32 */
+static void alu_si(struct xasm *a, unsigned ext, int32_t disp, uint32_t v)
+{
+	a_rs(a, 0, 0x81, ext, disp);
+	a_d(a, v);
+}
+
+static void set_flag(struct xasm *a, uint32_t flag) { alu_si(a, 1, RFLAGS, flag); }
+static void clear_flag(struct xasm *a, uint32_t flag) { alu_si(a, 4, RFLAGS, ~flag); }
+
+/* Unless nothing waits for IF, interp does it, shadow and all. */
+static void emit_sti(struct gen *g, const struct gen_insn *gi)
+{
+	struct xasm *a = &g->a;
+	struct gen_slow *s;
+
+	a_rs(a, 0, 0x0fb6, H_R10, XO(ic.c.intr_maybe));
+	a_rs(a, 0, 0x0b, H_R10, XO(ic.c.vcpu.events));
+	s = gen_slow_new(g, SLOW_CALLOUT);
+	s->at = a_jcc_fwd(a, CC_NE);
+	s->uop = gi->uop;
+	set_flag(a, X86_FL_IF);
+	s->back = a_here(a);
+}
+
+static void emit_swapgs(struct xasm *a)
+{
+	int32_t base = XO(ic.c.s.seg) + (int32_t)(X86_GS * sizeof(struct x86_seg) + offsetof(struct x86_seg, base));
+
+	a_ld(a, H_R10, base);
+	a_ld(a, H_R11, XO(ic.c.s.kernel_gs_base));
+	a_st(a, H_R11, base);
+	a_st(a, H_R10, XO(ic.c.s.kernel_gs_base));
+}
+
+/* From here on the block is of the other access class, and of its jump cache if that is for this mode. */
+static void emit_acc(struct gen *g, const struct gen_insn *gi, bool ac)
+{
+	struct xasm *a = &g->a;
+	struct gen_slow *s;
+
+	g->acc = ac ? X86_ACC_SUP_AC : X86_ACC_SUP;
+	a_rs(a, 0, 0x81, 7, XO(jc_key) + 4 * (int32_t)g->acc);
+	a_d(a, (g->key & ~(XL_KEY_ACC_MASK | XL_KEY_NOGROUP)) | XL_KEY_OF_ACC(g->acc));
+	s = gen_slow_new(g, SLOW_CALLOUT);
+	s->at = a_jcc_fwd(a, CC_NE);
+	s->uop = gi->uop;
+	s->back = a_here(a);
+	if (ac)
+		set_flag(a, X86_FL_AC);
+	else
+		clear_flag(a, X86_FL_AC);
+	a_rs(a, 0, 0xc6, 0, XO(ic.c.acc));
+	a_b(a, g->acc);
+	a_lea(a, 1, H_R10, H_RSP, H_NONE, 0, XO(ic.c.tlb) + (int32_t)(g->acc * sizeof(((struct x86_cpu *)0)->tlb[0])));
+	a_st(a, H_R10, XO(ic.c.tlb_now));
+}
+
+static void emit_rdtsc(struct gen *g, const struct gen_insn *gi)
+{
+	struct xasm *a = &g->a;
+
+	if (XL_KEY_CPL(g->key)) {
+		struct gen_slow *s = gen_slow_new(g, SLOW_CALLOUT);
+
+		a_rs(a, 0, 0xf7, 0, XO(ic.c.s.cr4));
+		a_d(a, X86_CR4_TSD);
+		s->at = a_jcc_fwd(a, CC_NE);
+		s->uop = gi->uop;
+	}
+	if (gi->sys == SYS_RDTSCP)
+		a_bytes(a, "\x0f\xae\xe8", 3);	/* lfence: not before what comes before */
+	a_bytes(a, "\x0f\x31", 2);		/* rdtsc */
+	a_shift_ri(a, 1, 4, H_RDX, 32);
+	a_lea(a, 1, H_RAX, H_RAX, H_RDX, 0, 0);
+	a_rs(a, 1, 0x03, H_RAX, XO(ic.c.tsc_base_offset));
+	a_rs(a, 1, 0x03, H_RAX, XO(ic.c.s.tsc_offset));
+	a_mov_rr(a, 1, H_RDX, H_RAX);
+	a_shift_ri(a, 1, 5, H_RDX, 32);
+	a_mov_rr(a, 0, H_RAX, H_RAX);
+	if (gi->sys == SYS_RDTSCP)
+		a_ld32(a, H_RCX, XO(ic.c.s.tsc_aux));
+	if (XL_KEY_CPL(g->key)) {
+		g->slow[g->n_slow - 1].back = a_here(a);
+		g->vec_ok = g->x87_ok = false;	/* behind the callout */
+	}
+}
+
+static void emit_from_cr(struct gen *g, const struct gen_insn *gi)
+{
+	static const int32_t at[5] = { XO(ic.c.s.cr0), 0, XO(ic.c.s.cr2), XO(ic.c.s.cr3), XO(ic.c.s.cr4) };
+	unsigned reg = gi->i.op[0].reg;
+
+	a_ld(&g->a, in_memory(reg) ? H_R10 : host_reg(reg), at[gi->i.op[1].reg]);
+	if (in_memory(reg))
+		a_st(&g->a, H_R10, XO_GPR(reg));
+}
+
+static void emit_light(struct gen *g, const struct gen_insn *gi)
+{
+	struct xasm *a = &g->a;
+
+	a_mov_i(a, H_R10, (uintptr_t)(g->b->uops + gi->uop));
+	a_call(a, g->xe->t.light[gi->sys - SYS_LIGHT]);
+	g->vec_ok = g->x87_ok = false;	/* it may have become a callout */
+	if (gen_sys_ends(gi))
+		a_bytes(a, "\x0f\x0b", 2);	/* it does not come back */
+}
+
+void gen_sys(struct gen *g, const struct gen_insn *gi)
+{
+	struct xasm *a = &g->a;
+
+	if (gi->sys == SYS_SWAPGS) {
+		emit_swapgs(a);
+		return;
+	}
+	if (gi->sys == SYS_FROM_CR) {
+		emit_from_cr(g, gi);
+		return;
+	}
+	/* What may end in a callout leaves the flags in c->lf. */
+	gen_flags_clobber(g, gen_sys_flags(gi) ? X86_FL_ARITH : gi->live_after);
+	if (gen_sys_flags(gi))
+		g->fl = FL_MEM;
+	switch (gi->sys) {
+	case SYS_CLI: clear_flag(a, X86_FL_IF); break;
+	case SYS_STI: emit_sti(g, gi); break;
+	case SYS_CLD: clear_flag(a, X86_FL_DF); break;
+	case SYS_STD: set_flag(a, X86_FL_DF); break;
+	case SYS_CLAC: emit_acc(g, gi, false); break;
+	case SYS_STAC: emit_acc(g, gi, true); break;
+	case SYS_RDTSC:
+	case SYS_RDTSCP: emit_rdtsc(g, gi); break;
+	default: emit_light(g, gi); break;
+	}
+}
