@@ -145,8 +145,23 @@ static void run_trial(struct interp_cpu *ic, uint64_t end, uint64_t stop)
 			next = rip + u->len;
 			u = u->fn(c, u);
 		} while (u);
+		if (c->s.shadow == X86_SHADOW_STI && next != stop) {	/* see same_fields */
+			c->s.shadow = 0;
+			c->leave_block = false;
+		}
 	} while (c->s.rip == next && next != end && next != stop && !c->leave_block && c->acc == acc && c->block_key == key);
 }
+
+/* As interp.c does it. */
+static void deliver(struct x86_cpu *c, const struct x86_event *ev)
+{
+	c->delivering = ev->vector;
+	x86_deliver(c, ev);
+	c->s.shadow = 0;
+	x86_mode_update(c);
+}
+
+#define TRIAL_DELIVER (~1ull)	/* for `end`: deliver *ev */
 
 /* Memory and vCPU are left as interp leaves them. */
 static enum ending trial(struct xl_cpu *x, struct x86_trial *t, uint64_t end, uint64_t stop, struct x86_event *ev)
@@ -166,11 +181,15 @@ static enum ending trial(struct xl_cpu *x, struct x86_trial *t, uint64_t end, ui
 		r = END_FAULT;
 		*ev = c->pending;
 		fault_rip(c);
+	} else if (end == TRIAL_DELIVER) {
+		deliver(c, ev);
+		r = END_DONE;
 	} else {
 		run_trial(&x->ic, end, stop);
 		r = END_DONE;
 	}
 	c->trial = NULL;
+	c->delivering = -1;
 	c->fault_jmp = outer;
 	return r;
 }
@@ -244,6 +263,32 @@ static bool same_earlier(struct xl_cpu *x, uint64_t end)
 	return false;
 }
 
+/*
+ * Translated code has also delivered the exception that interp raised: is that what interp's delivery would do?
+ * Done with the flags that translated code had; dead ones may be others than interp's.  True: the vCPU is
+ * left at the fault, which is then delivered again, with interp's flags.
+ */
+static bool same_delivered(struct xl_cpu *x)
+{
+	struct interp_cpu *ic = &x->ic;
+	struct x86_cpu *c = &ic->c;
+	struct xl_check *k = x->check;
+	bool same = !memcmp(k->want_bytes, k->got_bytes, k->trial.used);
+	uint8_t now[X86_TRIAL_BYTES];
+
+	go_back(c, &k->want);
+	c->s.rflags = (c->s.rflags & ~(uint64_t)X86_FL_ARITH) | (k->got.s.rflags & X86_FL_ARITH);
+	/* What it stores is there already, so `old` is translated code's. */
+	if (trial(x, &k->again, TRIAL_DELIVER, ~0ull, &k->want_event) == END_DONE) {
+		x86_trial_now(&k->again, now);
+		same = same && xl_check_same_state(&c->s, &k->got.s) && !memcmp(k->again.old, now, k->again.used);
+	}
+	go_back(c, &k->want);
+	k->got_end = END_FAULT;
+	k->got_event = k->want_event;
+	return same;
+}
+
 enum verdict { SAME, REFUSED, DIFFERENT };
 
 /* One comparison.  Memory and vCPU: SAME: after the block, else before it. */
@@ -270,6 +315,8 @@ static enum verdict attempt(struct xl_cpu *x, const struct xl_block *b)
 		   !memcmp(k->want_bytes, k->got_bytes, k->trial.used)) {
 		return SAME;
 	} else if (k->got_end != END_FAULT && same_earlier(x, end)) {
+		return SAME;
+	} else if (k->got_end != END_FAULT && k->want_end == END_FAULT && same_delivered(x)) {
 		return SAME;
 	}
 	x86_trial_undo(&k->trial);

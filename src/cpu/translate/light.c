@@ -48,6 +48,8 @@ static uintptr_t go(struct xl_cpu *x)
 	unsigned i = c->s.rip & (XL_JC_SIZE - 1);
 
 	x->exit = NULL;
+	if (unlikely(x->check != NULL))	/* looks at every block */
+		return x->xe->t.fault_m;
 	/* If the jump cache is for another mode, the run loop makes it for this one. */
 	if (unlikely(c->leave_block || c->acc >= XL_N_ACC || x->jc_key[c->acc] != xl_key(c) || (c->intr_maybe && (c->s.rflags & X86_FL_IF))))
 		return leave(x);
