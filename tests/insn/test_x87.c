@@ -222,6 +222,23 @@ static void test_images(void **state)
 	assert_int_equal(ld_le64(r->data + 0x210), RIG_DATA + 0x100);
 }
 
+SNIPPET(s_ldenv, "fldpi\n fnstenv (%rbx)\n movl $0x12345678, 12(%rbx)\n movl $0x6543210, 16(%rbx)\n movl $0x11112222, 20(%rbx)\n"
+		 "fldenv (%rbx)\n fnop\n fnstenv 0x40(%rbx)\n fldenv (%rbx)");
+
+/* FLDENV's pointers are the guest's own word. */
+static void test_load_environment(void **state)
+{
+	const struct rig_result *r = run(CASE(s_ldenv));
+
+	assert_int_equal(r->fault, RIG_NO_FAULT);
+	want_pointers(r, 0x654, 0x12345678, 0x11112222);
+	assert_int_equal(ld_le32(r->data + 0x140), 0xffff037f);
+	assert_int_equal(ld_le32(r->data + 0x140 + 12), AT + LEN(s_ldenv) - 7);
+	assert_int_equal(ld_le32(r->data + 0x140 + 16), 0x1d00000);
+	assert_int_equal(ld_le32(r->data + 0x140 + 20), 0x11112222);
+	assert_int_equal(ld_le32(r->data + 0x140 + 24), 0xffff0000);
+}
+
 SNIPPET(s_mmx, "fld1\n movd %ecx, %mm3\n paddw %mm3, %mm3\n movd %mm3, %r10d\n emms\n fldpi");
 
 static void test_mmx(void **state)
@@ -296,7 +313,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pointers), cmocka_unit_test(test_error_at_next), cmocka_unit_test(test_error_comes_first),
 		cmocka_unit_test(test_page_fault), cmocka_unit_test(test_store_with_error), cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_images), cmocka_unit_test(test_mmx), cmocka_unit_test(test_not_available),
+		cmocka_unit_test(test_images), cmocka_unit_test(test_load_environment), cmocka_unit_test(test_mmx), cmocka_unit_test(test_not_available),
 		cmocka_unit_test(test_translated),
 	};
 

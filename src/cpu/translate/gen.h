@@ -51,8 +51,9 @@ struct gen_group {
 #define GEN_MAX_GROUPS 32
 #define GEN_GROUP_SPAN 512
 
-/* What an instruction has to do with the x87 state: nothing, uses it, and is the one that FIP tells of. */
-enum { GX_NONE, GX_USES, GX_NOTED };
+/* What an instruction has to do with the x87 state: nothing, uses it, and is the one that FIP tells of,
+ * stores or loads the environment. */
+enum { GX_NONE, GX_USES, GX_NOTED, GX_STORES_ENV, GX_LOADS_ENV };
 
 /* Where the guest's arithmetic flags are at a point of the emitted code. */
 enum { FL_DEAD, FL_HOST, FL_MEM, FL_BOTH };
@@ -175,6 +176,9 @@ bool gen_x87_control(struct gen *g, struct gen_insn *gi);
 void gen_x87_use(struct gen *g, const struct gen_insn *gi);
 void gen_x87_operand(struct gen *g, const struct gen_insn *gi);
 void gen_x87_note(struct gen *g, const struct gen_insn *gi);
+/* FNSTENV to [R10 + disp], in place of the instruction (R11 is free, flags dead); what follows FLDENV from there. */
+void gen_x87_store_env(struct gen *g, int32_t disp);
+void gen_x87_load_env(struct gen *g, int32_t disp);
 
 /* --- gen_sys.c --- */
 /* True: it is a GI_SYS, with a uop for the cases that are not simple. */

@@ -92,7 +92,7 @@ void gen_copy(struct gen *g, struct gen_insn *gi)
 	if (gi->x87)
 		gen_x87_use(g, gi);
 	if (i->has_mem) {
-		if (!gen_quiet_access(gi))
+		if (!gen_quiet_access(gi) || gi->x87 == GX_STORES_ENV)
 			gen_flags_clobber(g, gi->need);
 		if (gi->x87 == GX_NOTED)
 			gen_x87_operand(g, gi);
@@ -101,7 +101,7 @@ void gen_copy(struct gen *g, struct gen_insn *gi)
 		else if (gi->group_first)
 			gen_group_lin(g, gi);
 		r.mem_disp = gen_access(g, gi, write ? X86_WRITE : X86_READ, i->mem_size);
-		if (write && gi->n_temps && gi->group == GEN_NO_GROUP) {
+		if (write && (gi->n_temps || gi->x87 == GX_STORES_ENV) && gi->group == GEN_NO_GROUP) {
 			a_st(a, H_R11, XO(tmp2));
 			spilled = true;
 		}
@@ -113,7 +113,9 @@ void gen_copy(struct gen *g, struct gen_insn *gi)
 		gen_flags_restore(g);
 	fault_here(g, gi);
 	memcpy(r.field_as, gi->as, sizeof(r.field_as));
-	if (g->w && !i->has_mem && !gi->renamed)
+	if (gi->x87 == GX_STORES_ENV)
+		gen_x87_store_env(g, r.mem_disp);
+	else if (g->w && !i->has_mem && !gi->renamed)
 		a_bytes(a, i->bytes, i->len);
 	else if (insn_rename(i, &r) == 0 && proven(gi, &r))
 		a_bytes(a, r.bytes, r.len);
@@ -126,6 +128,8 @@ void gen_copy(struct gen *g, struct gen_insn *gi)
 		g->fl = FL_HOST;
 	if (gi->x87 == GX_NOTED)
 		gen_x87_note(g, gi);
+	if (gi->x87 == GX_LOADS_ENV)
+		gen_x87_load_env(g, r.mem_disp);
 	if (write) {
 		if (spilled)
 			a_ld(a, H_R11, XO(tmp2));

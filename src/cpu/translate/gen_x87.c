@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * x87 and MMX instructions: copied, on the guest's registers in the host's x87
- * (x87.c), control word, tags and pending errors included.  Environments, FXSAVE
- * and the like stay interp's.
+ * (x87.c), control word, tags and pending errors included.  FNSAVE, FXSAVE and the
+ * like stay interp's.
  *
  * What FXSAVE and FNSTENV tell of the last x87 instruction (FOP, FIP, FDP) is
  * recorded after each: one store of a constant for FOP and the offset in the
@@ -33,15 +33,18 @@ bool gen_x87_control(struct gen *g, struct gen_insn *gi)
 	const struct exec *x;
 
 	switch (gi->i.mnemonic) {
-	case M(FLDCW): case M(FNSTCW): case M(FNSTSW): case M(FNCLEX): case M(FWAIT): case M(EMMS): break;
+	case M(FLDCW): case M(FNSTCW): case M(FNSTSW): case M(FNCLEX): case M(FWAIT): case M(EMMS): gi->x87 = GX_USES; break;
+	case M(FNSTENV): gi->x87 = GX_STORES_ENV; break;
+	case M(FLDENV): gi->x87 = GX_LOADS_ENV; break;
 	default: return false;
 	}
+	if (gi->x87 >= GX_STORES_ENV && gi->i.has_66)	/* the short one */
+		return false;
 	if (!(g->key & XL_KEY_X87) || !(x = exec_get(g->xe->exec, &gi->i)) || !x->features_ok)
 		return false;
 	gi->i.mem_size = x->mem_size;
 	gi->i.mem_read = x->mem_read;
 	gi->i.mem_write = x->mem_write;
-	gi->x87 = GX_USES;
 	return true;
 }
 
@@ -57,6 +60,7 @@ void gen_x87_use(struct gen *g, const struct gen_insn *gi)
 	s->at = a_jcc_fwd(&g->a, CC_E);
 	s->back = a_here(&g->a);
 	g->x87_ok = true;
+	g->x87_page_ok = false;		/* loading sets x87_page too */
 }
 
 /* After a store R10 and R11 are not free to compute its address with. */
@@ -119,4 +123,42 @@ void gen_x87_note(struct gen *g, const struct gen_insn *gi)
 	}
 	if (keep)
 		a_ld(a, H_R11, XO(tmp2));
+}
+
+/* By way of the vCPU block: what the host stores has its own pointers in it, which
+ * another vCPU could see. */
+void gen_x87_store_env(struct gen *g, int32_t disp)
+{
+	struct xasm *a = &g->a;
+
+	a_rs(a, 0, 0xd9, 6, XO(x87_env));	/* fnstenv */
+	for (int n = 0; n < 3; n++) {
+		a_ld32(a, H_R11, XO(x87_env) + 4 * n);
+		a_rm(a, 0, 0x89, H_R11, H_R10, H_NONE, 0, disp + 4 * n);
+	}
+	a_rs(a, 0, 0x0fb7, H_R11, XO(x87_last));	/* movzx: the offset */
+	a_rs(a, 0, 0x03, H_R11, XO(x87_page));
+	a_rm(a, 0, 0x89, H_R11, H_R10, H_NONE, 0, disp + 12);
+	a_ld32(a, H_R11, XO(x87_last));
+	a_alu_ri(a, 0, 4, H_R11, 0x7ff0000);
+	a_rm(a, 0, 0x89, H_R11, H_R10, H_NONE, 0, disp + 16);
+	a_ld32(a, H_R11, XO_FDP);
+	a_rm(a, 0, 0x89, H_R11, H_R10, H_NONE, 0, disp + 20);
+	a_rm(a, 0, 0xc7, 0, H_R10, H_NONE, 0, disp + 24);
+	a_d(a, 0xffff0000u);
+}
+
+void gen_x87_load_env(struct gen *g, int32_t disp)
+{
+	struct xasm *a = &g->a;
+
+	a_rm(a, 0, 0x8b, H_R11, H_R10, H_NONE, 0, disp + 12);
+	a_st(a, H_R11, XO(x87_page));
+	g->x87_page_ok = false;
+	a_st32_i(a, XO(x87_last), 0);
+	a_rm(a, 0, 0x0fb7, H_R11, H_R10, H_NONE, 0, disp + 18);
+	a_b(a, 0x66);
+	a_rs(a, 0, 0x89, H_R11, XO(x87_last) + 2);
+	a_rm(a, 0, 0x8b, H_R11, H_R10, H_NONE, 0, disp + 20);
+	a_st(a, H_R11, XO_FDP);
 }

@@ -178,9 +178,11 @@ struct xl_cpu {
 	uint32_t jc_key[XL_N_ACC];	/* the jump caches' entries are for */
 	bool nogroup;			/* go on in a block without groups */
 	uint32_t desc2;			/* XL_DESC2 of a group's first access, or 0 */
-	uint32_t x87_last;		/* XL_X87_LAST of the last x87 instruction run here; 0: see s.fpu.fx */
-	uint64_t x87_page;		/* RIP of its page */
+	/* While x87_away: XL_X87_LAST of the last x87 instruction, and the RIP that its offset counts from. */
+	uint32_t x87_last;
+	uint64_t x87_page;
 	uint64_t x87_ea;		/* of the operand that is being stored */
+	uint32_t x87_env[7];		/* as the host stores it */
 	uint64_t slot[XL_SLOTS];	/* host address of each group's lowest byte */
 	uint64_t slot_flags[XL_SLOTS];	/* and its page's flags */
 	uint64_t n_enter, n_link, n_miss, n_slow, n_callout, n_fault;
@@ -203,7 +205,7 @@ static inline struct xl_cpu *xl_of(struct x86_cpu *c) { return (struct xl_cpu *)
 #define XL_DESC_ALIGNED (1u << 15)
 
 /* FOP and page offset of an x87 instruction. */
-#define XL_X87_LAST(fop, off) ((uint32_t)(fop) << 16 | 1u << 15 | (uint32_t)(off))
+#define XL_X87_LAST(fop, off) ((uint32_t)(fop) << 16 | (uint32_t)(off))
 
 #define XO(field) ((int32_t)offsetof(struct xl_cpu, field))
 #define XO_GPR(n) (XO(ic.c.s.gpr) + 8 * (int)(n))

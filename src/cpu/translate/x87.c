@@ -47,11 +47,8 @@ void xl_x87_fetch(struct x86_cpu *c)
 	__asm__ volatile("emms; fldcw %0" : : "m"(fcw));
 	memcpy(fx, img, FX_POINTERS);
 	memcpy(fx + FX_REGS, img + FX_REGS, 128);
-	if (x->x87_last) {
-		st_le16(fx + 6, x->x87_last >> 16 & 0x7ff);
-		st_le64(fx + 8, x->x87_page + (x->x87_last & 0xfff));
-		x->x87_last = 0;
-	}
+	st_le16(fx + 6, x->x87_last >> 16 & 0x7ff);
+	st_le64(fx + 8, x->x87_page + (x->x87_last & 0xfff));
 	c->x87_away = false;
 }
 
@@ -70,6 +67,8 @@ int xl_do_x87_load(struct xl_cpu *x)
 			 : "m"(img)
 			 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
 			   "xmm12", "xmm13", "xmm14", "xmm15");
+	x->x87_last = XL_X87_LAST(ld_le16(fx + 6), 0);
+	x->x87_page = ld_le64(fx + 8);
 	x->ic.c.x87_away = true;
 	return 0;
 }
