@@ -99,6 +99,42 @@ static void print_stat(void *opaque, const char *name, uint64_t value)
 	fprintf(stderr, "lodge: stats: %s %" PRIu64 "\n", name, value);
 }
 
+/* KiB of memory behind the mappings of memory files of this name: of all mappings, and of the largest. */
+static void mapped_kib(const char *name, uint64_t *all, uint64_t *most)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	bool inside = false;
+	char line[512];
+	uint64_t kib;
+
+	*all = *most = 0;
+	while (f && fgets(line, sizeof(line), f)) {
+		uint64_t from, to;
+
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &from, &to) == 2) {
+			inside = strstr(line, name);
+		} else if (inside && sscanf(line, "Rss: %" SCNu64, &kib) == 1) {
+			*all += kib;
+			*most = kib > *most ? kib : *most;
+		}
+	}
+	if (f)
+		fclose(f);
+}
+
+/* The code cache is shared memory, as the guest's is, and mapped twice. */
+static void print_memory(void)
+{
+	uint64_t all, most, shared = status_kib("RssShmem");
+	uint64_t anon = status_kib("RssAnon"), file = status_kib("RssFile");
+
+	mapped_kib("/memfd:lodge-code", &all, &most);
+	print_stat(NULL, "guest_ram_resident_kib", shared - (all < shared ? all : shared));
+	print_stat(NULL, "vmm_resident_kib", anon + file + most);
+	print_stat(NULL, "vmm_anonymous_kib", anon);
+	print_stat(NULL, "vmm_code_cache_kib", most);
+}
+
 static void print_dev_stat(const char *dev, unsigned n, const char *what, uint64_t value)
 {
 	fprintf(stderr, "lodge: stats: %s%u_%s %" PRIu64 "\n", dev, n, what, value);
@@ -149,9 +185,7 @@ void vm_print_stats(struct vm *vm)
 		print_stat(NULL, "cpu_system_ms",
 			   (uint64_t)ru.ru_stime.tv_sec * 1000 + (uint64_t)ru.ru_stime.tv_usec / 1000);
 	}
-	print_stat(NULL, "guest_ram_resident_kib", status_kib("RssShmem"));
-	print_stat(NULL, "vmm_resident_kib", status_kib("RssAnon") + status_kib("RssFile"));
-	print_stat(NULL, "vmm_anonymous_kib", status_kib("RssAnon"));
+	print_memory();
 	if (vm->engine_ops->stats)
 		vm->engine_ops->stats(vm->engine, print_stat, NULL);
 	machine_lock(vm->m);

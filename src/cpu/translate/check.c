@@ -214,6 +214,7 @@ static enum ending run_translated(struct xl_cpu *x, const struct xl_block *b, st
 	} else {
 		x->n_enter++;
 		x->xe->t.enter(x, b->ientry);
+		xl_count_exit(x);
 		if (x->exit) {
 			c->s.rip = c->blk_rip + (uint64_t)(int64_t)x->exit->target;
 			x->nogroup = x->exit->from->key & XL_KEY_NOGROUP;

@@ -161,31 +161,6 @@ static struct interp_cpu *cpu_new(void *opaque)
 	return &x->ic;
 }
 
-static void tier_stats(void *opaque, engine_stat_fn fn, void *fn_opaque)
-{
-	struct xl_engine *xe = opaque;
-	static const char *const names[6] = { "entries into translated code", "direct links made", "TLB misses",
-					      "accesses done by interp", "calls of interp handlers", "host faults" };
-	uint64_t t[6] = { 0 };
-
-	for (unsigned i = 0; i < xe->n_cpus; i++) {
-		const struct xl_cpu *x = xe->cpus[i];
-		const uint64_t v[6] = { x->n_enter, x->n_link, x->n_miss, x->n_slow, x->n_callout, x->n_fault };
-
-		for (unsigned k = 0; k < 6; k++)
-			t[k] += v[k];
-	}
-	for (unsigned k = 0; k < 6; k++)
-		fn(fn_opaque, names[k], t[k]);
-	fn(fn_opaque, "blocks translated", xe->n_blocks);
-	fn(fn_opaque, "instructions translated", xe->n_insns);
-	fn(fn_opaque, "bytes of translated code", xe->n_bytes);
-	fn(fn_opaque, "blocks invalidated", xe->n_invalidated);
-	fn(fn_opaque, "code cache drops", xe->n_drops);
-	if (xe->turn)
-		xl_check_stats(xe, fn, fn_opaque);
-}
-
 static const struct interp_tier tier = {
 	.ops = &cpu_engine_translate,
 	.engine_init = tier_engine_init,
@@ -194,7 +169,7 @@ static const struct interp_tier tier = {
 	.cpu_free = cpu_free,
 	.run = xl_run,
 	.aborted = xl_aborted,
-	.stats = tier_stats,
+	.stats = xl_stats,
 };
 
 static const struct interp_tier check_tier = {
@@ -205,7 +180,7 @@ static const struct interp_tier check_tier = {
 	.cpu_free = cpu_free,
 	.run = xl_check_run,
 	.aborted = xl_check_aborted,
-	.stats = tier_stats,
+	.stats = xl_stats,
 	.report = xl_check_report,
 };
 

@@ -77,7 +77,7 @@ void gen_rip_at(struct gen *g, unsigned reg, int32_t off)
 static void emit_callout(struct gen *g, const struct gen_insn *gi)
 {
 	gen_flags_clobber(g, X86_FL_ARITH);
-	a_mov_i(&g->a, H_R10, (uintptr_t)(g->b->uops + gi->uop));
+	a_mov_i(&g->a, H_R10, (uintptr_t)&g->b->uops[gi->uop].u);
 	a_call(&g->a, g->xe->t.callout);
 	g->fl = FL_MEM;
 	g->x87_ok = false;	/* interp may have fetched it */
@@ -222,7 +222,7 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 		a_jmp(a, s->back);
 		break;
 	case SLOW_CALLOUT:
-		a_mov_i(a, H_R10, (uintptr_t)(g->b->uops + s->uop));
+		a_mov_i(a, H_R10, (uintptr_t)&g->b->uops[s->uop].u);
 		a_call(a, t->callout);
 		a_jmp(a, s->back);
 		break;
@@ -258,7 +258,7 @@ static bool emit_block(struct gen *g)
 
 static size_t meta_size(const struct gen *g)
 {
-	return align_up(sizeof(struct xl_block) + g->n * sizeof(struct xl_insn), 64) + g->n_uops * sizeof(struct uop);
+	return align_up(sizeof(struct xl_block) + g->n * sizeof(struct xl_insn), 64) + g->n_uops * sizeof(struct xl_uop);
 }
 
 struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page, uint32_t key, bool *full)
@@ -301,8 +301,8 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	g->b->undefined = (uint16_t)(g->undefined | g->undefined_now);
 	g->b->guest_len = (uint16_t)(g->next - off);
 	g->b->verp = g->page->version;
-	g->b->uops = (struct uop *)((char *)g->b + align_up(sizeof(struct xl_block) + g->n * sizeof(struct xl_insn), 64));
-	memcpy(g->b->uops, g->uops, g->n_uops * sizeof(struct uop));
+	g->b->uops = (struct xl_uop *)((char *)g->b + align_up(sizeof(struct xl_block) + g->n * sizeof(struct xl_insn), 64));
+	memcpy(g->b->uops, g->uops, g->n_uops * sizeof(struct xl_uop));
 	g->a = (struct xasm){ .p = xe->rw + xe->used, .run = (uintptr_t)xe->rx + xe->used, .size = GEN_MAX_CODE };
 	if (!emit_block(g))
 		return NULL;
@@ -316,5 +316,7 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	xe->used += align_up(g->a.n, 16);
 	xe->meta_used += align_up(need, 64);
 	xe->n_bytes += g->a.n;
+	xe->most_used = MAX(xe->most_used, xe->used);
+	xe->most_meta = MAX(xe->most_meta, xe->meta_used);
 	return g->b;
 }

@@ -95,7 +95,7 @@ struct gen {
 	unsigned n_groups, n_slots;
 	struct gen_group groups[GEN_MAX_GROUPS];
 	struct gen_insn insn[XL_MAX_INSNS];
-	struct uop uops[XL_MAX_INSNS];
+	struct xl_uop uops[XL_MAX_INSNS];
 	struct gen_slow slow[GEN_MAX_SLOW];
 	struct xl_insn faults[XL_MAX_INSNS];
 };

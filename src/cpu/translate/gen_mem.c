@@ -100,6 +100,8 @@ void gen_probe(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned 
 	s->at = a_jcc_fwd(a, CC_A);
 	a_rsx(a, 1, 0x03, H_R10, H_R11, tlb_host(g, how));
 	s->done = a_here(a);
+	if (unlikely(g->xe->turn != NULL))	/* the host's flags are gone anyway */
+		a_rs(a, 1, 0xff, 0, XO(n_probe) + (int32_t)(sizeof(uint64_t) * (2 * g->acc + how)));
 	s->desc = XL_DESC(gi->off, how, len) | (gi->aligned ? XL_DESC_ALIGNED : 0);
 	s->tag = tlb_at_how(g, how);
 }

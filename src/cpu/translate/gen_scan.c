@@ -264,11 +264,12 @@ static bool build_uop(struct gen *g, struct gen_insn *gi)
 	struct interp_cpu *ic = &g->x->ic;
 	struct exec_cache *own = ic->exec;
 	const char *own_stubs = ic->stubs;
-	struct uop *u = &g->uops[g->n_uops];
+	struct uop *u = &g->uops[g->n_uops].u;
 	bool ends;
 
 	memset(u, 0, sizeof(*u));
 	u->off = gi->off;
+	g->uops[g->n_uops].mnemonic = gi->i.mnemonic;
 	gi->uop = g->n_uops++;
 	ic->exec = g->xe->exec;
 	ic->stubs = exec_cache_pool(g->xe->exec);

@@ -177,7 +177,7 @@ static void emit_light(struct gen *g, const struct gen_insn *gi)
 {
 	struct xasm *a = &g->a;
 
-	a_mov_i(a, H_R10, (uintptr_t)(g->b->uops + gi->uop));
+	a_mov_i(a, H_R10, (uintptr_t)&g->b->uops[gi->uop].u);
 	a_call(a, g->xe->t.light[gi->sys - SYS_LIGHT]);
 	g->vec_ok = g->x87_ok = false;	/* it may have become a callout */
 	if (gen_sys_ends(gi))

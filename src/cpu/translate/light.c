@@ -48,6 +48,7 @@ static uintptr_t go(struct xl_cpu *x)
 	unsigned i = c->s.rip & (XL_JC_SIZE - 1);
 
 	x->exit = NULL;
+	x->n_light++;
 	if (unlikely(x->check != NULL))	/* looks at every block */
 		return x->xe->t.fault_m;
 	/* If the jump cache is for another mode, the run loop makes it for this one. */
@@ -107,7 +108,7 @@ uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 		return x->xe->t.miss_again;
 	switch (x86_tlb_look(c, lin, (enum x86_how)how, (enum x86_acc)c->acc, &e, &ev.err)) {
 	case X86_LOOK_OK:
-		x->n_miss++;
+		x->n_miss[c->acc][how]++;
 		x->bounced = false;
 		x->desc2 = 0;
 		xl_tlb_put(x, e, lin, how);
@@ -120,7 +121,7 @@ uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 		ev.cr2 = lin;
 		if (!x86_fast_deliver(c, &ev))
 			return x->xe->t.miss_again;
-		x->n_miss++;
+		x->n_miss[c->acc][how]++;
 		x->desc2 = 0;
 		c->n_exc++;
 		return go(x);

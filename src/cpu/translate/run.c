@@ -141,6 +141,7 @@ static void run_one(struct xl_cpu *x)
 	x->nogroup = false;
 	x->n_enter++;
 	x->xe->t.enter(x, b->ientry);
+	xl_count_exit(x);
 	if (x->exit) {
 		c->s.rip = c->blk_rip + (uint64_t)(int64_t)x->exit->target;
 		x->nogroup = x->exit->from->key & XL_KEY_NOGROUP;
@@ -246,7 +247,7 @@ int xl_do_callout(struct xl_cpu *x, const struct uop *u)
 	x->ic.stubs = exec_cache_pool(x->xe->exec);
 	next = u->fn(c, u);
 	x->ic.stubs = x->own_stubs;
-	x->n_callout++;
+	x->n_callout[((const struct xl_uop *)u)->mnemonic]++;
 	x->exit = NULL;
 	if (!next)
 		return 1;
@@ -289,7 +290,7 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 	struct x86_cpu *c = &x->ic.c;
 	const struct x86_tlb_entry *e;
 
-	x->n_miss++;
+	x->n_miss[x->ic.c.acc][how]++;
 	x->exit = NULL;
 	x->bounced = false;
 	x->desc2 = 0;

@@ -56,6 +56,10 @@ struct xl_tlb {
 	unsigned n_global;
 };
 
+/* Why translated code came back to the run loop. */
+enum { XL_WHY_LINK, XL_WHY_INDIRECT, XL_WHY_EVENT, XL_WHY_STEP, XL_WHY_LEAVE, XL_N_WHY };
+#define XL_N_MNEMONICS (ZYDIS_MNEMONIC_MAX_VALUE + 1)
+
 struct xl_jc {
 	uint64_t rip[XL_JC_SIZE];
 	void *code[XL_JC_SIZE];
@@ -81,6 +85,12 @@ struct xl_insn {
 	uint32_t fop : 11;		/* x87: its opcode as FOP has it */
 };
 
+/* What a callout runs. */
+struct xl_uop {
+	struct uop u;			/* first */
+	uint16_t mnemonic;
+};
+
 #define XL_MAX_INSNS 64
 #define XL_MAX_EXITS 12
 
@@ -98,7 +108,7 @@ struct xl_block {
 	uint16_t n_insns, n_exits;
 	uint16_t guest_len;		/* bytes of guest code, from gpa */
 	uint16_t undefined;		/* flags that may have no defined value after it */
-	struct uop *uops;
+	struct xl_uop *uops;
 	struct xl_exit exits[XL_MAX_EXITS];
 	struct xl_insn insns[];
 };
@@ -158,7 +168,7 @@ struct xl_engine {
 	struct mem_listener listener;
 	struct machine *m;
 	struct { bool avx, avx512f, avx512bw, bmi2; } host;
-	uint64_t n_blocks, n_insns, n_callouts_made, n_invalidated, n_drops, n_bytes;
+	uint64_t n_blocks, n_insns, n_invalidated, n_drops, n_bytes, most_used, most_meta;
 };
 
 struct xl_cpu {
@@ -185,7 +195,11 @@ struct xl_cpu {
 	uint32_t x87_env[7];		/* as the host stores it */
 	uint64_t slot[XL_SLOTS];	/* host address of each group's lowest byte */
 	uint64_t slot_flags[XL_SLOTS];	/* and its page's flags */
-	uint64_t n_enter, n_link, n_miss, n_slow, n_callout, n_fault;
+	uint64_t n_enter, n_link, n_slow, n_light, n_fault;	/* statistics from here on */
+	uint64_t n_miss[XL_N_ACC][2];	/* by access class, and read or write */
+	uint64_t n_probe[XL_N_ACC][2];	/* the same, of all probes: counted by the check engine only */
+	uint64_t n_exit[XL_N_WHY];
+	uint32_t n_callout[XL_N_MNEMONICS];
 	/* An operand astride two pages; stores go on to memory from here. */
 	alignas(64) uint8_t bounce[64];
 	uint64_t bounce_lin;
@@ -265,6 +279,15 @@ bool xl_go_inside(struct xl_cpu *x);
 /* The block at s.rip, whose page is e, translated if need be; inside, unless NULL is returned. */
 struct xl_block *xl_block_here(struct xl_cpu *x, const struct x86_tlb_entry *e);
 void xl_thread_is(struct xl_cpu *x);
+
+/* --- stats.c --- */
+void xl_stats(void *xe, engine_stat_fn fn, void *opaque);
+/* Translated code has come back. */
+static inline void xl_count_exit(struct xl_cpu *x)
+{
+	x->n_exit[x->exit ? XL_WHY_LINK : x->step ? XL_WHY_STEP : x->ic.c.leave_block ? XL_WHY_LEAVE :
+		  atomic_load_explicit(&x->ic.c.vcpu.events, memory_order_relaxed) ? XL_WHY_EVENT : XL_WHY_INDIRECT]++;
+}
 
 /* --- check.c: the tier of the engine that compares --- */
 int xl_check_init(struct xl_engine *xe);

@@ -23,3 +23,5 @@ unsigned x86_disasm(const uint8_t *bytes, size_t n, uint64_t at, unsigned bits, 
 	}
 	return i.length;
 }
+
+const char *x86_mnemonic(unsigned mnemonic) { return ZydisMnemonicGetString((ZydisMnemonic)mnemonic); }

@@ -9,5 +9,7 @@
 /* The instruction at `bytes`, which is at address `at`, in Intel's syntax; bits: 16, 32 or
  * 64.  Returns its length; at least 1, with a .byte, when it is none.  n > 0. */
 unsigned x86_disasm(const uint8_t *bytes, size_t n, uint64_t at, unsigned bits, char *out, size_t len);
+/* "PUSHFQ", in lower case, of a ZYDIS_MNEMONIC_*. */
+const char *x86_mnemonic(unsigned mnemonic);
 
 #endif
