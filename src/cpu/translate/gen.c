@@ -91,6 +91,7 @@ static void emit_insn(struct gen *g, struct gen_insn *gi)
 	case GI_COPY: gen_copy(g, gi); break;
 	case GI_LEA: gen_lea(g, gi); break;
 	case GI_PUSH: gen_push(g, gi); break;
+	case GI_PUSH_MEM: gen_push_mem(g, gi); break;
 	case GI_POP: gen_pop(g, gi); break;
 	case GI_LEAVE: gen_leave(g, gi); break;
 	case GI_JCC: gen_jcc(g, gi); break;

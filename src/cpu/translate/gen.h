@@ -6,7 +6,7 @@
 #include "cpu/translate/translate.h"
 
 enum {
-	GI_NOP, GI_COPY, GI_LEA, GI_PUSH, GI_POP, GI_LEAVE, GI_JCC,
+	GI_NOP, GI_COPY, GI_LEA, GI_PUSH, GI_PUSH_MEM, GI_POP, GI_LEAVE, GI_JCC,
 	GI_CALLOUT,		/* one of interp's handlers does it */
 	GI_SYS,			/* gen_sys.c */
 	GI_FIRST_END,		/* from here on: the block ends with it */
@@ -187,6 +187,9 @@ bool gen_sys_ends(const struct gen_insn *gi);		/* the block */
 bool gen_sys_flags(const struct gen_insn *gi);		/* wants all arithmetic flags in c->lf */
 bool gen_sys_remaps(const struct gen_insn *gi);		/* host addresses found before may be wrong after it */
 void gen_sys(struct gen *g, const struct gen_insn *gi);
+
+/* --- gen_stack.c --- */
+void gen_push_mem(struct gen *g, const struct gen_insn *gi);
 
 /* --- gen_flow.c --- */
 void gen_jcc(struct gen *g, const struct gen_insn *gi);

@@ -20,7 +20,7 @@ static bool access_of(const struct gen *g, const struct gen_insn *gi, struct acc
 
 	*m = (struct access){ .base = X86_RSP, .index = INSN_NOREG, .off = gi->delta, .len = g->word };
 	switch (gi->kind) {
-	case GI_PUSH: case GI_CALL:
+	case GI_PUSH: case GI_PUSH_MEM: case GI_CALL:
 		m->write = true;
 		m->off -= (int32_t)g->word;
 		return true;
@@ -52,7 +52,7 @@ static bool rsp_step(const struct gen *g, const struct gen_insn *gi, int32_t *by
 
 	*by = 0;
 	switch (gi->kind) {
-	case GI_PUSH: *by = -(int32_t)g->word; return true;
+	case GI_PUSH: case GI_PUSH_MEM: *by = -(int32_t)g->word; return true;
 	case GI_POP: *by = (int32_t)g->word; return i->op[0].reg != X86_RSP;
 	case GI_LEAVE: case GI_CALLOUT: return false;
 	case GI_LEA:

@@ -153,6 +153,8 @@ static uint8_t stack_kind(const struct insn *i)
 		return GI_CALLOUT;
 	if (i->mnemonic == M(PUSH) && (i->op[0].kind == INSN_OP_GPR || i->op[0].kind == INSN_OP_IMM))
 		return GI_PUSH;
+	if (i->mnemonic == M(PUSH) && i->op[0].kind == INSN_OP_MEM)
+		return GI_PUSH_MEM;
 	if (i->mnemonic == M(POP) && i->op[0].kind == INSN_OP_GPR)
 		return GI_POP;
 	return i->mnemonic == M(LEAVE) ? GI_LEAVE : GI_CALLOUT;
