@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * System instructions of 64-bit code (32-bit code is left to interp there): those a kernel runs all the time are
- * emitted inline or as light calls (light.c), and need not leave the block.
+ * System instructions: those a kernel runs all the time are emitted inline or, in
+ * 64-bit code, as light calls (light.c), and need not leave the block.
  *
  * What is inline relies on the block's key (CPL) and CPU model; what depends on
  * state that changes more freely is tested where it runs, and the odd case is a
@@ -18,6 +18,12 @@
 enum { SYS_CLI, SYS_STI, SYS_CLD, SYS_STD, SYS_SWAPGS, SYS_CLAC, SYS_STAC, SYS_RDTSC, SYS_RDTSCP, SYS_FROM_CR, SYS_LIGHT };
 
 static bool has(const struct gen *g, enum x86_feature_word w, unsigned bit) { return x86_has(g->x->ic.c.model, w, BIT(bit)); }
+
+/* CPL changes are left to interp in 32-bit code. */
+static bool only64(const struct insn *i)
+{
+	return i->mnemonic == M(SYSCALL) || i->mnemonic == M(SYSRET) || i->mnemonic == M(IRETQ) || i->mnemonic == M(SWAPGS);
+}
 
 /* At CPL 0. */
 static int kernel_op(const struct gen *g, const struct insn *i)
@@ -40,7 +46,7 @@ static int kernel_op(const struct gen *g, const struct insn *i)
 
 static int op_of(const struct gen *g, const struct insn *i)
 {
-	if (!g->w || i->encoding != INSN_LEGACY || i->lock)
+	if (i->encoding != INSN_LEGACY || i->lock || (!g->w && only64(i)))
 		return -1;
 	switch (i->mnemonic) {
 	case M(CLD): return SYS_CLD;
@@ -168,7 +174,7 @@ static void emit_from_cr(struct gen *g, const struct gen_insn *gi)
 	static const int32_t at[5] = { XO(ic.c.s.cr0), 0, XO(ic.c.s.cr2), XO(ic.c.s.cr3), XO(ic.c.s.cr4) };
 	unsigned reg = gi->i.op[0].reg;
 
-	a_ld(&g->a, in_memory(reg) ? H_R10 : host_reg(reg), at[gi->i.op[1].reg]);
+	a_rs(&g->a, g->w, 0x8b, in_memory(reg) ? H_R10 : host_reg(reg), at[gi->i.op[1].reg]);
 	if (in_memory(reg))
 		a_st(&g->a, H_R10, XO_GPR(reg));
 }
