@@ -38,6 +38,10 @@ struct cpu_engine_config {
 	unsigned n_vcpus;
 	bool split_irqchip;			/* kvm: IOAPIC and PIC in user space */
 	unsigned heat;				/* translate: runs before a block is translated; 0: its own choice */
+	bool perf_map;				/* translate: /tmp/perf-PID.map */
+	bool dump_block;			/* translate: blocks that cover dump_address, to dump_file (NULL: standard error) */
+	uint64_t dump_address;			/* a RIP or guest-physical */
+	const char *dump_file;
 	unsigned spoil;				/* check, in tests: the n-th instruction translated comes out wrong */
 	uint32_t features;			/* reserved, 0 */
 };

@@ -235,6 +235,12 @@ const struct opt run_opts[] = {
 	  "ended with status 8. 0 ends it at once.", .key = "shutdown-timeout" },
 	{ "stats", 0, NULL, "print counters at the end", "Prints counters on standard error at the end: of the run, "
 	  "the CPU engine, each disk (diskN_) and each network card (netN_).", .key = "stats" },
+	{ "perf-map", 0, NULL, "write /tmp/perf-PID.map for perf", "The translator writes /tmp/perf-PID.map, by which *perf report* "
+	  "names samples in translated code by guest-physical address, mode and the RIP first seen. The file stays.",
+	  .key = "perf-map" },
+	{ "dump-block", 0, "ADDRESS[,FILE]", "show how the code at an address is translated",
+	  "Whenever the translator makes a block that holds the (hexadecimal) address, a RIP or guest-physical, it prints the "
+	  "guest's instructions beside the host's, on standard error or to the file.", .key = "dump-block" },
 	{ "config", 0, "FILE", "read settings from a file as --dry-run prints them", NULL, COMPLETE_FILE,
 	  .parse = parse_config },
 	{ "dry-run", 0, NULL, "check the options, print the configuration, start nothing", NULL, .parse = parse_dry_run },

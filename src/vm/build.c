@@ -92,10 +92,14 @@ char *vm_make_cmdline(const struct vm_config *cfg)
 	return out;
 }
 
+static bool translates(const struct cpu_engine_ops *o) { return o == &cpu_engine_translate || o == &cpu_engine_check; }
+
 static int build_engine(struct vm *vm, struct err *e)
 {
 	struct cpu_engine_config ec = {
 		.n_vcpus = vm->cfg->cpus, .split_irqchip = vm->cfg->accel_split, .model = &vm->model,
+		.perf_map = vm->cfg->perf_map, .dump_block = vm->cfg->dump_block, .dump_address = vm->cfg->dump_address,
+		.dump_file = vm->cfg->dump_file,
 	};
 	uint32_t avail[X86_F_WORDS];
 	int ret;
@@ -103,6 +107,9 @@ static int build_engine(struct vm *vm, struct err *e)
 	ret = vm_accel_choose(vm->cfg->accel, !log_enabled(LOG_WARN), &vm->engine_ops, e);
 	if (ret)
 		return ret;
+	if ((ec.perf_map || ec.dump_block) && !translates(vm->engine_ops))
+		return err_set(e, -EINVAL, "%s: the engine %s translates nothing; --accel translate does",
+			       ec.perf_map ? "--perf-map" : "--dump-block", vm->engine_ops->name);
 	if (vm->engine_ops == &cpu_engine_kvm)
 		x86_host_features(avail);
 	else

@@ -225,6 +225,20 @@ static int set_nonempty(const char *value, const char **out, struct err *e)
 	return *value ? 0 : err_set(e, -EINVAL, "it must not be empty");
 }
 
+/* ADDRESS[,FILE] */
+static int parse_dump(const char *value, struct vm_config *v, struct err *e)
+{
+	char *end;
+
+	errno = 0;
+	v->dump_address = strtoull(value, &end, 16);
+	if (end == value || errno || *value == '-' || (*end && (*end != ',' || !end[1])))
+		return err_set(e, -EINVAL, "'%.60s' is not ADDRESS or ADDRESS,FILE with a hexadecimal address", value);
+	v->dump_block = true;
+	v->dump_file = *end ? end + 1 : NULL;
+	return 0;
+}
+
 static int set_start(const char *value, int64_t *out, struct err *e)
 {
 	char *end;
@@ -284,6 +298,10 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return parse_bool(val, &v->rng, e);
 	if (IS("stats"))
 		return parse_bool(val, &v->stats, e);
+	if (IS("perf-map"))
+		return parse_bool(val, &v->perf_map, e);
+	if (IS("dump-block"))
+		return parse_dump(val, v, e);
 	if (IS("no-reboot"))
 		return parse_bool(val, &v->no_reboot, e);
 	if (IS("exec"))

@@ -50,6 +50,7 @@ static void tier_engine_free(void *opaque)
 	struct xl_engine *xe = opaque;
 
 	xl_check_fini(xe);
+	xl_dump_fini(xe);
 	if (xe->m)
 		mem_unlisten(xe->m->mem, &xe->listener);
 	exec_cache_free(xe->exec);
@@ -110,6 +111,11 @@ static int tier_engine_init(struct cpu_engine *e, const struct cpu_engine_config
 	r = xl_thunks_make(xe);
 	if (r < 0)
 		goto fail;
+	r = xl_dump_init(xe, cfg, err);
+	if (r < 0) {
+		tier_engine_free(xe);
+		return r;
+	}
 	x86_codemap_on_hit(interp_engine_codemap(e), on_hit, xe);
 	xe->m = e->m;
 	xe->heat = cfg->heat ? cfg->heat : HEAT;

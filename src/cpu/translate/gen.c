@@ -246,12 +246,14 @@ static bool emit_block(struct gen *g)
 
 	emit_entries(g);
 	for (unsigned n = 0; n < g->n; n++) {
+		g->insn[n].host = g->a.n;
 		emit_insn(g, &g->insn[n]);
 		if (unlikely(g->xe->spoil) && g->insn[n].kind < GI_FIRST_END && !--g->xe->spoil)
 			a_lea(&g->a, 1, H_RBX, H_RBX, H_NONE, 0, 1);
 	}
 	if (last->kind == GI_CALLOUT || !last->ends)
 		gen_goto(g, last, (int32_t)g->next);
+	g->slow0 = g->a.n;
 	for (unsigned n = 0; n < g->n_slow; n++)	/* more may be added on the way */
 		emit_slow(g, &g->slow[n]);
 	return !g->a.over;
@@ -317,6 +319,8 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	xe->used += align_up(g->a.n, 16);
 	xe->meta_used += align_up(need, 64);
 	xe->n_bytes += g->a.n;
+	if (unlikely(xe->dump != NULL))
+		xl_dump_block(g, c->s.rip);
 	xe->most_used = MAX(xe->most_used, xe->used);
 	xe->most_meta = MAX(xe->most_meta, xe->meta_used);
 	return g->b;

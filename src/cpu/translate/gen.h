@@ -32,6 +32,7 @@ struct gen_insn {
 	int32_t group_off;	/* from the group's lowest byte */
 	int32_t delta;		/* RSP here less RSP at the block's start */
 	unsigned uop;
+	unsigned host;		/* where its code begins, from that of the emitted */
 	bool writes;		/* arithmetic flags */
 	uint32_t reads, kill, live_after, need;
 };
@@ -88,7 +89,7 @@ struct gen {
 	uint32_t key, version, live_in, live_out, undefined, undefined_now;
 	unsigned bits, word;	/* of the guest's code: 64 or 32; bytes of an address and of a stack slot: 8 or 4 */
 	bool w;			/* word == 8: registers are worked on whole (else what is 32 bits wide wraps there) */
-	unsigned acc, n, next, n_uops, n_slow, n_faults, code0;
+	unsigned acc, n, next, n_uops, n_slow, n_faults, code0, slow0;
 	bool have_version, vec_ok;
 	bool x87_ok, x87_page_ok, x87_late;	/* gen_x87.c */
 	int fl;
@@ -134,6 +135,10 @@ void gen_flags_clobber(struct gen *g, uint32_t live);
 struct gen_slow *gen_slow_new(struct gen *g, int what);
 /* reg = RIP at a page offset. */
 void gen_rip_at(struct gen *g, unsigned reg, int32_t off);
+
+/* --- dump.c --- */
+/* The block that g holds has been published; engine.dump is set. */
+void xl_dump_block(const struct gen *g, uint64_t rip);
 
 /* --- gen_mem.c --- */
 /* dst = effective address (without segment base). */

@@ -118,6 +118,7 @@ struct xl_block {
 struct xl_cpu;
 struct xl_check;
 struct xl_turn;
+struct xl_dump;
 
 /* Light calls (light.c), without the miss. */
 enum { XL_LT_SYSCALL, XL_LT_SYSRET, XL_LT_IRET, XL_LT_N };
@@ -162,6 +163,7 @@ struct xl_engine {
 	_Atomic uint32_t generation;	/* grows by two when everything is dropped; odd meanwhile */
 	struct xl_cpu *cpus[MACHINE_MAX_VCPUS];
 	unsigned n_cpus;
+	struct xl_dump *dump;		/* or NULL */
 	struct xl_turn *turn;		/* check: vCPUs run one at a time */
 	unsigned spoil;			/* check: instructions until one is translated wrong; 0: none is */
 	unsigned heat;			/* a block is translated when it has run this often */
@@ -279,6 +281,10 @@ bool xl_go_inside(struct xl_cpu *x);
 /* The block at s.rip, whose page is e, translated if need be; inside, unless NULL is returned. */
 struct xl_block *xl_block_here(struct xl_cpu *x, const struct x86_tlb_entry *e);
 void xl_thread_is(struct xl_cpu *x);
+
+/* --- dump.c --- */
+int xl_dump_init(struct xl_engine *xe, const struct cpu_engine_config *cfg, struct err *err);
+void xl_dump_fini(struct xl_engine *xe);
 
 /* --- stats.c --- */
 void xl_stats(void *xe, engine_stat_fn fn, void *opaque);
