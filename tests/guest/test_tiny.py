@@ -245,32 +245,41 @@ def exec_stdin():
     check(out.endswith(INPUT), f"{len(out)} bytes came; the input did not come back, or changed")
 
 
-def program_32_bit():
-    """A freestanding 32-bit program on the 64-bit kernel says what it says on this host."""
-    src = os.path.join(os.path.dirname(os.path.abspath(__file__)), "prog32.c")
+def program(name, flags, want_line):
+    """A program says in the guest what it says on this host, where that runs it; its exit status is 42."""
+    src = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.c")
     cc = shutil.which("gcc") or shutil.which("clang") or shutil.which("cc")
     cpio = shutil.which("cpio")
     if not cc or not cpio:
         raise Skip("no compiler or no cpio")
     need_guest()
     with tempfile.TemporaryDirectory() as d:
-        p = subprocess.run([cc, "-m32", "-O1", "-ffreestanding", "-fno-pic", "-fno-pie", "-fno-omit-frame-pointer",
-                            "-fno-stack-protector", "-nostdlib", "-static", "-o", f"{d}/prog32", src], stderr=subprocess.PIPE)
+        p = subprocess.run([cc, "-O1", "-static", "-o", f"{d}/{name}", src, *flags], stderr=subprocess.PIPE)
         if p.returncode:
-            raise Skip(f"{cc} makes no 32-bit programs: {p.stderr.decode()[-200:]!r}")
+            raise Skip(f"{cc} makes no such programs: {p.stderr.decode()[-200:]!r}")
         try:
-            host = subprocess.run([f"{d}/prog32"], stdout=subprocess.PIPE, timeout=20 * SLOW)
+            host = subprocess.run([f"{d}/{name}"], stdout=subprocess.PIPE, timeout=20 * SLOW)
             want = host.stdout if host.returncode == 42 else None
-        except OSError:     # a host without 32-bit programs: the exit status and the signals have to do
+        except OSError:     # a host without 32-bit programs: the exit status and one line have to do
             want = None
-        img = subprocess.run([cpio, "-o", "-H", "newc", "--quiet"], input=b"prog32\n", stdout=subprocess.PIPE, cwd=d,
-                             check=True).stdout
+        img = subprocess.run([cpio, "-o", "-H", "newc", "--quiet"], input=f"{name}\n".encode(), stdout=subprocess.PIPE,
+                             cwd=d, check=True).stdout
         with open(f"{d}/img", "wb") as f:
             f.write(img)
-        status, out, err = exec_tiny("/prog32", "--initrd", f"{d}/img")
+        status, out, err = exec_tiny(f"/{name}", "--initrd", f"{d}/img")
         check(status == 42, f"status {status}, not 42; {out!r} {err!r}")
-        check(b"signals 050b0b08\n" in out, f"signals are missing: {out!r}")
+        check(want_line in out, f"{want_line!r} is missing: {out!r}")
         check(want is None or out == want, f"the guest says {out!r}, the host {want!r}")
+
+
+def program_32_bit():
+    """Freestanding, on the 64-bit kernel."""
+    program("prog32", ["-m32", "-ffreestanding", "-fno-pic", "-fno-pie", "-fno-omit-frame-pointer", "-fno-stack-protector",
+                       "-nostdlib"], b"signals 050b0b08\n")
+
+
+def program_x87():
+    program("progx87", ["-lm"], b"division 2648\n")
 
 
 def exec_timeout():
@@ -410,6 +419,7 @@ sys.exit(run_all([
     ("--exec: 4 MiB of output", exec_stream(271, bytes(4 << 20) + b"end\n")),
     ("--exec: standard input and its end", exec_stdin),
     ("a 32-bit program on the 64-bit kernel", program_32_bit),
+    ("x87 over faults, errors, signals and processes", program_x87),
     ("a read-only disk stays as it is", read_only_disk),
     ("a write error on the host reaches the guest, the VM stays", write_error_reaches_the_guest),
     ("SIGHUP presses the power button", hangup_is_the_power_button),

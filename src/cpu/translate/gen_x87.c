@@ -99,7 +99,8 @@ static bool next_tells(const struct gen *g, const struct gen_insn *gi)
 {
 	const struct gen_insn *next = gi + 1;
 
-	return next < g->insn + g->n && next->kind == GI_COPY && next->x87 == GX_NOTED && !next->i.has_mem && !gi->i.mem_write;
+	return next < g->insn + g->n && next->kind == GI_COPY && next->x87 == GX_NOTED &&
+	       (!next->i.has_mem || gen_quiet_access(next)) && !gi->i.mem_write;
 }
 
 void gen_x87_note(struct gen *g, const struct gen_insn *gi)
