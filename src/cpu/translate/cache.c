@@ -61,12 +61,15 @@ bool xl_publish(struct xl_engine *xe, struct xl_block *b)
 	_Atomic(struct xl_block *) *h = &xe->hash[hash_block(b->gpa, b->key)];
 	struct xl_block **p = &xe->pages[hash_page(b->verp)];
 
+	uint32_t n = atomic_load_explicit(&xe->n_order, memory_order_relaxed);
 	bool current;
 
 	pthread_mutex_lock(&xe->page_lock);
 	current = b->version == atomic_load(b->verp);
 	if (!current)
 		goto out;
+	xe->order[n] = b;
+	atomic_store_explicit(&xe->n_order, n + 1, memory_order_release);
 	b->hash_next = atomic_load_explicit(h, memory_order_relaxed);
 	b->page_next = *p;
 	*p = b;
@@ -127,13 +130,18 @@ const struct xl_block *xl_at_host(const struct xl_engine *xe, uintptr_t pc)
 {
 	uint32_t at = (uint32_t)(pc - (uintptr_t)xe->rx);
 
-	/* Rare (faults of copied instructions): a search of all is good enough.  Links
-	 * only ever lead to blocks made before, so it needs no lock in a signal handler. */
-	for (unsigned h = 0; h < 1u << XL_HASH_BITS; h++)
-		for (const struct xl_block *b = atomic_load_explicit(&xe->hash[h], memory_order_acquire); b; b = b->hash_next)
-			if (at - b->code < b->code_len)
-				return b;
-	return NULL;
+	uint32_t lo = 0, hi = atomic_load_explicit(&xe->n_order, memory_order_acquire);
+
+	/* What is there does not change while this vCPU is inside, so a signal handler needs no lock. */
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (xe->order[mid]->code <= at)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo && at - xe->order[lo - 1]->code < xe->order[lo - 1]->code_len ? xe->order[lo - 1] : NULL;
 }
 
 /* Lock held.  Returns when no other vCPU can be in translated code. */
@@ -165,6 +173,7 @@ void xl_drop_all(struct xl_cpu *x)
 	pthread_mutex_unlock(&xe->page_lock);
 	xe->used = xe->start;
 	xe->meta_used = 0;
+	atomic_store(&xe->n_order, 0);
 	exec_cache_reset(xe->exec);
 	atomic_fetch_add(&xe->generation, 1);
 	xe->n_drops++;

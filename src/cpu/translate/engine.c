@@ -57,6 +57,7 @@ static void tier_engine_free(void *opaque)
 	unmap(xe->rw, xe->size);
 	unmap(xe->rx, xe->size);
 	unmap(xe->meta, xe->meta_size);
+	unmap(xe->order, xe->meta_size / XL_BLOCK_UNIT * sizeof(*xe->order));
 	pthread_mutex_destroy(&xe->lock);
 	pthread_mutex_destroy(&xe->page_lock);
 	free(xe->gen);
@@ -99,7 +100,9 @@ static int tier_engine_init(struct cpu_engine *e, const struct cpu_engine_config
 	xe->gen = calloc(1, sizeof(*xe->gen));
 	xe->meta_size = META_SIZE;
 	xe->meta = mmap(NULL, xe->meta_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (!xe->gen || xe->meta == MAP_FAILED)
+	xe->order = mmap(NULL, xe->meta_size / XL_BLOCK_UNIT * sizeof(*xe->order), PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (!xe->gen || xe->meta == MAP_FAILED || xe->order == MAP_FAILED)
 		goto fail;
 	r = code_cache_map(xe);
 	if (r < 0)

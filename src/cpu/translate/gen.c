@@ -317,7 +317,7 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	if (!xl_publish(xe, g->b))
 		return NULL;
 	xe->used += align_up(g->a.n, 16);
-	xe->meta_used += align_up(need, 64);
+	xe->meta_used += align_up(need, XL_BLOCK_UNIT);
 	xe->n_bytes += g->a.n;
 	if (unlikely(xe->dump != NULL))
 		xl_dump_block(g, c->s.rip);

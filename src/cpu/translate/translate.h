@@ -114,6 +114,7 @@ struct xl_block {
 };
 
 #define XL_HASH_BITS 16
+#define XL_BLOCK_UNIT 64u	/* blocks take a multiple of it in meta */
 
 struct xl_cpu;
 struct xl_check;
@@ -157,6 +158,8 @@ struct xl_engine {
 	struct xl_thunks t;
 	uint8_t *meta;			/* struct xl_block and uops, bump-allocated */
 	size_t meta_size, meta_used;
+	struct xl_block **order;	/* blocks by their code's place; as many as meta has room for */
+	_Atomic uint32_t n_order;
 	struct exec_cache *exec;	/* stubs used from translated code */
 	_Atomic(struct xl_block *) hash[1u << XL_HASH_BITS];
 	struct xl_block *pages[1u << XL_HASH_BITS];	/* by version word */
