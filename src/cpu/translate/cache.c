@@ -280,7 +280,7 @@ void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, u
 void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b, bool global)
 {
 	struct xl_jc *j = &x->jc[XL_KEY_ACC(b->key)];
-	unsigned i = rip & (XL_JC_SIZE - 1);
+	unsigned i = xl_jc_index(rip);
 	uint64_t bit, *w;
 
 	if (j->rip[i] != rip)

@@ -216,7 +216,7 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 			gen_canonical_or_step(g, s->off);
 		if (s->pop)
 			a_lea(a, g->w, H_R9, H_R9, H_NONE, 0, s->pop);
-		a_jmp(a, t->exit_rip_m);
+		a_jmp(a, t->indirect);
 		break;
 	case SLOW_CANONICAL:
 		gen_canonical_or_step(g, s->off);

@@ -41,6 +41,17 @@ static void emit_link(struct gen *g, unsigned cc, int32_t target)
 	s->exit->patch = (uint32_t)(a->run + s->at - (uintptr_t)g->xe->rx);
 }
 
+/* R11 = xl_jc_index of R10 */
+static void emit_jc_index(struct gen *g)
+{
+	struct xasm *a = &g->a;
+
+	a_mov_rr(a, 0, H_R11, H_R10);
+	a_shift_ri(a, 0, 5, H_R11, XL_JC_FOLD);
+	a_rr(a, 0, 0x33, H_R11, H_R10);
+	a_alu_ri(a, 0, 4, H_R11, XL_JC_SIZE - 1);
+}
+
 /* To the RIP in R10; flags are in c->lf or dead. canonical: R10 comes from the
  * guest and must be checked (then the instruction is interp's). */
 void gen_indirect(struct gen *g, const struct gen_insn *gi, bool check, int32_t pop)
@@ -48,8 +59,7 @@ void gen_indirect(struct gen *g, const struct gen_insn *gi, bool check, int32_t 
 	struct xasm *a = &g->a;
 	struct gen_slow *s = gen_slow_new(g, SLOW_INDIRECT);
 
-	a_mov_rr(a, 0, H_R11, H_R10);
-	a_alu_ri(a, 0, 4, H_R11, XL_JC_SIZE - 1);
+	emit_jc_index(g);
 	a_rsx(a, 1, 0x3b, H_R10, H_R11, jc_rip(g));
 	s->at = a_jcc_fwd(a, CC_NE);
 	if (pop)
@@ -134,8 +144,7 @@ void gen_call_indirect(struct gen *g, const struct gen_insn *gi)
 	emit_target(g, gi);
 	a_st(a, H_R10, XO(tmp));
 	if (g->w) {	/* what the jump cache knows is canonical */
-		a_mov_rr(a, 0, H_R11, H_R10);
-		a_alu_ri(a, 0, 4, H_R11, XL_JC_SIZE - 1);
+		emit_jc_index(g);
 		a_rsx(a, 1, 0x3b, H_R10, H_R11, jc_rip(g));
 		s = gen_slow_new(g, SLOW_CANONICAL);
 		s->at = a_jcc_fwd(a, CC_NE);

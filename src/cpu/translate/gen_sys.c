@@ -15,15 +15,10 @@
 
 #define RFLAGS (XO(ic.c.s.rflags))
 
-enum { SYS_CLI, SYS_STI, SYS_CLD, SYS_STD, SYS_SWAPGS, SYS_CLAC, SYS_STAC, SYS_RDTSC, SYS_RDTSCP, SYS_FROM_CR, SYS_LIGHT };
+enum { SYS_CLI, SYS_STI, SYS_CLD, SYS_STD, SYS_SWAPGS, SYS_CLAC, SYS_STAC, SYS_RDTSC, SYS_RDTSCP, SYS_FROM_CR, SYS_FROM_SEG,
+       SYS_LIGHT };
 
 static bool has(const struct gen *g, enum x86_feature_word w, unsigned bit) { return x86_has(g->x->ic.c.model, w, BIT(bit)); }
-
-/* CPL changes are left to interp in 32-bit code. */
-static bool only64(const struct insn *i)
-{
-	return i->mnemonic == M(SYSCALL) || i->mnemonic == M(SYSRET) || i->mnemonic == M(IRETQ) || i->mnemonic == M(SWAPGS);
-}
 
 /* At CPL 0. */
 static int kernel_op(const struct gen *g, const struct insn *i)
@@ -34,9 +29,14 @@ static int kernel_op(const struct gen *g, const struct insn *i)
 	case M(SWAPGS): return SYS_SWAPGS;
 	case M(CLAC): return has(g, X86_F_7_EBX, 20) ? SYS_CLAC : -1;
 	case M(STAC): return has(g, X86_F_7_EBX, 20) ? SYS_STAC : -1;
-	case M(SYSRET): return i->osz == 8 ? SYS_LIGHT + XL_LT_SYSRET : -1;
+	case M(SYSRET): return i->rex_w ? SYS_LIGHT + XL_LT_SYSRET : -1;
 	case M(IRETQ): return SYS_LIGHT + XL_LT_IRET;
+	case M(INVLPG): return i->mem_seg == X86_CS ? -1 : SYS_LIGHT + XL_LT_INVLPG;
+	case M(RDMSR): return SYS_LIGHT + XL_LT_RDMSR;
+	case M(WRMSR): return SYS_LIGHT + XL_LT_WRMSR;
 	case M(MOV):
+		if (i->op[0].kind == INSN_OP_CR && i->op[0].reg == 3)
+			return SYS_LIGHT + XL_LT_CR3;
 		if (i->op[1].kind == INSN_OP_CR && (i->op[1].reg == 0 || (i->op[1].reg >= 2 && i->op[1].reg <= 4)))
 			return SYS_FROM_CR;
 		return -1;
@@ -44,9 +44,14 @@ static int kernel_op(const struct gen *g, const struct insn *i)
 	}
 }
 
+static int string_op(const struct insn *i, int op)
+{
+	return i->map == 0 && i->asz == 8 && i->mem_seg < X86_FS ? op : -1;
+}
+
 static int op_of(const struct gen *g, const struct insn *i)
 {
-	if (i->encoding != INSN_LEGACY || i->lock || (!g->w && only64(i)))
+	if (i->encoding != INSN_LEGACY)
 		return -1;
 	switch (i->mnemonic) {
 	case M(CLD): return SYS_CLD;
@@ -54,6 +59,17 @@ static int op_of(const struct gen *g, const struct insn *i)
 	case M(SYSCALL): return SYS_LIGHT + XL_LT_SYSCALL;
 	case M(RDTSC): return SYS_RDTSC;
 	case M(RDTSCP): return has(g, X86_F_81_EDX, 27) ? SYS_RDTSCP : -1;
+	case M(PUSHFQ): return SYS_LIGHT + XL_LT_PUSHF;
+	case M(POPFQ): return SYS_LIGHT + XL_LT_POPF;
+	case M(BT): case M(BTS): case M(BTR): case M(BTC):
+		return i->has_mem && i->op[1].kind == INSN_OP_GPR ? SYS_LIGHT + XL_LT_BT : -1;
+	case M(MOVSB): case M(MOVSW): case M(MOVSD): case M(MOVSQ): return string_op(i, SYS_LIGHT + XL_LT_MOVS);
+	case M(STOSB): case M(STOSW): case M(STOSD): case M(STOSQ): return string_op(i, SYS_LIGHT + XL_LT_STOS);
+	case M(RDFSBASE): case M(RDGSBASE): case M(WRFSBASE): case M(WRGSBASE): return SYS_LIGHT + XL_LT_BASE;
+	case M(MOV):
+		if (i->op[1].kind == INSN_OP_SEG && i->op[0].kind == INSN_OP_GPR && i->op[0].size >= 4)
+			return SYS_FROM_SEG;
+		/* fall through */
 	default: return XL_KEY_CPL(g->key) ? -1 : kernel_op(g, i);
 	}
 }
@@ -62,7 +78,8 @@ bool gen_sys_classify(struct gen *g, struct gen_insn *gi)
 {
 	int op = op_of(g, &gi->i);
 
-	if (op < 0)
+	/* Light calls are for 64-bit code. */
+	if (op < 0 || (!g->w && (op >= SYS_LIGHT || op == SYS_SWAPGS)))
 		return false;
 	gi->kind = GI_SYS;
 	gi->sys = (uint8_t)op;
@@ -71,7 +88,16 @@ bool gen_sys_classify(struct gen *g, struct gen_insn *gi)
 
 bool gen_sys_ends(const struct gen_insn *gi)
 {
-	return gi->sys >= SYS_LIGHT && gi->sys <= SYS_LIGHT + XL_LT_IRET;
+	switch (gi->sys) {
+	case SYS_LIGHT + XL_LT_SYSCALL:
+	case SYS_LIGHT + XL_LT_SYSRET:
+	case SYS_LIGHT + XL_LT_IRET:
+	case SYS_LIGHT + XL_LT_CR3:
+	case SYS_LIGHT + XL_LT_INVLPG:
+	case SYS_LIGHT + XL_LT_POPF:	/* as in interp */
+	case SYS_LIGHT + XL_LT_WRMSR: return true;
+	default: return false;
+	}
 }
 
 bool gen_sys_flags(const struct gen_insn *gi)
@@ -179,15 +205,63 @@ static void emit_from_cr(struct gen *g, const struct gen_insn *gi)
 		a_st(&g->a, H_R10, XO_GPR(reg));
 }
 
+static void emit_from_seg(struct gen *g, const struct gen_insn *gi)
+{
+	unsigned reg = gi->i.op[0].reg, to = in_memory(reg) ? H_R10 : host_reg(reg);
+
+	a_rs(&g->a, 0, 0x0fb7, to, XO(ic.c.s.seg) + (int32_t)(gi->i.op[1].reg * sizeof(struct x86_seg) + offsetof(struct x86_seg, sel)));
+	if (in_memory(reg))
+		a_st(&g->a, H_R10, XO_GPR(reg));
+}
+
+/* Registers that C keeps are not in memory for a light call, if it wants them. */
+static void light_regs(struct gen *g, const struct insn *i, bool load)
+{
+	static const uint8_t kept[] = { X86_RBX, X86_RBP, 12, 13, 14, 15 };
+
+	for (unsigned n = 0; n < sizeof(kept); n++) {
+		bool uses = i->has_mem && (i->mem_base == kept[n] || i->mem_index == kept[n]), writes = false;
+
+		for (unsigned k = 0; k < i->n_ops; k++) {
+			if (i->op[k].kind != INSN_OP_GPR || i->op[k].reg != kept[n])
+				continue;
+			uses = true;
+			writes |= i->op[k].write;
+		}
+		if (load ? writes : uses)
+			a_rs(&g->a, 1, load ? 0x8b : 0x89, kept[n], XO_GPR(kept[n]));
+	}
+}
+
+/* Where the block goes on after a light call that ends it. */
+static void emit_light_end(struct gen *g, const struct gen_insn *gi)
+{
+	int32_t next = gi->off + gi->i.len;
+
+	if (!gen_sys_ends(gi))
+		return;
+	switch (gi->sys) {
+	case SYS_LIGHT + XL_LT_CR3:
+	case SYS_LIGHT + XL_LT_INVLPG:	/* the next instruction's page may be another one now */
+		gen_rip_at(g, H_R10, next);
+		gen_indirect(g, gi, false, 0);
+		break;
+	case SYS_LIGHT + XL_LT_POPF:
+	case SYS_LIGHT + XL_LT_WRMSR: gen_goto(g, gi, next); break;
+	default: a_bytes(&g->a, "\x0f\x0b", 2); break;	/* it does not come back */
+	}
+}
+
 static void emit_light(struct gen *g, const struct gen_insn *gi)
 {
 	struct xasm *a = &g->a;
 
+	light_regs(g, &gi->i, false);
 	a_mov_i(a, H_R10, (uintptr_t)&g->b->uops[gi->uop].u);
 	a_call(a, g->xe->t.light[gi->sys - SYS_LIGHT]);
 	g->vec_ok = g->x87_ok = false;	/* it may have become a callout */
-	if (gen_sys_ends(gi))
-		a_bytes(a, "\x0f\x0b", 2);	/* it does not come back */
+	light_regs(g, &gi->i, true);
+	emit_light_end(g, gi);
 }
 
 void gen_sys(struct gen *g, const struct gen_insn *gi)
@@ -200,6 +274,10 @@ void gen_sys(struct gen *g, const struct gen_insn *gi)
 	}
 	if (gi->sys == SYS_FROM_CR) {
 		emit_from_cr(g, gi);
+		return;
+	}
+	if (gi->sys == SYS_FROM_SEG) {
+		emit_from_seg(g, gi);
 		return;
 	}
 	/* What may end in a callout leaves the flags in c->lf. */

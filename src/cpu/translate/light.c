@@ -45,7 +45,7 @@ static uintptr_t go(struct xl_cpu *x)
 {
 	struct x86_cpu *c = &x->ic.c;
 	const struct xl_jc *j;
-	unsigned i = c->s.rip & (XL_JC_SIZE - 1);
+	unsigned i = xl_jc_index(c->s.rip);
 
 	x->exit = NULL;
 	x->n_light++;
@@ -57,6 +57,8 @@ static uintptr_t go(struct xl_cpu *x)
 	j = &x->jc[c->acc];
 	return likely(j->rip[i] == c->s.rip) ? (uintptr_t)j->code[i] : find(x);
 }
+
+LIGHT(xl_lt_indirect) { return go(x); }
 
 LIGHT(xl_lt_syscall)
 {
@@ -130,8 +132,308 @@ uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 	}
 }
 
+/* --- memory --- */
+
+/* As uop_lin_at in 64-bit code, where it raises nothing. */
+static uint64_t lin_at(const struct x86_cpu *c, const struct uop *u, uint64_t off)
+{
+	if (u->ea == EA_FLAT64_A32 || u->ea == EA_BASE64_A32)
+		off = (uint32_t)off;
+	return u->ea == EA_BASE64 || u->ea == EA_BASE64_A32 ? off + c->s.seg[u->seg].base : off;
+}
+
+/* Host address of [lin, lin+len), within a page; NULL: the full path. */
+static void *host(struct x86_cpu *c, uint64_t lin, unsigned len, enum x86_how how, const struct x86_tlb_entry **e)
+{
+	uint32_t err;
+
+	if ((lin & 0xfff) > PAGE_4K - len || x86_tlb_look(c, lin, how, (enum x86_acc)c->acc, e, &err) != X86_LOOK_OK)
+		return NULL;
+	return (void *)(lin + (*e)->addend);
+}
+
+static void stored(struct x86_cpu *c, const struct x86_tlb_entry *e, uint64_t lin, unsigned len)
+{
+	__asm__ volatile("" ::: "memory");
+	if (unlikely(atomic_load_explicit(e->flags, memory_order_relaxed) & MEM_PG_CODE))
+		x86_code_stored(c, e, lin & 0xfff, len);
+}
+
+/* Done: the next instruction follows, unless the store hit code. */
+static uintptr_t next(struct xl_cpu *x, const struct uop *u)
+{
+	struct x86_cpu *c = &x->ic.c;
+
+	if (likely(!c->leave_block))
+		return 0;
+	c->s.rip = uop_next(c, u);
+	x->exit = NULL;
+	return leave(x);
+}
+
+LIGHT(xl_lt_pushf)
+{
+	struct x86_cpu *c = &x->ic.c;
+	uint64_t lin = c->s.gpr[X86_RSP] - 8;
+	const struct x86_tlb_entry *e;
+	uint64_t *p = host(c, lin, 8, X86_WRITE, &e);
+
+	if (!p)
+		return heavy(x);
+	flags_out(c);
+	__atomic_store_n(p, c->s.rflags & ~(uint64_t)(X86_FL_VM | X86_FL_RF), __ATOMIC_RELAXED);
+	stored(c, e, lin, 8);
+	c->s.gpr[X86_RSP] = lin;
+	return next(x, u);
+}
+
+/* What changes more than flags, or lets an interrupt in, is not for here. */
+LIGHT(xl_lt_popf)
+{
+	struct x86_cpu *c = &x->ic.c;
+	uint64_t mask = X86_FL_ARITH | X86_FL_DF | X86_FL_NT | X86_FL_ID | (c->cpl ? 0 : X86_FL_IOPL | X86_FL_IF);
+	const struct x86_tlb_entry *e;
+	const uint64_t *p = host(c, c->s.gpr[X86_RSP], 8, X86_READ, &e);
+	uint64_t v, diff;
+
+	if (!p)
+		return heavy(x);
+	v = __atomic_load_n(p, __ATOMIC_RELAXED);
+	flags_out(c);
+	diff = v ^ c->s.rflags;
+	if ((diff & (X86_FL_TF | X86_FL_AC)) || (c->cpl && (c->s.rflags & X86_FL_IOPL)) ||
+	    ((diff & v & X86_FL_IF) && (c->intr_maybe || atomic_load_explicit(&c->vcpu.events, memory_order_relaxed))))
+		return heavy(x);
+	c->s.rflags = (c->s.rflags & ~mask) | (v & mask) | X86_FL_FIXED;
+	flags_in(c);
+	c->s.gpr[X86_RSP] += 8;
+	return 0;
+}
+
+/* A bit of memory, numbered by a register: as op_bt_m. */
+static uint64_t bit_of(uint64_t *p, unsigned osz, unsigned op, bool lock, unsigned n)
+{
+	uint64_t m = 1ull << n, v;
+
+	if (op == 0 || !lock) {
+		v = osz == 2 ? *(uint16_t *)p : osz == 4 ? *(uint32_t *)p : *p;
+		if (op) {
+			uint64_t to = op == 1 ? v | m : op == 2 ? v & ~m : v ^ m;
+
+			if (osz == 2)
+				*(uint16_t *)p = (uint16_t)to;
+			else if (osz == 4)
+				*(uint32_t *)p = (uint32_t)to;
+			else
+				*p = to;
+		}
+		return v & m;
+	}
+#define LOCKED(T) (op == 1 ? __atomic_fetch_or((T *)p, (T)m, __ATOMIC_SEQ_CST) : \
+		   op == 2 ? __atomic_fetch_and((T *)p, (T)~m, __ATOMIC_SEQ_CST) : __atomic_fetch_xor((T *)p, (T)m, __ATOMIC_SEQ_CST))
+	v = osz == 2 ? LOCKED(uint16_t) : osz == 4 ? LOCKED(uint32_t) : LOCKED(uint64_t);
+#undef LOCKED
+	return v & m;
+}
+
+LIGHT(xl_lt_bt)
+{
+	struct x86_cpu *c = &x->ic.c;
+	uint64_t n = reg_get(c, u->src, u->osz), off = uop_off(c, u), lin;
+	int64_t sn = u->osz == 2 ? (int16_t)n : u->osz == 4 ? (int32_t)n : (int64_t)n;
+	enum x86_how how = u->aux ? X86_WRITE : X86_READ;
+	const struct x86_tlb_entry *e;
+	uint64_t *p;
+
+	off += (uint64_t)((sn >> (u->osz == 2 ? 4 : u->osz == 4 ? 5 : 6)) * u->osz);
+	lin = lin_at(c, u, off);
+	p = host(c, lin, u->osz, how, &e);
+	if (!p)
+		return heavy(x);
+	if (bit_of(p, u->osz, u->aux, u->dst != 0, (unsigned)n & (u->osz * 8u - 1)))
+		c->lf |= X86_LF_CF;
+	else
+		c->lf &= ~X86_LF_CF;
+	if (u->aux)
+		stored(c, e, lin, u->osz);
+	return next(x, u);
+}
+
+/* --- strings, upwards, 64-bit addresses, no FS or GS --- */
+
+static uint64_t elements(const struct x86_cpu *c, const struct uop *u)
+{
+	return u->rep ? c->s.gpr[X86_RCX] : 1;
+}
+
+/* As many as lie in the page of each address whole. */
+static uint64_t in_page(uint64_t lin, unsigned osz, uint64_t n)
+{
+	uint64_t room = (PAGE_4K - (lin & 0xfff)) / osz;
+
+	return MIN(n, room);
+}
+
+/* After a piece: 1: go on, 0: done, else where. */
+static uintptr_t piece_done(struct xl_cpu *x, const struct uop *u, uint64_t k)
+{
+	struct x86_cpu *c = &x->ic.c;
+
+	c->s.gpr[X86_RDI] += k * u->osz;
+	if (!u->rep)
+		return next(x, u);
+	c->s.gpr[X86_RCX] -= k;
+	if (!c->s.gpr[X86_RCX])
+		return next(x, u);
+	if (likely(!c->leave_block && !atomic_load_explicit(&c->vcpu.events, memory_order_relaxed)))
+		return 1;
+	c->s.rip = uop_rip(c, u);
+	x->exit = NULL;
+	return leave(x);
+}
+
+LIGHT(xl_lt_movs)
+{
+	struct x86_cpu *c = &x->ic.c;
+	const struct x86_tlb_entry *es, *ed;
+	uintptr_t r = 0;
+	uint64_t n;
+
+	if ((c->s.rflags & X86_FL_DF) || c->watch)
+		return heavy(x);
+	while ((n = elements(c, u)) != 0) {
+		uint64_t s = c->s.gpr[X86_RSI], d = c->s.gpr[X86_RDI], k = in_page(s, u->osz, in_page(d, u->osz, n)), count = k;
+		const void *ps = k ? host(c, s, 1, X86_READ, &es) : NULL;
+		void *pd = ps ? host(c, d, 1, X86_WRITE, &ed) : NULL;
+
+		if (!pd)
+			return heavy(x);
+		switch (u->osz) {
+		case 1: __asm__ volatile("rep movsb" : "+D"(pd), "+S"(ps), "+c"(count) : : "memory"); break;
+		case 2: __asm__ volatile("rep movsw" : "+D"(pd), "+S"(ps), "+c"(count) : : "memory"); break;
+		case 4: __asm__ volatile("rep movsl" : "+D"(pd), "+S"(ps), "+c"(count) : : "memory"); break;
+		default: __asm__ volatile("rep movsq" : "+D"(pd), "+S"(ps), "+c"(count) : : "memory"); break;
+		}
+		stored(c, ed, d, (unsigned)(k * u->osz));
+		c->s.gpr[X86_RSI] += k * u->osz;
+		r = piece_done(x, u, k);
+		if (r != 1)
+			return r;
+	}
+	return r;
+}
+
+LIGHT(xl_lt_stos)
+{
+	struct x86_cpu *c = &x->ic.c;
+	const struct x86_tlb_entry *e;
+	uintptr_t r = 0;
+	uint64_t n;
+
+	if ((c->s.rflags & X86_FL_DF) || c->watch)
+		return heavy(x);
+	while ((n = elements(c, u)) != 0) {
+		uint64_t d = c->s.gpr[X86_RDI], k = in_page(d, u->osz, n), count = k, v = c->s.gpr[X86_RAX];
+		void *p = k ? host(c, d, 1, X86_WRITE, &e) : NULL;
+
+		if (!p)
+			return heavy(x);
+		switch (u->osz) {
+		case 1: __asm__ volatile("rep stosb" : "+D"(p), "+c"(count) : "a"(v) : "memory"); break;
+		case 2: __asm__ volatile("rep stosw" : "+D"(p), "+c"(count) : "a"(v) : "memory"); break;
+		case 4: __asm__ volatile("rep stosl" : "+D"(p), "+c"(count) : "a"(v) : "memory"); break;
+		default: __asm__ volatile("rep stosq" : "+D"(p), "+c"(count) : "a"(v) : "memory"); break;
+		}
+		stored(c, e, d, (unsigned)(k * u->osz));
+		r = piece_done(x, u, k);
+		if (r != 1)
+			return r;
+	}
+	return r;
+}
+
+/* --- system registers --- */
+
+LIGHT(xl_lt_base)	/* aux: write */
+{
+	struct x86_cpu *c = &x->ic.c;
+	uint64_t *base = &c->s.seg[u->rep].base;
+
+	if (!(c->s.cr4 & X86_CR4_FSGSBASE) || (u->aux && u->osz == 8 && !x86_canonical_base(c, R64(c, u->dst))))
+		return heavy(x);
+	if (u->aux)
+		*base = reg_get(c, u->dst, u->osz);
+	else
+		reg_set(c, u->dst, u->osz, *base);
+	return 0;
+}
+
+LIGHT(xl_lt_cr3)
+{
+	struct x86_cpu *c = &x->ic.c;
+	bool keep = (c->s.cr4 & X86_CR4_PCIDE) && (R64(c, u->src) & X86_CR3_NOFLUSH);
+	uint64_t v = R64(c, u->src) & ~(keep ? X86_CR3_NOFLUSH : 0);
+
+	if (v >> c->phys_bits)
+		return heavy(x);
+	x86_load_cr3(c, v, keep);
+	return 0;
+}
+
+LIGHT(xl_lt_invlpg)
+{
+	struct x86_cpu *c = &x->ic.c;
+
+	x86_tlb_flush_page(c, lin_at(c, u, uop_off(c, u)));
+	return 0;
+}
+
+static uint64_t *base_msr(struct x86_cpu *c)
+{
+	switch ((uint32_t)c->s.gpr[X86_RCX]) {
+	case 0xc0000100: return &c->s.seg[X86_FS].base;
+	case 0xc0000101: return &c->s.seg[X86_GS].base;
+	case 0xc0000102: return &c->s.kernel_gs_base;
+	default: return NULL;
+	}
+}
+
+LIGHT(xl_lt_rdmsr)
+{
+	struct x86_cpu *c = &x->ic.c;
+	const uint64_t *v = base_msr(c);
+
+	if (!v)
+		return heavy(x);
+	c->s.gpr[X86_RAX] = (uint32_t)*v;
+	c->s.gpr[X86_RDX] = *v >> 32;
+	return 0;
+}
+
+LIGHT(xl_lt_wrmsr)
+{
+	struct x86_cpu *c = &x->ic.c;
+	uint64_t *to = base_msr(c), v = c->s.gpr[X86_RDX] << 32 | (uint32_t)c->s.gpr[X86_RAX];
+
+	if (!to || !x86_canonical_base(c, v))
+		return heavy(x);
+	*to = v;
+	return 0;
+}
+
 uintptr_t (*const xl_light[XL_LT_N])(struct xl_cpu *x, const struct uop *u, uint64_t arg) = {
+	[XL_LT_INDIRECT] = xl_lt_indirect,
 	[XL_LT_SYSCALL] = xl_lt_syscall,
 	[XL_LT_SYSRET] = xl_lt_sysret,
 	[XL_LT_IRET] = xl_lt_iret,
+	[XL_LT_PUSHF] = xl_lt_pushf,
+	[XL_LT_POPF] = xl_lt_popf,
+	[XL_LT_BT] = xl_lt_bt,
+	[XL_LT_MOVS] = xl_lt_movs,
+	[XL_LT_STOS] = xl_lt_stos,
+	[XL_LT_BASE] = xl_lt_base,
+	[XL_LT_CR3] = xl_lt_cr3,
+	[XL_LT_INVLPG] = xl_lt_invlpg,
+	[XL_LT_RDMSR] = xl_lt_rdmsr,
+	[XL_LT_WRMSR] = xl_lt_wrmsr,
 };

@@ -298,6 +298,11 @@ static void light_thunks(struct xasm *a, const struct subs *s, struct xl_thunks 
 	t->miss = make_light(a, s, (uintptr_t)xl_lt_miss);
 	for (unsigned n = 0; n < XL_LT_N; n++)
 		t->light[n] = make_light(a, s, (uintptr_t)xl_light[n]);
+	a_align(a, 16);
+	t->indirect = a_here(a);
+	a_st(a, H_R10, XO(ic.c.s.rip));
+	a_lea(a, 1, H_RSP, H_RSP, H_NONE, 0, -8);
+	a_jmp(a, t->light[XL_LT_INDIRECT]);
 }
 
 int xl_thunks_make(struct xl_engine *xe)

@@ -122,7 +122,8 @@ struct xl_turn;
 struct xl_dump;
 
 /* Light calls (light.c), without the miss. */
-enum { XL_LT_SYSCALL, XL_LT_SYSRET, XL_LT_IRET, XL_LT_N };
+enum { XL_LT_INDIRECT, XL_LT_SYSCALL, XL_LT_SYSRET, XL_LT_IRET, XL_LT_PUSHF, XL_LT_POPF, XL_LT_BT, XL_LT_MOVS,
+       XL_LT_STOS, XL_LT_BASE, XL_LT_CR3, XL_LT_INVLPG, XL_LT_RDMSR, XL_LT_WRMSR, XL_LT_N };
 extern uintptr_t (*const xl_light[XL_LT_N])(struct xl_cpu *x, const struct uop *u, uint64_t arg);
 uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin);
 
@@ -142,6 +143,7 @@ struct xl_thunks {
 	uintptr_t callout;		/* R10: uop; vec_live is clear afterwards */
 	uintptr_t miss;			/* R10: linear address; xl_cpu.desc */
 	uintptr_t light[XL_LT_N];	/* R10: uop, R11: argument; see light.c */
+	uintptr_t indirect;		/* R10: RIP that the jump cache does not know; flags in c->lf */
 	uintptr_t callout_again, miss_again;	/* for light calls to return: the full path */
 	uintptr_t stored_h, stored_m;	/* R10: host address, R11: page flags; xl_cpu.desc */
 	uintptr_t vec_load, x87_load;
@@ -214,6 +216,9 @@ struct xl_cpu {
 	struct xl_jc jc[XL_N_ACC];
 };
 
+/* Functions begin at multiples of 16 and pages look alike: higher bits are folded in. */
+#define XL_JC_FOLD 11
+static inline unsigned xl_jc_index(uint64_t rip) { return ((uint32_t)rip ^ (uint32_t)rip >> XL_JC_FOLD) & (XL_JC_SIZE - 1); }
 static inline struct xl_cpu *xl_of(struct x86_cpu *c) { return (struct xl_cpu *)c; }
 
 /* Page offset of an instruction (or of the next one), how it accesses, how much. */

@@ -239,6 +239,8 @@ void x86_tlb_flush(struct x86_cpu *c);				/* everything */
 /* The memory map has changed: forgets where guest memory was found, and flushes. */
 void x86_map_changed(struct x86_cpu *c);
 void x86_tlb_flush_nonglobal(struct x86_cpu *c);
+/* CR3 := v, which has been checked; keep: entries of its PCID are good still. */
+void x86_load_cr3(struct x86_cpu *c, uint64_t v, bool keep);
 void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin);	/* INVLPG */
 /* Loads and validates the four PDPTEs in PAE paging. False: reserved bits set (#GP). */
 bool x86_load_pdpte(struct x86_cpu *c, uint64_t cr3);

@@ -14,7 +14,6 @@
 #define CR0_VALID                                                                                                      \
 	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM |       \
 	 X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
-#define CR3_NOFLUSH (1ull << 63)
 
 static bool feat(const struct x86_cpu *c, enum x86_feature_word w, unsigned bit)
 {
@@ -142,10 +141,10 @@ static void set_cr4(struct x86_cpu *c, uint64_t v)
 
 static void set_cr3(struct x86_cpu *c, uint64_t v)
 {
-	bool pcid = c->s.cr4 & X86_CR4_PCIDE, keep = pcid && (v & CR3_NOFLUSH);
+	bool keep = (c->s.cr4 & X86_CR4_PCIDE) && (v & X86_CR3_NOFLUSH);
 
-	if (pcid)
-		v &= ~CR3_NOFLUSH;
+	if (keep)
+		v &= ~X86_CR3_NOFLUSH;
 	if (c->mode == X86_MODE_LONG64) {
 		if (v >> c->phys_bits)
 			x86_gp(c, 0);
@@ -154,11 +153,7 @@ static void set_cr3(struct x86_cpu *c, uint64_t v)
 	}
 	if (pae_paging(c->s.cr0, c->s.cr4, c->s.efer) && !x86_load_pdpte(c, v))
 		x86_gp(c, 0);
-	/* The software TLB is not tagged: keeping it is right only when the tables
-	 * stay the same. */
-	if (!keep || v != c->s.cr3)
-		x86_tlb_flush_nonglobal(c);
-	c->s.cr3 = v;
+	x86_load_cr3(c, v, keep);
 }
 
 void x86_set_cr(struct x86_cpu *c, unsigned n, uint64_t v)

@@ -365,6 +365,15 @@ void x86_tlb_flush_nonglobal(struct x86_cpu *c)
 		forget_large(c);
 }
 
+void x86_load_cr3(struct x86_cpu *c, uint64_t v, bool keep)
+{
+	/* The software TLB is not tagged: keeping it is right only when the tables
+	 * stay the same. */
+	if (!keep || v != c->s.cr3)
+		x86_tlb_flush_nonglobal(c);
+	c->s.cr3 = v;
+}
+
 void x86_map_changed(struct x86_cpu *c)
 {
 	memset(c->ranges, 0, sizeof(c->ranges));

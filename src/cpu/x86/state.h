@@ -72,6 +72,8 @@ struct x86_dtable {
 #define X86_CR0_CD (1u << 30)
 #define X86_CR0_PG (1u << 31)
 
+#define X86_CR3_NOFLUSH (1ull << 63)	/* with CR4.PCIDE, of the value written only */
+
 #define X86_CR4_VME (1u << 0)
 #define X86_CR4_PVI (1u << 1)
 #define X86_CR4_TSD (1u << 2)
