@@ -21,9 +21,11 @@
 #include "base/bits.h"
 #include "cpu/interp/exec.h"
 #include "cpu/x86/cpu.h"
+#include "cpu/x86/cpuid.h"
+#include "cpu/x86/decode.h"
 #include "rig.h"
 
-static const char *const engines[] = { "interp", "kvm" };
+static const char *const engines[] = { "interp", "translate", "kvm" };
 static struct rig_engine *engine[ARRAY_LEN(engines)];
 static struct native *host;
 
@@ -53,6 +55,17 @@ static struct rig_case *new_case(const uint8_t *code, size_t len)
 	return &c;
 }
 
+/* Does the case end in the middle of its code? */
+static bool ends_early(const struct rig_case *c)
+{
+	unsigned n = 0, at = 0;
+	struct insn i;
+
+	for (; at < c->len && insn_decode(&i, c->code + at, c->len - at, c->bits) == 0; n++)
+		at += i.len;
+	return (c->steps ? c->steps : 1) < n;
+}
+
 /* Runs on all engines; they must agree with each other, and with the host if `native`. */
 static struct rig_result *run_all(const struct rig_case *c, bool native)
 {
@@ -66,7 +79,8 @@ static struct rig_result *run_all(const struct rig_case *c, bool native)
 		have = true;
 	}
 	for (unsigned n = 0; n < ARRAY_LEN(engines); n++) {
-		if (!engine[n])
+		/* "translate" runs without single step, to the end. */
+		if (!engine[n] || (!strcmp(engines[n], "translate") && ends_early(c)))
 			continue;
 		rig_engine_run(engine[n], c, &r);
 		assert_true(r.valid);
@@ -686,6 +700,90 @@ static void test_watch_and_code_breakpoint(void **state)
 	}
 }
 
+/* What AMD's processors do with a far pointer and REX.W, Intel's do otherwise: as the host. */
+static void test_far_pointer_size(void **state)
+{
+	struct rig_case *c;
+	struct rig_result *r;
+
+	SNIPPET(lgs_w, ".byte 0x48, 0x0f, 0xb5, 0x06");
+	c = CASE(lgs_w);
+	c->gpr[X86_RSI] = RIG_DATA;
+	c->gpr[X86_RAX] = ~0ull;
+	st_le64(c->data, 0x0000000089abcdefull);	/* null selectors for both */
+	r = run_all(c, true);
+	assert_int_equal(r->fault, RIG_NO_FAULT);
+	assert_int_equal(r->gpr[X86_RAX], 0x89abcdef);
+
+	st_le64(c->data, 0x3333000289abcdefull);	/* null at 4; at 8 a selector beyond the table */
+	st_le64(c->data + 8, 0xfff8);
+	r = run_all(c, true);
+	if (__builtin_cpu_is("amd")) {
+		assert_int_equal(r->fault, RIG_NO_FAULT);
+		assert_int_equal(r->gpr[X86_RAX], 0x89abcdef);
+	} else {
+		assert_int_equal(r->fault, X86_EX_GP);
+	}
+}
+
+static bool host_has(enum x86_feature_word w, unsigned bit)
+{
+	uint32_t feat[X86_F_WORDS];
+
+	x86_host_features(feat);
+	return feat[w] & BIT(bit);
+}
+
+static void test_sse4a(void **state)
+{
+	struct rig_case *c;
+
+	SNIPPET(sse4a, "movntss %xmm1, 3(%rsi); movntsd %xmm2, 4091(%rsi); extrq $5, $9, %xmm1; insertq %xmm2, %xmm3;"
+		       "extrq %xmm2, %xmm4; insertq $7, $20, %xmm1, %xmm2");
+	if (!host_has(X86_F_81_ECX, 6))
+		skip();
+	c = CASE(sse4a);
+	c->gpr[X86_RSI] = RIG_DATA;
+	for (unsigned n = 0; n < 5; n++)
+		for (unsigned k = 0; k < 16; k++)
+			c->fpu.zmm[n][k] = (uint8_t)(n * 77 + k * 41 + 5);
+	c->steps = 6;
+	assert_int_equal(run_all(c, false)->fault, RIG_NO_FAULT);
+	c->steps = 0;
+	for (unsigned at = 0, len; at < c->len; at += len) {	/* one by one against the host */
+		struct rig_case one = *c;
+		struct insn i;
+
+		assert_int_equal(insn_decode(&i, c->code + at, c->len - at, 64), 0);
+		one.len = len = i.len;
+		memmove(one.code, c->code + at, len);
+		assert_int_equal(run_all(&one, true)->fault, RIG_NO_FAULT);
+	}
+}
+
+static void test_clzero(void **state)
+{
+	struct rig_case *c;
+
+	SNIPPET(clzero_1, ".byte 0x0f, 0x01, 0xfc");
+	SNIPPET(clzero_32, ".byte 0x67, 0x0f, 0x01, 0xfc");
+	if (!host_has(X86_F_88_EBX, 0))
+		skip();
+	c = CASE(clzero_1);
+	memset(c->data, 0x5a, sizeof(c->data));
+	c->gpr[X86_RAX] = RIG_DATA + 0xfc5;
+	assert_int_equal(run_all(c, true)->fault, RIG_NO_FAULT);
+	assert_int_equal(run_all(c, true)->data[0xfc0], 0);
+	c->gpr[X86_RAX] = RIG_RODATA + 70;
+	assert_int_equal(run_all(c, true)->fault, X86_EX_PF);
+	c->gpr[X86_RAX] = 1ull << 63 | 5;
+	assert_int_equal(run_all(c, true)->fault, X86_EX_GP);
+	c = CASE(clzero_32);
+	memset(c->data, 0x5a, sizeof(c->data));
+	c->gpr[X86_RAX] = 0xffffffff00000000ull | (RIG_DATA + 65);
+	assert_int_equal(run_all(c, true)->data[127], 0);
+}
+
 static int setup(void **state)
 {
 	unsigned have = 0;
@@ -724,6 +822,7 @@ int main(void)
 		cmocka_unit_test(test_xrstor_initialises), cmocka_unit_test(test_fnstenv),
 		cmocka_unit_test(test_fnsave), cmocka_unit_test(test_mmx_and_x87), cmocka_unit_test(test_sequence),
 		cmocka_unit_test(test_wide_operands), cmocka_unit_test(test_call_to_nowhere),
+		cmocka_unit_test(test_far_pointer_size), cmocka_unit_test(test_sse4a), cmocka_unit_test(test_clzero),
 		cmocka_unit_test(test_watch_on_the_code_page), cmocka_unit_test(test_watch_and_code_breakpoint),
 	};
 

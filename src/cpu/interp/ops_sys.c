@@ -10,6 +10,7 @@
 
 #include "cpu/interp/interp.h"
 #include "cpu/x86/cpuid.h"
+#include "cpu/x86/sys.h"
 
 #define SYS(name) static void name(struct x86_cpu *c, const struct uop *u)
 
@@ -147,10 +148,12 @@ SYS(do_ret_far) { x86_ret_far(c, u->osz, (uint16_t)u->imm); }
 
 static void far_pointer(struct x86_cpu *c, const struct uop *u, uint64_t *off, uint16_t *sel)
 {
-	uint64_t lin = uop_lin(c, u, u->osz + 2u, X86_READ);
+	/* AMD's processors have no 64-bit offsets in memory: with a 64-bit operand size, too, 32 bits are taken. */
+	unsigned n = u->osz == 8 && x86_model_is_amd(c->model) ? 4 : u->osz;
+	uint64_t lin = uop_lin(c, u, n + 2u, X86_READ);
 
-	*off = ld_n(c, u, lin, u->osz);
-	*sel = ld16(c, u, lin + u->osz);
+	*off = ld_n(c, u, lin, n);
+	*sel = ld16(c, u, lin + n);
 }
 SYS(do_jmp_far_m)
 {
@@ -493,6 +496,19 @@ SYS(do_fence) { atomic_thread_fence(memory_order_seq_cst); }
 /* CLFLUSH and friends: no effect, but the address is checked as a load. */
 SYS(do_clflush) { ld8(c, u, uop_lin(c, u, 1, X86_READ)); }
 
+/* The 64 bytes around [rAX] are zeroed. */
+SYS(do_clzero)
+{
+	static const uint8_t zeros[64];
+	uint64_t off = c->s.gpr[X86_RAX], lin;
+
+	if (!x86_has(c->model, X86_F_88_EBX, BIT(0)))
+		x86_ud(c);
+	off &= u->asz == 8 ? ~0ull : u->asz == 4 ? 0xffffffffu : 0xffffu;
+	lin = x86_seg_lin(c, u->seg, off, 1, X86_WRITE) & ~63ull;
+	x86_mem_write(c, lin, zeros, 64, c->acc);
+}
+
 #define KVM_ENOSYS 1000
 #define KVM_EPERM 1
 /* The hypercall leaf offers no calls; the answer is KVM's for an unknown one. */
@@ -536,6 +552,7 @@ static const struct sys_entry table[] = {
 	{ M(IN), false, do_in }, { M(OUT), false, do_out },
 	{ M(MFENCE), true, do_fence }, { M(SFENCE), true, do_fence }, { M(LFENCE), true, do_fence },
 	{ M(CLFLUSH), true, do_clflush }, { M(CLFLUSHOPT), true, do_clflush }, { M(CLWB), true, do_clflush },
+	{ M(CLZERO), true, do_clzero },
 	{ M(VMCALL), true, do_hypercall }, { M(VMMCALL), true, do_hypercall },
 	{ M(LDS), false, do_lxs }, { M(LES), false, do_lxs }, { M(LFS), false, do_lxs }, { M(LGS), false, do_lxs },
 	{ M(LSS), false, do_lxs },

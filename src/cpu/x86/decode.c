@@ -231,6 +231,25 @@ static void convert_raw(struct insn *i, const ZydisDecodedInstruction *z)
 		i->rex_w = z->raw.evex.W;
 }
 
+/* CLZERO's operand is a register to the library; its segment is that of memory at [rAX]. */
+static uint8_t segment_prefix(const struct insn *i, unsigned bits)
+{
+	uint8_t seg = X86_DS;
+
+	for (unsigned n = 0; n < i->opcode_off; n++) {
+		switch (i->bytes[n]) {
+		case 0x64: seg = X86_FS; break;
+		case 0x65: seg = X86_GS; break;
+		case 0x26: seg = bits == 64 ? seg : X86_ES; break;
+		case 0x2e: seg = bits == 64 ? seg : X86_CS; break;
+		case 0x36: seg = bits == 64 ? seg : X86_SS; break;
+		case 0x3e: seg = bits == 64 ? seg : X86_DS; break;
+		default: break;
+		}
+	}
+	return seg;
+}
+
 int insn_decode(struct insn *i, const uint8_t *bytes, unsigned n, unsigned bits)
 {
 	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
@@ -270,7 +289,7 @@ int insn_decode(struct insn *i, const uint8_t *bytes, unsigned n, unsigned bits)
 	for (unsigned k = 0; k < i->n_ops; k++)
 		convert_operand(i, &i->op[k], &ops[k]);
 	if (i->mem_seg == 0xff)
-		i->mem_seg = X86_DS;
+		i->mem_seg = z.mnemonic == ZYDIS_MNEMONIC_CLZERO ? segment_prefix(i, bits) : X86_DS;
 	/* SIB base 5 with mod 0 is no base even if REX.B is set: library 4.0 gets
 	 * that wrong with 32-bit addresses. */
 	if (i->has_mem && i->has_modrm && i->mod == 0 && i->rm == 4 && i->asz != 2 && z.raw.sib.base == 5) {

@@ -79,7 +79,7 @@ static const struct feature features[] = {
 	{ "rdtscp", X86_F_81_EDX, 27, ANY }, { "lm", X86_F_81_EDX, 29, ANY },
 
 	{ "lahf-lm", X86_F_81_ECX, 0, ANY }, { "cmp-legacy", X86_F_81_ECX, 1, NEVER }, { "svm", X86_F_81_ECX, 2, NEVER },
-	{ "cr8legacy", X86_F_81_ECX, 4, ANY }, { "abm", X86_F_81_ECX, 5, HOST }, { "sse4a", X86_F_81_ECX, 6, NEVER },
+	{ "cr8legacy", X86_F_81_ECX, 4, ANY }, { "abm", X86_F_81_ECX, 5, HOST }, { "sse4a", X86_F_81_ECX, 6, HOST },
 	{ "misalignsse", X86_F_81_ECX, 7, NEVER }, { "3dnowprefetch", X86_F_81_ECX, 8, ANY },
 	{ "osvw", X86_F_81_ECX, 9, NEVER }, { "xop", X86_F_81_ECX, 11, NEVER }, { "fma4", X86_F_81_ECX, 16, NEVER },
 	{ "tbm", X86_F_81_ECX, 21, NEVER }, { "topoext", X86_F_81_ECX, 22, ANY },
@@ -89,7 +89,7 @@ static const struct feature features[] = {
 
 	{ "invtsc", X86_F_87_EDX, 8, HOST },
 
-	{ "clzero", X86_F_88_EBX, 0, NEVER }, { "xsaveerptr", X86_F_88_EBX, 2, NEVER },
+	{ "clzero", X86_F_88_EBX, 0, HOST }, { "xsaveerptr", X86_F_88_EBX, 2, NEVER },
 	{ "ibpb", X86_F_88_EBX, 12, NEVER }, { "amd-ssbd", X86_F_88_EBX, 24, NEVER },
 	{ "amd-no-ssb", X86_F_88_EBX, 26, ANY }, { "btc-no", X86_F_88_EBX, 29, ANY },
 

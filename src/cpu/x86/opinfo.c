@@ -42,6 +42,7 @@ static const struct isa_row isa_rows[] = {
 	ROW(BMI1, 7_EBX, 3),
 	ROW(BMI2, 7_EBX, 8),
 	ROW(F16C, 1_ECX, 29),
+	ROW(CLZERO, 88_EBX, 0),
 	ROW(FCMOV, 1_EDX, 15),
 	ROW(FMA, 1_ECX, 12),
 	ROW(FMA4, 81_ECX, 16),
