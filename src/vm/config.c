@@ -17,6 +17,7 @@
 
 #include "base/bits.h"
 #include "base/checked.h"
+#include "cpu/engine.h"
 
 #define MIB (1ull << 20)
 #define MEMORY_MIN (1 * MIB)
@@ -225,6 +226,17 @@ static int set_nonempty(const char *value, const char **out, struct err *e)
 	return *value ? 0 : err_set(e, -EINVAL, "it must not be empty");
 }
 
+static int set_code_cache(const char *value, uint64_t *out, struct err *e)
+{
+	int ret = vm_parse_size(value, out, e);
+
+	if (ret)
+		return ret;
+	if (*out < CODE_CACHE_MIN || *out > CODE_CACHE_MAX)
+		return err_set(e, -EINVAL, "'%.40s': the translator's cache is between 1M and 1024M", value);
+	return 0;
+}
+
 /* ADDRESS[,FILE] */
 static int parse_dump(const char *value, struct vm_config *v, struct err *e)
 {
@@ -298,6 +310,8 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return parse_bool(val, &v->rng, e);
 	if (IS("stats"))
 		return parse_bool(val, &v->stats, e);
+	if (IS("code-cache"))
+		return set_code_cache(val, &v->code_cache, e);
 	if (IS("perf-map"))
 		return parse_bool(val, &v->perf_map, e);
 	if (IS("dump-block"))

@@ -14,7 +14,7 @@
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
  *   debug-exit on|off [off]  test-device on|off [off]  balloon on|off [on]  rng on|off [on]
  *   exec COMMAND  exec-timeout SECONDS [300]
- *   perf-map on|off [off]  dump-block ADDRESS[,FILE]
+ *   code-cache SIZE  perf-map on|off [off]  dump-block ADDRESS[,FILE]
  *   stats on|off  no-reboot on|off  shutdown-timeout SECONDS [30]
  *   start-ns N    CLOCK_MONOTONIC at which the user's command began, for --stats
  */
@@ -83,6 +83,7 @@ struct vm_config {
 	enum vm_console debugcon;	/* NONE: absent */
 	const char *debugcon_file;
 	bool debug_exit, test_device, balloon, rng, stats, no_reboot;
+	uint64_t code_cache;		/* bytes; 0: the engine's choice */
 	bool perf_map, dump_block;
 	uint64_t dump_address;
 	const char *dump_file;		/* NULL: standard error */

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the translator shows of itself (perf map, dump of a block, check), on the tiny guest."""
+"""What the translator shows of itself (perf map, dump of a block), and a code cache that is too small, on the tiny guest."""
 import os
 import re
 import sys
@@ -72,6 +72,24 @@ def perf_map_follows_nothing():
             check(f.read() == b"precious", "the file behind the symbolic link was written")
 
 
+def small_cache(cpus):
+    def test():
+        err, _ = poweroff("--cpus", str(cpus), "--code-cache", "2M", "--stats")
+        n = {k: int(v) for k, v in re.findall(r"stats: (.*) (\d+)$", err, re.M)}
+        check(n["code cache regions given up"] > 100, f"{n['code cache regions given up']} regions were given up")
+        check(n["code cache drops"] == 0, "everything was dropped at once")
+        used = n["code cache KiB, most ever"] + n["block records KiB, most ever"]
+        check(1024 < used <= 2048, f"{used} KiB of 2048 were used")
+    return test
+
+
+def cache_sizes():
+    need_guest()
+    for size in ("1023K", "1025M", "0", "-1M", "much"):
+        status, _, err = lodge("run", "--kernel", KERNEL, "--code-cache", size)
+        check(status == 1 and "--code-cache" in err and size in err, f"--code-cache {size}: status {status}, {err!r}")
+
+
 def only_where_there_is_translation():
     need_guest()
     for opt in (["--perf-map"], ["--dump-block", "1000"]):
@@ -84,5 +102,8 @@ def only_where_there_is_translation():
 sys.exit(run_all([
     ("--perf-map replaces a stale file, names all blocks; --dump-block shows one of them", perf_map_and_dump),
     ("--perf-map does not follow a symbolic link", perf_map_follows_nothing),
+    ("a code cache that is far too small, 1 vCPU", small_cache(1)),
+    ("a code cache that is far too small, 4 vCPUs", small_cache(4)),
+    ("--code-cache: sizes that cannot be", cache_sizes),
     ("--perf-map, --dump-block: errors", only_where_there_is_translation),
 ], jobs=min(2, os.cpu_count() or 1)))

@@ -208,7 +208,7 @@ static int start_engine(struct rig_engine *e, const char *name, const char *mode
 		e->ops = &cpu_engine_interp;
 	else if (!strcmp(name, "kvm"))
 		e->ops = &cpu_engine_kvm;
-	else if (!strcmp(name, "translate"))
+	else if (!strncmp(name, "translate", 9))
 		e->ops = &cpu_engine_translate;
 	else if (!strncmp(name, "check", 5))
 		e->ops = &cpu_engine_check;
@@ -216,6 +216,8 @@ static int start_engine(struct rig_engine *e, const char *name, const char *mode
 		return -ENOENT;
 	e->free_run = e->ops == &cpu_engine_translate || e->ops == &cpu_engine_check;
 	cfg.heat = 1;
+	if (!strcmp(name, "translate:small"))	/* code is given up all the time */
+		cfg.code_cache = CODE_CACHE_MIN;
 	if (e->ops == &cpu_engine_check && name[5] == ':') {	/* "check:N": the N-th instruction comes out wrong */
 		cfg.spoil = (unsigned)atoi(name + 6);
 		e->quiet = true;

@@ -6,8 +6,8 @@
  * A block dies by patching its two entries with a jump to code that leaves.
  * Both begin with one instruction of at least five bytes on an 8-byte boundary,
  * so one aligned store does it whatever other vCPUs execute meanwhile.  Its
- * memory stays until everything is dropped at once, which waits for all vCPUs
- * to be outside.
+ * memory stays until its region is filled anew (region.c), or everything is
+ * dropped at once, which waits for all vCPUs to be outside.
  */
 #include <sched.h>
 
@@ -52,7 +52,7 @@ struct xl_block *xl_lookup(struct xl_engine *xe, uint64_t gpa, uint32_t key, con
 	struct xl_block *b = atomic_load_explicit(&xe->hash[hash_block(gpa, key)], memory_order_acquire);
 
 	while (b && (b->gpa != gpa || b->key != key || b->verp != verp || atomic_load_explicit(&b->dead, memory_order_acquire)))
-		b = b->hash_next;
+		b = atomic_load_explicit(&b->hash_next, memory_order_acquire);
 	return b;
 }
 
@@ -60,17 +60,14 @@ bool xl_publish(struct xl_engine *xe, struct xl_block *b)
 {
 	_Atomic(struct xl_block *) *h = &xe->hash[hash_block(b->gpa, b->key)];
 	struct xl_block **p = &xe->pages[hash_page(b->verp)];
-
-	uint32_t n = atomic_load_explicit(&xe->n_order, memory_order_relaxed);
 	bool current;
 
 	pthread_mutex_lock(&xe->page_lock);
 	current = b->version == atomic_load(b->verp);
 	if (!current)
 		goto out;
-	xe->order[n] = b;
-	atomic_store_explicit(&xe->n_order, n + 1, memory_order_release);
-	b->hash_next = atomic_load_explicit(h, memory_order_relaxed);
+	b->listed = true;
+	atomic_store_explicit(&b->hash_next, atomic_load_explicit(h, memory_order_relaxed), memory_order_relaxed);
 	b->page_next = *p;
 	*p = b;
 	atomic_store_explicit(h, b, memory_order_release);
@@ -94,15 +91,32 @@ static void patch_entry(struct xl_engine *xe, uint8_t *at, const uint8_t *to)
 	__atomic_store_n(w, v, __ATOMIC_SEQ_CST);
 }
 
-void xl_link(struct xl_engine *xe, struct xl_exit *e, const struct xl_block *to)
+/* Page lock held, off the page's list. */
+static void block_kill(struct xl_engine *xe, struct xl_block *b)
 {
-	const struct xl_block *from = e->from;
-	uint8_t *at = xe->rx + e->patch;
+	atomic_store(&b->dead, true);
+	patch_entry(xe, b->entry, b->dead_entry);
+	patch_entry(xe, b->ientry, b->dead_ientry);
+}
 
-	if (to->verp != from->verp || to->key != ((from->key & ~XL_KEY_ACC_MASK) | XL_KEY_OF_ACC(e->acc)) ||
-	    (to->gpa & 0xfff) != (uint64_t)e->target)
+void xl_unpublish(struct xl_engine *xe, struct xl_block *b)
+{
+	_Atomic(struct xl_block *) *h = &xe->hash[hash_block(b->gpa, b->key)];
+	struct xl_block **p = &xe->pages[hash_page(b->verp)];
+
+	if (!b->listed)
 		return;
-	__atomic_store_n((uint32_t *)writable(xe, at), (uint32_t)(to->entry - (at + 4)), __ATOMIC_SEQ_CST);
+	pthread_mutex_lock(&xe->page_lock);
+	if (!atomic_load(&b->dead)) {
+		while (*p != b)
+			p = &(*p)->page_next;
+		*p = b->page_next;
+		block_kill(xe, b);
+	}
+	while (atomic_load_explicit(h, memory_order_relaxed) != b)
+		h = &atomic_load_explicit(h, memory_order_relaxed)->hash_next;
+	atomic_store(h, atomic_load_explicit(&b->hash_next, memory_order_relaxed));
+	pthread_mutex_unlock(&xe->page_lock);
 }
 
 void xl_page_changed(struct xl_engine *xe, _Atomic uint32_t *verp)
@@ -118,30 +132,10 @@ void xl_page_changed(struct xl_engine *xe, _Atomic uint32_t *verp)
 			continue;
 		}
 		*link = b->page_next;
-		atomic_store(&b->dead, true);
-		patch_entry(xe, b->entry, b->dead_entry);
-		patch_entry(xe, b->ientry, b->dead_ientry);
+		block_kill(xe, b);
 		xe->n_invalidated++;
 	}
 	pthread_mutex_unlock(&xe->page_lock);
-}
-
-const struct xl_block *xl_at_host(const struct xl_engine *xe, uintptr_t pc)
-{
-	uint32_t at = (uint32_t)(pc - (uintptr_t)xe->rx);
-
-	uint32_t lo = 0, hi = atomic_load_explicit(&xe->n_order, memory_order_acquire);
-
-	/* What is there does not change while this vCPU is inside, so a signal handler needs no lock. */
-	while (lo < hi) {
-		uint32_t mid = lo + (hi - lo) / 2;
-
-		if (xe->order[mid]->code <= at)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo && at - xe->order[lo - 1]->code < xe->order[lo - 1]->code_len ? xe->order[lo - 1] : NULL;
 }
 
 /* Lock held.  Returns when no other vCPU can be in translated code. */
@@ -171,9 +165,7 @@ void xl_drop_all(struct xl_cpu *x)
 		xe->pages[h] = NULL;
 	}
 	pthread_mutex_unlock(&xe->page_lock);
-	xe->used = xe->start;
-	xe->meta_used = 0;
-	atomic_store(&xe->n_order, 0);
+	xl_regions_reset(xe);
 	exec_cache_reset(xe->exec);
 	atomic_fetch_add(&xe->generation, 1);
 	xe->n_drops++;

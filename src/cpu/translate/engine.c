@@ -12,8 +12,8 @@
 
 #include "cpu/translate/gen.h"
 
-#define CODE_SIZE (64u << 20)
-#define META_SIZE (64u << 20)
+/* Code takes two thirds of it, records of blocks the rest. */
+#define CACHE_SIZE (96u << 20)
 /* Code that runs less often is cheaper to interpret. */
 #define HEAT 6
 /* Below the vCPU block: return addresses of thunks. */
@@ -25,7 +25,6 @@ static int code_cache_map(struct xl_engine *xe)
 
 	if (fd < 0)
 		return -errno;
-	xe->size = CODE_SIZE;
 	if (ftruncate(fd, (off_t)xe->size) < 0) {
 		r = -errno;
 		goto out;
@@ -57,7 +56,6 @@ static void tier_engine_free(void *opaque)
 	unmap(xe->rw, xe->size);
 	unmap(xe->rx, xe->size);
 	unmap(xe->meta, xe->meta_size);
-	unmap(xe->order, xe->meta_size / XL_BLOCK_UNIT * sizeof(*xe->order));
 	pthread_mutex_destroy(&xe->lock);
 	pthread_mutex_destroy(&xe->page_lock);
 	free(xe->gen);
@@ -87,6 +85,7 @@ static void map_same(void *opaque, const struct mem_range *r)
 static int tier_engine_init(struct cpu_engine *e, const struct cpu_engine_config *cfg, void **out, struct err *err)
 {
 	struct xl_engine *xe = calloc(1, sizeof(*xe));
+	uint64_t total;
 	int r = -ENOMEM;
 
 	if (!xe)
@@ -98,11 +97,11 @@ static int tier_engine_init(struct cpu_engine *e, const struct cpu_engine_config
 	xe->host.avx512bw = __builtin_cpu_supports("avx512bw");
 	xe->host.bmi2 = __builtin_cpu_supports("bmi2");
 	xe->gen = calloc(1, sizeof(*xe->gen));
-	xe->meta_size = META_SIZE;
+	total = cfg->code_cache ? cfg->code_cache : CACHE_SIZE;
+	xe->size = align_up(total / 3 * 2, PAGE_4K);
+	xe->meta_size = align_up(total / 3, PAGE_4K);
 	xe->meta = mmap(NULL, xe->meta_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	xe->order = mmap(NULL, xe->meta_size / XL_BLOCK_UNIT * sizeof(*xe->order), PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (!xe->gen || xe->meta == MAP_FAILED || xe->order == MAP_FAILED)
+	if (!xe->gen || xe->meta == MAP_FAILED)
 		goto fail;
 	r = code_cache_map(xe);
 	if (r < 0)
@@ -114,6 +113,7 @@ static int tier_engine_init(struct cpu_engine *e, const struct cpu_engine_config
 	r = xl_thunks_make(xe);
 	if (r < 0)
 		goto fail;
+	xl_regions_init(xe);
 	r = xl_dump_init(xe, cfg, err);
 	if (r < 0) {
 		tier_engine_free(xe);

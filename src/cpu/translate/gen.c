@@ -259,9 +259,11 @@ static bool emit_block(struct gen *g)
 	return !g->a.over;
 }
 
-static size_t meta_size(const struct gen *g)
+/* A block's record: struct xl_block, its insns, uops, exits; the last are only counted as the code is emitted. */
+static size_t meta_size(const struct gen *g, unsigned exits)
 {
-	return align_up(sizeof(struct xl_block) + g->n * sizeof(struct xl_insn), 64) + g->n_uops * sizeof(struct xl_uop);
+	return align_up(sizeof(struct xl_block) + g->n * sizeof(struct xl_insn), 16) + g->n_uops * sizeof(struct xl_uop) +
+	       exits * sizeof(struct xl_exit);
 }
 
 struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page, uint32_t key, bool *full)
@@ -270,7 +272,7 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	struct x86_cpu *c = &x->ic.c;
 	struct gen *g = xe->gen;
 	unsigned off = c->s.rip & 0xfff;
-	size_t need;
+	size_t at, room;
 
 	memset(g, 0, offsetof(struct gen, insn));
 	g->x = x;
@@ -291,12 +293,9 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	gen_liveness(g);
 	if (!(key & XL_KEY_NOGROUP))
 		gen_find_groups(g);
-	need = meta_size(g);
-	if (xe->used + GEN_MAX_CODE > xe->size || xe->meta_used + need > xe->meta_size) {
-		*full = true;
+	g->b = xl_region_room(xe, meta_size(g, XL_MAX_EXITS), &at, &room);
+	if (!g->b)
 		return NULL;
-	}
-	g->b = (struct xl_block *)(xe->meta + xe->meta_used);
 	memset(g->b, 0, sizeof(*g->b));
 	g->b->gpa = g->page->gpa | off;
 	g->b->key = g->key;
@@ -304,24 +303,26 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	g->b->undefined = (uint16_t)(g->undefined | g->undefined_now);
 	g->b->guest_len = (uint16_t)(g->next - off);
 	g->b->verp = g->page->version;
-	g->b->uops = (struct xl_uop *)((char *)g->b + align_up(sizeof(struct xl_block) + g->n * sizeof(struct xl_insn), 64));
+	g->b->uops = (struct xl_uop *)((char *)g->b + align_up(sizeof(struct xl_block) + g->n * sizeof(struct xl_insn), 16));
+	g->b->exits = (struct xl_exit *)(g->b->uops + g->n_uops);
+	memset(g->b->exits, 0, XL_MAX_EXITS * sizeof(struct xl_exit));
 	memcpy(g->b->uops, g->uops, g->n_uops * sizeof(struct xl_uop));
-	g->a = (struct xasm){ .p = xe->rw + xe->used, .run = (uintptr_t)xe->rx + xe->used, .size = GEN_MAX_CODE };
-	if (!emit_block(g))
+	g->a = (struct xasm){ .p = xe->rw + at, .run = (uintptr_t)xe->rx + at, .size = (unsigned)MIN(room, GEN_MAX_CODE) };
+	if (!emit_block(g)) {
+		if (room < GEN_MAX_CODE)
+			xl_region_close(xe);
 		return NULL;
+	}
 	memcpy(g->b->insns, g->faults, g->n_faults * sizeof(struct xl_insn));
 	g->b->n_insns = (uint16_t)g->n_faults;
-	g->b->code = (uint32_t)(xe->used + g->code0);
+	g->b->code = (uint32_t)(at + g->code0);
 	g->b->code_len = g->a.n - g->code0;
 	g->b->dead_ientry = (uint8_t *)xe->t.exit_rip_m;
+	xl_region_keep(xe, g->b, g->a.n, meta_size(g, g->b->n_exits));
 	if (!xl_publish(xe, g->b))
 		return NULL;
-	xe->used += align_up(g->a.n, 16);
-	xe->meta_used += align_up(need, XL_BLOCK_UNIT);
 	xe->n_bytes += g->a.n;
 	if (unlikely(xe->dump != NULL))
 		xl_dump_block(g, c->s.rip);
-	xe->most_used = MAX(xe->most_used, xe->used);
-	xe->most_meta = MAX(xe->most_meta, xe->meta_used);
 	return g->b;
 }

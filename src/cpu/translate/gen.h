@@ -78,6 +78,7 @@ struct gen_slow {
 
 #define GEN_MAX_SLOW 400
 #define GEN_MAX_CODE 32768u
+#define GEN_LITTLE_CODE 4096u	/* does for nearly every block */
 
 struct gen {
 	struct xl_cpu *x;

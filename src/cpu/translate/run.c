@@ -41,7 +41,8 @@ bool xl_go_inside(struct xl_cpu *x)
 {
 	uint32_t gen;
 
-	atomic_store(&x->inside, true);
+	atomic_store_explicit(&x->entered, atomic_load_explicit(&x->entered, memory_order_relaxed) + 1, memory_order_relaxed);
+	atomic_store(&x->inside, true);		/* pairs with retire in region.c */
 	gen = atomic_load(&x->xe->generation);
 	if (unlikely(gen & 1)) {
 		atomic_store(&x->inside, false);
@@ -50,7 +51,8 @@ bool xl_go_inside(struct xl_cpu *x)
 	if (unlikely(x->generation != gen)) {	/* forget what led to dropped code */
 		x->generation = gen;
 		x->exit = NULL;
-		xl_cpu_clear(x);
+		for (unsigned acc = 0; acc < XL_N_ACC; acc++)
+			xl_jc_clear(x, acc);
 	}
 	return true;
 }
@@ -78,7 +80,7 @@ static void run_cold(struct xl_cpu *x, const struct x86_tlb_entry *e, uint32_t k
 	interp_run_block(c, ib);
 }
 
-static void link_exit(struct xl_cpu *x, const struct xl_block *b)
+static void link_exit(struct xl_cpu *x, struct xl_block *b)
 {
 	struct xl_engine *xe = x->xe;
 

@@ -79,13 +79,26 @@ static void callouts(struct sum *t, engine_stat_fn fn, void *opaque)
 
 static void memory(const struct xl_engine *xe, engine_stat_fn fn, void *opaque)
 {
+	uint64_t code = 0, meta = 0, blocks = 0;
+
+	for (unsigned r = 0; r < xe->n_regions; r++) {
+		code += xe->region[r].code;
+		meta += xe->region[r].meta;
+		blocks += atomic_load(&xe->region[r].n);
+	}
+	fn(opaque, "translated blocks in the cache", blocks);
 	fn(opaque, "code cache KiB", xe->size / 1024);
-	fn(opaque, "code cache KiB, used", xe->used / 1024);
-	fn(opaque, "code cache KiB, most ever", xe->most_used / 1024);
-	fn(opaque, "block records KiB, used", xe->meta_used / 1024);
-	fn(opaque, "block records KiB, most ever", xe->most_meta / 1024);
+	fn(opaque, "code cache KiB, used", code / 1024);
+	fn(opaque, "code cache KiB, most ever", MAX(code, xe->most_code) / 1024);
+	fn(opaque, "block records KiB", xe->meta_size / 1024);
+	fn(opaque, "block records KiB, used", meta / 1024);
+	fn(opaque, "block records KiB, most ever", MAX(meta, xe->most_meta) / 1024);
 	fn(opaque, "shared tables KiB", sizeof(*xe) / 1024);
 	fn(opaque, "tables KiB, each vCPU", sizeof(struct xl_cpu) / 1024);
+	fn(opaque, "code cache regions", xe->n_regions);
+	fn(opaque, "code cache regions given up", xe->n_retired);
+	fn(opaque, "translations put off, a region was still in use", xe->n_no_room);
+	fn(opaque, "code cache drops", xe->n_drops);
 }
 
 void xl_stats(void *xe_opaque, engine_stat_fn fn, void *opaque)
@@ -111,7 +124,6 @@ void xl_stats(void *xe_opaque, engine_stat_fn fn, void *opaque)
 	fn(opaque, "light calls", t.light);
 	callouts(&t, fn, opaque);
 	memory(xe, fn, opaque);
-	fn(opaque, "code cache drops", xe->n_drops);
 	if (xe->turn)
 		xl_check_stats(xe, fn, opaque);
 }

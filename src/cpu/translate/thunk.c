@@ -328,6 +328,6 @@ int xl_thunks_make(struct xl_engine *xe)
 	light_thunks(&a, &s, t);
 	a_align(&a, 64);
 	t->end = a_here(&a);
-	xe->start = xe->used = a.n;
+	xe->start = a.n;
 	return a.over ? -ENOMEM : 0;
 }

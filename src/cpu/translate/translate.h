@@ -74,6 +74,8 @@ struct xl_exit {
 	uint32_t patch;			/* offset in the code cache of the branch's displacement */
 	int32_t target;			/* offset from the page's start */
 	uint8_t acc;			/* access class there: STAC and CLAC change it within a block */
+	uint32_t unlinked;		/* the displacement as it was emitted */
+	struct xl_exit *to_next, **to_prev;	/* of those linked to the same block; to_prev NULL: not linked */
 };
 
 /* Where a host fault belongs. */
@@ -95,13 +97,14 @@ struct xl_uop {
 #define XL_MAX_EXITS 12
 
 struct xl_block {
-	struct xl_block *hash_next;	/* written before publication only */
+	_Atomic(struct xl_block *) hash_next;
 	struct xl_block *page_next;
 	uint64_t gpa;
 	uint32_t key;
 	uint32_t version;
 	_Atomic uint32_t *verp;
 	_Atomic bool dead;
+	bool listed;			/* has been published */
 	uint8_t *entry, *ientry;	/* from a chain; from the jump cache (R10 = RIP) */
 	uint8_t *dead_entry, *dead_ientry;	/* what they are patched to go to */
 	uint32_t code, code_len;	/* in the code cache */
@@ -109,12 +112,23 @@ struct xl_block {
 	uint16_t guest_len;		/* bytes of guest code, from gpa */
 	uint16_t undefined;		/* flags that may have no defined value after it */
 	struct xl_uop *uops;
-	struct xl_exit exits[XL_MAX_EXITS];
+	struct xl_exit *exits;		/* its own */
+	struct xl_exit *from;		/* those that lead here */
 	struct xl_insn insns[];
 };
 
 #define XL_HASH_BITS 16
-#define XL_BLOCK_UNIT 64u	/* blocks take a multiple of it in meta */
+#define XL_MAX_REGIONS 32
+
+/* See region.c. */
+struct xl_region {
+	size_t code, meta;		/* bytes in use */
+	_Atomic uint32_t n;		/* blocks */
+	bool retired;
+	/* When it was retired: which vCPUs were inside, and in which of their stays. */
+	bool was_inside[MACHINE_MAX_VCPUS];
+	uint32_t entered[MACHINE_MAX_VCPUS];
+};
 
 struct xl_cpu;
 struct xl_check;
@@ -156,16 +170,17 @@ struct xl_engine {
 					 * from within translated code may take it */
 	struct gen *gen;
 	uint8_t *rw, *rx;		/* two mappings of the code cache */
-	size_t size, used, start;	/* start: after the thunks */
+	size_t size, start;		/* start: after the thunks */
 	struct xl_thunks t;
-	uint8_t *meta;			/* struct xl_block and uops, bump-allocated */
-	size_t meta_size, meta_used;
-	struct xl_block **order;	/* blocks by their code's place; as many as meta has room for */
-	_Atomic uint32_t n_order;
+	uint8_t *meta;			/* struct xl_block and what belongs to it */
+	size_t meta_size;
+	struct xl_region region[XL_MAX_REGIONS];
+	unsigned n_regions, cur;
+	size_t region_code, region_meta;	/* bytes of each */
 	struct exec_cache *exec;	/* stubs used from translated code */
 	_Atomic(struct xl_block *) hash[1u << XL_HASH_BITS];
 	struct xl_block *pages[1u << XL_HASH_BITS];	/* by version word */
-	_Atomic uint32_t generation;	/* grows by two when everything is dropped; odd meanwhile */
+	_Atomic uint32_t generation;	/* grows by two when blocks go for good; odd while all do */
 	struct xl_cpu *cpus[MACHINE_MAX_VCPUS];
 	unsigned n_cpus;
 	struct xl_dump *dump;		/* or NULL */
@@ -175,7 +190,7 @@ struct xl_engine {
 	struct mem_listener listener;
 	struct machine *m;
 	struct { bool avx, avx512f, avx512bw, bmi2; } host;
-	uint64_t n_blocks, n_insns, n_invalidated, n_drops, n_bytes, most_used, most_meta;
+	uint64_t n_blocks, n_insns, n_invalidated, n_drops, n_bytes, n_retired, n_no_room, most_code, most_meta;
 };
 
 struct xl_cpu {
@@ -191,6 +206,7 @@ struct xl_cpu {
 	struct xl_check *check;		/* or NULL: nothing is compared */
 	struct xl_exit *exit;		/* by which translated code left, or NULL */
 	_Atomic bool inside;		/* translated code may run: entries must stay */
+	_Atomic uint32_t entered;	/* times it went inside */
 	uint32_t generation;
 	uint32_t jc_key[XL_N_ACC];	/* the jump caches' entries are for */
 	bool nogroup;			/* go on in a block without groups */
@@ -262,11 +278,11 @@ int xl_thunks_make(struct xl_engine *xe);
 struct xl_block *xl_lookup(struct xl_engine *xe, uint64_t gpa, uint32_t key, const _Atomic uint32_t *verp);
 /* False: the code changed before it could be. */
 bool xl_publish(struct xl_engine *xe, struct xl_block *b);
-void xl_link(struct xl_engine *xe, struct xl_exit *e, const struct xl_block *to);
+/* Off the tables, if it is on them; its entries lead out. */
+void xl_unpublish(struct xl_engine *xe, struct xl_block *b);
 /* Code of the backing page with this version word changed. */
 void xl_page_changed(struct xl_engine *xe, _Atomic uint32_t *verp);
 void xl_drop_all(struct xl_cpu *x);
-const struct xl_block *xl_at_host(const struct xl_engine *xe, uintptr_t pc);
 void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, unsigned how);
 void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b, bool global);
 void xl_jc_clear(struct xl_cpu *x, unsigned acc);
@@ -293,6 +309,20 @@ void xl_thread_is(struct xl_cpu *x);
 /* --- dump.c --- */
 int xl_dump_init(struct xl_engine *xe, const struct cpu_engine_config *cfg, struct err *err);
 void xl_dump_fini(struct xl_engine *xe);
+
+/* --- region.c --- */
+void xl_regions_init(struct xl_engine *xe);
+void xl_regions_reset(struct xl_engine *xe);	/* nobody is inside */
+/* Where the next block goes: *room bytes at *code in the cache, `meta` bytes at what is returned.
+ * NULL: there is none until other vCPUs have left translated code. */
+struct xl_block *xl_region_room(struct xl_engine *xe, size_t meta, size_t *code, size_t *room);
+/* It was too little: the next block gets a region from its start. */
+void xl_region_close(struct xl_engine *xe);
+/* The block made there, which took so much, stays; to be published. */
+void xl_region_keep(struct xl_engine *xe, const struct xl_block *b, size_t code, size_t meta);
+void xl_link(struct xl_engine *xe, struct xl_exit *e, struct xl_block *to);
+/* The block that has its code there, alive or not; for a vCPU that is inside. */
+const struct xl_block *xl_at_host(const struct xl_engine *xe, uintptr_t pc);
 
 /* --- stats.c --- */
 void xl_stats(void *xe, engine_stat_fn fn, void *opaque);

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Where translated code and the records of its blocks live: a ring of regions,
+ * filled one after the other.  When one is full the next, which has the oldest
+ * code, must be free.  So the one behind it is retired at that moment:
+ *
+ *  - its blocks are taken from the tables, their entries patched to leave, and the
+ *    direct branches from other regions into them led back to where they were
+ *    before they were linked;
+ *  - the generation grows, so that every vCPU forgets its jump cache and the exit it
+ *    left by before it goes inside the next time.
+ *
+ * Who is inside already may go on in retired code; a region is filled anew only
+ * when every vCPU has been outside since.  Nobody waits for that: there is a whole
+ * region's time for it, and should it not do, code is interpreted meanwhile.
+ *
+ * Everything here runs under the engine's lock, but for xl_at_host.
+ */
+#include "cpu/translate/gen.h"
+
+/* A region's records grow from below, and from its end downwards the list of its blocks in the
+ * order of their code, as distances from the records' start. */
+static uint32_t *order(const struct xl_engine *xe, unsigned r)
+{
+	return (uint32_t *)(xe->meta + (r + 1) * xe->region_meta);
+}
+static struct xl_block *block(const struct xl_engine *xe, unsigned r, uint32_t n)
+{
+	return (struct xl_block *)(xe->meta + r * xe->region_meta + order(xe, r)[-1 - (ptrdiff_t)n]);
+}
+
+void xl_regions_init(struct xl_engine *xe)
+{
+	size_t code = xe->size - xe->start;
+
+	xe->n_regions = (unsigned)MIN((size_t)XL_MAX_REGIONS, code / (2 * GEN_MAX_CODE));
+	xe->region_code = align_down(code / xe->n_regions, 64);
+	xe->region_meta = align_down(xe->meta_size / xe->n_regions, 64);
+	xl_regions_reset(xe);
+}
+
+void xl_regions_reset(struct xl_engine *xe)
+{
+	for (unsigned r = 0; r < xe->n_regions; r++) {
+		xe->region[r].code = xe->region[r].meta = 0;
+		xe->region[r].retired = false;
+		atomic_store(&xe->region[r].n, 0);
+	}
+	xe->cur = 0;
+}
+
+/* --- links --- */
+
+static void put_displacement(struct xl_engine *xe, const struct xl_exit *e, uint32_t v)
+{
+	__atomic_store_n((uint32_t *)(xe->rw + e->patch), v, __ATOMIC_SEQ_CST);
+}
+
+static void forget_link(struct xl_exit *e)
+{
+	*e->to_prev = e->to_next;
+	if (e->to_next)
+		e->to_next->to_prev = e->to_prev;
+	e->to_prev = NULL;
+}
+
+void xl_link(struct xl_engine *xe, struct xl_exit *e, struct xl_block *to)
+{
+	const struct xl_block *from = e->from;
+
+	if (to->verp != from->verp || to->key != ((from->key & ~XL_KEY_ACC_MASK) | XL_KEY_OF_ACC(e->acc)) ||
+	    (to->gpa & 0xfff) != (uint64_t)e->target)
+		return;
+	if (e->to_prev)
+		forget_link(e);
+	else
+		e->unlinked = *(uint32_t *)(xe->rw + e->patch);
+	e->to_next = to->from;
+	if (to->from)
+		to->from->to_prev = &e->to_next;
+	e->to_prev = &to->from;
+	to->from = e;
+	put_displacement(xe, e, (uint32_t)(to->entry - (xe->rx + e->patch + 4)));
+}
+
+/* --- retiring --- */
+
+static void retire_block(struct xl_engine *xe, struct xl_block *b)
+{
+	xl_unpublish(xe, b);
+	while (b->from) {
+		struct xl_exit *e = b->from;
+
+		put_displacement(xe, e, e->unlinked);
+		forget_link(e);
+	}
+	for (unsigned n = 0; n < b->n_exits; n++)
+		if (b->exits[n].to_prev)
+			forget_link(&b->exits[n]);
+}
+
+static void note_most(struct xl_engine *xe)
+{
+	uint64_t code = 0, meta = 0;
+
+	for (unsigned r = 0; r < xe->n_regions; r++) {
+		code += xe->region[r].code;
+		meta += xe->region[r].meta;
+	}
+	xe->most_code = MAX(xe->most_code, code);
+	xe->most_meta = MAX(xe->most_meta, meta);
+}
+
+static void retire(struct xl_engine *xe, unsigned r)
+{
+	struct xl_region *g = &xe->region[r];
+	uint32_t n = atomic_load_explicit(&g->n, memory_order_relaxed);
+
+	if (!n)
+		return;
+	note_most(xe);
+	for (uint32_t k = 0; k < n; k++)
+		retire_block(xe, block(xe, r, k));
+	atomic_fetch_add(&xe->generation, 2);
+	/* Pairs with xl_go_inside: who is not seen inside here sees what was done above. */
+	for (unsigned i = 0; i < xe->n_cpus; i++) {
+		g->was_inside[i] = atomic_load(&xe->cpus[i]->inside);
+		g->entered[i] = atomic_load(&xe->cpus[i]->entered);
+	}
+	g->retired = true;
+	xe->n_retired++;
+}
+
+/* Has everybody been outside since the region was retired? */
+static bool all_left(struct xl_engine *xe, unsigned r)
+{
+	struct xl_region *g = &xe->region[r];
+	bool all = true;
+
+	for (unsigned i = 0; i < xe->n_cpus; i++) {
+		struct xl_cpu *x = xe->cpus[i];
+
+		if (!g->was_inside[i])
+			continue;
+		if (atomic_load(&x->entered) != g->entered[i] || !atomic_load(&x->inside)) {
+			g->was_inside[i] = false;
+			continue;
+		}
+		vcpu_raise(&x->ic.c.vcpu, VCPU_EV_ENGINE);
+		all = false;
+	}
+	return all;
+}
+
+static bool has_room(const struct xl_engine *xe, const struct xl_region *g, size_t meta)
+{
+	uint32_t n = atomic_load_explicit(&g->n, memory_order_relaxed);
+
+	return g->code + GEN_LITTLE_CODE <= xe->region_code && g->meta + align_up(meta, 64) + (n + 1) * sizeof(uint32_t) <= xe->region_meta;
+}
+
+void xl_region_close(struct xl_engine *xe) { xe->region[xe->cur].code = xe->region_code; }
+
+struct xl_block *xl_region_room(struct xl_engine *xe, size_t meta, size_t *code, size_t *room)
+{
+	unsigned next = (xe->cur + 1) % xe->n_regions;
+	struct xl_region *g = &xe->region[xe->cur];
+
+	if (!has_room(xe, g, meta)) {
+		g = &xe->region[next];
+		if (g->retired && !all_left(xe, next)) {
+			xe->n_no_room++;
+			return NULL;
+		}
+		g->code = g->meta = 0;
+		g->retired = false;
+		atomic_store(&g->n, 0);
+		xe->cur = next;
+		retire(xe, (next + 1) % xe->n_regions);
+	}
+	*code = xe->start + xe->cur * xe->region_code + g->code;
+	*room = xe->region_code - g->code;
+	return (struct xl_block *)(xe->meta + xe->cur * xe->region_meta + g->meta);
+}
+
+void xl_region_keep(struct xl_engine *xe, const struct xl_block *b, size_t code, size_t meta)
+{
+	struct xl_region *g = &xe->region[xe->cur];
+	uint32_t n = atomic_load_explicit(&g->n, memory_order_relaxed);
+
+	order(xe, xe->cur)[-1 - (ptrdiff_t)n] = (uint32_t)((const uint8_t *)b - (xe->meta + xe->cur * xe->region_meta));
+	atomic_store_explicit(&g->n, n + 1, memory_order_release);
+	g->code += align_up(code, 16);
+	g->meta += align_up(meta, 64);
+}
+
+/* From a signal handler of a vCPU that is inside: what it may be in stays as it is. */
+const struct xl_block *xl_at_host(const struct xl_engine *xe, uintptr_t pc)
+{
+	size_t at = pc - (uintptr_t)xe->rx;
+	uint32_t lo = 0, hi;
+	unsigned r;
+
+	if (at < xe->start || at - xe->start >= xe->n_regions * xe->region_code)
+		return NULL;
+	r = (unsigned)((at - xe->start) / xe->region_code);
+	hi = atomic_load_explicit(&xe->region[r].n, memory_order_acquire);
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (block(xe, r, mid)->code <= at)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo && at - block(xe, r, lo - 1)->code < block(xe, r, lo - 1)->code_len ? block(xe, r, lo - 1) : NULL;
+}
