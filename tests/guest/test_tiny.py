@@ -193,7 +193,7 @@ def stats():
     check(reads and int(reads.group(1)) > 0, "the kernel looked for partitions, but the disk counts no reads")
     check("stats: net0_rx_packets " in err, "no counters of the network card")
     if "stats: blocks translated " in err:	# the translator ran
-        for name in ("chains made", "exits, event", "TLB misses, kernel reads", "TLB misses, user writes", "calls of interp handlers, pushfq",
+        for name in ("chains made", "exits, event", "TLB misses, kernel reads", "TLB misses, user writes", "calls of interp handlers, cpuid",
                      "code cache KiB, most ever", "vmm_code_cache_kib"):
             m = re.search(rf"stats: {name} (\d+)", err)
             check(m and int(m.group(1)) > 0, f"no counter {name}, or it is 0")

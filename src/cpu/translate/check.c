@@ -145,11 +145,13 @@ static void run_trial(struct interp_cpu *ic, uint64_t end, uint64_t stop)
 			next = rip + u->len;
 			u = u->fn(c, u);
 		} while (u);
-		if (c->s.shadow == X86_SHADOW_STI && next != stop) {	/* see same_fields */
+		/* Translated code goes on behind STI (see same_fields), STAC and CLAC. */
+		if ((c->s.shadow == X86_SHADOW_STI || c->acc != acc) && next != stop) {
+			acc = c->acc;
 			c->s.shadow = 0;
 			c->leave_block = false;
 		}
-	} while (c->s.rip == next && next != end && next != stop && !c->leave_block && c->acc == acc && c->block_key == key);
+	} while (c->s.rip == next && next != end && next != stop && !c->leave_block && c->block_key == key);
 }
 
 /* As interp.c does it. */

@@ -153,9 +153,12 @@ static void run_one(struct xl_cpu *x)
 
 struct xl_block *xl_block_here(struct xl_cpu *x, const struct x86_tlb_entry *e)
 {
-	uint32_t key = xl_key(&x->ic.c) | (x->nogroup ? XL_KEY_NOGROUP : 0);
+	uint32_t key = xl_key(&x->ic.c);
 	struct xl_engine *xe = x->xe;
 	bool full = false;
+
+	x->jc_key[x->ic.c.acc] = key;	/* what STAC and CLAC look at; the caches stay empty */
+	key |= x->nogroup ? XL_KEY_NOGROUP : 0;
 
 	for (unsigned n = 0; n < 2; n++) {
 		struct xl_block *b;
