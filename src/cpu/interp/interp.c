@@ -561,6 +561,7 @@ static int vcpu_create(struct cpu_engine *base, unsigned id, struct err *err)
 	ic->c.codemap = e->codemap;
 	ic->c.engine = ic;
 	ic->c.phys_bits = e->model.phys_bits ? e->model.phys_bits : 40;
+	ic->c.has_syscall32 = x86_model_is_amd(&e->model);
 	ic->c.has_1g = x86_has(&e->model, X86_F_81_EDX, BIT(26));
 	ic->c.tsc_base_offset = atomic_load(&e->tsc_base);
 	ic->c.tlb_gen = 1;

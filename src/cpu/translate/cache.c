@@ -34,7 +34,7 @@ static uint32_t vector_key(const struct x86_cpu *c)
 
 uint32_t xl_key(const struct x86_cpu *c)
 {
-	return c->mode | (uint32_t)c->cpl << 4 | (uint32_t)c->acc << 8 | vector_key(c);
+	return c->mode | (c->mode != X86_MODE_LONG64 && !c->flat ? XL_KEY_OTHER : 0) | (uint32_t)c->cpl << 4 | (uint32_t)c->acc << 8 | vector_key(c);
 }
 
 static unsigned hash_block(uint64_t gpa, uint32_t key)

@@ -29,7 +29,7 @@ static int kernel_op(const struct gen *g, const struct insn *i)
 	case M(SWAPGS): return SYS_SWAPGS;
 	case M(CLAC): return has(g, X86_F_7_EBX, 20) ? SYS_CLAC : -1;
 	case M(STAC): return has(g, X86_F_7_EBX, 20) ? SYS_STAC : -1;
-	case M(SYSRET): return i->rex_w ? SYS_LIGHT + XL_LT_SYSRET : -1;
+	case M(SYSRET): return SYS_LIGHT + XL_LT_SYSRET;
 	case M(IRETQ): return SYS_LIGHT + XL_LT_IRET;
 	case M(INVLPG): return i->mem_seg == X86_CS ? -1 : SYS_LIGHT + XL_LT_INVLPG;
 	case M(RDMSR): return SYS_LIGHT + XL_LT_RDMSR;
@@ -78,8 +78,8 @@ bool gen_sys_classify(struct gen *g, struct gen_insn *gi)
 {
 	int op = op_of(g, &gi->i);
 
-	/* Light calls are for 64-bit code. */
-	if (op < 0 || (!g->w && (op >= SYS_LIGHT || op == SYS_SWAPGS)))
+	/* Of 32-bit code, CPL changes of a kernel are left to interp. */
+	if (op < 0 || (!g->w && op >= SYS_LIGHT && op != SYS_LIGHT + XL_LT_SYSCALL))
 		return false;
 	gi->kind = GI_SYS;
 	gi->sys = (uint8_t)op;

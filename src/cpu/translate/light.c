@@ -75,7 +75,7 @@ LIGHT(xl_lt_sysret)
 {
 	struct x86_cpu *c = &x->ic.c;
 
-	if (!x86_fast_sysret(c))
+	if (!x86_fast_sysret(c, u->osz))
 		return heavy(x);
 	flags_in(c);
 	return go(x);

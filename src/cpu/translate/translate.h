@@ -253,7 +253,8 @@ static inline struct xl_cpu *xl_of(struct x86_cpu *c) { return (struct xl_cpu *)
 /* Blocks of code that means the same: what decoding, access class and enabled
  * vector state depend on. */
 uint32_t xl_key(const struct x86_cpu *c);
-#define XL_KEY_MODE(k) ((k) & 0xf)	/* enum x86_mode */
+#define XL_KEY_MODE(k) ((k) & 7)	/* enum x86_mode */
+#define XL_KEY_OTHER (1u << 3)	/* not what can be translated */
 #define XL_KEY_ACC(k) ((k) >> 8 & 3)
 #define XL_KEY_ACC_MASK (3u << 8)
 #define XL_KEY_OF_ACC(acc) ((uint32_t)(acc) << 8)

@@ -136,6 +136,7 @@ struct x86_cpu {
 	bool cs_limited;		/* CS.limit below 4 GiB matters (outside 64-bit mode) */
 	bool leave_block;		/* something wants the run loop after this instruction */
 	bool has_1g;			/* from the model */
+	bool has_syscall32;		/* SYSCALL outside 64-bit mode: from the model */
 	uint8_t phys_bits;		/* MAXPHYADDR, from the model */
 	uint64_t fill_gpa;		/* x86_tlb_fill: the address it translated to */
 	bool light, light_failed;	/* within x86_tlb_look; it met what needs x86_tlb_fill */

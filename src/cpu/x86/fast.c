@@ -7,7 +7,7 @@
 #include "cpu/x86/fast.h"
 #include "cpu/x86/sys.h"
 
-enum { DATA = 0xc093, CODE64 = 0xa09b };
+enum { DATA = 0xc093, CODE32 = 0xc09b, CODE64 = 0xa09b };
 
 /* Host address of [lin, lin+len), within a page that may be accessed so. */
 static void *host(struct x86_cpu *c, uint64_t lin, unsigned len, enum x86_how how, enum x86_acc acc)
@@ -41,10 +41,25 @@ static bool usual_desc(struct x86_cpu *c, uint16_t sel, unsigned dpl, struct x86
 	return desc_s(d) && desc_p(d) && desc_dpl(d) == dpl && (d->hi & 0x100);
 }
 
-/* 64-bit code, not conforming. */
+/* Code, not conforming. */
+static bool usual_code(struct x86_cpu *c, uint16_t sel, unsigned dpl, struct x86_desc *d)
+{
+	return usual_desc(c, sel, dpl, d) && (d->hi & 0x1c00) == 0x1800;
+}
+
 static bool usual_cs(struct x86_cpu *c, uint16_t sel, unsigned dpl, struct x86_desc *d)
 {
-	return usual_desc(c, sel, dpl, d) && (d->hi & 0x1c00) == 0x1800 && desc_l(d) && !desc_db(d);
+	return usual_code(c, sel, dpl, d) && desc_l(d) && !desc_db(d);
+}
+
+/* What a frame leads to: 64-bit code, or at CPL 3 flat 32-bit code. */
+static bool usual_place(struct x86_cpu *c, uint16_t sel, unsigned rpl, uint64_t rip, struct x86_desc *d)
+{
+	if (!usual_code(c, sel, rpl, d))
+		return false;
+	if (desc_l(d))
+		return !desc_db(d) && x86_canonical(c, rip);
+	return rpl == 3 && desc_db(d) && (d->hi & 0x8f0000) == 0x8f0000 && (d->lo & 0xffff) == 0xffff && rip <= 0xffffffffu;
 }
 
 static bool usual_ss(struct x86_cpu *c, uint16_t sel, unsigned dpl, struct x86_desc *d)
@@ -83,11 +98,11 @@ bool x86_fast_syscall(struct x86_cpu *c, uint64_t next_rip)
 	struct x86_state *s = &c->s;
 	unsigned sel = (unsigned)(s->star >> 32) & 0xfffc;
 
-	if (!x86_fast_ok(c) || !(s->efer & X86_EFER_SCE))
+	if (!x86_fast_ok(c) || !(s->efer & X86_EFER_SCE) || (c->mode != X86_MODE_LONG64 && !c->has_syscall32))
 		return false;
 	s->gpr[X86_RCX] = next_rip;
 	s->gpr[11] = s->rflags;		/* RF is clear, or x86_fast_ok would not be */
-	s->rip = s->lstar;
+	s->rip = c->mode == X86_MODE_LONG64 ? s->lstar : s->cstar;
 	s->rflags = (s->rflags & ~s->fmask) | X86_FL_FIXED;
 	put_flat(&s->seg[X86_CS], sel, CODE64, 0);
 	put_flat(&s->seg[X86_SS], sel + 8, DATA, 0);
@@ -95,7 +110,7 @@ bool x86_fast_syscall(struct x86_cpu *c, uint64_t next_rip)
 	return true;
 }
 
-bool x86_fast_sysret(struct x86_cpu *c)
+bool x86_fast_sysret(struct x86_cpu *c, unsigned osz)
 {
 	struct x86_state *s = &c->s;
 	uint64_t mask = X86_FL_ARITH | X86_FL_IF | X86_FL_DF | X86_FL_IOPL | X86_FL_NT | X86_FL_AC | X86_FL_VIF | X86_FL_VIP |
@@ -103,10 +118,13 @@ bool x86_fast_sysret(struct x86_cpu *c)
 	unsigned sel = (unsigned)(s->star >> 48);
 
 	if (!x86_fast_ok(c) || !(s->efer & X86_EFER_SCE) || c->cpl || (s->gpr[11] & X86_FL_TF) ||
-	    !x86_canonical(c, s->gpr[X86_RCX]))
+	    (osz == 8 && !x86_canonical(c, s->gpr[X86_RCX])))
 		return false;
-	s->rip = s->gpr[X86_RCX];
-	put_flat(&s->seg[X86_CS], (sel + 16) | 3, CODE64, 3);
+	s->rip = osz == 8 ? s->gpr[X86_RCX] : (uint32_t)s->gpr[X86_RCX];
+	if (osz == 8)
+		put_flat(&s->seg[X86_CS], (sel + 16) | 3, CODE64, 3);
+	else
+		put_flat(&s->seg[X86_CS], sel | 3, CODE32, 3);
 	put_flat(&s->seg[X86_SS], (sel + 8) | 3, DATA, 3);
 	s->rflags = (s->gpr[11] & mask) | X86_FL_FIXED;
 	x86_level_update(c);
@@ -154,9 +172,9 @@ bool x86_fast_iret(struct x86_cpu *c)
 	/* With RF an event that comes right now has to see it. */
 	if ((flags & X86_FL_TF) || ((flags & X86_FL_RF) && atomic_load_explicit(&c->vcpu.events, memory_order_relaxed)))
 		return false;
-	if ((rpl && rpl != 3) || !usual_cs(c, cs_sel, rpl, &cs) || !x86_canonical(c, rip) || (rpl && !outer_segs(c)))
+	if ((rpl && rpl != 3) || !usual_place(c, cs_sel, rpl, rip, &cs) || (rpl && !outer_segs(c)))
 		return false;
-	if (sel_null(ss_sel) ? rpl == 3 : !usual_ss(c, ss_sel, rpl, &ss))
+	if (sel_null(ss_sel) ? rpl == 3 : !usual_ss(c, ss_sel, rpl, &ss) || (!desc_l(&cs) && !desc_db(&ss)))
 		return false;
 	if (sel_null(ss_sel))
 		put_null(&s->seg[X86_SS], ss_sel, rpl);
@@ -165,7 +183,7 @@ bool x86_fast_iret(struct x86_cpu *c)
 	put_seg(&s->seg[X86_CS], cs_sel, &cs);
 	s->rip = rip;
 	s->rflags = (s->rflags & ~mask) | (flags & mask) | X86_FL_FIXED;
-	s->gpr[X86_RSP] = rsp;
+	s->gpr[X86_RSP] = desc_l(&cs) ? rsp : (uint32_t)rsp;
 	x86_level_update(c);
 	return true;
 }

@@ -59,9 +59,24 @@ static void class_update(struct x86_cpu *c)
 	c->tlb_now = c->tlb[c->acc];
 }
 
+static void stack_update(struct x86_cpu *c)
+{
+	if (c->mode == X86_MODE_LONG64)
+		c->stack_size = 8;
+	else
+		c->stack_size = c->s.seg[X86_SS].attr & X86_AR_DB ? 4 : 2;
+}
+
 void x86_level_update(struct x86_cpu *c)
 {
+	uint8_t mode = mode_of(&c->s, true);
+
 	c->cpl = (c->s.seg[X86_SS].attr & X86_AR_DPL) >> X86_AR_DPL_SHIFT;
+	if (mode != c->mode) {
+		c->mode = mode;
+		stack_update(c);
+		segments_update(c);
+	}
 	class_update(c);
 	key_update(c);
 }
@@ -80,10 +95,7 @@ void x86_mode_update(struct x86_cpu *c)
 		c->cpl = 3;
 	else
 		c->cpl = (s->seg[X86_SS].attr & X86_AR_DPL) >> X86_AR_DPL_SHIFT;
-	if (c->mode == X86_MODE_LONG64)
-		c->stack_size = 8;
-	else
-		c->stack_size = s->seg[X86_SS].attr & X86_AR_DB ? 4 : 2;
+	stack_update(c);
 	class_update(c);
 	for (unsigned n = 0; n < 4; n++)
 		if ((s->dr7 >> (2 * n) & 3) && (s->dr7 >> (16 + 4 * n) & 3))

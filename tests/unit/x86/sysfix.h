@@ -17,6 +17,7 @@
 
 #include "cpu/x86/cpu.h"
 #include "cpu/x86/cpuid.h"
+#include "cpu/x86/sys.h"
 #include "machine/machine.h"
 
 enum {
@@ -171,6 +172,7 @@ static inline int fix_setup(void **state)
 	f->c->model = &f->model;
 	f->c->phys_bits = f->model.phys_bits;
 	f->c->has_1g = true;
+	f->c->has_syscall32 = x86_model_is_amd(&f->model);
 	f->c->tlb_gen = 1;
 	x86_state_reset(&f->c->s, 0, 0);
 	x86_mode_update(f->c);

@@ -28,7 +28,7 @@ struct picture {
 	uint8_t mode, cpl, acc, stack_size;
 	bool long_mode, paging, step_mode, watch, flat, cs_limited;
 	uint32_t block_key;
-	uint64_t cs_base;
+	uint64_t cs_base, seg_odd[2];
 	void *tlb_now;
 	uint8_t mem[PAGES * 0x1000];
 };
@@ -50,6 +50,7 @@ static void take(struct fix *f, struct picture *p)
 	p->cs_limited = c->cs_limited;
 	p->block_key = c->block_key;
 	p->cs_base = c->cs_base;
+	memcpy(p->seg_odd, c->seg_odd, sizeof(p->seg_odd));
 	p->tlb_now = c->tlb_now;
 	assert_int_equal(mem_read(f->m->mem, 0, p->mem, sizeof(p->mem)), 0);
 }
@@ -86,6 +87,7 @@ static void same(const struct picture *a, const struct picture *b)
 	assert_int_equal(a->cs_limited, b->cs_limited);
 	assert_int_equal(a->block_key, b->block_key);
 	assert_int_equal(a->cs_base, b->cs_base);
+	assert_memory_equal(a->seg_odd, b->seg_odd, sizeof(a->seg_odd));
 	assert_ptr_equal(a->tlb_now, b->tlb_now);
 	assert_memory_equal(a->mem, b->mem, sizeof(a->mem));
 }
@@ -107,9 +109,10 @@ static uint64_t random_rip(void)
 /* The usual GDT, some of it spoilt. */
 static void random_gdt(struct fix *f)
 {
-	static const uint16_t attr[][2] = { { S_CODE64, 0xa09b }, { S_DATA0, 0xc093 }, { S_CODE64_3, 0xa0fb }, { S_DATA3, 0xc0f3 } };
+	static const uint16_t attr[][2] = { { S_CODE64, 0xa09b }, { S_DATA0, 0xc093 }, { S_CODE64_3, 0xa0fb }, { S_DATA3, 0xc0f3 },
+					    { S_CODE3, 0xc0fb } };
 
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < ARRAY_LEN(attr); i++) {
 		unsigned a = attr[i][1];
 
 		if (odd())
@@ -125,6 +128,19 @@ static uint16_t random_sel(unsigned usual)
 	static const uint16_t sels[] = { S_CODE64, S_DATA0, S_CODE64_3, S_DATA3, S_CODE3, S_CONF0, S_CODE16, S_NP, S_RO, S_TSS, 0, 3, 1, 7 };
 
 	return (uint16_t)(odd() ? sels[pick(ARRAY_LEN(sels))] ^ (odd() ? pick(8) : 0) : usual);
+}
+
+/* A 32-bit program of a 64-bit kernel: flat, or nearly so. */
+static void random_compat(struct fix *f)
+{
+	struct x86_state *s = &f->c->s;
+
+	raw_seg(f, X86_CS, S_CODE3, 0xc0fb);
+	if (odd())
+		s->seg[X86_CS].attr ^= X86_AR_DB;
+	s->gpr[X86_RSP] = (uint32_t)s->gpr[X86_RSP];
+	s->rip = odd() ? (uint32_t)rnd() : CODE + pick(4096);
+	f->c->next_rip = s->rip + 2;
 }
 
 static void random_system(struct fix *f, unsigned cpl)
@@ -147,6 +163,7 @@ static void random_system(struct fix *f, unsigned cpl)
 	s->efer = odd() ? s->efer & ~(uint64_t)X86_EFER_SCE : s->efer;
 	s->star = (uint64_t)(odd() ? rnd() >> 16 : S_CODE0 | (uint64_t)(S_CODE64_3 - 16 - 3) << 16) << 32;
 	s->lstar = 0xffffffff81000000ull + pick(1 << 20);
+	s->cstar = s->lstar + 0x100;
 	s->fmask = pick(4) ? 0x257fd5 : rnd() & 0xffffffffu;
 	s->cr4 |= odd() ? X86_CR4_SMAP | X86_CR4_SMEP : 0;
 	s->cr0 |= odd() ? X86_CR0_AM : 0;
@@ -160,6 +177,8 @@ static void random_system(struct fix *f, unsigned cpl)
 		else if (odd())
 			s->seg[i].attr ^= 1u << pick(8);
 	}
+	if (cpl == 3 && pick(3) == 0)
+		random_compat(f);
 	if (odd())
 		s->seg[X86_TR].limit = pick(0x68);
 	x86_tlb_flush(f->c);
@@ -175,7 +194,7 @@ static bool fast(struct fix *f, enum what w, const struct x86_event *ev)
 {
 	switch (w) {
 	case SYSCALL: return x86_fast_syscall(f->c, f->c->next_rip);
-	case SYSRET: return x86_fast_sysret(f->c);
+	case SYSRET: return x86_fast_sysret(f->c, ev->err);
 	case IRET: return x86_fast_iret(f->c);
 	default: return x86_fast_deliver(f->c, ev);
 	}
@@ -185,7 +204,7 @@ static void full(struct fix *f, enum what w, const struct x86_event *ev)
 {
 	switch (w) {
 	case SYSCALL: x86_syscall(f->c); break;
-	case SYSRET: x86_sysret(f->c, 8); break;
+	case SYSRET: x86_sysret(f->c, ev->err); break;
 	case IRET: x86_iret(f->c, 8); break;
 	default: x86_deliver(f->c, ev); break;
 	}
@@ -232,10 +251,12 @@ static void test_sysret(void **state)
 	unsigned done = 0;
 
 	for (unsigned n = 0; n < ROUNDS; n++) {
+		struct x86_event ev = { .err = pick(3) ? 8 : 4 };	/* the operand size */
+
 		random_system(f, pick(8) ? 0 : 3);
 		f->c->s.gpr[X86_RCX] = random_rip();
 		f->c->s.gpr[11] = random_flags();
-		done += compare(f, SYSRET, NULL);
+		done += compare(f, SYSRET, &ev);
 	}
 	assert_in_range(done, ROUNDS / 3, ROUNDS - 1);
 }
@@ -252,7 +273,7 @@ static void test_iret(void **state)
 		random_system(f, 0);
 		at = f->c->s.gpr[X86_RSP] -= 40;
 		poke(f, at, random_rip(), 8);
-		poke(f, at + 8, random_sel(outer ? S_CODE64_3 : S_CODE64) | (odd() ? rnd() << 16 : 0), 8);
+		poke(f, at + 8, random_sel(!outer ? S_CODE64 : pick(2) ? S_CODE64_3 : S_CODE3) | (odd() ? rnd() << 16 : 0), 8);
 		poke(f, at + 16, random_flags() | (pick(4) ? 0 : X86_FL_RF), 8);
 		poke(f, at + 24, rnd(), 8);
 		poke(f, at + 32, random_sel(outer ? S_DATA3 : pick(3) ? S_DATA0 : 0), 8);
