@@ -116,7 +116,7 @@ uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 		xl_tlb_put(x, e, lin, how);
 		return 0;
 	case X86_LOOK_FAULT:
-		if (c->x87_away)	/* a pending #MF may come first */
+		if (unlikely(xl_x87_error(c)))	/* #MF comes first */
 			return x->xe->t.miss_again;
 		flags_out(c);
 		c->s.rip = c->blk_rip + off;

@@ -301,7 +301,7 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 	x->desc2 = 0;
 	c->cur_uop = NULL;
 	c->s.rip = c->blk_rip + off;
-	if (unlikely(c->x87_away) && xl_x87_error()) {	/* #MF comes before #PF */
+	if (unlikely(xl_x87_error(c))) {	/* #MF comes before #PF */
 		x->step = true;
 		return 1;
 	}

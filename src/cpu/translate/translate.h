@@ -292,8 +292,16 @@ void xl_flushed(struct x86_cpu *c, uint64_t page);
 
 /* --- x87.c --- */
 void xl_x87_fetch(struct x86_cpu *c);
-/* The guest's state is in the host's x87: is there an unmasked error that the next instruction reports? */
-bool xl_x87_error(void);
+/* Would an x87 instruction of translated code report an error now?  (It has the state loaded before anything else.) */
+static inline bool xl_x87_error(const struct x86_cpu *c)
+{
+	uint16_t sw;
+
+	if (!c->x87_away)
+		return false;
+	__asm__ volatile("fnstsw %0" : "=a"(sw));
+	return sw & 0x80;
+}
 int xl_do_x87_load(struct xl_cpu *x);	/* called by emitted code */
 
 /* --- run.c: what the tier offers interp --- */

@@ -24,16 +24,6 @@
 #define FX_REGS 32
 #define FSW_ES 0x80u
 
-static uint16_t host_fsw(void)
-{
-	uint16_t sw;
-
-	__asm__ volatile("fnstsw %0" : "=a"(sw));
-	return sw;
-}
-
-bool xl_x87_error(void) { return host_fsw() & FSW_ES; }
-
 void xl_x87_fetch(struct x86_cpu *c)
 {
 	static const uint16_t fcw = 0x37f;
@@ -42,7 +32,7 @@ void xl_x87_fetch(struct x86_cpu *c)
 	uint8_t *fx = c->s.fpu.fx;
 
 	__asm__ volatile("fxsave64 %0" : "=m"(img));
-	if (host_fsw() & FSW_ES)
+	if (img[2] & FSW_ES)
 		__asm__ volatile("fnclex");
 	__asm__ volatile("emms; fldcw %0" : : "m"(fcw));
 	memcpy(fx, img, FX_POINTERS);
