@@ -519,8 +519,10 @@ static void take_stat(void *opaque, const char *name, uint64_t value)
 {
 	struct stat_query *q = opaque;
 
-	if (!strcmp(q->name, name))
-		q->value = value;
+	size_t n = strlen(q->name);
+
+	if (!strncmp(q->name, name, n) && (!name[n] || name[n] == ','))
+		q->value += value;
 }
 
 uint64_t rig_engine_stat(struct rig_engine *e, const char *name)

@@ -86,7 +86,7 @@ void rig_engine_run(struct rig_engine *e, const struct rig_case *c, struct rig_r
 /* From now on instructions run without single step until one after them stops
  * it (as "translate" always does): for blocks of several. */
 void rig_engine_free_run(struct rig_engine *e);
-/* One of the engine's statistics; 0: there is none of that name. */
+/* One of the engine's statistics, or the sum of those with "NAME, something"; 0: there is none. */
 uint64_t rig_engine_stat(struct rig_engine *e, const char *name);
 /* Can this executor run it at all? (stub: exec_handles) */
 bool rig_engine_takes(struct rig_engine *e, const struct rig_case *c);
