@@ -138,6 +138,26 @@ void xl_page_changed(struct xl_engine *xe, _Atomic uint32_t *verp)
 	pthread_mutex_unlock(&xe->page_lock);
 }
 
+void xl_place_is(struct xl_engine *xe, uint64_t gpa, const _Atomic uint32_t *verp, unsigned what)
+{
+	struct xl_block **link;
+	struct xl_block *b;
+
+	pthread_mutex_lock(&xe->page_lock);
+	*xl_place(xe, gpa) |= (uint8_t)what;
+	link = &xe->pages[hash_page(verp)];
+	while ((b = *link) != NULL) {
+		if (b->verp != verp) {
+			link = &b->page_next;
+			continue;
+		}
+		*link = b->page_next;
+		block_kill(xe, b);
+		xe->n_remade++;
+	}
+	pthread_mutex_unlock(&xe->page_lock);
+}
+
 /* Lock held.  Returns when no other vCPU can be in translated code. */
 static void wait_outside(struct xl_cpu *x)
 {
@@ -246,14 +266,60 @@ void xl_jc_clear(struct xl_cpu *x, unsigned acc)
 	jc_clear(&x->jc[acc], true);
 }
 
+static void slot_clear(struct xl_slots *s, uint32_t at)
+{
+	s->slot[at / XL_SLOTS][at % XL_SLOTS] = (struct xl_slot){ .page = XL_SLOT_EMPTY, .host = XL_SLOT_EMPTY };
+}
+
+static void slots_clear(struct xl_slots *s, bool global)
+{
+	if (s->n_used[0] == XL_SLOTS_USED || (global && s->n_used[1] == XL_SLOTS_USED)) {
+		for (uint32_t at = 0; at < 2 * XL_SLOTS; at++)
+			slot_clear(s, at);
+		s->n_used[1] = 0;
+	} else {
+		for (unsigned k = 0; k <= global; k++) {
+			for (uint32_t n = 0; n < s->n_used[k]; n++)
+				slot_clear(s, s->used[k][n]);
+		}
+		if (global)
+			s->n_used[1] = 0;
+	}
+	s->n_used[0] = 0;
+}
+
+static void slots_clear_page(struct xl_slots *s, uint64_t page)
+{
+	if (s->n_used[0] == XL_SLOTS_USED || s->n_used[1] == XL_SLOTS_USED) {
+		slots_clear(s, true);
+		return;
+	}
+	for (unsigned k = 0; k < 2; k++)
+		for (uint32_t n = 0; n < s->n_used[k]; n++)
+			if (s->slot[s->used[k][n] / XL_SLOTS][s->used[k][n] % XL_SLOTS].page == page)
+				slot_clear(s, s->used[k][n]);
+}
+
 void xl_cpu_clear(struct xl_cpu *x)
 {
 	for (unsigned k = 0; k < XL_N_ACC; k++) {
 		x->tlb[k].n_used = XL_USED_MAX + 1;
 		x->jc[k].n_used = XL_USED_MAX + 1;
+		x->slots[k].n_used[0] = XL_SLOTS_USED;
 		tlb_clear(&x->tlb[k], true);
 		jc_clear(&x->jc[k], true);
+		slots_clear(&x->slots[k], true);
 	}
+}
+
+void xl_slot_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, unsigned how, unsigned n)
+{
+	struct xl_slots *s = &x->slots[x->ic.c.acc];
+	uint64_t page = lin & ~0xfffull;
+
+	s->slot[how][n] = (struct xl_slot){ .page = page, .host = page + e->addend, .addend = e->addend, .flags = e->flags };
+	if (s->n_used[e->global] < XL_SLOTS_USED)
+		s->used[e->global][s->n_used[e->global]++] = n + how * XL_SLOTS;
 }
 
 void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, unsigned how)
@@ -263,6 +329,7 @@ void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, u
 	unsigned i = lin >> 12 & (XL_TLB_SIZE - 1);
 
 	note_used(t->used, &t->n_used, &t->n_global, i | how << XL_TLB_BITS, e->global);
+	t->global[how][i] = e->global;
 	t->host[how][i] = page + e->addend;
 	if (how == X86_WRITE)
 		t->flags[i] = e->flags;
@@ -293,9 +360,11 @@ void xl_flushed(struct x86_cpu *c, uint64_t page)
 		if (!one) {
 			jc_clear(&x->jc[k], all);
 			tlb_clear(&x->tlb[k], all);
+			slots_clear(&x->slots[k], all);
 			continue;
 		}
 		jc_clear_page(&x->jc[k], page);
+		slots_clear_page(&x->slots[k], page);
 		tlb_clear_one(&x->tlb[k], X86_READ, i);
 		tlb_clear_one(&x->tlb[k], X86_WRITE, i);
 	}

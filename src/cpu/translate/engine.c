@@ -156,6 +156,7 @@ static struct interp_cpu *cpu_new(void *opaque)
 	x = (struct xl_cpu *)(p + RED_ZONE);
 	x->xe = xe;
 	x->host_mxcsr = 0x1f80;
+	x->until_sample = 1;
 	atomic_store(&x->bounce_flags, MEM_PG_CODE);
 	for (unsigned k = 0; k < XL_N_ACC; k++)
 		x->tlb[k].flags[XL_TLB_SIZE] = &x->bounce_flags;

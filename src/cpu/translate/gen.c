@@ -149,27 +149,36 @@ static void emit_slow_stored(struct gen *g, const struct gen_slow *s)
 	struct xasm *a = &g->a;
 
 	a_st32_i(a, XO(desc), s->desc);
-	if (s->what == SLOW_STORED_H && s->slot >= 0) {	/* R11 was lost to the test */
-		a_ld(a, H_R11, XO(slot_flags) + 8 * s->slot);
-	} else if (s->what == SLOW_STORED_H) {
-		a_ld(a, H_R11, XO(tmp2));
-		a_rsx(a, 1, 0x8b, H_R11, H_R11, s->idx);
-	}
-	if (s->disp)
-		a_lea(a, 1, H_R10, H_R10, H_NONE, 0, s->disp);
+	if (s->to.base != H_R10 || s->to.index != H_NONE || s->to.disp)
+		a_lea(a, 1, H_R10, s->to.base, s->to.index, 0, s->to.disp);
 	if (s->to_tmp) {
-		a_st(a, H_R11, XO(tmp2));
 		a_ld(a, H_R11, XO(tmp));
 		a_st(a, H_R11, XO(ic.c.s.rip));
-		a_ld(a, H_R11, XO(tmp2));
 	} else {
-		a_st(a, H_R10, XO(tmp));
-		gen_rip_at(g, H_R10, s->rel ? s->rel : (int32_t)(s->desc & 0x1fff));
-		a_st(a, H_R10, XO(ic.c.s.rip));
-		a_ld(a, H_R10, XO(tmp));
+		gen_rip_at(g, H_R11, s->elsewhere ? s->rel : (int32_t)(s->desc & 0x1fff));
+		a_st(a, H_R11, XO(ic.c.s.rip));
 	}
+	a_ld(a, H_R11, s->to.flags);
 	a_call(a, s->what == SLOW_STORED_H ? g->xe->t.stored_h : g->xe->t.stored_m);
 	a_jmp(a, s->back);
+}
+
+static void emit_slow_miss(struct gen *g, const struct gen_slow *s)
+{
+	struct xasm *a = &g->a;
+
+	if (s->slot)
+		a_rs(a, 1, 0x03, H_R10, s->tag);
+	else
+		a_rsx(a, 1, 0x33, H_R10, H_R11, s->tag);
+	a_st32_i(a, XO(desc), s->desc);
+	a_st32_i(a, XO(slot_at), s->slot);
+	if (s->desc2)
+		a_st32_i(a, XO(desc2), s->desc2);
+	a_call(a, s->slot ? g->xe->t.refill[g->acc][s->desc >> 13 & 1] : g->xe->t.miss);
+	a_cmp_si8(a, true, XO(bounced), 0);
+	a_jcc(a, CC_E, s->back);
+	a_jmp(a, s->done);
 }
 
 static void emit_slow(struct gen *g, const struct gen_slow *s)
@@ -181,14 +190,7 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 	g->acc = s->acc;
 	switch (s->what) {
 	case SLOW_MISS:
-		a_rsx(a, 1, 0x33, H_R10, H_R11, s->tag);
-		a_st32_i(a, XO(desc), s->desc);
-		if (s->desc2)
-			a_st32_i(a, XO(desc2), s->desc2);
-		a_call(a, t->miss);
-		a_cmp_si8(a, true, XO(bounced), 0);
-		a_jcc(a, CC_E, s->back);
-		a_jmp(a, s->done);
+		emit_slow_miss(g, s);
 		break;
 	case SLOW_STORED_H:
 	case SLOW_STORED_M:

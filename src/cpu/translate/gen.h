@@ -29,7 +29,7 @@ struct gen_insn {
 	/* Memory access as pass two sees it, see struct gen_group. */
 	uint8_t group;		/* or GEN_NO_GROUP */
 	bool group_first;
-	int32_t group_off;	/* from the group's lowest byte */
+	int32_t group_off;	/* the access's own, as in struct gen_group's min and max */
 	int32_t delta;		/* RSP here less RSP at the block's start */
 	unsigned uop;
 	unsigned host;		/* where its code begins, from that of the emitted */
@@ -46,7 +46,17 @@ struct gen_group {
 	uint8_t base, index, scale, write;
 	unsigned n;		/* accesses */
 	int32_t min, max;	/* of the span, exclusive; from the address with displacement 0 (and RSP at the block's start) */
-	int slot;		/* in xl_cpu, or -1: too few accesses to be one */
+	bool scattered;		/* probes the TLB, not a slot */
+	bool split;		/* takes no writes */
+	unsigned slot;		/* number, or scratch word if scattered */
+};
+
+/* Where an access's host address is: [base + index + disp], and in the vCPU block
+ * the pointer to its page's flags. */
+struct gen_at {
+	uint8_t base, index;	/* index: H_NONE without one */
+	int32_t disp;
+	int32_t flags;
 };
 #define GEN_NO_GROUP 0xff
 #define GEN_MAX_GROUPS 32
@@ -64,14 +74,15 @@ enum { SLOW_MISS, SLOW_STORED_H, SLOW_STORED_M, SLOW_LINK, SLOW_VEC, SLOW_X87, S
 
 struct gen_slow {
 	uint8_t what, acc;
-	bool check, save, to_tmp;
 	unsigned uop;
-	int slot;		/* of the group whose page is stored to, or -1 */
+	bool check, save, to_tmp, elsewhere;
+	uint32_t slot;		/* that missed, or 0 */
+	struct gen_at to;	/* what was stored to */
 	uint32_t desc2;
 	unsigned at;		/* branch that comes here */
 	uintptr_t back, done;
 	uint32_t desc;
-	int32_t tag, idx, pop, rel, disp;
+	int32_t tag, pop, rel;
 	uint16_t off;
 	struct xl_exit *exit;
 };
@@ -94,12 +105,12 @@ struct gen {
 	bool have_version, vec_ok;
 	bool x87_ok, x87_page_ok, x87_late;	/* gen_x87.c */
 	int fl;
-	unsigned n_groups, n_slots;
+	unsigned n_groups, n_scratch;
 	struct gen_group groups[GEN_MAX_GROUPS];
 	struct gen_insn insn[XL_MAX_INSNS];
 	struct xl_uop uops[XL_MAX_INSNS];
 	struct gen_slow slow[GEN_MAX_SLOW];
-	struct xl_insn faults[XL_MAX_INSNS];
+	struct xl_insn faults[2 * XL_MAX_INSNS];
 };
 
 /* --- where guest registers are --- */
@@ -142,23 +153,19 @@ void gen_rip_at(struct gen *g, unsigned reg, int32_t off);
 void xl_dump_block(const struct gen *g, uint64_t rip);
 
 /* --- gen_mem.c --- */
-/* dst = effective address (without segment base). */
+/* dst = effective address of the memory operand (without segment base). */
 void gen_ea(struct gen *g, const struct gen_insn *gi, unsigned dst);
-/* R10 = linear address of the memory operand. */
-void gen_lin(struct gen *g, const struct gen_insn *gi);
-/* R10: linear address -> host address of `len` bytes; R11: index of the TLB entry. Destroys the host's flags. */
-void gen_probe(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len);
-/* R10 = linear address of the lowest byte of an access's group. */
-void gen_group_lin(struct gen *g, const struct gen_insn *gi);
 /*
- * R10 + the displacement returned = host address of the access.  Without a group
- * R10 holds the linear address before and R11 the TLB index after; with one, R11
- * is free.  Destroys the host's flags unless gen_quiet_access says not.
+ * Makes `len` bytes accessible at gi's memory operand, or its slot on the stack.
+ * Destroys R10 and R11 (R11 stays the instruction's if keep_r11) and the host's
+ * flags unless gen_quiet_access says not.
  */
-int32_t gen_access(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len);
+struct gen_at gen_access(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len);
 static inline bool gen_quiet_access(const struct gen_insn *gi) { return gi->group != GEN_NO_GROUP && !gi->group_first; }
-/* After a store through R10 + disp (without a group, R11: TLB entry): does the page hold code? */
-void gen_stored(struct gen *g, const struct gen_insn *gi, int32_t disp, unsigned len);
+/* The access by a move between it and a host register, at->disp included. */
+void gen_at_op(struct gen *g, unsigned w, unsigned op, unsigned reg, const struct gen_at *at);
+/* After a store: does the page hold code? Destroys R11, and the host's flags unless they are the guest's and live. */
+void gen_stored(struct gen *g, const struct gen_insn *gi, const struct gen_at *at, unsigned len);
 
 /* --- gen_copy.c --- */
 /* 32-bit code: finds how to copy it; false: not possible. */
@@ -168,9 +175,12 @@ void gen_lea(struct gen *g, const struct gen_insn *gi);
 void gen_push(struct gen *g, const struct gen_insn *gi);
 void gen_pop(struct gen *g, const struct gen_insn *gi);
 void gen_leave(struct gen *g, const struct gen_insn *gi);
-/* The slot below the stack's top, and the top; both return as gen_access. */
-int32_t gen_push_access(struct gen *g, const struct gen_insn *gi);
-int32_t gen_pop_access(struct gen *g, const struct gen_insn *gi);
+/* The slot of the stack that a push or pop (kind) uses. */
+struct gen_at gen_stack_access(struct gen *g, const struct gen_insn *gi, unsigned how);
+/* After the store of a push: RSP moves on. */
+void gen_pushed(struct gen *g, const struct gen_insn *gi, struct gen_at *at);
+/* What follows may fault on the host's CPU: then the instruction is interp's. */
+void gen_fault_here(struct gen *g, const struct gen_insn *gi);
 
 /* --- gen_x87.c --- */
 struct exec;

@@ -6,7 +6,7 @@
 
 /* --- pass three: instructions --- */
 
-static void fault_here(struct gen *g, const struct gen_insn *gi)
+void gen_fault_here(struct gen *g, const struct gen_insn *gi)
 {
 	struct xl_insn *f = &g->faults[g->n_faults++];
 
@@ -48,8 +48,8 @@ static bool proven(const struct gen_insn *gi, const struct rewrite *r)
 	if (insn_decode(&n, r->bytes, r->len, 64) < 0 || n.len != r->len || n.mnemonic != i->mnemonic || n.n_ops != i->n_ops ||
 	    n.encoding != i->encoding || n.has_mem != i->has_mem || n.lock != i->lock || n.vec_len != i->vec_len)
 		return false;
-	if (n.has_mem && (n.mem_base != H_R10 || n.mem_index != INSN_NOREG || n.mem_disp != r->mem_disp || n.mem_seg >= X86_FS ||
-			  n.mem_vsib))
+	if (n.has_mem && (n.mem_base != r->mem_reg || n.mem_index != (r->has_index ? r->mem_index : INSN_NOREG) || n.mem_scale ||
+			  n.mem_disp != r->mem_disp || n.mem_seg >= X86_FS || n.mem_vsib))
 		return false;
 	for (unsigned k = 0; k < n.n_ops; k++) {
 		const struct insn_op *a = &i->op[k], *b = &n.op[k];
@@ -83,9 +83,10 @@ bool gen_copies32(struct gen_insn *gi)
 void gen_copy(struct gen *g, struct gen_insn *gi)
 {
 	const struct insn *i = &gi->i;
-	struct rewrite r = { .mem_reg = i->has_mem ? H_R10 : INSN_NOREG, .variant = gi->variant };
-	bool write = i->has_mem && i->mem_write, spilled = false;
+	struct rewrite r = { .mem_reg = INSN_NOREG, .variant = gi->variant };
+	bool write = i->has_mem && i->mem_write;
 	struct xasm *a = &g->a;
+	struct gen_at at;
 
 	if (gi->vec)
 		use_vectors(g, gi->need);
@@ -96,22 +97,18 @@ void gen_copy(struct gen *g, struct gen_insn *gi)
 			gen_flags_clobber(g, gi->need);
 		if (gi->x87 == GX_NOTED)
 			gen_x87_operand(g, gi);
-		if (gi->group == GEN_NO_GROUP)
-			gen_lin(g, gi);
-		else if (gi->group_first)
-			gen_group_lin(g, gi);
-		r.mem_disp = gen_access(g, gi, write ? X86_WRITE : X86_READ, i->mem_size);
-		if (write && (gi->n_temps || gi->x87 == GX_STORES_ENV) && gi->group == GEN_NO_GROUP) {
-			a_st(a, H_R11, XO(tmp2));
-			spilled = true;
-		}
+		at = gen_access(g, gi, write ? X86_WRITE : X86_READ, i->mem_size);
+		r.mem_reg = at.base;
+		r.has_index = at.index != H_NONE;
+		r.mem_index = at.index;
+		r.mem_disp = at.disp;
 	}
 	for (unsigned n = 0; n < gi->n_temps; n++)
 		if (gi->temp[n].load)
 			a_ld(a, gi->temp[n].host, XO_GPR(gi->temp[n].guest));
 	if (gi->reads || (gi->writes && (gi->live_after & ~gi->kill)))
 		gen_flags_restore(g);
-	fault_here(g, gi);
+	gen_fault_here(g, gi);
 	memcpy(r.field_as, gi->as, sizeof(r.field_as));
 	if (gi->x87 == GX_STORES_ENV)
 		gen_x87_store_env(g, r.mem_disp);
@@ -130,11 +127,8 @@ void gen_copy(struct gen *g, struct gen_insn *gi)
 		gen_x87_note(g, gi);
 	if (gi->x87 == GX_LOADS_ENV)
 		gen_x87_load_env(g, r.mem_disp);
-	if (write) {
-		if (spilled)
-			a_ld(a, H_R11, XO(tmp2));
-		gen_stored(g, gi, r.mem_disp, i->mem_size);
-	}
+	if (write)
+		gen_stored(g, gi, &at, i->mem_size);
 }
 
 void gen_lea(struct gen *g, const struct gen_insn *gi)
@@ -150,65 +144,54 @@ void gen_lea(struct gen *g, const struct gen_insn *gi)
 		a_st(&g->a, H_R10, XO_GPR(d->reg));
 }
 
-/* The slot below the stack's top; returns as emit_access. */
-int32_t gen_push_access(struct gen *g, const struct gen_insn *gi)
+struct gen_at gen_stack_access(struct gen *g, const struct gen_insn *gi, unsigned how)
 {
+	struct gen_at at;
+
 	if (!gen_quiet_access(gi))
 		gen_flags_clobber(g, gi->need);
-	if (gi->group == GEN_NO_GROUP)
-		a_lea(&g->a, g->w, H_R10, H_R9, H_NONE, 0, -(int32_t)g->word);
-	else if (gi->group_first)
-		gen_group_lin(g, gi);
-	return gen_access(g, gi, X86_WRITE, g->word);
+	at = gen_access(g, gi, how, g->word);
+	gen_fault_here(g, gi);
+	return at;
 }
 
-int32_t gen_pop_access(struct gen *g, const struct gen_insn *gi)
+void gen_pushed(struct gen *g, const struct gen_insn *gi, struct gen_at *at)
 {
-	if (!gen_quiet_access(gi))
-		gen_flags_clobber(g, gi->need);
-	if (gi->group == GEN_NO_GROUP)
-		a_mov_rr(&g->a, g->w, H_R10, H_R9);
-	else if (gi->group_first)
-		gen_group_lin(g, gi);
-	return gen_access(g, gi, X86_READ, g->word);
+	a_lea(&g->a, g->w, H_R9, H_R9, H_NONE, 0, -(int32_t)g->word);
+	if (at->base == H_R9)
+		at->disp += (int32_t)g->word;
+	gen_stored(g, gi, at, g->word);
 }
 
 void gen_push(struct gen *g, const struct gen_insn *gi)
 {
+	struct gen_at at = gen_stack_access(g, gi, X86_WRITE);
 	const struct insn_op *o = &gi->i.op[0];
-	int32_t d = gen_push_access(g, gi);
 	struct xasm *a = &g->a;
-	bool spilled = false;
 
 	if (o->kind == INSN_OP_IMM) {
-		a_rm(a, g->w, 0xc7, 0, H_R10, H_NONE, 0, d);
+		gen_at_op(g, g->w, 0xc7, 0, &at);
 		a_d(a, (uint32_t)gen_imm(&gi->i));
 	} else if (in_memory(o->reg)) {
-		spilled = gi->group == GEN_NO_GROUP;
-		if (spilled)
-			a_st(a, H_R11, XO(tmp2));
 		a_ld(a, H_R11, XO_GPR(o->reg));
-		a_rm(a, 1, 0x89, H_R11, H_R10, H_NONE, 0, d);
+		gen_at_op(g, g->w, 0x89, H_R11, &at);
 	} else {
-		a_rm(a, g->w, 0x89, host_reg(o->reg), H_R10, H_NONE, 0, d);
+		gen_at_op(g, g->w, 0x89, host_reg(o->reg), &at);
 	}
-	a_lea(a, g->w, H_R9, H_R9, H_NONE, 0, -(int32_t)g->word);
-	if (spilled)
-		a_ld(a, H_R11, XO(tmp2));
-	gen_stored(g, gi, d, g->word);
+	gen_pushed(g, gi, &at);
 }
 
 void gen_pop(struct gen *g, const struct gen_insn *gi)
 {
-	int32_t d = gen_pop_access(g, gi);
+	struct gen_at at = gen_stack_access(g, gi, X86_READ);
 	unsigned reg = gi->i.op[0].reg;
 	struct xasm *a = &g->a;
 
 	if (in_memory(reg)) {
-		a_rm(a, 1, 0x8b, H_R11, H_R10, H_NONE, 0, d);
+		gen_at_op(g, g->w, 0x8b, H_R11, &at);
 		a_st(a, H_R11, XO_GPR(reg));
 	} else {
-		a_rm(a, g->w, 0x8b, host_reg(reg), H_R10, H_NONE, 0, d);
+		gen_at_op(g, g->w, 0x8b, host_reg(reg), &at);
 	}
 	if (reg != X86_RSP)
 		a_lea(a, g->w, H_R9, H_R9, H_NONE, 0, (int32_t)g->word);
@@ -216,11 +199,8 @@ void gen_pop(struct gen *g, const struct gen_insn *gi)
 
 void gen_leave(struct gen *g, const struct gen_insn *gi)
 {
-	struct xasm *a = &g->a;
+	struct gen_at at = gen_stack_access(g, gi, X86_READ);
 
-	gen_flags_clobber(g, gi->need);
-	a_mov_rr(a, g->w, H_R10, H_RBP);
-	gen_probe(g, gi, X86_READ, g->word);
-	a_lea(a, g->w, H_R9, H_RBP, H_NONE, 0, (int32_t)g->word);
-	a_rm(a, g->w, 0x8b, H_RBP, H_R10, H_NONE, 0, 0);
+	a_lea(&g->a, g->w, H_R9, H_RBP, H_NONE, 0, (int32_t)g->word);
+	gen_at_op(g, g->w, 0x8b, H_RBP, &at);
 }

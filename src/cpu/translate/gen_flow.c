@@ -82,33 +82,27 @@ void gen_goto(struct gen *g, const struct gen_insn *gi, int32_t target)
 	gen_rip_at(g, H_R10, target);
 	gen_indirect(g, gi, false, 0);
 }
-/* Pushes the address of the next instruction; returns as emit_access. */
-static int32_t emit_push_next(struct gen *g, const struct gen_insn *gi)
-{
-	int32_t d = gen_push_access(g, gi);
-	struct xasm *a = &g->a;
 
-	if (gi->group == GEN_NO_GROUP)
-		a_st(a, H_R11, XO(tmp2));
+/* Pushes the address of the next instruction. If the store hits code, execution goes on at the target. */
+static struct gen_slow *emit_push_next(struct gen *g, const struct gen_insn *gi)
+{
+	struct gen_insn push = *gi;
+	struct gen_at at;
+
+	push.kind = GI_CALL;
+	at = gen_stack_access(g, &push, X86_WRITE);
 	gen_rip_at(g, H_R11, gi->off + gi->i.len);
-	a_rm(a, g->w, 0x89, H_R11, H_R10, H_NONE, 0, d);
-	a_lea(a, g->w, H_R9, H_R9, H_NONE, 0, -(int32_t)g->word);
-	if (gi->group == GEN_NO_GROUP)
-		a_ld(a, H_R11, XO(tmp2));
-	return d;
+	gen_at_op(g, g->w, 0x89, H_R11, &at);
+	gen_pushed(g, &push, &at);
+	return &g->slow[g->n_slow - 1];
 }
 
 void gen_call(struct gen *g, const struct gen_insn *gi)
 {
-	struct gen_insn at = *gi;
-	int32_t d;
+	struct gen_slow *s = emit_push_next(g, gi);
 
-	d = emit_push_next(g, gi);
-	/* If the store hit code, execution goes on at the target, not behind the call. */
-	at.off = 0;
-	at.i.len = 0;
-	gen_stored(g, &at, d, g->word);
-	g->slow[g->n_slow - 1].rel = gen_target_of(gi);
+	s->elsewhere = true;
+	s->rel = gen_target_of(gi);
 	gen_goto(g, gi, gen_target_of(gi));
 }
 
@@ -118,14 +112,10 @@ static void emit_target(struct gen *g, const struct gen_insn *gi)
 	const struct insn_op *o = &gi->i.op[0];
 
 	if (gi->i.has_mem) {
-		int32_t d;
+		struct gen_at at = gen_access(g, gi, X86_READ, g->word);
 
-		if (gi->group == GEN_NO_GROUP)
-			gen_lin(g, gi);
-		else if (gi->group_first)
-			gen_group_lin(g, gi);
-		d = gen_access(g, gi, X86_READ, g->word);
-		a_rm(&g->a, g->w, 0x8b, H_R10, H_R10, H_NONE, 0, d);
+		gen_fault_here(g, gi);
+		gen_at_op(g, g->w, 0x8b, H_R10, &at);
 	} else if (in_memory(o->reg)) {
 		a_ld(&g->a, H_R10, XO_GPR(o->reg));
 	} else {
@@ -135,10 +125,8 @@ static void emit_target(struct gen *g, const struct gen_insn *gi)
 
 void gen_call_indirect(struct gen *g, const struct gen_insn *gi)
 {
-	struct gen_insn at = *gi;
-	struct gen_slow *s;
 	struct xasm *a = &g->a;
-	int32_t d;
+	struct gen_slow *s;
 
 	gen_flags_clobber(g, gi->need);
 	emit_target(g, gi);
@@ -151,11 +139,7 @@ void gen_call_indirect(struct gen *g, const struct gen_insn *gi)
 		s->back = a_here(a);
 		s->off = gi->off;
 	}
-	d = emit_push_next(g, gi);
-	at.off = 0;
-	at.i.len = 0;
-	gen_stored(g, &at, d, g->word);
-	g->slow[g->n_slow - 1].to_tmp = true;
+	emit_push_next(g, gi)->to_tmp = true;
 	a_ld(a, H_R10, XO(tmp));
 	gen_indirect(g, gi, false, 0);
 }
@@ -169,12 +153,11 @@ void gen_jmp_indirect(struct gen *g, const struct gen_insn *gi)
 
 void gen_ret(struct gen *g, const struct gen_insn *gi)
 {
-	int32_t pop = (int32_t)g->word + (gi->i.imm_size ? (uint16_t)gen_imm(&gi->i) : 0), d;
-	struct xasm *a = &g->a;
+	int32_t pop = (int32_t)g->word + (gi->i.imm_size ? (uint16_t)gen_imm(&gi->i) : 0);
+	struct gen_at at = gen_stack_access(g, gi, X86_READ);
 
-	d = gen_pop_access(g, gi);
 	gen_flags_clobber(g, X86_FL_ARITH);
-	a_rm(a, g->w, 0x8b, H_R10, H_R10, H_NONE, 0, d);
+	gen_at_op(g, g->w, 0x8b, H_R10, &at);
 	gen_indirect(g, gi, true, pop);
 }
 

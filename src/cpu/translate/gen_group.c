@@ -27,7 +27,7 @@ static bool access_of(const struct gen *g, const struct gen_insn *gi, struct acc
 	case GI_POP: case GI_RET:
 		return true;
 	case GI_COPY: case GI_JMP_IND:
-		if (!i->has_mem || i->asz != g->word || i->mem_seg >= X86_FS || i->mem_base == INSN_NOREG)
+		if (!i->has_mem || gi->x87 >= GX_STORES_ENV || i->asz != g->word || i->mem_seg >= X86_FS || i->mem_base == INSN_NOREG)
 			return false;
 		m->base = i->mem_base;
 		m->index = i->mem_index;
@@ -102,13 +102,14 @@ void gen_find_groups(struct gen *g)
 			for (k = 0; k < g->n_groups; k++) {
 				struct gen_group *r = &g->groups[k];
 
-				if (open[k] && r->base == m.base && r->index == m.index && r->scale == m.scale && r->write == m.write &&
+				if (open[k] && r->base == m.base && r->index == m.index && r->scale == m.scale && !(r->split && m.write) &&
 				    MAX(r->max, m.off + (int32_t)m.len) - MIN(r->min, m.off) <= GEN_GROUP_SPAN)
 					break;
 			}
 			if (k == g->n_groups && k < GEN_MAX_GROUPS) {
 				g->groups[g->n_groups++] = (struct gen_group){ .base = m.base, .index = m.index, .scale = m.scale,
-					.write = m.write, .min = m.off, .max = m.off + (int32_t)m.len, .slot = -1 };
+					.write = m.write, .min = m.off, .max = m.off + (int32_t)m.len };
+				g->groups[k].split = !m.write && (*xl_place(g->xe, g->page->gpa | gi->off) & XL_PLACE_SPLIT);
 				open[k] = true;
 				gi->group_first = true;
 			}
@@ -117,6 +118,7 @@ void gen_find_groups(struct gen *g)
 
 				r->min = MIN(r->min, m.off);
 				r->max = MAX(r->max, m.off + (int32_t)m.len);
+				r->write |= m.write;
 				r->n++;
 				gi->group = (uint8_t)k;
 				gi->group_off = m.off;
@@ -132,16 +134,8 @@ void gen_find_groups(struct gen *g)
 				open[k] = false;
 		}
 	}
-	for (unsigned k = 0; k < g->n_groups; k++)
-		if (g->groups[k].n > 1 && g->n_slots < XL_SLOTS)
-			g->groups[k].slot = (int)g->n_slots++;
-	for (unsigned n = 0; n < g->n; n++) {
-		struct gen_insn *gi = &g->insn[n];
-
-		if (gi->group == GEN_NO_GROUP)
-			continue;
-		gi->group_off -= g->groups[gi->group].min;
-		if (g->groups[gi->group].slot < 0)
-			gi->group = GEN_NO_GROUP;
-	}
+	/* One access is no group. */
+	for (unsigned n = 0; n < g->n; n++)
+		if (g->insn[n].group != GEN_NO_GROUP && g->groups[g->insn[n].group].n == 1)
+			g->insn[n].group = GEN_NO_GROUP;
 }

@@ -1,44 +1,69 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Pass three: from a guest address to a host address, and what follows a store. */
+/*
+ * Pass three: from a guest address to a host address, and what follows a store.
+ *
+ * Each place in the code that accesses memory (each group of accesses, where there
+ * is one) has a slot in the vCPU block that holds the page it met last:
+ *
+ *	lea r10, [address]; sub r10, [slot.page]; cmp r10, 4096 - span; ja miss
+ *	add r10, [slot.host]; access [r10]
+ *
+ * The slot's own address is constant, so the processor has loaded it long before
+ * the access's address is known: the check costs three cycles of latency where a
+ * TLB lookup by address costs ten.  Further accesses of a group are
+ * [base + slot.addend + disp].  A miss refills the slot from the TLB (thunk.c).
+ * Places that go from page to page at random (xl_scattered) look into the TLB
+ * themselves.
+ */
 #include "cpu/translate/gen.h"
 
-static int32_t tlb_at_how(const struct gen *g, unsigned how)
+static int32_t tlb_field(const struct gen *g, size_t field, unsigned how)
 {
-	return XO(tlb) + (int32_t)(g->acc * sizeof(struct xl_tlb) + offsetof(struct xl_tlb, tag) + how * sizeof(uint64_t) * XL_TLB_SIZE);
+	return XO(tlb) + (int32_t)(g->acc * sizeof(struct xl_tlb) + field + how * sizeof(uint64_t) * XL_TLB_SIZE);
 }
-static int32_t tlb_host(const struct gen *g, unsigned how)
+
+static int32_t slot_at(const struct gen *g, unsigned how, unsigned n, size_t field)
 {
-	return XO(tlb) + (int32_t)(g->acc * sizeof(struct xl_tlb) + offsetof(struct xl_tlb, host) + how * sizeof(uint64_t) * XL_TLB_SIZE);
+	return XO(slots) + (int32_t)(g->acc * sizeof(struct xl_slots) + (how * XL_SLOTS + n) * sizeof(struct xl_slot) + field);
 }
-static int32_t tlb_flags(const struct gen *g)
+
+#define SLOT(g, how, n, field) slot_at(g, how, n, offsetof(struct xl_slot, field))
+#define SCRATCH(n) (XO(scratch) + 8 * (int32_t)(n))
+#define SCRATCH_FLAGS(n) (XO(scratch_flags) + 8 * (int32_t)(n))
+
+/* --- addresses --- */
+
+static void emit_ea_of(struct gen *g, unsigned mem_base, unsigned mem_index, unsigned scale, int32_t disp, unsigned asz, unsigned dst)
 {
-	return XO(tlb) + (int32_t)(g->acc * sizeof(struct xl_tlb) + offsetof(struct xl_tlb, flags));
-}/* --- pass three: memory --- */
+	unsigned base = H_NONE, index = H_NONE;
+	struct xasm *a = &g->a;
+
+	if (mem_base == INSN_RIP) {
+		a_ld(a, base = H_R10, XO(ic.c.blk_rip));
+	} else if (mem_base != INSN_NOREG) {
+		base = host_reg(mem_base);
+		if (in_memory(mem_base))
+			a_ld(a, base = H_R10, XO_GPR(mem_base));
+	}
+	if (mem_index != INSN_NOREG) {
+		index = host_reg(mem_index);
+		if (in_memory(mem_index))
+			a_ld(a, index = H_R11, XO_GPR(mem_index));
+	}
+	if (base != H_NONE && index == H_NONE && !disp && (!g->w || asz == 8))
+		a_mov_rr(a, g->w, dst, base);
+	else
+		a_lea(a, asz == 8, dst, base, index, scale, disp);
+}
 
 void gen_ea(struct gen *g, const struct gen_insn *gi, unsigned dst)
 {
 	const struct insn *i = &gi->i;
-	unsigned base = H_NONE, index = H_NONE;
 	int32_t disp = (int32_t)i->mem_disp;
-	struct xasm *a = &g->a;
 
-	if (i->mem_base == INSN_RIP) {
-		a_ld(a, base = H_R10, XO(ic.c.blk_rip));
+	if (i->mem_base == INSN_RIP)
 		disp += gi->off + i->len;
-	} else if (i->mem_base != INSN_NOREG) {
-		base = host_reg(i->mem_base);
-		if (in_memory(i->mem_base))
-			a_ld(a, base = H_R10, XO_GPR(i->mem_base));
-	}
-	if (i->mem_index != INSN_NOREG) {
-		index = host_reg(i->mem_index);
-		if (in_memory(i->mem_index))
-			a_ld(a, index = H_R11, XO_GPR(i->mem_index));
-	}
-	if (base != H_NONE && index == H_NONE && !disp && (!g->w || i->asz == 8))
-		a_mov_rr(a, g->w, dst, base);
-	else
-		a_lea(a, i->asz == 8, dst, base, index, i->mem_scale, disp);
+	emit_ea_of(g, i->mem_base, i->mem_index, i->mem_scale, disp, i->asz, dst);
 }
 
 static int32_t seg_base(const struct gen_insn *gi)
@@ -69,20 +94,57 @@ static void based32(struct gen *g, const struct gen_insn *gi)
 	a_rr(a, 1, 0x0b, H_R10, H_R11);
 }
 
-void gen_lin(struct gen *g, const struct gen_insn *gi)
+/* R10 = linear address of what the instruction accesses. */
+static void emit_lin(struct gen *g, const struct gen_insn *gi)
 {
-	gen_ea(g, gi, H_R10);
+	struct xasm *a = &g->a;
+
+	switch (gi->kind) {
+	case GI_PUSH: case GI_CALL:
+		a_lea(a, g->w, H_R10, H_R9, H_NONE, 0, -(int32_t)g->word);
+		return;
+	case GI_POP: case GI_RET:
+		a_mov_rr(a, g->w, H_R10, H_R9);
+		return;
+	case GI_LEAVE:
+		a_mov_rr(a, g->w, H_R10, H_RBP);
+		return;
+	default:
+		gen_ea(g, gi, H_R10);
+	}
 	if (gi->i.mem_seg < X86_FS)
 		return;
 	if (!g->w) {
 		based32(g, gi);
 		return;
 	}
-	a_ld(&g->a, H_R11, seg_base(gi));
-	a_lea(&g->a, 1, H_R10, H_R10, H_R11, 0, 0);
+	a_ld(a, H_R11, seg_base(gi));
+	a_lea(a, 1, H_R10, H_R10, H_R11, 0, 0);
 }
 
-void gen_probe(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len)
+/* The base's displacement that makes [base + index] the group's address with displacement `off`. */
+static int32_t group_disp(const struct gen_group *r, const struct gen_insn *gi, int32_t off)
+{
+	return r->base == X86_RSP ? off - gi->delta : off;
+}
+
+static void emit_group_lin(struct gen *g, const struct gen_insn *gi)
+{
+	const struct gen_group *r = &g->groups[gi->group];
+
+	emit_ea_of(g, r->base, r->index, r->scale, group_disp(r, gi, r->min), g->word, H_R10);
+}
+
+/* --- probes: R10 is a linear address before and a host address after --- */
+
+/* For the check engine's statistics; the host's flags are gone anyway. */
+static void count_probe(struct gen *g, unsigned how)
+{
+	if (unlikely(g->xe->turn != NULL))
+		a_rs(&g->a, 1, 0xff, 0, XO(n_probe) + (int32_t)(sizeof(uint64_t) * (2 * g->acc + how)));
+}
+
+static struct gen_slow *emit_tlb_probe(struct gen *g, unsigned how, unsigned len)
 {
 	struct gen_slow *s = gen_slow_new(g, SLOW_MISS);
 	struct xasm *a = &g->a;
@@ -95,70 +157,149 @@ void gen_probe(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned 
 		a_shift_ri(a, 1, 5, H_R11, 12);
 	}
 	a_alu_ri(a, 0, 4, H_R11, XL_TLB_SIZE - 1);
-	a_rsx(a, 1, 0x33, H_R10, H_R11, tlb_at_how(g, how));
+	a_rsx(a, 1, 0x33, H_R10, H_R11, s->tag = tlb_field(g, offsetof(struct xl_tlb, tag), how));
 	a_alu_ri(a, 1, 7, H_R10, (int32_t)(PAGE_4K - len));
 	s->at = a_jcc_fwd(a, CC_A);
-	a_rsx(a, 1, 0x03, H_R10, H_R11, tlb_host(g, how));
+	a_rsx(a, 1, 0x03, H_R10, H_R11, tlb_field(g, offsetof(struct xl_tlb, host), how));
 	s->done = a_here(a);
-	if (unlikely(g->xe->turn != NULL))	/* the host's flags are gone anyway */
-		a_rs(a, 1, 0xff, 0, XO(n_probe) + (int32_t)(sizeof(uint64_t) * (2 * g->acc + how)));
-	s->desc = XL_DESC(gi->off, how, len) | (gi->aligned ? XL_DESC_ALIGNED : 0);
-	s->tag = tlb_at_how(g, how);
+	count_probe(g, how);
+	return s;
 }
 
-void gen_group_lin(struct gen *g, const struct gen_insn *gi)
+static struct gen_slow *emit_slot_probe(struct gen *g, unsigned how, unsigned len, unsigned slot)
 {
-	const struct gen_group *r = &g->groups[gi->group];
-	struct gen_insn low = *gi;
-
-	low.i.mem_base = r->base;
-	low.i.mem_index = r->index;
-	low.i.mem_scale = r->scale;
-	low.i.mem_disp = r->min;
-	low.i.asz = (uint8_t)g->word;
-	if (r->base == X86_RSP)
-		low.i.mem_disp -= gi->delta;
-	if (r->base == INSN_RIP)
-		low.i.mem_disp -= gi->off + gi->i.len;
-	gen_ea(g, &low, H_R10);
-}
-
-int32_t gen_access(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len)
-{
-	const struct gen_group *r = &g->groups[gi->group];
+	struct gen_slow *s = gen_slow_new(g, SLOW_MISS);
 	struct xasm *a = &g->a;
+
+	s->slot = slot;
+	s->back = a_here(a);
+	a_rs(a, 1, 0x2b, H_R10, s->tag = SLOT(g, how, slot, page));
+	a_alu_ri(a, 1, 7, H_R10, (int32_t)(PAGE_4K - len));
+	s->at = a_jcc_fwd(a, CC_A);
+	a_rs(a, 1, 0x03, H_R10, SLOT(g, how, slot, host));
+	s->done = a_here(a);
+	count_probe(g, how);
+	return s;
+}
+
+static unsigned new_slot(struct gen *g, unsigned how)
+{
+	uint32_t *n = &g->xe->slot_next[g->acc][how];
+
+	*n = *n % (XL_SLOTS - 1) + 1;
+	return *n;
+}
+
+static bool is_scattered(const struct gen *g, const struct gen_insn *gi)
+{
+	return *xl_place(g->xe, g->page->gpa | gi->off) & XL_PLACE_SCATTERED;
+}
+
+/* R11 = TLB index -> the pointer to the page's flags, kept. */
+static void keep_flags(struct gen *g, int32_t at)
+{
+	a_rsx(&g->a, 1, 0x8b, H_R11, H_R11, tlb_field(g, offsetof(struct xl_tlb, flags), 0));
+	a_st(&g->a, H_R11, at);
+}
+
+static uint32_t desc_of(const struct gen_insn *gi, unsigned how, unsigned len)
+{
+	return XL_DESC(gi->off, how, len) | (gi->aligned ? XL_DESC_ALIGNED : 0);
+}
+
+/* An access by itself. */
+static struct gen_at single(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len)
+{
+	struct gen_at at = { .base = H_R10, .index = H_NONE };
 	struct gen_slow *s;
 
-	if (gi->group == GEN_NO_GROUP) {
-		gen_probe(g, gi, how, len);
-		return 0;
+	emit_lin(g, gi);
+	if (is_scattered(g, gi)) {
+		s = emit_tlb_probe(g, how, len);
+		at.flags = SCRATCH_FLAGS(XL_SCRATCH);
+		if (how == X86_WRITE)
+			keep_flags(g, at.flags);
+	} else {
+		unsigned slot = new_slot(g, how);
+
+		s = emit_slot_probe(g, how, len, slot);
+		at.flags = SLOT(g, how, slot, flags);
 	}
-	if (!gi->group_first) {
-		a_ld(a, H_R10, XO(slot) + 8 * r->slot);
-		return gi->group_off;
-	}
-	s = &g->slow[g->n_slow];
-	gen_probe(g, gi, how, (unsigned)(r->max - r->min));
-	s->desc2 = XL_DESC2(gi->group_off, len);
-	a_st(a, H_R10, XO(slot) + 8 * r->slot);
-	if (how == X86_WRITE) {
-		a_rsx(a, 1, 0x8b, H_R11, H_R11, tlb_flags(g));
-		a_st(a, H_R11, XO(slot_flags) + 8 * r->slot);
-	}
-	return gi->group_off;
+	s->desc = desc_of(gi, how, len);
+	return at;
 }
 
-/* R11 = the flags of the page that was stored to. */
-static void emit_page_flags(struct gen *g, const struct gen_insn *gi)
+/* The first access of a group: the probe is for all of them. */
+static struct gen_at first(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len)
+{
+	struct gen_group *r = &g->groups[gi->group];
+	unsigned all = r->write ? X86_WRITE : X86_READ, span = (unsigned)(r->max - r->min);
+	struct gen_at at = { .base = H_R10, .index = H_NONE, .disp = gi->group_off - r->min };
+	struct gen_slow *s;
+
+	emit_group_lin(g, gi);
+	r->scattered = is_scattered(g, gi) && g->n_scratch < XL_SCRATCH;
+	if (r->scattered) {
+		s = emit_tlb_probe(g, all, span);
+		r->slot = g->n_scratch++;
+		a_st(&g->a, H_R10, SCRATCH(r->slot));
+		at.flags = SCRATCH_FLAGS(r->slot);
+		if (r->write)
+			keep_flags(g, at.flags);
+	} else {
+		r->slot = new_slot(g, all);
+		s = emit_slot_probe(g, all, span, r->slot);
+		at.flags = SLOT(g, all, r->slot, flags);
+	}
+	s->desc = desc_of(gi, all, span);
+	s->desc2 = XL_DESC2(gi->group_off - r->min, len) | (how != all ? XL_DESC2_SOFT : 0);
+	return at;
+}
+
+static bool writes_base(const struct gen_insn *gi, unsigned base)
+{
+	for (unsigned k = 0; k < gi->i.n_ops; k++)
+		if (gi->i.op[k].kind == INSN_OP_GPR && gi->i.op[k].write && gi->i.op[k].reg == base)
+			return true;
+	return false;
+}
+
+/* A further one: where the group is is known.  Leaves the flags alone. */
+static struct gen_at further(struct gen *g, const struct gen_insn *gi)
+{
+	const struct gen_group *r = &g->groups[gi->group];
+	unsigned how = r->write ? X86_WRITE : X86_READ;
+	int32_t disp = group_disp(r, gi, gi->group_off);
+	struct xasm *a = &g->a;
+
+	if (r->scattered) {
+		a_ld(a, H_R10, SCRATCH(r->slot));
+		return (struct gen_at){ H_R10, H_NONE, gi->group_off - r->min, SCRATCH_FLAGS(r->slot) };
+	}
+	/* 32-bit addresses wrap, so they are computed by themselves. */
+	if (g->w && r->index == INSN_NOREG && r->base != INSN_RIP && r->base != INSN_NOREG && !in_memory(r->base) && !writes_base(gi, r->base)) {
+		a_ld(a, H_R10, SLOT(g, how, r->slot, addend));
+		return (struct gen_at){ (uint8_t)host_reg(r->base), H_R10, disp, SLOT(g, how, r->slot, flags) };
+	}
+	emit_ea_of(g, r->base, r->index, r->scale, disp, g->word, H_R10);
+	a_ld(a, H_R11, SLOT(g, how, r->slot, addend));
+	a_lea(a, 1, H_R10, H_R10, H_R11, 0, 0);
+	return (struct gen_at){ H_R10, H_NONE, 0, SLOT(g, how, r->slot, flags) };
+}
+
+struct gen_at gen_access(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len)
 {
 	if (gi->group == GEN_NO_GROUP)
-		a_rsx(&g->a, 1, 0x8b, H_R11, H_R11, tlb_flags(g));
-	else
-		a_ld(&g->a, H_R11, XO(slot_flags) + 8 * g->groups[gi->group].slot);
+		return single(g, gi, how, len);
+	return gi->group_first ? first(g, gi, how, len) : further(g, gi);
 }
 
-/* After a store through R10 + disp (without a group, R11: TLB entry): does the page hold code? */
-void gen_stored(struct gen *g, const struct gen_insn *gi, int32_t disp, unsigned len)
+void gen_at_op(struct gen *g, unsigned w, unsigned op, unsigned reg, const struct gen_at *at)
+{
+	a_rm(&g->a, w, op, reg, at->base, at->index, 0, at->disp);
+}
+
+void gen_stored(struct gen *g, const struct gen_insn *gi, const struct gen_at *at, unsigned len)
 {
 	struct xasm *a = &g->a;
 	struct gen_slow *s;
@@ -166,10 +307,8 @@ void gen_stored(struct gen *g, const struct gen_insn *gi, int32_t disp, unsigned
 	if (g->fl == FL_HOST && gi->live_after) {
 		unsigned skip;
 
-		if (gi->group == GEN_NO_GROUP)
-			a_st(a, H_R11, XO(tmp2));
-		emit_page_flags(g, gi);
 		s = gen_slow_new(g, SLOW_STORED_H);
+		a_ld(a, H_R11, at->flags);
 		a_rm(a, 0, 0x0fb6, H_R11, H_R11, H_NONE, 0, 0);
 		a_rr(a, 1, 0x87, H_RCX, H_R11);
 		a_bytes(a, "\xe3\x00", 2);		/* jrcxz over the next two */
@@ -181,15 +320,13 @@ void gen_stored(struct gen *g, const struct gen_insn *gi, int32_t disp, unsigned
 		a_rr(a, 1, 0x87, H_RCX, H_R11);
 	} else {
 		gen_flags_clobber(g, 0);
-		emit_page_flags(g, gi);
 		s = gen_slow_new(g, SLOW_STORED_M);
+		a_ld(a, H_R11, at->flags);
 		a_rm(a, 0, 0xf6, 0, H_R11, H_NONE, 0, 0);
 		a_b(a, MEM_PG_CODE);
 		s->at = a_jcc_fwd(a, CC_NE);
 	}
 	s->back = a_here(a);
 	s->desc = XL_DESC(gi->off + gi->i.len, X86_WRITE, len);
-	s->idx = tlb_flags(g);
-	s->slot = gi->group == GEN_NO_GROUP ? -1 : g->groups[gi->group].slot;
-	s->disp = disp;
+	s->to = *at;
 }

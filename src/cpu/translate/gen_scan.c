@@ -378,7 +378,7 @@ void gen_liveness(struct gen *g)
 	const struct gen_insn *last = &g->insn[g->n - 1];
 	uint32_t live = X86_FL_ARITH;
 
-	if (last->kind == GI_JMP)
+	if (last->kind == GI_JMP || last->kind == GI_CALL)
 		live = wanted_at(g, gen_target_of(last));
 	else if (!last->ends)
 		live = wanted_at(g, (int32_t)g->next);

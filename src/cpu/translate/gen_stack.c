@@ -5,24 +5,20 @@
 /* Both accesses may fault, and nothing has changed by then. */
 void gen_push_mem(struct gen *g, const struct gen_insn *gi)
 {
-	struct gen_insn load = *gi;	/* the group, if there is one, is the slot's */
-	bool spilled = gi->group == GEN_NO_GROUP;
+	struct gen_insn load = *gi, push = *gi;	/* the group, if there is one, is the slot's */
 	struct xasm *a = &g->a;
-	int32_t d;
+	struct gen_at at;
 
+	load.kind = GI_JMP_IND;
 	load.group = GEN_NO_GROUP;
+	push.kind = GI_PUSH;
 	gen_flags_clobber(g, gi->need);
-	gen_lin(g, &load);
-	d = gen_access(g, &load, X86_READ, g->word);
-	a_rm(a, g->w, 0x8b, H_R10, H_R10, H_NONE, 0, d);
+	at = gen_access(g, &load, X86_READ, g->word);
+	gen_fault_here(g, gi);
+	gen_at_op(g, g->w, 0x8b, H_R10, &at);
 	a_st(a, H_R10, XO(tmp));
-	d = gen_push_access(g, gi);
-	if (spilled)
-		a_st(a, H_R11, XO(tmp2));
+	at = gen_stack_access(g, &push, X86_WRITE);
 	a_ld(a, H_R11, XO(tmp));
-	a_rm(a, g->w, 0x89, H_R11, H_R10, H_NONE, 0, d);
-	a_lea(a, g->w, H_R9, H_R9, H_NONE, 0, -(int32_t)g->word);
-	if (spilled)
-		a_ld(a, H_R11, XO(tmp2));
-	gen_stored(g, gi, d, g->word);
+	gen_at_op(g, g->w, 0x89, H_R11, &at);
+	gen_pushed(g, gi, &at);
 }

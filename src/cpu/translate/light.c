@@ -99,8 +99,11 @@ uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 	struct x86_event ev = { .vector = X86_EX_PF, .kind = X86_EV_FAULT, .has_err = true };
 	struct x86_cpu *c = &x->ic.c;
 	const struct x86_tlb_entry *e;
+	bool soft;
 
 	if ((lin & 0xfff) + len > PAGE_4K)
+		return x->xe->t.miss_again;
+	if (x->slot_at && !x->until_sample)
 		return x->xe->t.miss_again;
 	if (x->desc2) {
 		lin += x->desc2 & 0xffff;	/* if it faults, it does so there */
@@ -108,12 +111,17 @@ uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 	}
 	if (((x->desc & XL_DESC_ALIGNED) && (lin & (len - 1))) || (c->mode != X86_MODE_LONG64 && lin + len > 1ull << 32))
 		return x->xe->t.miss_again;
-	switch (x86_tlb_look(c, lin, (enum x86_how)how, (enum x86_acc)c->acc, &e, &ev.err)) {
+	soft = x->desc2 & XL_DESC2_SOFT;
+	switch (x86_tlb_look(c, lin, soft ? X86_READ : (enum x86_how)how, (enum x86_acc)c->acc, &e, &ev.err)) {
 	case X86_LOOK_OK:
+		if (soft && e->tag[X86_WRITE] != e->tag[X86_READ])
+			return x->xe->t.miss_again;
 		x->n_miss[c->acc][how]++;
 		x->bounced = false;
 		x->desc2 = 0;
 		xl_tlb_put(x, e, lin, how);
+		if (x->slot_at)
+			xl_slot_put(x, e, lin, how, x->slot_at);
 		return 0;
 	case X86_LOOK_FAULT:
 		if (unlikely(xl_x87_error(c)))	/* #MF comes first */

@@ -279,6 +279,8 @@ static bool bounce(struct xl_cpu *x, uint64_t lin, unsigned how, unsigned len)
 	if (!e)
 		return false;
 	memcpy(x->bounce + first, (const void *)(lin2 + e->addend), len - first);
+	if (x->slot_at)		/* where the store's check will look */
+		x->slots[c->acc].slot[how][x->slot_at] = (struct xl_slot){ .page = XL_SLOT_EMPTY, .host = XL_SLOT_EMPTY, .flags = &x->bounce_flags };
 	x->bounce_lin = lin;
 	x->bounce_len = len;
 	x->bounced = true;
@@ -287,15 +289,89 @@ static bool bounce(struct xl_cpu *x, uint64_t lin, unsigned how, unsigned len)
 	return true;
 }
 
+/*
+ * Does a slot serve its place in the code?  Every SAMPLE-th refill has the place
+ * watched: for its next WATCHED accesses the slot stays empty, so that they come
+ * here.  If they change pages too often, the place is to look into the TLB itself.
+ */
+#define SAMPLE 2048
+#define WATCHED 16
+#define WATCHED_BAD 3
+
+/* The instruction at blk_rip + off is one of what. */
+static void place_is(struct xl_cpu *x, unsigned off, unsigned what)
+{
+	struct x86_cpu *c = &x->ic.c;
+	const struct x86_tlb_entry *e = x86_tlb_fill(c, c->blk_rip, X86_EXEC, (enum x86_acc)c->acc);
+
+	if (e)
+		xl_place_is(x->xe, e->gpa | off, e->version, what);
+}
+
+/* A slot missed and until_sample is up.  True: its place is watched, leave the slot empty. */
+static bool watch(struct xl_cpu *x, unsigned how, unsigned off, uint64_t lin)
+{
+	uint32_t place = x->slot_at | how << 16 | (uint32_t)x->ic.c.acc << 17;
+	uint64_t page = lin & ~0xfffull;
+	struct xl_watch *w = &x->watch;
+
+	x->until_sample = 1;
+	if (!w->left) {
+		*w = (struct xl_watch){ .place = place, .left = WATCHED, .page = page };
+		return true;
+	}
+	if (w->place != place) {
+		/* It is not run any more? */
+		if (++w->others == 8 * WATCHED) {
+			w->left = 0;
+			x->until_sample = SAMPLE;
+		}
+		return false;
+	}
+	w->changes += w->page != page;
+	w->page = page;
+	if (--w->left)
+		return true;
+	x->until_sample = SAMPLE;
+	if (w->changes >= WATCHED_BAD)
+		place_is(x, off, XL_PLACE_SCATTERED);
+	return false;
+}
+
+/* A group that reads before it writes: only a page that is writable already will do. */
+static bool writable_now(struct xl_cpu *x, uint64_t lin, unsigned off)
+{
+	struct x86_cpu *c = &x->ic.c;
+	const struct x86_tlb_entry *e = x86_tlb_fill(c, lin, X86_READ, (enum x86_acc)c->acc);
+
+	if (e && e->tag[X86_WRITE] == e->tag[X86_READ])
+		return true;
+	if (++x->n_unsure % 64 == 0)
+		place_is(x, off, XL_PLACE_SPLIT);
+	return false;
+}
+
+/* The access at lin may go on, but its slot stays empty. */
+static void use_once(struct xl_cpu *x, const struct x86_tlb_entry *e, unsigned how, uint64_t lin)
+{
+	x->slots[x->ic.c.acc].slot[how][x->slot_at] =
+		(struct xl_slot){ .page = XL_SLOT_EMPTY, .host = XL_SLOT_EMPTY, .addend = e->addend, .flags = e->flags };
+	x->bounced = true;
+	x->sv_r10 = lin + e->addend;
+}
+
 int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 {
 	unsigned off = x->desc & 0x1fff, how = x->desc >> 13 & 3, len = x->desc >> 16;
 	uint32_t d2 = x->desc2;
-	bool odd;
+	bool odd, watched = false;
 	struct x86_cpu *c = &x->ic.c;
+	uint64_t start = lin;
 	const struct x86_tlb_entry *e;
 
 	x->n_miss[x->ic.c.acc][how]++;
+	if (x->slot_at && !x->until_sample)
+		watched = watch(x, how, off, lin);
 	x->exit = NULL;
 	x->bounced = false;
 	x->desc2 = 0;
@@ -316,10 +392,18 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 	odd = (x->desc & XL_DESC_ALIGNED) && (lin & (len - 1));
 	odd |= c->mode != X86_MODE_LONG64 && lin + len > 1ull << 32;	/* or a segment that is odd itself */
 	if (x86_canonical(c, lin) && x86_canonical(c, lin + len - 1) && !odd) {
+		if ((d2 & XL_DESC2_SOFT) && !writable_now(x, lin, off)) {
+			x->nogroup = true;
+			return 1;
+		}
 		if ((lin & 0xfff) + len <= PAGE_4K) {
 			e = x86_tlb_fill(c, lin, (enum x86_how)how, (enum x86_acc)c->acc);
 			if (e) {
 				xl_tlb_put(x, e, lin, how);
+				if (watched)
+					use_once(x, e, how, start);
+				else if (x->slot_at)
+					xl_slot_put(x, e, lin, how, x->slot_at);
 				return 0;
 			}
 		} else if (bounce(x, lin, how, len)) {

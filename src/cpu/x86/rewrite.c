@@ -200,10 +200,12 @@ static void put_modrm(const struct insn *i, const struct parts *p, struct rewrit
 		emit(r, p->modrm);
 		return;
 	}
-	if (r->mem_disp) {	/* always four bytes: one would be scaled with EVEX */
-		emit(r, (uint8_t)(0x80 | (p->modrm & 0x38) | base));
-		if (base == 4)
-			emit(r, 0x24);
+	if (r->mem_disp || r->has_index) {	/* always four bytes: one would be scaled with EVEX */
+		bool sib = base == 4 || r->has_index;
+
+		emit(r, (uint8_t)(0x80 | (p->modrm & 0x38) | (sib ? 4 : base)));
+		if (sib)
+			emit(r, (uint8_t)((r->has_index ? r->mem_index & 7 : 4) << 3 | base));
 		for (unsigned n = 0; n < 4; n++)
 			emit(r, (uint8_t)((uint32_t)r->mem_disp >> 8 * n));
 		return;
@@ -233,7 +235,7 @@ static int put_together(const struct insn *i, const struct op_info *o, const str
 		if (r->mem_reg == INSN_NOREG)
 			return -EINVAL;
 		set_rex_bit(&p, REX_B, r->mem_reg & 8);
-		set_rex_bit(&p, REX_X, false);
+		set_rex_bit(&p, REX_X, r->has_index && (r->mem_index & 8));
 	}
 	if (o->rsp_fields && r->rsp_as != INSN_NOREG)
 		rename_rsp(&p, o->rsp_fields, r->rsp_as);
@@ -331,6 +333,7 @@ int insn_rewrite(const struct insn *i, const struct op_info *o, struct rewrite *
 	struct parts p;
 
 	r->mem_disp = 0;
+	r->has_index = false;
 	if (i->mem_vsib || (i->has_mem && !i->has_modrm) || take_apart(i, &p) < 0)
 		return -EINVAL;
 	for (unsigned n = 0; n < variants; n++) {

@@ -23,8 +23,11 @@ struct rewrite {
 	uint8_t rsp_as;		/* 0..15: stands in for RSP as a data operand; INSN_NOREG: no renaming */
 	/* insn_rename only: the register that takes each field's place, INSN_NOREG: as it is */
 	uint8_t field_as[INSN_ENC_OPCODE + 1];
-	int32_t mem_disp;	/* insn_rename only: the operand is [mem_reg + mem_disp] */
 	uint8_t variant;	/* insn_rename of 32-bit code only: below REWRITE_VARIANTS32 */
+	/* insn_rename only: the operand is [mem_reg + mem_disp], or with has_index [mem_reg + mem_index + mem_disp]. */
+	int32_t mem_disp;
+	bool has_index;
+	uint8_t mem_index;	/* not RSP */
 	/* out */
 	uint8_t len;
 	uint8_t bytes[INSN_MAX_LEN + 3];
