@@ -307,10 +307,10 @@ static uintptr_t make_light(struct xasm *a, const struct subs *s, uintptr_t fn)
 	a_lea(a, 1, H_RSP, H_RSP, H_NONE, 0, -8);
 	a_b(a, 0xc3);
 	a_bind(a, out);
-	a_st(a, H_RAX, XO(tmp));
+	a_mov_rr(a, 1, H_R11, H_RAX);	/* the block may hold something in xl_cpu.tmp */
 	caller_saved(a, true);
 	a_ld(a, H_R10, XO(ic.c.s.rip));
-	a_rs(a, 0, 0xff, 4, XO(tmp));	/* jmp [tmp] */
+	a_bytes(a, "\x41\xff\xe3", 3);	/* jmp r11 */
 	return at;
 }
 
