@@ -110,7 +110,7 @@ struct gen {
 	struct gen_insn insn[XL_MAX_INSNS];
 	struct xl_uop uops[XL_MAX_INSNS];
 	struct gen_slow slow[GEN_MAX_SLOW];
-	struct xl_insn faults[2 * XL_MAX_INSNS];
+	struct xl_insn faults[XL_MAX_INSNS];
 };
 
 /* --- where guest registers are --- */

@@ -8,13 +8,18 @@
 
 void gen_fault_here(struct gen *g, const struct gen_insn *gi)
 {
-	struct xl_insn *f = &g->faults[g->n_faults++];
+	struct xl_insn *last = &g->faults[g->n_faults - 1];
+	bool host = g->fl == FL_HOST;
 
-	f->host = (uint32_t)(g->a.n - g->code0);
-	f->off = gi->off & 0xfff;
-	f->flags_host = g->fl == FL_HOST;
-	f->x87_late = g->x87_late;
-	f->fop = gi->fop & 0x7ff;
+	/* The second access of an instruction: what is known of the first is true of it. */
+	if (g->n_faults && last->off == gi->off && last->flags_host == host)
+		return;
+	if (g->n_faults == g->n) {	/* one each is what the block has room for */
+		g->a.over = true;
+		return;
+	}
+	g->faults[g->n_faults++] = (struct xl_insn){ .host = (uint32_t)(g->a.n - g->code0), .off = gi->off & 0xfff,
+						     .flags_host = host, .x87_late = g->x87_late, .fop = gi->fop & 0x7ff };
 	g->x87_late = false;
 }
 
