@@ -44,9 +44,15 @@ static int kernel_op(const struct gen *g, const struct insn *i)
 	}
 }
 
-static int string_op(const struct insn *i, int op)
+static int string_op(const struct gen *g, const struct insn *i, int op)
 {
-	return i->map == 0 && i->asz == 8 && i->mem_seg < X86_FS ? op : -1;
+	return i->map == 0 && i->asz == g->word && i->mem_seg < X86_FS ? op : -1;
+}
+
+/* Has a memory operand whose linear address needs no check. */
+static bool plain_address(const struct gen *g, const struct insn *i)
+{
+	return i->has_mem && (g->w || (i->asz == 4 && i->mem_seg < X86_FS && i->mem_seg != X86_CS));
 }
 
 static int op_of(const struct gen *g, const struct insn *i)
@@ -59,12 +65,12 @@ static int op_of(const struct gen *g, const struct insn *i)
 	case M(SYSCALL): return SYS_LIGHT + XL_LT_SYSCALL;
 	case M(RDTSC): return SYS_RDTSC;
 	case M(RDTSCP): return has(g, X86_F_81_EDX, 27) ? SYS_RDTSCP : -1;
-	case M(PUSHFQ): return SYS_LIGHT + XL_LT_PUSHF;
-	case M(POPFQ): return SYS_LIGHT + XL_LT_POPF;
+	case M(PUSHFD): case M(PUSHFQ): return SYS_LIGHT + XL_LT_PUSHF;
+	case M(POPFD): case M(POPFQ): return SYS_LIGHT + XL_LT_POPF;
 	case M(BT): case M(BTS): case M(BTR): case M(BTC):
-		return i->has_mem && i->op[1].kind == INSN_OP_GPR ? SYS_LIGHT + XL_LT_BT : -1;
-	case M(MOVSB): case M(MOVSW): case M(MOVSD): case M(MOVSQ): return string_op(i, SYS_LIGHT + XL_LT_MOVS);
-	case M(STOSB): case M(STOSW): case M(STOSD): case M(STOSQ): return string_op(i, SYS_LIGHT + XL_LT_STOS);
+		return plain_address(g, i) && i->op[1].kind == INSN_OP_GPR ? SYS_LIGHT + XL_LT_BT : -1;
+	case M(MOVSB): case M(MOVSW): case M(MOVSD): case M(MOVSQ): return string_op(g, i, SYS_LIGHT + XL_LT_MOVS);
+	case M(STOSB): case M(STOSW): case M(STOSD): case M(STOSQ): return string_op(g, i, SYS_LIGHT + XL_LT_STOS);
 	case M(RDFSBASE): case M(RDGSBASE): case M(WRFSBASE): case M(WRGSBASE): return SYS_LIGHT + XL_LT_BASE;
 	case M(MOV):
 		if (i->op[1].kind == INSN_OP_SEG && i->op[0].kind == INSN_OP_GPR && i->op[0].size >= 4)
@@ -74,12 +80,21 @@ static int op_of(const struct gen *g, const struct insn *i)
 	}
 }
 
+/* CPL changes and paging of a 32-bit kernel are left to interp. */
+static bool in_32bit_code(int op)
+{
+	switch (op) {
+	case SYS_LIGHT + XL_LT_SYSCALL: case SYS_LIGHT + XL_LT_PUSHF: case SYS_LIGHT + XL_LT_POPF: case SYS_LIGHT + XL_LT_BT:
+	case SYS_LIGHT + XL_LT_MOVS: case SYS_LIGHT + XL_LT_STOS: return true;
+	default: return op < SYS_LIGHT;
+	}
+}
+
 bool gen_sys_classify(struct gen *g, struct gen_insn *gi)
 {
 	int op = op_of(g, &gi->i);
 
-	/* Of 32-bit code, CPL changes of a kernel are left to interp. */
-	if (op < 0 || (!g->w && op >= SYS_LIGHT && op != SYS_LIGHT + XL_LT_SYSCALL))
+	if (op < 0 || (!g->w && !in_32bit_code(op)))
 		return false;
 	gi->kind = GI_SYS;
 	gi->sys = (uint8_t)op;

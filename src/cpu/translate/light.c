@@ -142,10 +142,10 @@ uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 
 /* --- memory --- */
 
-/* As uop_lin_at in 64-bit code, where it raises nothing. */
+/* As uop_lin_at, for the forms that raise nothing. */
 static uint64_t lin_at(const struct x86_cpu *c, const struct uop *u, uint64_t off)
 {
-	if (u->ea == EA_FLAT64_A32 || u->ea == EA_BASE64_A32)
+	if (u->ea == EA_FLAT64_A32 || u->ea == EA_BASE64_A32 || u->ea == EA_FLAT32)
 		off = (uint32_t)off;
 	return u->ea == EA_BASE64 || u->ea == EA_BASE64_A32 ? off + c->s.seg[u->seg].base : off;
 }
@@ -179,18 +179,28 @@ static uintptr_t next(struct xl_cpu *x, const struct uop *u)
 	return leave(x);
 }
 
+/* RSP, or ESP in 32-bit code, moved. */
+static uint64_t stack_at(const struct x86_cpu *c, unsigned osz, uint64_t by)
+{
+	return osz == 4 ? (uint32_t)(c->s.gpr[X86_RSP] + by) : c->s.gpr[X86_RSP] + by;
+}
+
 LIGHT(xl_lt_pushf)
 {
 	struct x86_cpu *c = &x->ic.c;
-	uint64_t lin = c->s.gpr[X86_RSP] - 8;
+	uint64_t lin = stack_at(c, u->osz, 0ull - u->osz), v;
 	const struct x86_tlb_entry *e;
-	uint64_t *p = host(c, lin, 8, X86_WRITE, &e);
+	void *p = host(c, lin, u->osz, X86_WRITE, &e);
 
 	if (!p)
 		return heavy(x);
 	flags_out(c);
-	__atomic_store_n(p, c->s.rflags & ~(uint64_t)(X86_FL_VM | X86_FL_RF), __ATOMIC_RELAXED);
-	stored(c, e, lin, 8);
+	v = c->s.rflags & ~(uint64_t)(X86_FL_VM | X86_FL_RF);
+	if (u->osz == 4)
+		__atomic_store_n((uint32_t *)p, (uint32_t)v, __ATOMIC_RELAXED);
+	else
+		__atomic_store_n((uint64_t *)p, v, __ATOMIC_RELAXED);
+	stored(c, e, lin, u->osz);
 	c->s.gpr[X86_RSP] = lin;
 	return next(x, u);
 }
@@ -201,12 +211,12 @@ LIGHT(xl_lt_popf)
 	struct x86_cpu *c = &x->ic.c;
 	uint64_t mask = X86_FL_ARITH | X86_FL_DF | X86_FL_NT | X86_FL_ID | (c->cpl ? 0 : X86_FL_IOPL | X86_FL_IF);
 	const struct x86_tlb_entry *e;
-	const uint64_t *p = host(c, c->s.gpr[X86_RSP], 8, X86_READ, &e);
+	const void *p = host(c, stack_at(c, u->osz, 0), u->osz, X86_READ, &e);
 	uint64_t v, diff;
 
 	if (!p)
 		return heavy(x);
-	v = __atomic_load_n(p, __ATOMIC_RELAXED);
+	v = u->osz == 4 ? __atomic_load_n((const uint32_t *)p, __ATOMIC_RELAXED) : __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED);
 	flags_out(c);
 	diff = v ^ c->s.rflags;
 	if ((diff & (X86_FL_TF | X86_FL_AC)) || (c->cpl && (c->s.rflags & X86_FL_IOPL)) ||
@@ -214,7 +224,7 @@ LIGHT(xl_lt_popf)
 		return heavy(x);
 	c->s.rflags = (c->s.rflags & ~mask) | (v & mask) | X86_FL_FIXED;
 	flags_in(c);
-	c->s.gpr[X86_RSP] += 8;
+	c->s.gpr[X86_RSP] = stack_at(c, u->osz, u->osz);
 	return 0;
 }
 
@@ -267,11 +277,23 @@ LIGHT(xl_lt_bt)
 	return next(x, u);
 }
 
-/* --- strings, upwards, 64-bit addresses, no FS or GS --- */
+/* --- strings, upwards, addresses of the code's own size, no FS or GS --- */
+
+static uint64_t reg_at(const struct x86_cpu *c, const struct uop *u, unsigned r)
+{
+	return u->asz == 4 ? (uint32_t)c->s.gpr[r] : c->s.gpr[r];
+}
+
+static void reg_add(struct x86_cpu *c, const struct uop *u, unsigned r, uint64_t by)
+{
+	c->s.gpr[r] += by;
+	if (u->asz == 4)
+		c->s.gpr[r] = (uint32_t)c->s.gpr[r];
+}
 
 static uint64_t elements(const struct x86_cpu *c, const struct uop *u)
 {
-	return u->rep ? c->s.gpr[X86_RCX] : 1;
+	return u->rep ? reg_at(c, u, X86_RCX) : 1;
 }
 
 /* As many as lie in the page of each address whole. */
@@ -287,10 +309,10 @@ static uintptr_t piece_done(struct xl_cpu *x, const struct uop *u, uint64_t k)
 {
 	struct x86_cpu *c = &x->ic.c;
 
-	c->s.gpr[X86_RDI] += k * u->osz;
+	reg_add(c, u, X86_RDI, k * u->osz);
 	if (!u->rep)
 		return next(x, u);
-	c->s.gpr[X86_RCX] -= k;
+	reg_add(c, u, X86_RCX, 0 - k);
 	if (!c->s.gpr[X86_RCX])
 		return next(x, u);
 	if (likely(!c->leave_block && !atomic_load_explicit(&c->vcpu.events, memory_order_relaxed)))
@@ -310,7 +332,7 @@ LIGHT(xl_lt_movs)
 	if ((c->s.rflags & X86_FL_DF) || c->watch)
 		return heavy(x);
 	while ((n = elements(c, u)) != 0) {
-		uint64_t s = c->s.gpr[X86_RSI], d = c->s.gpr[X86_RDI], k = in_page(s, u->osz, in_page(d, u->osz, n)), count = k;
+		uint64_t s = reg_at(c, u, X86_RSI), d = reg_at(c, u, X86_RDI), k = in_page(s, u->osz, in_page(d, u->osz, n)), count = k;
 		const void *ps = k ? host(c, s, 1, X86_READ, &es) : NULL;
 		void *pd = ps ? host(c, d, 1, X86_WRITE, &ed) : NULL;
 
@@ -323,7 +345,7 @@ LIGHT(xl_lt_movs)
 		default: __asm__ volatile("rep movsq" : "+D"(pd), "+S"(ps), "+c"(count) : : "memory"); break;
 		}
 		stored(c, ed, d, (unsigned)(k * u->osz));
-		c->s.gpr[X86_RSI] += k * u->osz;
+		reg_add(c, u, X86_RSI, k * u->osz);
 		r = piece_done(x, u, k);
 		if (r != 1)
 			return r;
@@ -341,7 +363,7 @@ LIGHT(xl_lt_stos)
 	if ((c->s.rflags & X86_FL_DF) || c->watch)
 		return heavy(x);
 	while ((n = elements(c, u)) != 0) {
-		uint64_t d = c->s.gpr[X86_RDI], k = in_page(d, u->osz, n), count = k, v = c->s.gpr[X86_RAX];
+		uint64_t d = reg_at(c, u, X86_RDI), k = in_page(d, u->osz, n), count = k, v = c->s.gpr[X86_RAX];
 		void *p = k ? host(c, d, 1, X86_WRITE, &e) : NULL;
 
 		if (!p)
