@@ -132,6 +132,8 @@ void gen_x87_store_env(struct gen *g, int32_t disp)
 {
 	struct xasm *a = &g->a;
 
+	/* If the address is none, it faults here: FNSTENV has masked all errors by then. */
+	a_rm(a, 0, 0x8b, H_R11, H_R10, H_NONE, 0, disp);
 	a_rs(a, 0, 0xd9, 6, XO(x87_env));	/* fnstenv */
 	for (int n = 0; n < 3; n++) {
 		a_ld32(a, H_R11, XO(x87_env) + 4 * n);
