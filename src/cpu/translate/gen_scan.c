@@ -31,17 +31,30 @@ static bool copies_well(const struct insn *i)
 	}
 }
 
+/* C in interp, which has the registers in memory. */
+static bool needs_no_stub(const struct insn *i)
+{
+	switch (i->mnemonic) {
+	case M(VZEROUPPER): case M(VZEROALL): return i->ssz == 8;	/* of eight registers elsewhere */
+	case M(STMXCSR): case M(VSTMXCSR): return true;
+	default: return false;
+	}
+}
+
 /* Vector and bit-manipulation instructions: those with an exec stub whose
  * conditions hold for this block's key. */
 static bool stub_copies(struct gen *g, struct gen_insn *gi)
 {
 	const struct insn *i = &gi->i;
+	bool as_is = needs_no_stub(i);
 	const struct exec *x;
 
-	if (!exec_handles(i) || !(x = exec_get(g->xe->exec, i)) || !x->code || !x->features_ok ||
+	if (!exec_handles(i) || !(x = exec_get(g->xe->exec, i)) || !(x->code || as_is) || !x->features_ok ||
 	    (x->x87 != EXEC_X87_NONE && !gen_x87_copies(g, gi, x)))
 		return false;
-	if (i->has_mem ? x->run != exec_run_mem || x->o.mask != OP_MASK_NONE || !x->mem_size : !exec_is_plain_reg(x))
+	if (as_is)
+		;
+	else if (i->has_mem ? x->run != exec_run_mem || x->o.mask != OP_MASK_NONE || !x->mem_size : !exec_is_plain_reg(x))
 		return false;
 	gi->aligned = x->align;
 	gi->i.mem_size = x->mem_size;
