@@ -272,7 +272,10 @@ static void light_vec_load(struct xasm *a, const struct subs *s)
 		return;
 	a_cmp_si8(a, true, XO(vec_was), 0);
 	none = a_jcc_fwd(a, CC_E);
-	a_call(a, s->load8);
+	/* Below the way back to emitted code, which is at [RSP - 8]. */
+	a_lea(a, 1, H_RSP, H_RSP, H_NONE, 0, -8);
+	a_call(a, s->load16);
+	a_lea(a, 1, H_RSP, H_RSP, H_NONE, 0, 8);
 	a_bind(a, none);
 }
 
