@@ -8,11 +8,11 @@
 
 void gen_fault_here(struct gen *g, const struct gen_insn *gi)
 {
-	struct xl_insn *last = &g->faults[g->n_faults - 1];
+	const struct xl_insn *last = g->n_faults ? &g->faults[g->n_faults - 1] : NULL;
 	bool host = g->fl == FL_HOST;
 
 	/* The second access of an instruction: what is known of the first is true of it. */
-	if (g->n_faults && last->off == gi->off && last->flags_host == host)
+	if (last && last->off == gi->off && last->flags_host == host)
 		return;
 	if (g->n_faults == g->n) {	/* one each is what the block has room for */
 		g->a.over = true;
