@@ -282,6 +282,11 @@ def program_x87():
     program("progx87", ["-lm"], b"division 2648\n")
 
 
+def program_system():
+    """Code astride pages, string moves, bit strings, flags, SYSCALL's registers."""
+    program("progsys", [], b"end\n")
+
+
 def exec_timeout():
     need_guest()
     status, _, err = lodge("run", "--accel", ACCEL, "--memory", "256M", "--kernel", KERNEL, "--initrd", INITRD,
@@ -420,6 +425,7 @@ sys.exit(run_all([
     ("--exec: standard input and its end", exec_stdin),
     ("a 32-bit program on the 64-bit kernel", program_32_bit),
     ("x87 over faults, errors, signals and processes", program_x87),
+    ("a program's code astride pages, string moves, bit strings, flags", program_system),
     ("a read-only disk stays as it is", read_only_disk),
     ("a write error on the host reaches the guest, the VM stays", write_error_reaches_the_guest),
     ("SIGHUP presses the power button", hangup_is_the_power_button),

@@ -119,6 +119,21 @@ void xl_unpublish(struct xl_engine *xe, struct xl_block *b)
 	pthread_mutex_unlock(&xe->page_lock);
 }
 
+void xl_block_drop(struct xl_engine *xe, struct xl_block *b)
+{
+	struct xl_block **link;
+
+	pthread_mutex_lock(&xe->page_lock);
+	for (link = &xe->pages[hash_page(b->verp)]; *link && *link != b; link = &(*link)->page_next)
+		;
+	if (*link) {
+		*link = b->page_next;
+		block_kill(xe, b);
+		xe->n_invalidated++;
+	}
+	pthread_mutex_unlock(&xe->page_lock);
+}
+
 void xl_page_changed(struct xl_engine *xe, _Atomic uint32_t *verp)
 {
 	struct xl_block **link;

@@ -247,6 +247,8 @@ static bool emit_block(struct gen *g)
 	struct gen_insn *last = &g->insn[g->n - 1];
 
 	emit_entries(g);
+	if (g->verp2)
+		gen_page2(g);
 	for (unsigned n = 0; n < g->n; n++) {
 		g->insn[n].host = g->a.n;
 		emit_insn(g, &g->insn[n]);
@@ -305,6 +307,8 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	g->b->undefined = (uint16_t)(g->undefined | g->undefined_now);
 	g->b->guest_len = (uint16_t)(g->next - off);
 	g->b->verp = g->page->version;
+	g->b->verp2 = g->verp2;
+	g->b->version2 = g->version2;
 	g->b->uops = (struct xl_uop *)((char *)g->b + align_up(sizeof(struct xl_block) + g->n * sizeof(struct xl_insn), 16));
 	g->b->exits = (struct xl_exit *)(g->b->uops + g->n_uops);
 	memset(g->b->exits, 0, XL_MAX_EXITS * sizeof(struct xl_exit));

@@ -98,6 +98,8 @@ struct gen {
 	struct xasm a;
 	const struct x86_tlb_entry *page;
 	const uint8_t *bytes;	/* of the guest's page */
+	_Atomic uint32_t *verp2;	/* the block is one instruction that ends on this page, or NULL */
+	uint32_t version2;
 	uint32_t key, version, live_in, live_out, undefined, undefined_now;
 	unsigned bits, word;	/* of the guest's code: 64 or 32; bytes of an address and of a stack slot: 8 or 4 */
 	bool w;			/* word == 8: registers are worked on whole (else what is 32 bits wide wraps there) */
@@ -206,6 +208,9 @@ void gen_sys(struct gen *g, const struct gen_insn *gi);
 
 /* --- gen_stack.c --- */
 void gen_push_mem(struct gen *g, const struct gen_insn *gi);
+
+/* A block that ends on another page: is that what it was? */
+void gen_page2(struct gen *g);
 
 /* --- gen_flow.c --- */
 void gen_jcc(struct gen *g, const struct gen_insn *gi);

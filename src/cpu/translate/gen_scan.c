@@ -274,6 +274,29 @@ static bool mark(struct gen *g, unsigned from, unsigned to)
 	return v == g->version;
 }
 
+/* The instruction at `off` ends on the next page, as that is mapped now. */
+static bool straddles(struct gen *g, unsigned off, struct insn *i)
+{
+	struct x86_cpu *c = &g->x->ic.c;
+	uint64_t lin = (c->s.rip & ~0xfffull) + PAGE_4K;
+	unsigned first = (unsigned)PAGE_4K - off;
+	const struct x86_tlb_entry *e;
+	uint8_t bytes[INSN_MAX_LEN];
+	uint32_t err;
+
+	if (!g->w)
+		lin = (uint32_t)lin;
+	if (first >= INSN_MAX_LEN || x86_tlb_look(c, lin, X86_EXEC, (enum x86_acc)c->acc, &e, &err) != X86_LOOK_OK)
+		return false;
+	g->version2 = x86_codemap_mark(c->codemap, e, 0, INSN_MAX_LEN - first);
+	memcpy(bytes, g->bytes + off, first);
+	memcpy(bytes + first, (const void *)(lin + e->addend), INSN_MAX_LEN - first);
+	if (insn_decode(i, bytes, INSN_MAX_LEN, g->bits) < 0 || i->len <= first)
+		return false;
+	g->verp2 = e->version;
+	return true;
+}
+
 static bool build_uop(struct gen *g, struct gen_insn *gi)
 {
 	struct interp_cpu *ic = &g->x->ic;
@@ -324,8 +347,8 @@ bool gen_collect(struct gen *g, unsigned off)
 		if (!mark(g, off, off + INSN_MAX_LEN))
 			return false;
 		memset(gi, 0, sizeof(*gi));
-		/* What straddles or is undefined is interp's, in a block of its own. */
-		if (!decode_at(g, off, &gi->i))
+		/* What is undefined is interp's; what straddles is a block of its own. */
+		if (!decode_at(g, off, &gi->i) && (g->n || !straddles(g, off, &gi->i)))
 			return true;
 		gi->off = (uint16_t)off;
 		gi->group = GEN_NO_GROUP;

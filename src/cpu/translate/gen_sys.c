@@ -279,6 +279,13 @@ static void emit_light(struct gen *g, const struct gen_insn *gi)
 	emit_light_end(g, gi);
 }
 
+void gen_page2(struct gen *g)
+{
+	gen_flags_clobber(g, g->live_in);
+	a_mov_i(&g->a, H_R10, (uintptr_t)g->b);
+	a_call(&g->a, g->xe->t.light[XL_LT_PAGE2]);
+}
+
 void gen_sys(struct gen *g, const struct gen_insn *gi)
 {
 	struct xasm *a = &g->a;

@@ -60,6 +60,28 @@ static uintptr_t go(struct xl_cpu *x)
 
 LIGHT(xl_lt_indirect) { return go(x); }
 
+/* u is a block. Its instruction is interp's this time if the page where it ends is not what it was. */
+LIGHT(xl_lt_page2)
+{
+	struct xl_block *b = (struct xl_block *)(uintptr_t)u;
+	struct x86_cpu *c = &x->ic.c;
+	uint64_t lin = c->blk_rip + PAGE_4K;
+	const struct x86_tlb_entry *e;
+	uint32_t err;
+
+	if (c->mode != X86_MODE_LONG64)
+		lin = (uint32_t)lin;
+	if (x86_tlb_look(c, lin, X86_EXEC, (enum x86_acc)c->acc, &e, &err) == X86_LOOK_OK && e->version == b->verp2) {
+		if (likely(b->version2 == atomic_load_explicit(b->verp2, memory_order_acquire)))
+			return 0;
+		xl_block_drop(x->xe, b);
+	}
+	c->s.rip = c->blk_rip + (b->gpa & 0xfff);
+	x->step = true;
+	x->exit = NULL;
+	return x->xe->t.fault_m;
+}
+
 LIGHT(xl_lt_syscall)
 {
 	struct x86_cpu *c = &x->ic.c;
@@ -453,6 +475,7 @@ LIGHT(xl_lt_wrmsr)
 
 uintptr_t (*const xl_light[XL_LT_N])(struct xl_cpu *x, const struct uop *u, uint64_t arg) = {
 	[XL_LT_INDIRECT] = xl_lt_indirect,
+	[XL_LT_PAGE2] = xl_lt_page2,
 	[XL_LT_SYSCALL] = xl_lt_syscall,
 	[XL_LT_SYSRET] = xl_lt_sysret,
 	[XL_LT_IRET] = xl_lt_iret,

@@ -136,6 +136,8 @@ struct xl_block {
 	uint32_t code, code_len;	/* in the code cache */
 	uint16_t n_insns, n_exits;
 	uint16_t guest_len;		/* bytes of guest code, from gpa */
+	uint32_t version2;		/* as version, of the page where its one instruction ends, if that is another */
+	_Atomic uint32_t *verp2;	/* or NULL */
 	uint16_t undefined;		/* flags that may have no defined value after it */
 	struct xl_uop *uops;
 	struct xl_exit *exits;		/* its own */
@@ -163,7 +165,7 @@ struct xl_turn;
 struct xl_dump;
 
 /* Light calls (light.c), without the miss. */
-enum { XL_LT_INDIRECT, XL_LT_SYSCALL, XL_LT_SYSRET, XL_LT_IRET, XL_LT_PUSHF, XL_LT_POPF, XL_LT_BT, XL_LT_MOVS,
+enum { XL_LT_INDIRECT, XL_LT_PAGE2, XL_LT_SYSCALL, XL_LT_SYSRET, XL_LT_IRET, XL_LT_PUSHF, XL_LT_POPF, XL_LT_BT, XL_LT_MOVS,
        XL_LT_STOS, XL_LT_BASE, XL_LT_CR3, XL_LT_INVLPG, XL_LT_RDMSR, XL_LT_WRMSR, XL_LT_N };
 extern uintptr_t (*const xl_light[XL_LT_N])(struct xl_cpu *x, const struct uop *u, uint64_t arg);
 uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin);
@@ -325,6 +327,8 @@ struct xl_block *xl_lookup(struct xl_engine *xe, uint64_t gpa, uint32_t key, con
 bool xl_publish(struct xl_engine *xe, struct xl_block *b);
 /* Off the tables, if it is on them; its entries lead out. */
 void xl_unpublish(struct xl_engine *xe, struct xl_block *b);
+/* Found to be stale: it will not be entered again. */
+void xl_block_drop(struct xl_engine *xe, struct xl_block *b);
 /* Code of the backing page with this version word changed. */
 void xl_page_changed(struct xl_engine *xe, _Atomic uint32_t *verp);
 void xl_drop_all(struct xl_cpu *x);
