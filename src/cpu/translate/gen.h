@@ -18,6 +18,7 @@ struct gen_insn {
 	uint16_t off;		/* page offset */
 	uint8_t kind;
 	bool aligned;		/* a misaligned operand is #GP before it is #PF */
+	bool masked;		/* a mask says which bytes of the operand are accessed */
 	bool ends, vec, high8, renamed;
 	uint8_t x87;		/* GX_* */
 	uint16_t fop;		/* GX_NOTED: FOP */

@@ -27,7 +27,7 @@ static bool access_of(const struct gen *g, const struct gen_insn *gi, struct acc
 	case GI_POP: case GI_RET:
 		return true;
 	case GI_COPY: case GI_JMP_IND:
-		if (!i->has_mem || gi->x87 >= GX_STORES_ENV || i->asz != g->word || i->mem_seg >= X86_FS || i->mem_base == INSN_NOREG)
+		if (!i->has_mem || gi->x87 >= GX_STORES_ENV || gi->masked || i->asz != g->word || i->mem_seg >= X86_FS || i->mem_base == INSN_NOREG)
 			return false;
 		m->base = i->mem_base;
 		m->index = i->mem_index;

@@ -226,6 +226,7 @@ static struct gen_at single(struct gen *g, const struct gen_insn *gi, unsigned h
 		at.flags = SLOT(g, how, slot, flags);
 	}
 	s->desc = desc_of(gi, how, len);
+	s->desc2 = gi->masked ? XL_DESC2_MASKED : 0;
 	return at;
 }
 

@@ -52,9 +52,10 @@ static bool stub_copies(struct gen *g, struct gen_insn *gi)
 	if (!exec_handles(i) || !(x = exec_get(g->xe->exec, i)) || !(x->code || as_is) || !x->features_ok ||
 	    (x->x87 != EXEC_X87_NONE && !gen_x87_copies(g, gi, x)))
 		return false;
+	gi->masked = i->has_mem && x->run == exec_run_masked && x->o.mask == OP_MASK_ELEM;
 	if (as_is)
 		;
-	else if (i->has_mem ? x->run != exec_run_mem || x->o.mask != OP_MASK_NONE || !x->mem_size : !exec_is_plain_reg(x))
+	else if (i->has_mem ? (!gi->masked && (x->run != exec_run_mem || x->o.mask != OP_MASK_NONE)) || !x->mem_size : !exec_is_plain_reg(x))
 		return false;
 	gi->aligned = x->align;
 	gi->i.mem_size = x->mem_size;

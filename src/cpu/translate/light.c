@@ -127,16 +127,18 @@ uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 		return x->xe->t.miss_again;
 	if (x->slot_at && !x->until_sample)
 		return x->xe->t.miss_again;
-	if (x->desc2) {
+	if (x->desc2 & XL_DESC2_GROUP) {
 		lin += x->desc2 & 0xffff;	/* if it faults, it does so there */
 		len = x->desc2 >> 16 & 0xff;
 	}
 	if (((x->desc & XL_DESC_ALIGNED) && (lin & (len - 1))) || (c->mode != X86_MODE_LONG64 && lin + len > 1ull << 32))
 		return x->xe->t.miss_again;
+	if ((x->desc2 & XL_DESC2_MASKED) && !x86_tlb_cached(c, lin, (enum x86_how)how, (enum x86_acc)c->acc))
+		return x->xe->t.miss_again;
 	soft = x->desc2 & XL_DESC2_SOFT;
 	switch (x86_tlb_look(c, lin, soft ? X86_READ : (enum x86_how)how, (enum x86_acc)c->acc, &e, &ev.err)) {
 	case X86_LOOK_OK:
-		if (soft && e->tag[X86_WRITE] != e->tag[X86_READ])
+		if (soft && !x86_tlb_cached(c, lin, X86_WRITE, (enum x86_acc)c->acc))
 			return x->xe->t.miss_again;
 		x->n_miss[c->acc][how]++;
 		x->bounced = false;

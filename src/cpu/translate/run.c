@@ -344,7 +344,7 @@ static bool writable_now(struct xl_cpu *x, uint64_t lin, unsigned off)
 	struct x86_cpu *c = &x->ic.c;
 	const struct x86_tlb_entry *e = x86_tlb_fill(c, lin, X86_READ, (enum x86_acc)c->acc);
 
-	if (e && e->tag[X86_WRITE] == e->tag[X86_READ])
+	if (e && x86_tlb_cached(c, lin, X86_WRITE, (enum x86_acc)c->acc))
 		return true;
 	if (++x->n_unsure % 64 == 0)
 		place_is(x, off, XL_PLACE_SPLIT);
@@ -381,7 +381,7 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 		x->step = true;
 		return 1;
 	}
-	if (d2) {
+	if (d2 & XL_DESC2_GROUP) {
 		if ((lin & 0xfff) + len > PAGE_4K) {
 			x->nogroup = true;
 			return 1;
@@ -396,8 +396,11 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 			x->nogroup = true;
 			return 1;
 		}
+		bool masked = d2 & XL_DESC2_MASKED;
+
 		if ((lin & 0xfff) + len <= PAGE_4K) {
-			e = x86_tlb_fill(c, lin, (enum x86_how)how, (enum x86_acc)c->acc);
+			e = masked ? x86_tlb_cached(c, lin, (enum x86_how)how, (enum x86_acc)c->acc)
+				   : x86_tlb_fill(c, lin, (enum x86_how)how, (enum x86_acc)c->acc);
 			if (e) {
 				xl_tlb_put(x, e, lin, how);
 				if (watched)
@@ -406,7 +409,7 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 					xl_slot_put(x, e, lin, how, x->slot_at);
 				return 0;
 			}
-		} else if (bounce(x, lin, how, len)) {
+		} else if (!masked && bounce(x, lin, how, len)) {
 			return 0;
 		}
 	}

@@ -285,10 +285,13 @@ static inline struct xl_cpu *xl_of(struct x86_cpu *c) { return (struct xl_cpu *)
 #define XL_DESC(off, how, len) ((uint32_t)((off) | (unsigned)(how) << 13 | (unsigned)(len) << 16))
 
 /* Groups: where the first access lies in the span, and its length. */
-#define XL_DESC2(off, len) (1u << 31 | (uint32_t)(off) | (unsigned)(len) << 16)
+#define XL_DESC2(off, len) (XL_DESC2_GROUP | (uint32_t)(off) | (unsigned)(len) << 16)
 #define XL_DESC_ALIGNED (1u << 15)
 /* The group writes, but its first access reads: the page must be writable already. */
 #define XL_DESC2_SOFT (1u << 30)
+#define XL_DESC2_GROUP (1u << 31)
+/* No group: a mask says which bytes are accessed, so only a page that is in the TLB already will do. */
+#define XL_DESC2_MASKED (1u << 29)
 
 /* FOP and page offset of an x87 instruction. */
 #define XL_X87_LAST(fop, off) ((uint32_t)(fop) << 16 | (uint32_t)(off))

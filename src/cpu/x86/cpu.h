@@ -248,6 +248,8 @@ bool x86_load_pdpte(struct x86_cpu *c, uint64_t cr3);
 /* The TLB entry that allows `how` at lin (filled if need be): raises faults;
  * NULL if the page is not memory (MMIO) or may not be cached. */
 const struct x86_tlb_entry *x86_tlb_fill(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc);
+/* The same if it is in the TLB already, else NULL: walks nothing, marks nothing. */
+const struct x86_tlb_entry *x86_tlb_cached(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc);
 /*
  * The same without raising anything, in general registers only: translated code
  * calls it with the guest's vector registers in the host's.  FAULT: *err is the

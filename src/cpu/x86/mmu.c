@@ -509,6 +509,11 @@ static const struct x86_tlb_entry *cached(struct x86_cpu *c, uint64_t lin, enum 
 	return e->tag[how] == (((lin & ~0xfffull) | c->tlb_gen) ^ (how == X86_WRITE ? c->write_mask : 0)) ? e : NULL;
 }
 
+const struct x86_tlb_entry *x86_tlb_cached(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc)
+{
+	return cached(c, lin, how, acc);
+}
+
 int x86_tlb_look(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc, const struct x86_tlb_entry **e,
 		 uint32_t *err)
 {
