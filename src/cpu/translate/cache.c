@@ -91,9 +91,14 @@ static void patch_entry(struct xl_engine *xe, uint8_t *at, const uint8_t *to)
 	__atomic_store_n(w, v, __ATOMIC_SEQ_CST);
 }
 
-/* Page lock held, off the page's list. */
+/* Page lock held, off the page's list.  Who is just looking at it in the table goes on from it. */
 static void block_kill(struct xl_engine *xe, struct xl_block *b)
 {
+	_Atomic(struct xl_block *) *h = &xe->hash[hash_block(b->gpa, b->key)];
+
+	while (atomic_load_explicit(h, memory_order_relaxed) != b)
+		h = &atomic_load_explicit(h, memory_order_relaxed)->hash_next;
+	atomic_store(h, atomic_load_explicit(&b->hash_next, memory_order_relaxed));
 	atomic_store(&b->dead, true);
 	patch_entry(xe, b->entry, b->dead_entry);
 	patch_entry(xe, b->ientry, b->dead_ientry);
@@ -101,7 +106,6 @@ static void block_kill(struct xl_engine *xe, struct xl_block *b)
 
 void xl_unpublish(struct xl_engine *xe, struct xl_block *b)
 {
-	_Atomic(struct xl_block *) *h = &xe->hash[hash_block(b->gpa, b->key)];
 	struct xl_block **p = &xe->pages[hash_page(b->verp)];
 
 	if (!b->listed)
@@ -113,9 +117,6 @@ void xl_unpublish(struct xl_engine *xe, struct xl_block *b)
 		*p = b->page_next;
 		block_kill(xe, b);
 	}
-	while (atomic_load_explicit(h, memory_order_relaxed) != b)
-		h = &atomic_load_explicit(h, memory_order_relaxed)->hash_next;
-	atomic_store(h, atomic_load_explicit(&b->hash_next, memory_order_relaxed));
 	pthread_mutex_unlock(&xe->page_lock);
 }
 

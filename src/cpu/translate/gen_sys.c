@@ -73,8 +73,10 @@ static int op_of(const struct gen *g, const struct insn *i)
 	case M(STOSB): case M(STOSW): case M(STOSD): case M(STOSQ): return string_op(g, i, SYS_LIGHT + XL_LT_STOS);
 	case M(RDFSBASE): case M(RDGSBASE): case M(WRFSBASE): case M(WRGSBASE): return SYS_LIGHT + XL_LT_BASE;
 	case M(MOV):
-		if (i->op[1].kind == INSN_OP_SEG && i->op[0].kind == INSN_OP_GPR && i->op[0].size >= 4)
+		if (i->op[1].kind == INSN_OP_SEG && i->op[0].kind == INSN_OP_GPR)
 			return SYS_FROM_SEG;
+		if (i->op[1].kind == INSN_OP_SEG && i->has_mem)
+			return SYS_LIGHT + XL_LT_SEG;
 		/* fall through */
 	default: return XL_KEY_CPL(g->key) ? -1 : kernel_op(g, i);
 	}
@@ -222,11 +224,18 @@ static void emit_from_cr(struct gen *g, const struct gen_insn *gi)
 
 static void emit_from_seg(struct gen *g, const struct gen_insn *gi)
 {
-	unsigned reg = gi->i.op[0].reg, to = in_memory(reg) ? H_R10 : host_reg(reg);
+	int32_t sel = XO(ic.c.s.seg) + (int32_t)(gi->i.op[1].reg * sizeof(struct x86_seg) + offsetof(struct x86_seg, sel));
+	bool whole = gi->i.op[0].size > 2;	/* zero-extended */
+	unsigned reg = gi->i.op[0].reg;
+	struct xasm *a = &g->a;
 
-	a_rs(&g->a, 0, 0x0fb7, to, XO(ic.c.s.seg) + (int32_t)(gi->i.op[1].reg * sizeof(struct x86_seg) + offsetof(struct x86_seg, sel)));
+	a_rs(a, 0, 0x0fb7, H_R10, sel);
+	if (!whole)
+		a_b(a, 0x66);
 	if (in_memory(reg))
-		a_st(&g->a, H_R10, XO_GPR(reg));
+		a_rs(a, whole, 0x89, H_R10, XO_GPR(reg));
+	else
+		a_rr(a, whole, 0x89, H_R10, host_reg(reg));
 }
 
 /* Registers that C keeps are not in memory for a light call, if it wants them. */

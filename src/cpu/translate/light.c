@@ -422,6 +422,20 @@ LIGHT(xl_lt_base)	/* aux: write */
 	return 0;
 }
 
+LIGHT(xl_lt_seg)	/* MOV of a segment register to memory */
+{
+	struct x86_cpu *c = &x->ic.c;
+	uint64_t lin = lin_at(c, u, uop_off(c, u));
+	const struct x86_tlb_entry *e;
+	uint16_t *p = host(c, lin, 2, X86_WRITE, &e);
+
+	if (!p)
+		return heavy(x);
+	__atomic_store_n(p, c->s.seg[u->rep].sel, __ATOMIC_RELAXED);
+	stored(c, e, lin, 2);
+	return next(x, u);
+}
+
 LIGHT(xl_lt_cr3)
 {
 	struct x86_cpu *c = &x->ic.c;
@@ -487,6 +501,7 @@ uintptr_t (*const xl_light[XL_LT_N])(struct xl_cpu *x, const struct uop *u, uint
 	[XL_LT_MOVS] = xl_lt_movs,
 	[XL_LT_STOS] = xl_lt_stos,
 	[XL_LT_BASE] = xl_lt_base,
+	[XL_LT_SEG] = xl_lt_seg,
 	[XL_LT_CR3] = xl_lt_cr3,
 	[XL_LT_INVLPG] = xl_lt_invlpg,
 	[XL_LT_RDMSR] = xl_lt_rdmsr,
