@@ -87,13 +87,15 @@ void xl_link(struct xl_engine *xe, struct xl_exit *e, struct xl_block *to)
 
 static void retire_block(struct xl_engine *xe, struct xl_block *b)
 {
-	xl_unpublish(xe, b);
-	while (b->from) {
-		struct xl_exit *e = b->from;
+	struct xl_exit *next;
 
+	xl_unpublish(xe, b);
+	for (struct xl_exit *e = b->from; e; e = next) {
+		next = e->to_next;
 		put_displacement(xe, e, e->unlinked);
-		forget_link(e);
+		e->to_prev = NULL;
 	}
+	b->from = NULL;
 	for (unsigned n = 0; n < b->n_exits; n++)
 		if (b->exits[n].to_prev)
 			forget_link(&b->exits[n]);
