@@ -482,6 +482,7 @@ int xl_check_init(struct xl_engine *xe)
 	pthread_cond_init(&t->next, NULL);
 	xe->turn = t;
 	xe->heat = 1;
+	xe->heat_fixed = true;
 	return 0;
 }
 

@@ -121,7 +121,8 @@ static int tier_engine_init(struct cpu_engine *e, const struct cpu_engine_config
 	}
 	x86_codemap_on_hit(interp_engine_codemap(e), on_hit, xe);
 	xe->m = e->m;
-	xe->heat = cfg->heat ? cfg->heat : HEAT;
+	xe->heat = xe->heat_least = cfg->heat ? cfg->heat : HEAT;
+	xe->heat_fixed = cfg->heat;
 	if (e->ops == &cpu_engine_check) {
 		xe->spoil = cfg->spoil;
 		r = xl_check_init(xe);

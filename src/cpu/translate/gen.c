@@ -270,7 +270,7 @@ static size_t meta_size(const struct gen *g, unsigned exits)
 	       exits * sizeof(struct xl_exit);
 }
 
-struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page, uint32_t key, bool *full)
+static struct xl_block *translate(struct xl_cpu *x, const struct x86_tlb_entry *page, uint32_t key, bool *full)
 {
 	struct xl_engine *xe = x->xe;
 	struct x86_cpu *c = &x->ic.c;
@@ -331,4 +331,13 @@ struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page
 	if (unlikely(xe->dump != NULL))
 		xl_dump_block(g, c->s.rip);
 	return g->b;
+}
+
+struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page, uint32_t key, bool *full)
+{
+	uint64_t begun = x86_host_tsc();
+	struct xl_block *b = translate(x, page, key, full);
+
+	x->xe->tsc_spent += x86_host_tsc() - begun;
+	return b;
 }

@@ -18,6 +18,8 @@
  */
 #include "cpu/translate/gen.h"
 
+#define HEAT_MOST 63u		/* interp counts no further */
+
 /* A region's records grow from below, and from its end downwards the list of its blocks in the
  * order of their code, as distances from the records' start. */
 static uint32_t *order(const struct xl_engine *xe, unsigned r)
@@ -161,6 +163,26 @@ static bool has_room(const struct xl_engine *xe, const struct xl_region *g, size
 	return g->code + GEN_LITTLE_CODE <= xe->region_code && g->meta + align_up(meta, 64) + (n + 1) * sizeof(uint32_t) <= xe->region_meta;
 }
 
+/*
+ * A region is full.  Where code goes before it has paid for its translation, only
+ * what runs more often is worth it: then blocks must have run longer in interp.
+ */
+static void adapt_heat(struct xl_engine *xe)
+{
+	uint64_t now = x86_host_tsc(), all = now - xe->tsc_filling, spent = xe->tsc_spent;
+	unsigned heat = atomic_load(&xe->heat);
+
+	xe->tsc_filling = now;
+	xe->tsc_spent = 0;
+	if (xe->heat_fixed || !xe->n_retired)
+		return;
+	if (spent > all / 8)
+		heat = MIN(2 * heat, HEAT_MOST);
+	else if (spent < all / 64)
+		heat = MAX(heat / 2, xe->heat_least);
+	atomic_store(&xe->heat, heat);
+}
+
 void xl_region_close(struct xl_engine *xe) { xe->region[xe->cur].code = xe->region_code; }
 
 struct xl_block *xl_region_room(struct xl_engine *xe, size_t meta, size_t *code, size_t *room)
@@ -178,6 +200,7 @@ struct xl_block *xl_region_room(struct xl_engine *xe, size_t meta, size_t *code,
 		g->retired = false;
 		atomic_store(&g->n, 0);
 		xe->cur = next;
+		adapt_heat(xe);
 		retire(xe, (next + 1) % xe->n_regions);
 	}
 	*code = xe->start + xe->cur * xe->region_code + g->code;

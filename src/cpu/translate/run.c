@@ -65,7 +65,7 @@ static void run_cold(struct xl_cpu *x, const struct x86_tlb_entry *e, uint32_t k
 	bool full = false;
 
 	x->exit = NULL;
-	if ((++ib->heat >= x->xe->heat || x->nogroup) && ib != x->ic.scratch && e) {
+	if ((++ib->heat >= atomic_load_explicit(&x->xe->heat, memory_order_relaxed) || x->nogroup) && ib != x->ic.scratch && e) {
 		ib->heat = 0;
 		pthread_mutex_lock(&x->xe->lock);
 		if (x->generation == atomic_load(&x->xe->generation))

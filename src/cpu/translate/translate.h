@@ -216,7 +216,10 @@ struct xl_engine {
 	struct xl_dump *dump;		/* or NULL */
 	struct xl_turn *turn;		/* check: vCPUs run one at a time */
 	unsigned spoil;			/* check: instructions until one is translated wrong; 0: none is */
-	unsigned heat;			/* a block is translated when it has run this often */
+	bool heat_fixed;
+	unsigned heat_least;		/* what heat is while the cache is large enough */
+	uint64_t tsc_filling, tsc_spent;	/* host TSC when the current region was begun; ticks of translating since */
+	_Atomic unsigned heat;		/* a block is translated when it has run this often */
 	struct mem_listener listener;
 	struct machine *m;
 	struct { bool avx, avx512f, avx512bw, bmi2; } host;
