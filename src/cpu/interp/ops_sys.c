@@ -146,21 +146,33 @@ SYS(do_jmp_far) { x86_jmp_far(c, (uint16_t)u->disp, (uint32_t)u->imm, u->osz); }
 SYS(do_call_far) { x86_call_far(c, (uint16_t)u->disp, (uint32_t)u->imm, u->osz); }
 SYS(do_ret_far) { x86_ret_far(c, u->osz, (uint16_t)u->imm); }
 
-static void far_pointer(struct x86_cpu *c, const struct uop *u, uint64_t *off, uint16_t *sel)
+static void far_pointer_of(struct x86_cpu *c, const struct uop *u, unsigned n, uint64_t *off, uint16_t *sel)
 {
-	/* AMD's processors have no 64-bit offsets in memory: with a 64-bit operand size, too, 32 bits are taken. */
-	unsigned n = u->osz == 8 && x86_model_is_amd(c->model) ? 4 : u->osz;
 	uint64_t lin = uop_lin(c, u, n + 2u, X86_READ);
 
 	*off = ld_n(c, u, lin, n);
 	*sel = ld16(c, u, lin + n);
+}
+
+/* AMD's processors have no 64-bit offsets in memory: with a 64-bit operand size, too, 32 bits are taken. */
+static void far_pointer(struct x86_cpu *c, const struct uop *u, uint64_t *off, uint16_t *sel)
+{
+	far_pointer_of(c, u, u->osz == 8 && x86_model_is_amd(c->model) ? 4 : u->osz, off, sel);
+}
+
+/* Where that gives a null selector, which is #GP there, Intel's form is taken, as KVM's emulator does (QUIRKS). */
+static void far_target(struct x86_cpu *c, const struct uop *u, uint64_t *off, uint16_t *sel)
+{
+	far_pointer(c, u, off, sel);
+	if (u->osz == 8 && !(*sel & ~3))
+		far_pointer_of(c, u, 8, off, sel);
 }
 SYS(do_jmp_far_m)
 {
 	uint64_t off;
 	uint16_t sel;
 
-	far_pointer(c, u, &off, &sel);
+	far_target(c, u, &off, &sel);
 	x86_jmp_far(c, sel, off, u->osz);
 }
 SYS(do_call_far_m)
@@ -168,7 +180,7 @@ SYS(do_call_far_m)
 	uint64_t off;
 	uint16_t sel;
 
-	far_pointer(c, u, &off, &sel);
+	far_target(c, u, &off, &sel);
 	x86_call_far(c, sel, off, u->osz);
 }
 /* LES LDS LSS LFS LGS: rep = segment */
