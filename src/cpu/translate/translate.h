@@ -39,7 +39,7 @@
 
 #define XL_TLB_BITS 12
 #define XL_TLB_SIZE (1u << XL_TLB_BITS)
-#define XL_JC_BITS 12
+#define XL_JC_BITS 14
 #define XL_JC_SIZE (1u << XL_JC_BITS)
 #define XL_SCRATCH 16
 #define XL_USED_MAX 512
