@@ -256,8 +256,8 @@ static void light_vec_save(struct xasm *a, const struct subs *s)
 
 	if (XL_LIGHT_PURE)
 		return;
-	a_ld32(a, H_RAX, XO(vec_live));
-	a_st32(a, H_RAX, XO(vec_was));
+	a_rs(a, 0, 0x0fb6, H_RAX, XO(vec_live));
+	a_rs(a, 0, 0x88, H_RAX, XO(vec_was));
 	a_cmp_si8(a, true, XO(vec_live), 0);
 	none = a_jcc_fwd(a, CC_E);
 	a_call(a, s->save16);
