@@ -114,6 +114,7 @@ struct gen {
 	struct xl_uop uops[XL_MAX_INSNS];
 	struct gen_slow slow[GEN_MAX_SLOW];
 	struct xl_insn faults[XL_MAX_INSNS];
+	struct insn_memo memo;	/* stays from block to block */
 };
 
 /* --- where guest registers are --- */
@@ -172,7 +173,7 @@ void gen_stored(struct gen *g, const struct gen_insn *gi, const struct gen_at *a
 
 /* --- gen_copy.c --- */
 /* 32-bit code: finds how to copy it; false: not possible. */
-bool gen_copies32(struct gen_insn *gi);
+bool gen_copies32(struct gen *g, struct gen_insn *gi);
 void gen_copy(struct gen *g, struct gen_insn *gi);
 void gen_lea(struct gen *g, const struct gen_insn *gi);
 void gen_push(struct gen *g, const struct gen_insn *gi);

@@ -45,12 +45,12 @@ static bool same_size(const struct insn *i, const struct insn_op *a, const struc
 
 /* Is what insn_rename made the guest's instruction on the registers and the
  * address meant?  This is the wall between guest and host, so it is not trusted. */
-static bool proven(const struct gen_insn *gi, const struct rewrite *r)
+static bool proven(struct gen *g, const struct gen_insn *gi, const struct rewrite *r)
 {
 	const struct insn *i = &gi->i;
 	struct insn n;
 
-	if (insn_decode(&n, r->bytes, r->len, 64) < 0 || n.len != r->len || n.mnemonic != i->mnemonic || n.n_ops != i->n_ops ||
+	if (insn_decode_memo(&g->memo, &n, r->bytes, r->len, 64) < 0 || n.len != r->len || n.mnemonic != i->mnemonic || n.n_ops != i->n_ops ||
 	    n.encoding != i->encoding || n.has_mem != i->has_mem || n.lock != i->lock || n.vec_len != i->vec_len)
 		return false;
 	if (n.has_mem && (n.mem_base != r->mem_reg || n.mem_index != (r->has_index ? r->mem_index : INSN_NOREG) || n.mem_scale ||
@@ -71,13 +71,13 @@ static bool proven(const struct gen_insn *gi, const struct rewrite *r)
 	return true;
 }
 
-bool gen_copies32(struct gen_insn *gi)
+bool gen_copies32(struct gen *g, struct gen_insn *gi)
 {
 	struct rewrite r = { .mem_reg = gi->i.has_mem ? H_R10 : INSN_NOREG };
 
 	memcpy(r.field_as, gi->as, sizeof(r.field_as));
 	for (r.variant = 0; r.variant < REWRITE_VARIANTS32; r.variant++) {
-		if (insn_rename(&gi->i, &r) == 0 && proven(gi, &r)) {
+		if (insn_rename(&gi->i, &r) == 0 && proven(g, gi, &r)) {
 			gi->variant = r.variant;
 			return true;
 		}
@@ -119,7 +119,7 @@ void gen_copy(struct gen *g, struct gen_insn *gi)
 		gen_x87_store_env(g, r.mem_disp);
 	else if (g->w && !i->has_mem && !gi->renamed)
 		a_bytes(a, i->bytes, i->len);
-	else if (insn_rename(i, &r) == 0 && proven(gi, &r))
+	else if (insn_rename(i, &r) == 0 && proven(g, gi, &r))
 		a_bytes(a, r.bytes, r.len);
 	else
 		a->over = true;

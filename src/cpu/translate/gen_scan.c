@@ -198,7 +198,7 @@ static void classify(struct gen *g, struct gen_insn *gi)
 	} else if ((gi->kind = stack_kind(i)) != GI_CALLOUT || (gi->kind = control_kind(i)) != GI_CALLOUT) {
 		;
 	} else if ((copies_well(i) || stub_copies(g, gi) || gen_x87_control(g, gi)) && plan_registers(gi) &&
-		   (!i->has_mem || i->mem_size) && (i->ssz == 8 || gen_copies32(gi))) {
+		   (!i->has_mem || i->mem_size) && (i->ssz == 8 || gen_copies32(g, gi))) {
 		gi->kind = GI_COPY;
 		gi->aligned |= i->mnemonic == M(CMPXCHG16B);
 	}
@@ -262,7 +262,7 @@ static void flag_use(struct gen_insn *gi)
 
 static bool decode_at(struct gen *g, unsigned off, struct insn *i)
 {
-	return insn_decode(i, g->bytes + off, MIN((unsigned)PAGE_4K - off, INSN_MAX_LEN), g->bits) == 0;
+	return insn_decode_memo(&g->memo, i, g->bytes + off, MIN((unsigned)PAGE_4K - off, INSN_MAX_LEN), g->bits) == 0;
 }
 
 static bool mark(struct gen *g, unsigned from, unsigned to)

@@ -297,6 +297,7 @@ static bool bounce(struct xl_cpu *x, uint64_t lin, unsigned how, unsigned len)
 #define SAMPLE 2048
 #define WATCHED 16
 #define WATCHED_BAD 3
+#define WATCH_TICKS 20000000	/* of the host's TSC, at least, from one to the next */
 
 /* The instruction at blk_rip + off is one of what. */
 static void place_is(struct xl_cpu *x, unsigned off, unsigned what)
@@ -317,12 +318,19 @@ static bool watch(struct xl_cpu *x, unsigned how, unsigned off, uint64_t lin)
 
 	x->until_sample = 1;
 	if (!w->left) {
-		*w = (struct xl_watch){ .place = place, .left = WATCHED, .page = page };
+		uint64_t now = x86_host_tsc();
+
+		/* Making a page's blocks anew takes some 100 us. */
+		if (now - w->at < WATCH_TICKS) {
+			x->until_sample = SAMPLE;
+			return false;
+		}
+		*w = (struct xl_watch){ .place = place, .left = WATCHED, .page = page, .at = now };
 		return true;
 	}
 	if (w->place != place) {
 		/* It is not run any more? */
-		if (++w->others == 8 * WATCHED) {
+		if (++w->others == 2 * WATCHED) {
 			w->left = 0;
 			x->until_sample = SAMPLE;
 		}

@@ -258,7 +258,7 @@ struct xl_cpu {
 	uint32_t until_sample;		/* refills of slots until one is looked at (run.c) */
 	struct xl_watch {
 		uint32_t place, left, changes, others;
-		uint64_t page;
+		uint64_t page, at;	/* at: host TSC */
 	} watch;
 	uint64_t sv_rcx;
 	uint64_t scratch[XL_SCRATCH];	/* host address of each group's lowest byte, without a slot */

@@ -310,3 +310,25 @@ int insn_decode(struct insn *i, const uint8_t *bytes, unsigned n, unsigned bits)
 _Static_assert((int)INSN_LEGACY == ZYDIS_INSTRUCTION_ENCODING_LEGACY && (int)INSN_VEX == ZYDIS_INSTRUCTION_ENCODING_VEX &&
 	       (int)INSN_EVEX == ZYDIS_INSTRUCTION_ENCODING_EVEX && (int)INSN_XOP == ZYDIS_INSTRUCTION_ENCODING_XOP,
 	       "enum insn_encoding follows the library");
+
+int insn_decode_memo(struct insn_memo *m, struct insn *i, const uint8_t *bytes, unsigned n, unsigned bits)
+{
+	uint32_t head;
+	unsigned k;
+	int r;
+
+	if (n < sizeof(head))
+		return insn_decode(i, bytes, n, bits);
+	memcpy(&head, bytes, sizeof(head));
+	k = (head ^ bits << 24) * 0x9e3779b1u >> (32 - INSN_MEMO_BITS);
+	if (m->e[k].bits == bits && m->e[k].i.len <= n && !memcmp(m->e[k].i.bytes, bytes, m->e[k].i.len)) {
+		*i = m->e[k].i;
+		return 0;
+	}
+	r = insn_decode(i, bytes, n, bits);
+	if (r == 0) {
+		m->e[k].i = *i;
+		m->e[k].bits = (uint8_t)bits;
+	}
+	return r;
+}

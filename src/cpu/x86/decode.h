@@ -85,4 +85,17 @@ enum { INSN_ISA_INT, INSN_ISA_X87, INSN_ISA_MMX, INSN_ISA_SSE, INSN_ISA_AVX, INS
  * does, -E2BIG: longer than 15 bytes. */
 int insn_decode(struct insn *i, const uint8_t *bytes, unsigned n, unsigned bits);
 
+/*
+ * The same, remembering: code repeats itself, and what instruction bytes mean
+ * depends on nothing else.  Zeroed at first; one thread at a time.
+ */
+#define INSN_MEMO_BITS 11
+struct insn_memo {
+	struct {
+		uint8_t bits;		/* 0: empty */
+		struct insn i;
+	} e[1u << INSN_MEMO_BITS];
+};
+int insn_decode_memo(struct insn_memo *m, struct insn *i, const uint8_t *bytes, unsigned n, unsigned bits);
+
 #endif
