@@ -49,6 +49,7 @@ struct gen_group {
 	int32_t min, max;	/* of the span, exclusive; from the address with displacement 0 (and RSP at the block's start) */
 	bool scattered;		/* probes the TLB, not a slot */
 	bool split;		/* takes no writes */
+	unsigned begin;		/* instruction with its first access */
 	unsigned slot;		/* number, or scratch word if scattered */
 };
 

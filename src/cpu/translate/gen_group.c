@@ -88,6 +88,7 @@ static bool writes_reg(const struct gen_insn *gi, unsigned reg)
 void gen_find_groups(struct gen *g)
 {
 	bool open[GEN_MAX_GROUPS] = { false };
+	unsigned branch = 0;	/* instructions up to the last conditional branch */
 	int32_t delta = 0, by;
 
 	for (unsigned n = 0; n < g->n; n++) {
@@ -102,13 +103,14 @@ void gen_find_groups(struct gen *g)
 			for (k = 0; k < g->n_groups; k++) {
 				struct gen_group *r = &g->groups[k];
 
-				if (open[k] && r->base == m.base && r->index == m.index && r->scale == m.scale && !(r->split && m.write) &&
+				if (open[k] && r->base == m.base && r->index == m.index && r->scale == m.scale && !(m.write && !r->write && (r->split || r->begin < branch)) &&
 				    MAX(r->max, m.off + (int32_t)m.len) - MIN(r->min, m.off) <= GEN_GROUP_SPAN)
 					break;
 			}
 			if (k == g->n_groups && k < GEN_MAX_GROUPS) {
 				g->groups[g->n_groups++] = (struct gen_group){ .base = m.base, .index = m.index, .scale = m.scale,
 					.write = m.write, .min = m.off, .max = m.off + (int32_t)m.len };
+				g->groups[k].begin = n;
 				g->groups[k].split = !m.write && (*xl_place(g->xe, g->page->gpa | gi->off) & XL_PLACE_SPLIT);
 				open[k] = true;
 				gi->group_first = true;
@@ -124,6 +126,8 @@ void gen_find_groups(struct gen *g)
 				gi->group_off = m.off;
 			}
 		}
+		if (gi->kind == GI_JCC)
+			branch = n + 1;
 		stepped = rsp_step(g, gi, &by);
 		delta += by;
 		for (unsigned k = 0; k < g->n_groups; k++) {

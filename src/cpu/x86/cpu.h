@@ -44,7 +44,7 @@ enum x86_how { X86_READ = 0, X86_WRITE = 1, X86_EXEC = 2 };
 #define X86_FLUSH_NONGLOBAL (~1ull)
 #define X86_LARGE_WORDS 16
 
-#define X86_TLB_BITS 10
+#define X86_TLB_BITS 12
 #define X86_TLB_SIZE (1u << X86_TLB_BITS)
 #define X86_TLB_GEN_MAX 0xffeu	/* so that no tag's complement is 0 */
 
