@@ -250,8 +250,12 @@ static bool emit_block(struct gen *g)
 	if (g->verp2)
 		gen_page2(g);
 	for (unsigned n = 0; n < g->n; n++) {
+		bool shadow = g->shadow;
+
 		g->insn[n].host = g->a.n;
 		emit_insn(g, &g->insn[n]);
+		if (shadow)
+			gen_shadow_ends(g);
 		if (unlikely(g->xe->spoil) && g->insn[n].kind < GI_FIRST_END && !--g->xe->spoil)
 			a_lea(&g->a, 1, H_RBX, H_RBX, H_NONE, 0, 1);
 	}

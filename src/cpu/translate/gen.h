@@ -107,6 +107,7 @@ struct gen {
 	bool w;			/* word == 8: registers are worked on whole (else what is 32 bits wide wraps there) */
 	unsigned acc, n, next, n_uops, n_slow, n_faults, code0, slow0;
 	bool have_version, vec_ok;
+	bool shadow;		/* STI's is over the next instruction */
 	bool x87_ok, x87_page_ok, x87_late;	/* gen_x87.c */
 	int fl;
 	unsigned n_groups, n_scratch;
@@ -208,6 +209,8 @@ bool gen_sys_ends(const struct gen_insn *gi);		/* the block */
 bool gen_sys_flags(const struct gen_insn *gi);		/* wants all arithmetic flags in c->lf */
 bool gen_sys_remaps(const struct gen_insn *gi);		/* host addresses found before may be wrong after it */
 void gen_sys(struct gen *g, const struct gen_insn *gi);
+/* Behind the instruction in the shadow of STI. */
+void gen_shadow_ends(struct gen *g);
 
 /* --- gen_stack.c --- */
 void gen_push_mem(struct gen *g, const struct gen_insn *gi);

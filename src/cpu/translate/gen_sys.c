@@ -134,19 +134,44 @@ static void alu_si(struct xasm *a, unsigned ext, int32_t disp, uint32_t v)
 static void set_flag(struct xasm *a, uint32_t flag) { alu_si(a, 1, RFLAGS, flag); }
 static void clear_flag(struct xasm *a, uint32_t flag) { alu_si(a, 4, RFLAGS, ~flag); }
 
-/* Unless nothing waits for IF, interp does it, shadow and all. */
+/*
+ * Unless nothing waits for IF, interp does it, shadow and all.  Something may come
+ * before the next instruction is through, and that may leave translated code (a
+ * TLB miss): so the shadow is there for it, and the emitter of instructions takes
+ * it away behind it.  What branches by way of memory, or is in another block, is
+ * out of its reach: interp again.
+ */
 static void emit_sti(struct gen *g, const struct gen_insn *gi)
 {
+	const struct gen_insn *next = gi + 1 < g->insn + g->n ? gi + 1 : NULL;
 	struct xasm *a = &g->a;
-	struct gen_slow *s;
+	struct gen_slow *s = gen_slow_new(g, SLOW_CALLOUT);
 
+	s->uop = gi->uop;
+	if (!next || (next->kind >= GI_FIRST_END && next->kind != GI_JMP)) {
+		s->at = a_jmp_fwd(a);
+		s->back = a_here(a);
+		return;
+	}
 	a_rs(a, 0, 0x0fb6, H_R10, XO(ic.c.intr_maybe));
 	a_rs(a, 0, 0x0b, H_R10, XO(ic.c.vcpu.events));
-	s = gen_slow_new(g, SLOW_CALLOUT);
 	s->at = a_jcc_fwd(a, CC_NE);
-	s->uop = gi->uop;
 	set_flag(a, X86_FL_IF);
+	g->shadow = next->kind != GI_CALLOUT && next->kind != GI_SYS && next->kind != GI_JMP && next->kind != GI_JCC;
+	if (g->shadow) {
+		a_rs(a, 0, 0xc6, 0, XO(ic.c.s.shadow));	/* mov byte [shadow], X86_SHADOW_STI */
+		a_b(a, X86_SHADOW_STI);
+	}
 	s->back = a_here(a);
+}
+
+void gen_shadow_ends(struct gen *g)
+{
+	if (!g->shadow)
+		return;
+	a_rs(&g->a, 0, 0xc6, 0, XO(ic.c.s.shadow));
+	a_b(&g->a, 0);
+	g->shadow = false;
 }
 
 static void emit_swapgs(struct xasm *a)
