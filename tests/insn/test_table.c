@@ -116,6 +116,7 @@ SNIPPET(s_pshufb_mm, "pshufb %mm1, %mm0");
 SNIPPET(s_xsave, "xsave64 (%rax)");
 SNIPPET(s_fxsave, "fxsave64 (%rax)");
 SNIPPET(s_fxrstor, "fxrstor64 (%rax)");
+SNIPPET(s_vextract, "vextracti64x4 $0, %zmm6, (%rax){%k5}");
 
 static void fault_with(const uint8_t *b, const uint8_t *e, uint64_t cr0_set, uint64_t cr0_clear, uint64_t cr4_clear,
 		       uint64_t xcr0_clear, int vector)
@@ -344,6 +345,27 @@ static void test_masked_store(void **state)
 	assert_int_equal(ld_le32(r->data + RIG_DATA_SIZE - 8), 0);
 	c->fpu.k[1] = 4;
 	assert_int_equal(run_all(c, true)->fault, X86_EX_PF);
+}
+
+/* Its mask spares memory but no fault, so it is stored as a whole. */
+static void test_masked_extract_across_pages(void **state)
+{
+	struct rig_case *c;
+	struct rig_result *r;
+
+	if (!__builtin_cpu_supports("avx512f"))
+		skip();
+	c = CASE(s_vextract);
+	memset(c->data, 0x5a, sizeof(c->data));
+	c->gpr[X86_RAX] = RIG_DATA + 0xfff;
+	c->fpu.k[5] = 0xd;
+	r = run_all(c, true);
+	assert_int_equal(r->fault, RIG_NO_FAULT);
+	assert_int_equal(r->data[0xfff], 0);
+	assert_int_equal(r->data[0xfff + 7], 0);
+	for (unsigned n = 8; n < 16; n++)
+		assert_int_equal(r->data[0xfff + n], 0x5a);
+	assert_int_equal(r->data[0xfff + 16], 0);
 }
 
 static void test_vpmaskmov(void **state)
@@ -815,6 +837,7 @@ int main(void)
 		cmocka_unit_test(test_simd_exception), cmocka_unit_test(test_mxcsr_reserved),
 		cmocka_unit_test(test_alignment), cmocka_unit_test(test_page_crossing),
 		cmocka_unit_test(test_masked_load_at_page_end), cmocka_unit_test(test_masked_store),
+		cmocka_unit_test(test_masked_extract_across_pages),
 		cmocka_unit_test(test_vpmaskmov), cmocka_unit_test(test_gather_fault_in_the_middle),
 		cmocka_unit_test(test_rsp_as_data), cmocka_unit_test(test_fxsave_layout),
 		cmocka_unit_test(test_xsave_round_trip), cmocka_unit_test(test_xsave_init_state),

@@ -496,7 +496,8 @@ static void run_bounced(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 
 	if (x->mem_write)
 		x86_mem_probe(c, lin, x->mem_size, X86_WRITE, c->acc);
-	if (x->mem_read)
+	/* What a mask spares (VEXTRACTF64X4) is written back as it was. */
+	if (x->mem_read || x->o.mask_k)
 		x86_mem_read(c, lin, p, x->mem_size, c->acc);
 	exec_call(c, x, p, lin);
 	if (x->mem_write && stored(c, x))
