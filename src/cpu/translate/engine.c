@@ -158,6 +158,7 @@ static struct interp_cpu *cpu_new(void *opaque)
 	x->xe = xe;
 	x->host_mxcsr = 0x1f80;
 	x->until_sample = 1;
+	x->until_refill = 1;
 	atomic_store(&x->bounce_flags, MEM_PG_CODE);
 	for (unsigned k = 0; k < XL_N_ACC; k++)
 		x->tlb[k].flags[XL_TLB_SIZE] = &x->bounce_flags;

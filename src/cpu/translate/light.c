@@ -114,6 +114,27 @@ LIGHT(xl_lt_iret)
 	return go(x);
 }
 
+/* A group of accesses cannot be probed at once: on at this instruction in the variant of the block without groups. */
+static uintptr_t apart(struct xl_cpu *x, unsigned off)
+{
+	struct x86_cpu *c = &x->ic.c;
+	const struct x86_tlb_entry *e;
+	const struct xl_block *b;
+	uint32_t key = xl_key(c), err;
+
+	c->s.rip = c->blk_rip + off;
+	if (x->check || (x->slot_at && !x->until_sample) || x->jc_key[c->acc] != key || xl_x87_error(c) ||
+	    x86_tlb_look(c, c->s.rip, X86_EXEC, (enum x86_acc)c->acc, &e, &err) != X86_LOOK_OK)
+		return x->xe->t.miss_again;
+	b = xl_lookup(x->xe, e->gpa | (c->s.rip & 0xfff), key | XL_KEY_NOGROUP, e->version);
+	if (!b)
+		return x->xe->t.miss_again;
+	x->exit = NULL;
+	x->desc2 = 0;
+	x->n_light++;
+	return (uintptr_t)b->ientry;
+}
+
 /* An access that the emitted probe did not find; arguments as xl_do_miss. */
 uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 {
@@ -124,7 +145,7 @@ uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 	bool soft;
 
 	if ((lin & 0xfff) + len > PAGE_4K)
-		return x->xe->t.miss_again;
+		return x->desc2 & XL_DESC2_GROUP ? apart(x, off) : x->xe->t.miss_again;
 	if (x->slot_at && !x->until_sample)
 		return x->xe->t.miss_again;
 	if (x->desc2 & XL_DESC2_GROUP) {
@@ -139,7 +160,7 @@ uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 	switch (x86_tlb_look(c, lin, soft ? X86_READ : (enum x86_how)how, (enum x86_acc)c->acc, &e, &ev.err)) {
 	case X86_LOOK_OK:
 		if (soft && !x86_tlb_cached(c, lin, X86_WRITE, (enum x86_acc)c->acc))
-			return x->xe->t.miss_again;
+			return ++x->n_unsure % 64 ? apart(x, off) : x->xe->t.miss_again;
 		x->n_miss[c->acc][how]++;
 		x->bounced = false;
 		x->desc2 = 0;

@@ -354,7 +354,7 @@ static bool writable_now(struct xl_cpu *x, uint64_t lin, unsigned off)
 
 	if (e && x86_tlb_cached(c, lin, X86_WRITE, (enum x86_acc)c->acc))
 		return true;
-	if (++x->n_unsure % 64 == 0)
+	if (++x->n_unsure % 64 <= 1)	/* light.c counts too */
 		place_is(x, off, XL_PLACE_SPLIT);
 	return false;
 }

@@ -361,6 +361,7 @@ static uintptr_t make_refill(struct xasm *a, const struct xl_engine *xe, unsigne
 	at = a_here(a);
 	a->bias = 8;
 	a_st(a, H_RAX, XO(sv_rax));
+	a_st32_i(a, XO(until_refill), 8);
 	a_rs(a, 0, 0xff, 1, XO(until_sample));			/* dec dword */
 	sampled = a_jcc_fwd(a, CC_E);
 	a_rs(a, 0, 0x0fb7, H_RAX, XO(desc) + 2);		/* movzx: the access's length */

@@ -255,6 +255,7 @@ struct xl_cpu {
 	uint64_t x87_ea;		/* of the operand that is being stored */
 	uint32_t x87_env[7];		/* as the host stores it */
 	uint32_t slot_at;		/* number of the slot that missed, or 0 */
+	uint32_t until_refill;		/* misses of slots until one is refilled (gen.c) */
 	uint32_t until_sample;		/* refills of slots until one is looked at (run.c) */
 	struct xl_watch {
 		uint32_t place, left, changes, others;
