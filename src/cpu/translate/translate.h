@@ -145,7 +145,7 @@ struct xl_block {
 	struct xl_insn insns[];
 };
 
-#define XL_HASH_BITS 16
+#define XL_HASH_BITS 18
 #define XL_PLACE_BITS 16
 #define XL_MAX_REGIONS 32
 
