@@ -235,7 +235,7 @@ const struct opt run_opts[] = {
 	  "ended with status 8. 0 ends it at once.", .key = "shutdown-timeout" },
 	{ "stats", 0, NULL, "print counters at the end", "Prints counters on standard error at the end: of the run, "
 	  "the CPU engine, each disk (diskN_) and each network card (netN_).", .key = "stats" },
-	{ "code-cache", 0, "SIZE", "memory for translated code [96M]", "How much memory the translator may use for code and what it "
+	{ "code-cache", 0, "SIZE", "memory for translated code [256M]", "How much memory the translator may use for code and what it "
 	  "keeps about it, 1M to 1024M. When it is full the oldest code is given up, piece by piece. Other engines have no use for it.",
 	  .key = "code-cache" },
 	{ "perf-map", 0, NULL, "write /tmp/perf-PID.map for perf", "The translator writes /tmp/perf-PID.map, by which *perf report* "

@@ -81,14 +81,14 @@ void xl_dump_fini(struct xl_engine *xe)
 }
 
 /* Host code [from, to) of the cache. */
-static void host_code(FILE *f, const char *eol, const struct gen *g, unsigned from, unsigned to)
+static void host_code(FILE *f, const char *eol, const struct xasm *a, unsigned from, unsigned to)
 {
 	char text[128];
 
 	for (unsigned n; from < to; from += n) {
-		uint64_t at = g->a.run + from;
+		uint64_t at = a->run + from;
 
-		n = x86_disasm(g->a.p + from, to - from, at, 64, text, sizeof(text));
+		n = x86_disasm(a->p + from, to - from, at, 64, text, sizeof(text));
 		fprintf(f, "    %012" PRIx64 "  %s%s", at, text, eol);
 	}
 }
@@ -104,16 +104,16 @@ static void text(FILE *f, const struct gen *g, uint64_t rip)
 		"in %u%s", rip, b->gpa, b->key, g->bits, XL_KEY_CPL(b->key), XL_KEY_ACC(b->key),
 		b->key & XL_KEY_NOGROUP ? ", every access by itself" : "", g->n, b->guest_len, b->code_len, eol);
 	fprintf(f, "  entries: from the jump cache %p, from a chain %p%s", (void *)b->ientry, (void *)b->entry, eol);
-	host_code(f, eol, g, g->code0, g->insn[0].host);
+	host_code(f, eol, &g->hot, g->code0, g->insn[0].host);
 	for (unsigned n = 0; n < g->n; n++) {
 		const struct gen_insn *gi = &g->insn[n];
 
 		x86_disasm(gi->i.bytes, gi->i.len, page + gi->off, g->bits, line, sizeof(line));
 		fprintf(f, "  %" PRIx64 "  %s%s", page + gi->off, line, eol);
-		host_code(f, eol, g, gi->host, n + 1 < g->n ? g->insn[n + 1].host : g->slow0);
+		host_code(f, eol, &g->hot, gi->host, n + 1 < g->n ? g->insn[n + 1].host : g->hot.n);
 	}
 	fprintf(f, "  out of line:%s", eol);
-	host_code(f, eol, g, g->slow0, g->a.n);
+	host_code(f, eol, &g->a, 0, g->a.n);
 	fflush(f);
 }
 

@@ -13,7 +13,7 @@
 #include "cpu/translate/gen.h"
 
 /* Code takes two thirds of it, records of blocks the rest. */
-#define CACHE_SIZE (96u << 20)
+#define CACHE_SIZE (256u << 20)
 /* Code that runs less often is cheaper to interpret. */
 #define HEAT 6
 /* Below the vCPU block: return addresses of thunks. */

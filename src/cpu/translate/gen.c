@@ -66,6 +66,7 @@ struct gen_slow *gen_slow_new(struct gen *g, int what)
 	memset(s, 0, sizeof(*s));
 	s->what = what;
 	s->acc = (uint8_t)g->acc;
+	s->cold = g->cold;
 	return s;
 }
 
@@ -211,12 +212,23 @@ static void emit_slow_miss(struct gen *g, const struct gen_slow *s)
 	a_jmp(a, s->done);
 }
 
+/* The branch that leads to the piece comes here. */
+static void bind_slow(struct gen *g, const struct gen_slow *s)
+{
+	uint32_t d = (uint32_t)(a_here(&g->a) - (g->hot.run + s->at + 4));
+
+	if (s->cold)
+		a_bind(&g->a, s->at);
+	else if (!g->hot.over)
+		memcpy(g->hot.p + s->at, &d, 4);
+}
+
 static void emit_slow(struct gen *g, const struct gen_slow *s)
 {
 	const struct xl_thunks *t = &g->xe->t;
 	struct xasm *a = &g->a;
 
-	a_bind(a, s->at);
+	bind_slow(g, s);
 	g->acc = s->acc;
 	switch (s->what) {
 	case SLOW_MISS:
@@ -291,10 +303,12 @@ static bool emit_block(struct gen *g)
 	}
 	if (last->kind == GI_CALLOUT || !last->ends)
 		gen_goto(g, last, (int32_t)g->next);
-	g->slow0 = g->a.n;
+	g->hot = g->a;
+	g->a = g->out_of_line;
+	g->cold = true;
 	for (unsigned n = 0; n < g->n_slow; n++)	/* more may be added on the way */
 		emit_slow(g, &g->slow[n]);
-	return !g->a.over;
+	return !g->a.over && !g->hot.over;
 }
 
 /* A block's record: struct xl_block, its insns, uops, exits; the last are only counted as the code is emitted. */
@@ -310,7 +324,7 @@ static struct xl_block *translate(struct xl_cpu *x, const struct x86_tlb_entry *
 	struct x86_cpu *c = &x->ic.c;
 	struct gen *g = xe->gen;
 	unsigned off = c->s.rip & 0xfff;
-	size_t at, room;
+	struct xl_room room;
 
 	memset(g, 0, offsetof(struct gen, insn));
 	g->x = x;
@@ -331,7 +345,7 @@ static struct xl_block *translate(struct xl_cpu *x, const struct x86_tlb_entry *
 	gen_liveness(g);
 	if (!(key & XL_KEY_NOGROUP))
 		gen_find_groups(g);
-	g->b = xl_region_room(xe, meta_size(g, XL_MAX_EXITS), &at, &room);
+	g->b = xl_region_room(xe, meta_size(g, XL_MAX_EXITS), &room);
 	if (!g->b)
 		return NULL;
 	memset(g->b, 0, sizeof(*g->b));
@@ -347,21 +361,23 @@ static struct xl_block *translate(struct xl_cpu *x, const struct x86_tlb_entry *
 	g->b->exits = (struct xl_exit *)(g->b->uops + g->n_uops);
 	memset(g->b->exits, 0, XL_MAX_EXITS * sizeof(struct xl_exit));
 	memcpy(g->b->uops, g->uops, g->n_uops * sizeof(struct xl_uop));
-	g->a = (struct xasm){ .p = xe->rw + at, .run = (uintptr_t)xe->rx + at, .size = (unsigned)MIN(room, GEN_MAX_CODE) };
+	g->a = (struct xasm){ .p = xe->rw + room.at, .run = (uintptr_t)xe->rx + room.at, .size = (unsigned)MIN(room.size, GEN_MAX_CODE) };
+	g->out_of_line = (struct xasm){ .p = xe->rw + room.cold_at, .run = (uintptr_t)xe->rx + room.cold_at,
+					.size = (unsigned)MIN(room.cold_size, GEN_MAX_CODE) };
 	if (!emit_block(g)) {
-		if (room < GEN_MAX_CODE)
+		if (MIN(room.size, room.cold_size) < MIN(GEN_MAX_CODE, xe->region_hot))
 			xl_region_close(xe);
 		return NULL;
 	}
 	memcpy(g->b->insns, g->faults, g->n_faults * sizeof(struct xl_insn));
 	g->b->n_insns = (uint16_t)g->n_faults;
-	g->b->code = (uint32_t)(at + g->code0);
-	g->b->code_len = g->a.n - g->code0;
+	g->b->code = (uint32_t)(room.at + g->code0);
+	g->b->code_len = g->hot.n - g->code0;
 	g->b->dead_ientry = (uint8_t *)xe->t.exit_rip_m;
-	xl_region_keep(xe, g->b, g->a.n, meta_size(g, g->b->n_exits));
+	xl_region_keep(xe, g->b, g->hot.n, g->a.n, meta_size(g, g->b->n_exits));
 	if (!xl_publish(xe, g->b))
 		return NULL;
-	xe->n_bytes += g->a.n;
+	xe->n_bytes += g->hot.n + g->a.n;
 	if (unlikely(xe->dump != NULL))
 		xl_dump_block(g, c->s.rip);
 	return g->b;

@@ -77,7 +77,7 @@ enum { SLOW_MISS, SLOW_STORED_H, SLOW_STORED_M, SLOW_LINK, SLOW_VEC, SLOW_X87, S
 struct gen_slow {
 	uint8_t what, acc;
 	unsigned uop;
-	bool check, save, to_tmp, elsewhere;
+	bool check, save, to_tmp, elsewhere, cold;
 	uint32_t slot;		/* that missed, or 0 */
 	struct gen_at to;	/* what was stored to */
 	uint32_t desc2;
@@ -97,7 +97,9 @@ struct gen {
 	struct xl_cpu *x;
 	struct xl_engine *xe;
 	struct xl_block *b;
-	struct xasm a;
+	struct xasm a;		/* where code goes: at first what usually runs, then what is out of line */
+	struct xasm hot, out_of_line;	/* the former when it is complete; the latter before it is begun */
+	bool cold;		/* that is where code goes now */
 	const struct x86_tlb_entry *page;
 	const uint8_t *bytes;	/* of the guest's page */
 	_Atomic uint32_t *verp2;	/* the block is one instruction that ends on this page, or NULL */
@@ -105,7 +107,7 @@ struct gen {
 	uint32_t key, version, live_in, live_out, undefined, undefined_now;
 	unsigned bits, word;	/* of the guest's code: 64 or 32; bytes of an address and of a stack slot: 8 or 4 */
 	bool w;			/* word == 8: registers are worked on whole (else what is 32 bits wide wraps there) */
-	unsigned acc, n, next, n_uops, n_slow, n_faults, code0, slow0;
+	unsigned acc, n, next, n_uops, n_slow, n_faults, code0;
 	bool have_version, vec_ok;
 	bool shadow;		/* STI's is over the next instruction */
 	bool x87_ok, x87_page_ok, x87_late;	/* gen_x87.c */

@@ -14,6 +14,10 @@
  * when every vCPU has been outside since.  Nobody waits for that: there is a whole
  * region's time for it, and should it not do, code is interpreted meanwhile.
  *
+ * A region's front part holds what blocks usually run, the other what they run
+ * when a probe misses and the like: together they would fill the processor's
+ * instruction cache with code that is not run.
+ *
  * Everything here runs under the engine's lock, but for xl_at_host.
  */
 #include "cpu/translate/gen.h"
@@ -37,6 +41,7 @@ void xl_regions_init(struct xl_engine *xe)
 
 	xe->n_regions = (unsigned)MIN((size_t)XL_MAX_REGIONS, code / (2 * GEN_MAX_CODE));
 	xe->region_code = align_down(code / xe->n_regions, 64);
+	xe->region_hot = align_down(xe->region_code * 5 / 16, 64);	/* measured: see docs/SPEC.md */
 	xe->region_meta = align_down(xe->meta_size / xe->n_regions, 64);
 	xl_regions_reset(xe);
 }
@@ -44,7 +49,7 @@ void xl_regions_init(struct xl_engine *xe)
 void xl_regions_reset(struct xl_engine *xe)
 {
 	for (unsigned r = 0; r < xe->n_regions; r++) {
-		xe->region[r].code = xe->region[r].meta = 0;
+		xe->region[r].code = xe->region[r].cold = xe->region[r].meta = 0;
 		xe->region[r].retired = false;
 		atomic_store(&xe->region[r].n, 0);
 	}
@@ -108,7 +113,7 @@ static void note_most(struct xl_engine *xe)
 	uint64_t code = 0, meta = 0;
 
 	for (unsigned r = 0; r < xe->n_regions; r++) {
-		code += xe->region[r].code;
+		code += xe->region[r].code + xe->region[r].cold;
 		meta += xe->region[r].meta;
 	}
 	xe->most_code = MAX(xe->most_code, code);
@@ -160,7 +165,8 @@ static bool has_room(const struct xl_engine *xe, const struct xl_region *g, size
 {
 	uint32_t n = atomic_load_explicit(&g->n, memory_order_relaxed);
 
-	return g->code + GEN_LITTLE_CODE <= xe->region_code && g->meta + align_up(meta, 64) + (n + 1) * sizeof(uint32_t) <= xe->region_meta;
+	return g->code + GEN_LITTLE_CODE <= xe->region_hot && g->cold + GEN_LITTLE_CODE <= xe->region_code - xe->region_hot &&
+	       g->meta + align_up(meta, 64) + (n + 1) * sizeof(uint32_t) <= xe->region_meta;
 }
 
 /*
@@ -183,9 +189,9 @@ static void adapt_heat(struct xl_engine *xe)
 	atomic_store(&xe->heat, heat);
 }
 
-void xl_region_close(struct xl_engine *xe) { xe->region[xe->cur].code = xe->region_code; }
+void xl_region_close(struct xl_engine *xe) { xe->region[xe->cur].code = xe->region_hot; }
 
-struct xl_block *xl_region_room(struct xl_engine *xe, size_t meta, size_t *code, size_t *room)
+struct xl_block *xl_region_room(struct xl_engine *xe, size_t meta, struct xl_room *room)
 {
 	unsigned next = (xe->cur + 1) % xe->n_regions;
 	struct xl_region *g = &xe->region[xe->cur];
@@ -196,19 +202,21 @@ struct xl_block *xl_region_room(struct xl_engine *xe, size_t meta, size_t *code,
 			xe->n_no_room++;
 			return NULL;
 		}
-		g->code = g->meta = 0;
+		g->code = g->cold = g->meta = 0;
 		g->retired = false;
 		atomic_store(&g->n, 0);
 		xe->cur = next;
 		adapt_heat(xe);
 		retire(xe, (next + 1) % xe->n_regions);
 	}
-	*code = xe->start + xe->cur * xe->region_code + g->code;
-	*room = xe->region_code - g->code;
+	room->at = xe->start + xe->cur * xe->region_code + g->code;
+	room->size = xe->region_hot - g->code;
+	room->cold_at = xe->start + xe->cur * xe->region_code + xe->region_hot + g->cold;
+	room->cold_size = xe->region_code - xe->region_hot - g->cold;
 	return (struct xl_block *)(xe->meta + xe->cur * xe->region_meta + g->meta);
 }
 
-void xl_region_keep(struct xl_engine *xe, const struct xl_block *b, size_t code, size_t meta)
+void xl_region_keep(struct xl_engine *xe, const struct xl_block *b, size_t code, size_t cold, size_t meta)
 {
 	struct xl_region *g = &xe->region[xe->cur];
 	uint32_t n = atomic_load_explicit(&g->n, memory_order_relaxed);
@@ -216,6 +224,7 @@ void xl_region_keep(struct xl_engine *xe, const struct xl_block *b, size_t code,
 	order(xe, xe->cur)[-1 - (ptrdiff_t)n] = (uint32_t)((const uint8_t *)b - (xe->meta + xe->cur * xe->region_meta));
 	atomic_store_explicit(&g->n, n + 1, memory_order_release);
 	g->code += align_up(code, 16);
+	g->cold += cold;
 	g->meta += align_up(meta, 64);
 }
 

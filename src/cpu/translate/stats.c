@@ -82,7 +82,7 @@ static void memory(const struct xl_engine *xe, engine_stat_fn fn, void *opaque)
 	uint64_t code = 0, meta = 0, blocks = 0;
 
 	for (unsigned r = 0; r < xe->n_regions; r++) {
-		code += xe->region[r].code;
+		code += xe->region[r].code + xe->region[r].cold;
 		meta += xe->region[r].meta;
 		blocks += atomic_load(&xe->region[r].n);
 	}

@@ -151,7 +151,7 @@ struct xl_block {
 
 /* See region.c. */
 struct xl_region {
-	size_t code, meta;		/* bytes in use */
+	size_t code, cold, meta;	/* bytes in use; cold: of out-of-line code */
 	_Atomic uint32_t n;		/* blocks */
 	bool retired;
 	/* When it was retired: which vCPUs were inside, and in which of their stays. */
@@ -207,6 +207,7 @@ struct xl_engine {
 	struct xl_region region[XL_MAX_REGIONS];
 	unsigned n_regions, cur;
 	size_t region_code, region_meta;	/* bytes of each */
+	size_t region_hot;		/* of region_code; the rest is for out-of-line code */
 	struct exec_cache *exec;	/* stubs used from translated code */
 	_Atomic(struct xl_block *) hash[1u << XL_HASH_BITS];
 	struct xl_block *pages[1u << XL_HASH_BITS];	/* by version word */
@@ -385,15 +386,16 @@ int xl_dump_init(struct xl_engine *xe, const struct cpu_engine_config *cfg, stru
 void xl_dump_fini(struct xl_engine *xe);
 
 /* --- region.c --- */
+struct xl_room { size_t at, size, cold_at, cold_size; };
 void xl_regions_init(struct xl_engine *xe);
 void xl_regions_reset(struct xl_engine *xe);	/* nobody is inside */
-/* Where the next block goes: *room bytes at *code in the cache, `meta` bytes at what is returned.
+/* Where the next block goes in the cache, `meta` bytes at what is returned.
  * NULL: there is none until other vCPUs have left translated code. */
-struct xl_block *xl_region_room(struct xl_engine *xe, size_t meta, size_t *code, size_t *room);
+struct xl_block *xl_region_room(struct xl_engine *xe, size_t meta, struct xl_room *room);
 /* It was too little: the next block gets a region from its start. */
 void xl_region_close(struct xl_engine *xe);
 /* The block made there, which took so much, stays; to be published. */
-void xl_region_keep(struct xl_engine *xe, const struct xl_block *b, size_t code, size_t meta);
+void xl_region_keep(struct xl_engine *xe, const struct xl_block *b, size_t code, size_t cold, size_t meta);
 void xl_link(struct xl_engine *xe, struct xl_exit *e, struct xl_block *to);
 /* The block that has its code there, alive or not; for a vCPU that is inside. */
 const struct xl_block *xl_at_host(const struct xl_engine *xe, uintptr_t pc);

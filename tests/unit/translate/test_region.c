@@ -56,12 +56,14 @@ static void free_engine(struct xl_engine *xe)
 /* A block as xl_translate would make it, with one exit to the page offset `target`. NULL: no room now. */
 static struct xl_block *make(struct xl_engine *xe, uint64_t gpa, int32_t target)
 {
-	size_t meta = sizeof(struct xl_block) + sizeof(struct xl_exit), at, room;
-	struct xl_block *b = xl_region_room(xe, meta, &at, &room);
+	size_t meta = sizeof(struct xl_block) + sizeof(struct xl_exit), at;
+	struct xl_room room;
+	struct xl_block *b = xl_region_room(xe, meta, &room);
 
 	if (!b)
 		return NULL;
-	assert_true(room >= CODE && at + CODE <= SIZE);
+	at = room.at;
+	assert_true(room.size >= CODE && at + CODE <= room.cold_at && room.cold_at + room.cold_size <= SIZE);
 	memset(b, 0, sizeof(*b));
 	b->gpa = gpa;
 	b->key = 0;
@@ -77,7 +79,7 @@ static struct xl_block *make(struct xl_engine *xe, uint64_t gpa, int32_t target)
 	b->n_exits = 1;
 	b->exits[0] = (struct xl_exit){ .from = b, .patch = (uint32_t)at + 256, .target = target };
 	*(uint32_t *)(xe->rw + at + 256) = STUB;
-	xl_region_keep(xe, b, CODE, meta);
+	xl_region_keep(xe, b, CODE, 64, meta);
 	assert_true(xl_publish(xe, b));
 	return b;
 }
@@ -115,7 +117,7 @@ static void oldest_goes(void **state)
 	n = 0;
 	for (uint64_t g = 16; g <= gpa; g += 16)
 		n += xl_lookup(xe, g, 0, &version) != NULL;
-	assert_in_range(n, (xe->n_regions - 2) * (xe->region_code / CODE - 1), xe->n_regions * xe->region_code / CODE);
+	assert_in_range(n, (xe->n_regions - 2) * (xe->region_hot / CODE - 1), xe->n_regions * xe->region_hot / CODE);
 	assert_non_null(xl_lookup(xe, gpa - 16, 0, &version));
 	assert_true(xe->most_code <= SIZE && xe->most_meta <= META);
 	free_engine(xe);
