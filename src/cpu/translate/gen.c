@@ -266,6 +266,7 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 		gen_canonical_or_step(g, s->off);
 		a_jmp(a, s->back);
 		break;
+	case SLOW_STEP: gen_step(g, s->off); break;
 	case SLOW_CALLOUT:
 		a_mov_i(a, H_R10, (uintptr_t)&g->b->uops[s->uop].u);
 		a_call(a, t->callout);

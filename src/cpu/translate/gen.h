@@ -72,7 +72,7 @@ enum { GX_NONE, GX_USES, GX_NOTED, GX_STORES_ENV, GX_LOADS_ENV };
 enum { FL_DEAD, FL_HOST, FL_MEM, FL_BOTH };
 
 enum { SLOW_MISS, SLOW_STORED_H, SLOW_STORED_M, SLOW_LINK, SLOW_VEC, SLOW_X87, SLOW_POLL, SLOW_INDIRECT, SLOW_CANONICAL, SLOW_FAR_JCC,
-       SLOW_CALLOUT };
+       SLOW_CALLOUT, SLOW_STEP };
 
 struct gen_slow {
 	uint8_t what, acc;
@@ -232,5 +232,7 @@ void gen_goto(struct gen *g, const struct gen_insn *gi, int32_t target);
  * may be non-canonical (then the instruction is interp's). */
 void gen_indirect(struct gen *g, const struct gen_insn *gi, bool check, int32_t pop);
 void gen_canonical_or_step(struct gen *g, int32_t off);
+/* To interp with the instruction at `off`; flags are in c->lf or dead. */
+void gen_step(struct gen *g, int32_t off);
 
 #endif

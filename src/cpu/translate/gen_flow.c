@@ -178,8 +178,7 @@ void gen_jcc(struct gen *g, const struct gen_insn *gi)
 		s->off = gi->off;
 	}
 }
-/* To interp with the instruction at `off`; flags are in c->lf or dead. */
-static void emit_step(struct gen *g, int32_t off)
+void gen_step(struct gen *g, int32_t off)
 {
 	gen_rip_at(g, H_R10, off);
 	a_st(&g->a, H_R10, XO(ic.c.s.rip));
@@ -199,6 +198,6 @@ void gen_canonical_or_step(struct gen *g, int32_t off)
 	a_b(a, 16);
 	a_rr(a, 1, 0x3b, H_R11, H_R10);
 	ok = a_jcc_fwd(a, CC_E);
-	emit_step(g, off);
+	gen_step(g, off);
 	a_bind(a, ok);
 }
