@@ -228,7 +228,9 @@ static uint32_t kills(const struct gen_insn *gi)
 			return 0;
 		if (i->mnemonic == M(RCL) || i->mnemonic == M(RCR) || i->mnemonic == M(ROL) || i->mnemonic == M(ROR))
 			return X86_FL_CF;
-		return i->flags_defined & X86_FL_ARITH & ~X86_FL_OF & ~X86_FL_AF;
+		return X86_FL_ARITH;	/* AF and OF have no value then that depends on what they were */
+	/* So has AF here: the instruction itself gives it whatever it gets on silicon. */
+	case M(AND): case M(OR): case M(XOR): case M(TEST): return i->flags_written & X86_FL_ARITH;
 	case M(BSF): case M(BSR): return X86_FL_ZF;
 	default: return i->flags_defined & X86_FL_ARITH;
 	}
