@@ -55,6 +55,22 @@ void gen_flags_clobber(struct gen *g, uint32_t live)
 
 /* --- pass three: out-of-line pieces --- */
 
+unsigned gen_if_r11(struct gen *g)
+{
+	struct xasm *a = &g->a;
+	unsigned skip, at;
+
+	a_rr(a, 1, 0x87, H_RCX, H_R11);
+	a_bytes(a, "\xe3\x00", 2);		/* jrcxz over the next two */
+	skip = a->n;
+	a_rr(a, 1, 0x87, H_RCX, H_R11);
+	at = a_jmp_fwd(a);
+	if (!a->over)
+		a->p[skip - 1] = (uint8_t)(a->n - skip);
+	a_rr(a, 1, 0x87, H_RCX, H_R11);
+	return at;
+}
+
 struct gen_slow *gen_slow_new(struct gen *g, int what)
 {
 	struct gen_slow *s = &g->slow[g->n_slow];
@@ -112,7 +128,7 @@ static void emit_insn(struct gen *g, struct gen_insn *gi)
 static void emit_entries(struct gen *g)
 {
 	struct xl_block *b = g->b;
-	unsigned off = b->gpa & 0xfff, skip;
+	unsigned off = b->gpa & 0xfff;
 	struct xasm *a = &g->a;
 	struct gen_slow *s;
 
@@ -132,14 +148,7 @@ static void emit_entries(struct gen *g)
 	s->off = (uint16_t)off;
 	if (g->live_in) {
 		a_ld32(a, H_R11, XO(ic.c.vcpu.events));
-		a_rr(a, 1, 0x87, H_RCX, H_R11);
-		a_bytes(a, "\xe3\x00", 2);
-		skip = a->n;
-		a_rr(a, 1, 0x87, H_RCX, H_R11);
-		s->at = a_jmp_fwd(a);
-		if (!a->over)
-			a->p[skip - 1] = (uint8_t)(a->n - skip);
-		a_rr(a, 1, 0x87, H_RCX, H_R11);
+		s->at = gen_if_r11(g);
 	} else {
 		a_cmp_si8(a, false, XO(ic.c.vcpu.events), 0);
 		s->at = a_jcc_fwd(a, CC_NE);

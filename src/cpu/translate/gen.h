@@ -153,6 +153,8 @@ void gen_flags_restore(struct gen *g);
 void gen_flags_clobber(struct gen *g, uint32_t live);
 /* An out-of-line piece, emitted after the block's straight line. */
 struct gen_slow *gen_slow_new(struct gen *g, int what);
+/* A branch that is taken if R11 is not zero, without touching flags; returns as a_jmp_fwd. */
+unsigned gen_if_r11(struct gen *g);
 /* reg = RIP at a page offset. */
 void gen_rip_at(struct gen *g, unsigned reg, int32_t off);
 

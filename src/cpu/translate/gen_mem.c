@@ -306,19 +306,10 @@ void gen_stored(struct gen *g, const struct gen_insn *gi, const struct gen_at *a
 	struct gen_slow *s;
 
 	if (g->fl == FL_HOST && gi->live_after) {
-		unsigned skip;
-
 		s = gen_slow_new(g, SLOW_STORED_H);
 		a_ld(a, H_R11, at->flags);
 		a_rm(a, 0, 0x0fb6, H_R11, H_R11, H_NONE, 0, 0);
-		a_rr(a, 1, 0x87, H_RCX, H_R11);
-		a_bytes(a, "\xe3\x00", 2);		/* jrcxz over the next two */
-		skip = a->n;
-		a_rr(a, 1, 0x87, H_RCX, H_R11);
-		s->at = a_jmp_fwd(a);
-		if (!a->over)
-			a->p[skip - 1] = (uint8_t)(a->n - skip);
-		a_rr(a, 1, 0x87, H_RCX, H_R11);
+		s->at = gen_if_r11(g);
 	} else {
 		gen_flags_clobber(g, 0);
 		s = gen_slow_new(g, SLOW_STORED_M);

@@ -41,7 +41,7 @@ void xl_regions_init(struct xl_engine *xe)
 
 	xe->n_regions = (unsigned)MIN((size_t)XL_MAX_REGIONS, code / (2 * GEN_MAX_CODE));
 	xe->region_code = align_down(code / xe->n_regions, 64);
-	xe->region_hot = align_down(xe->region_code * 5 / 16, 64);	/* measured: see docs/SPEC.md */
+	xe->region_hot = align_down(xe->region_code * 5 / 16, 64);	/* an estimate: the region is full when either part is */
 	xe->region_meta = align_down(xe->meta_size / xe->n_regions, 64);
 	xl_regions_reset(xe);
 }
