@@ -160,6 +160,11 @@ void xl_place_is(struct xl_engine *xe, uint64_t gpa, const _Atomic uint32_t *ver
 	struct xl_block *b;
 
 	pthread_mutex_lock(&xe->page_lock);
+	/* Memory is used for other code in time: what was known of it must not pile up. */
+	if (++xe->n_places > ARRAY_LEN(xe->places) / 8) {
+		memset(xe->places, 0, sizeof(xe->places));
+		xe->n_places = 1;
+	}
 	*xl_place(xe, gpa) |= (uint8_t)what;
 	link = &xe->pages[hash_page(verp)];
 	while ((b = *link) != NULL) {
@@ -169,7 +174,6 @@ void xl_place_is(struct xl_engine *xe, uint64_t gpa, const _Atomic uint32_t *ver
 		}
 		*link = b->page_next;
 		block_kill(xe, b);
-		xe->n_remade++;
 	}
 	pthread_mutex_unlock(&xe->page_lock);
 }

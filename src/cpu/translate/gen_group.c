@@ -85,6 +85,17 @@ static bool writes_reg(const struct gen_insn *gi, unsigned reg)
 	return false;
 }
 
+/* Can one probe serve the access as well?  A write joins reads only on the straight line behind them: the page may
+ * never be writable where a branch goes past it. */
+static bool joins(const struct gen_group *r, const struct access *m, unsigned branch)
+{
+	if (r->base != m->base || r->index != m->index || r->scale != m->scale)
+		return false;
+	if (m->write && !r->write && (r->split || r->begin < branch))
+		return false;
+	return MAX(r->max, m->off + (int32_t)m->len) - MIN(r->min, m->off) <= GEN_GROUP_SPAN;
+}
+
 void gen_find_groups(struct gen *g)
 {
 	bool open[GEN_MAX_GROUPS] = { false };
@@ -103,8 +114,7 @@ void gen_find_groups(struct gen *g)
 			for (k = 0; k < g->n_groups; k++) {
 				struct gen_group *r = &g->groups[k];
 
-				if (open[k] && r->base == m.base && r->index == m.index && r->scale == m.scale && !(m.write && !r->write && (r->split || r->begin < branch)) &&
-				    MAX(r->max, m.off + (int32_t)m.len) - MIN(r->min, m.off) <= GEN_GROUP_SPAN)
+				if (open[k] && joins(r, &m, branch))
 					break;
 			}
 			if (k == g->n_groups && k < GEN_MAX_GROUPS) {

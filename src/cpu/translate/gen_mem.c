@@ -278,7 +278,8 @@ static struct gen_at further(struct gen *g, const struct gen_insn *gi)
 		return (struct gen_at){ H_R10, H_NONE, gi->group_off - r->min, SCRATCH_FLAGS(r->slot) };
 	}
 	/* 32-bit addresses wrap, so they are computed by themselves. */
-	if (g->w && r->index == INSN_NOREG && r->base != INSN_RIP && r->base != INSN_NOREG && !in_memory(r->base) && !writes_base(gi, r->base)) {
+	if (g->w && r->index == INSN_NOREG && r->base != INSN_RIP && r->base != INSN_NOREG && !in_memory(r->base) &&
+	    !writes_base(gi, r->base)) {
 		a_ld(a, H_R10, SLOT(g, how, r->slot, addend));
 		return (struct gen_at){ (uint8_t)host_reg(r->base), H_R10, disp, SLOT(g, how, r->slot, flags) };
 	}

@@ -372,7 +372,7 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 {
 	unsigned off = x->desc & 0x1fff, how = x->desc >> 13 & 3, len = x->desc >> 16;
 	uint32_t d2 = x->desc2;
-	bool odd, watched = false;
+	bool odd, watched = false, masked = d2 & XL_DESC2_MASKED;
 	struct x86_cpu *c = &x->ic.c;
 	uint64_t start = lin;
 	const struct x86_tlb_entry *e;
@@ -404,8 +404,6 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 			x->nogroup = true;
 			return 1;
 		}
-		bool masked = d2 & XL_DESC2_MASKED;
-
 		if ((lin & 0xfff) + len <= PAGE_4K) {
 			e = masked ? x86_tlb_cached(c, lin, (enum x86_how)how, (enum x86_acc)c->acc)
 				   : x86_tlb_fill(c, lin, (enum x86_how)how, (enum x86_acc)c->acc);

@@ -227,7 +227,7 @@ struct xl_engine {
 	uint32_t slot_next[XL_N_ACC][2];
 	/* By xl_place: what is known of places in the code, XL_PLACE_*. */
 	uint8_t places[1u << XL_PLACE_BITS];
-	uint64_t n_remade;
+	unsigned n_places;		/* noted since it was empty */
 	uint64_t n_blocks, n_insns, n_invalidated, n_drops, n_bytes, n_retired, n_no_room, most_code, most_meta;
 };
 
