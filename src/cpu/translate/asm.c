@@ -56,6 +56,17 @@ void a_rm(struct xasm *a, unsigned w, unsigned op, unsigned reg, unsigned base, 
 		a_d(a, (uint32_t)disp);
 }
 
+void a_mem_s(struct xasm *a, unsigned reg, int32_t disp)
+{
+	disp += a->bias;
+	a_b(a, (disp >= -128 && disp <= 127 ? 0x40u : 0x80u) | (reg & 7) << 3 | 4);
+	a_b(a, 0x24);
+	if (disp >= -128 && disp <= 127)
+		a_b(a, (uint8_t)disp);
+	else
+		a_d(a, (uint32_t)disp);
+}
+
 void a_rs(struct xasm *a, unsigned w, unsigned op, unsigned reg, int32_t disp)
 {
 	a_rm(a, w, op, reg, H_RSP, H_NONE, 0, disp + a->bias);

@@ -53,6 +53,7 @@ void a_align(struct xasm *a, unsigned to);
 /* op: one opcode byte, or 0x0fXX. */
 void a_rr(struct xasm *a, unsigned w, unsigned op, unsigned reg, unsigned rm);
 void a_rm(struct xasm *a, unsigned w, unsigned op, unsigned reg, unsigned base, unsigned index, unsigned scale, int32_t disp);
+void a_mem_s(struct xasm *a, unsigned reg, int32_t disp);	/* the operand [rsp + disp] alone, behind an opcode */
 void a_rs(struct xasm *a, unsigned w, unsigned op, unsigned reg, int32_t disp);		/* [rsp + disp] */
 void a_rsx(struct xasm *a, unsigned w, unsigned op, unsigned reg, unsigned index, int32_t disp);	/* [rsp + index*8 + disp] */
 

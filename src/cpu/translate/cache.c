@@ -286,61 +286,14 @@ void xl_jc_clear(struct xl_cpu *x, unsigned acc)
 	jc_clear(&x->jc[acc], true);
 }
 
-/* What an empty slot says of its page makes a store go to interp. */
-static void slot_clear(struct xl_slots *s, _Atomic uint8_t *flags, uint32_t at)
-{
-	s->slot[at / XL_SLOTS][at % XL_SLOTS] = (struct xl_slot){ .page = XL_SLOT_EMPTY, .host = XL_SLOT_EMPTY, .flags = flags };
-}
-
-static void slots_clear(struct xl_slots *s, _Atomic uint8_t *flags, bool global)
-{
-	if (s->n_used[0] == XL_SLOTS_USED || (global && s->n_used[1] == XL_SLOTS_USED)) {
-		for (uint32_t at = 0; at < 2 * XL_SLOTS; at++)
-			slot_clear(s, flags, at);
-		s->n_used[1] = 0;
-	} else {
-		for (unsigned k = 0; k <= global; k++) {
-			for (uint32_t n = 0; n < s->n_used[k]; n++)
-				slot_clear(s, flags, s->used[k][n]);
-		}
-		if (global)
-			s->n_used[1] = 0;
-	}
-	s->n_used[0] = 0;
-}
-
-static void slots_clear_page(struct xl_slots *s, _Atomic uint8_t *flags, uint64_t page)
-{
-	if (s->n_used[0] == XL_SLOTS_USED || s->n_used[1] == XL_SLOTS_USED) {
-		slots_clear(s, flags, true);
-		return;
-	}
-	for (unsigned k = 0; k < 2; k++)
-		for (uint32_t n = 0; n < s->n_used[k]; n++)
-			if (s->slot[s->used[k][n] / XL_SLOTS][s->used[k][n] % XL_SLOTS].page == page)
-				slot_clear(s, flags, s->used[k][n]);
-}
-
 void xl_cpu_clear(struct xl_cpu *x)
 {
 	for (unsigned k = 0; k < XL_N_ACC; k++) {
 		x->tlb[k].n_used = XL_USED_MAX + 1;
 		x->jc[k].n_used = XL_USED_MAX + 1;
-		x->slots[k].n_used[0] = XL_SLOTS_USED;
 		tlb_clear(&x->tlb[k], true);
 		jc_clear(&x->jc[k], true);
-		slots_clear(&x->slots[k], &x->bounce_flags, true);
 	}
-}
-
-void xl_slot_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, unsigned how, unsigned n)
-{
-	struct xl_slots *s = &x->slots[x->ic.c.acc];
-	uint64_t page = lin & ~0xfffull;
-
-	s->slot[how][n] = (struct xl_slot){ .page = page, .host = page + e->addend, .addend = e->addend, .flags = e->flags };
-	if (s->n_used[e->global] < XL_SLOTS_USED)
-		s->used[e->global][s->n_used[e->global]++] = n + how * XL_SLOTS;
 }
 
 void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, unsigned how)
@@ -381,11 +334,9 @@ void xl_flushed(struct x86_cpu *c, uint64_t page)
 		if (!one) {
 			jc_clear(&x->jc[k], all);
 			tlb_clear(&x->tlb[k], all);
-			slots_clear(&x->slots[k], &x->bounce_flags, all);
 			continue;
 		}
 		jc_clear_page(&x->jc[k], page);
-		slots_clear_page(&x->slots[k], &x->bounce_flags, page);
 		tlb_clear_one(&x->tlb[k], X86_READ, i);
 		tlb_clear_one(&x->tlb[k], X86_WRITE, i);
 	}

@@ -95,7 +95,8 @@ static int tier_engine_init(struct cpu_engine *e, const struct cpu_engine_config
 	xe->host.avx = __builtin_cpu_supports("avx");
 	xe->host.avx512f = __builtin_cpu_supports("avx512f");
 	xe->host.avx512bw = __builtin_cpu_supports("avx512bw");
-	xe->host.bmi2 = __builtin_cpu_supports("bmi2");
+	/* Before Zen 3, AMD's PEXT is microcode of some 20 cycles. */
+	xe->host.pext = __builtin_cpu_supports("bmi2") && !__builtin_cpu_is("amdfam15h") && !__builtin_cpu_is("amdfam17h");
 	xe->gen = calloc(1, sizeof(*xe->gen));
 	total = cfg->code_cache ? cfg->code_cache : CACHE_SIZE;
 	xe->size = align_up(total / 3 * 2, PAGE_4K);
@@ -157,8 +158,7 @@ static struct interp_cpu *cpu_new(void *opaque)
 	x = (struct xl_cpu *)(p + RED_ZONE);
 	x->xe = xe;
 	x->host_mxcsr = 0x1f80;
-	x->until_sample = 1;
-	x->until_refill = 1;
+	x->tlb_bits = (uint64_t)(XL_TLB_SIZE - 1) << 12;
 	atomic_store(&x->bounce_flags, MEM_PG_CODE);
 	for (unsigned k = 0; k < XL_N_ACC; k++)
 		x->tlb[k].flags[XL_TLB_SIZE] = &x->bounce_flags;

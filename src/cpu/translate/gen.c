@@ -173,49 +173,15 @@ static void emit_slow_stored(struct gen *g, const struct gen_slow *s)
 	a_jmp(a, s->back);
 }
 
-/*
- * A slot missed: most of the time the TLB is looked into right here and the slot
- * left as it is, so that places whose accesses jump about cost little more than
- * that; every eighth time it is refilled. Falls through where it is to be, R10
- * being the linear address.
- */
-static void emit_slot_bypass(struct gen *g, const struct gen_slow *s)
-{
-	int32_t tlb = XO(tlb) + (int32_t)(g->acc * sizeof(struct xl_tlb)), tag = tlb + (int32_t)offsetof(struct xl_tlb, tag);
-	unsigned len = s->desc >> 16, refill, miss;
-	struct xasm *a = &g->a;
-
-	a_rs(a, 0, 0xff, 1, XO(until_refill));	/* dec dword */
-	refill = a_jcc_fwd(a, CC_E);
-	a_mov_rr(a, 1, H_R11, H_R10);
-	a_shift_ri(a, 1, 5, H_R11, 12);
-	a_alu_ri(a, 0, 4, H_R11, XL_TLB_SIZE - 1);
-	a_rsx(a, 1, 0x33, H_R10, H_R11, tag);
-	a_alu_ri(a, 1, 7, H_R10, (int32_t)(PAGE_4K - len));
-	miss = a_jcc_fwd(a, CC_A);
-	a_rsx(a, 1, 0x03, H_R10, H_R11, tlb + (int32_t)offsetof(struct xl_tlb, host));
-	a_jmp(a, s->done);
-	a_bind(a, miss);
-	a_rsx(a, 1, 0x33, H_R10, H_R11, tag);
-	a_bind(a, refill);
-}
-
 static void emit_slow_miss(struct gen *g, const struct gen_slow *s)
 {
 	struct xasm *a = &g->a;
 
-	if (s->slot)
-		a_rs(a, 1, 0x03, H_R10, s->tag);
-	else
-		a_rsx(a, 1, 0x33, H_R10, H_R11, s->tag);
-	/* What comes after the access may need the slot, but for a read by itself. */
-	if (s->slot && (s->desc >> 13 & 3) == X86_READ && !s->desc2)
-		emit_slot_bypass(g, s);
+	a_rsx(a, 1, 0x33, H_R10, H_R11, s->tag);
 	a_st32_i(a, XO(desc), s->desc);
-	a_st32_i(a, XO(slot_at), s->slot);
 	if (s->desc2)
 		a_st32_i(a, XO(desc2), s->desc2);
-	a_call(a, s->slot ? g->xe->t.refill[g->acc][s->desc >> 13 & 1] : g->xe->t.miss);
+	a_call(a, g->xe->t.miss);
 	a_cmp_si8(a, true, XO(bounced), 0);
 	a_jcc(a, CC_E, s->back);
 	a_jmp(a, s->done);

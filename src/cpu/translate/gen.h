@@ -47,10 +47,8 @@ struct gen_group {
 	uint8_t base, index, scale, write;
 	unsigned n;		/* accesses */
 	int32_t min, max;	/* of the span, exclusive; from the address with displacement 0 (and RSP at the block's start) */
-	bool scattered;		/* probes the TLB, not a slot */
 	bool split;		/* takes no writes */
 	unsigned begin;		/* instruction with its first access */
-	unsigned slot;		/* number, or scratch word if scattered */
 };
 
 /* Where an access's host address is: [base + index + disp], and in the vCPU block
@@ -61,7 +59,7 @@ struct gen_at {
 	int32_t flags;
 };
 #define GEN_NO_GROUP 0xff
-#define GEN_MAX_GROUPS 32
+#define GEN_MAX_GROUPS XL_SCRATCH
 #define GEN_GROUP_SPAN 512
 
 /* What an instruction has to do with the x87 state: nothing, uses it, and is the one that FIP tells of,
@@ -78,7 +76,6 @@ struct gen_slow {
 	uint8_t what, acc;
 	unsigned uop;
 	bool check, save, to_tmp, elsewhere, cold;
-	uint32_t slot;		/* that missed, or 0 */
 	struct gen_at to;	/* what was stored to */
 	uint32_t desc2;
 	unsigned at;		/* branch that comes here */
@@ -112,7 +109,7 @@ struct gen {
 	bool shadow;		/* STI's is over the next instruction */
 	bool x87_ok, x87_page_ok, x87_late;	/* gen_x87.c */
 	int fl;
-	unsigned n_groups, n_scratch;
+	unsigned n_groups;
 	struct gen_group groups[GEN_MAX_GROUPS];
 	struct gen_insn insn[XL_MAX_INSNS];
 	struct xl_uop uops[XL_MAX_INSNS];

@@ -2,18 +2,15 @@
 /*
  * Pass three: from a guest address to a host address, and what follows a store.
  *
- * Each place in the code that accesses memory (each group of accesses, where there
- * is one) has a slot in the vCPU block that holds the page it met last:
+ *	lea r10, [address]; pext r11, r10, [page number's bits]
+ *	xor r10, [tag + r11 * 8]; cmp r10, 4096 - length; ja miss
+ *	add r10, [host + r11 * 8]; access [r10]
  *
- *	lea r10, [address]; sub r10, [slot.page]; cmp r10, 4096 - span; ja miss
- *	add r10, [slot.host]; access [r10]
- *
- * The slot's own address is constant, so the processor has loaded it long before
- * the access's address is known: the check costs three cycles of latency where a
- * TLB lookup by address costs ten.  Further accesses of a group are
- * [base + slot.addend + disp].  A miss refills the slot from the TLB (thunk.c).
- * Places that go from page to page at random (xl_scattered) look into the TLB
- * themselves.
+ * The tag is the page's address, so what the XOR leaves is the offset within it,
+ * or more. Tags and host addresses are apart: programs use neighbouring pages, and
+ * a cache line has those of eight. (A memory of its own for each place in the
+ * code, which costs fewer cycles of latency, was tried: large programs have more
+ * places than any cache holds, and gcc took twice as long.)
  */
 #include "cpu/translate/gen.h"
 
@@ -22,12 +19,6 @@ static int32_t tlb_field(const struct gen *g, size_t field, unsigned how)
 	return XO(tlb) + (int32_t)(g->acc * sizeof(struct xl_tlb) + field + how * sizeof(uint64_t) * XL_TLB_SIZE);
 }
 
-static int32_t slot_at(const struct gen *g, unsigned how, unsigned n, size_t field)
-{
-	return XO(slots) + (int32_t)(g->acc * sizeof(struct xl_slots) + (how * XL_SLOTS + n) * sizeof(struct xl_slot) + field);
-}
-
-#define SLOT(g, how, n, field) slot_at(g, how, n, offsetof(struct xl_slot, field))
 #define SCRATCH(n) (XO(scratch) + 8 * (int32_t)(n))
 #define SCRATCH_FLAGS(n) (XO(scratch_flags) + 8 * (int32_t)(n))
 
@@ -144,19 +135,28 @@ static void count_probe(struct gen *g, unsigned how)
 		a_rs(&g->a, 1, 0xff, 0, XO(n_probe) + (int32_t)(sizeof(uint64_t) * (2 * g->acc + how)));
 }
 
-static struct gen_slow *emit_tlb_probe(struct gen *g, unsigned how, unsigned len)
+/* R11 = index of the page of R10. */
+static void emit_tlb_index(struct gen *g)
+{
+	struct xasm *a = &g->a;
+
+	if (g->xe->host.pext) {
+		a_bytes(a, "\xc4\x62\xaa\xf5", 4);	/* pext r11, r10, [rsp + disp] */
+		a_mem_s(a, H_R11, XO(tlb_bits));
+		return;
+	}
+	a_mov_rr(a, 1, H_R11, H_R10);
+	a_shift_ri(a, 1, 5, H_R11, 12);
+	a_alu_ri(a, 0, 4, H_R11, XL_TLB_SIZE - 1);
+}
+
+static struct gen_slow *emit_probe(struct gen *g, unsigned how, unsigned len)
 {
 	struct gen_slow *s = gen_slow_new(g, SLOW_MISS);
 	struct xasm *a = &g->a;
 
 	s->back = a_here(a);
-	if (g->xe->host.bmi2) {
-		a_bytes(a, "\xc4\x43\xfb\xf0\xda\x0c", 6);	/* rorx r11, r10, 12 */
-	} else {
-		a_mov_rr(a, 1, H_R11, H_R10);
-		a_shift_ri(a, 1, 5, H_R11, 12);
-	}
-	a_alu_ri(a, 0, 4, H_R11, XL_TLB_SIZE - 1);
+	emit_tlb_index(g);
 	a_rsx(a, 1, 0x33, H_R10, H_R11, s->tag = tlb_field(g, offsetof(struct xl_tlb, tag), how));
 	a_alu_ri(a, 1, 7, H_R10, (int32_t)(PAGE_4K - len));
 	s->at = a_jcc_fwd(a, CC_A);
@@ -164,35 +164,6 @@ static struct gen_slow *emit_tlb_probe(struct gen *g, unsigned how, unsigned len
 	s->done = a_here(a);
 	count_probe(g, how);
 	return s;
-}
-
-static struct gen_slow *emit_slot_probe(struct gen *g, unsigned how, unsigned len, unsigned slot)
-{
-	struct gen_slow *s = gen_slow_new(g, SLOW_MISS);
-	struct xasm *a = &g->a;
-
-	s->slot = slot;
-	s->back = a_here(a);
-	a_rs(a, 1, 0x2b, H_R10, s->tag = SLOT(g, how, slot, page));
-	a_alu_ri(a, 1, 7, H_R10, (int32_t)(PAGE_4K - len));
-	s->at = a_jcc_fwd(a, CC_A);
-	a_rs(a, 1, 0x03, H_R10, SLOT(g, how, slot, host));
-	s->done = a_here(a);
-	count_probe(g, how);
-	return s;
-}
-
-static unsigned new_slot(struct gen *g, unsigned how)
-{
-	uint32_t *n = &g->xe->slot_next[g->acc][how];
-
-	*n = *n % (XL_SLOTS - 1) + 1;
-	return *n;
-}
-
-static bool is_scattered(const struct gen *g, const struct gen_insn *gi)
-{
-	return *xl_place(g->xe, g->page->gpa | gi->off) & XL_PLACE_SCATTERED;
 }
 
 /* R11 = TLB index -> the pointer to the page's flags, kept. */
@@ -210,21 +181,13 @@ static uint32_t desc_of(const struct gen_insn *gi, unsigned how, unsigned len)
 /* An access by itself. */
 static struct gen_at single(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len)
 {
-	struct gen_at at = { .base = H_R10, .index = H_NONE };
+	struct gen_at at = { .base = H_R10, .index = H_NONE, .flags = SCRATCH_FLAGS(XL_SCRATCH) };
 	struct gen_slow *s;
 
 	emit_lin(g, gi);
-	if (is_scattered(g, gi)) {
-		s = emit_tlb_probe(g, how, len);
-		at.flags = SCRATCH_FLAGS(XL_SCRATCH);
-		if (how == X86_WRITE)
-			keep_flags(g, at.flags);
-	} else {
-		unsigned slot = new_slot(g, how);
-
-		s = emit_slot_probe(g, how, len, slot);
-		at.flags = SLOT(g, how, slot, flags);
-	}
+	s = emit_probe(g, how, len);
+	if (how == X86_WRITE)
+		keep_flags(g, at.flags);
 	s->desc = desc_of(gi, how, len);
 	s->desc2 = gi->masked ? XL_DESC2_MASKED : 0;
 	return at;
@@ -233,60 +196,28 @@ static struct gen_at single(struct gen *g, const struct gen_insn *gi, unsigned h
 /* The first access of a group: the probe is for all of them. */
 static struct gen_at first(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len)
 {
-	struct gen_group *r = &g->groups[gi->group];
+	const struct gen_group *r = &g->groups[gi->group];
 	unsigned all = r->write ? X86_WRITE : X86_READ, span = (unsigned)(r->max - r->min);
-	struct gen_at at = { .base = H_R10, .index = H_NONE, .disp = gi->group_off - r->min };
+	struct gen_at at = { .base = H_R10, .index = H_NONE, .disp = gi->group_off - r->min, .flags = SCRATCH_FLAGS(gi->group) };
 	struct gen_slow *s;
 
 	emit_group_lin(g, gi);
-	r->scattered = is_scattered(g, gi) && g->n_scratch < XL_SCRATCH;
-	if (r->scattered) {
-		s = emit_tlb_probe(g, all, span);
-		r->slot = g->n_scratch++;
-		a_st(&g->a, H_R10, SCRATCH(r->slot));
-		at.flags = SCRATCH_FLAGS(r->slot);
-		if (r->write)
-			keep_flags(g, at.flags);
-	} else {
-		r->slot = new_slot(g, all);
-		s = emit_slot_probe(g, all, span, r->slot);
-		at.flags = SLOT(g, all, r->slot, flags);
-	}
+	s = emit_probe(g, all, span);
+	a_st(&g->a, H_R10, SCRATCH(gi->group));
+	if (r->write)
+		keep_flags(g, at.flags);
 	s->desc = desc_of(gi, all, span);
 	s->desc2 = XL_DESC2(gi->group_off - r->min, len) | (how != all ? XL_DESC2_SOFT : 0);
 	return at;
-}
-
-static bool writes_base(const struct gen_insn *gi, unsigned base)
-{
-	for (unsigned k = 0; k < gi->i.n_ops; k++)
-		if (gi->i.op[k].kind == INSN_OP_GPR && gi->i.op[k].write && gi->i.op[k].reg == base)
-			return true;
-	return false;
 }
 
 /* A further one: where the group is is known.  Leaves the flags alone. */
 static struct gen_at further(struct gen *g, const struct gen_insn *gi)
 {
 	const struct gen_group *r = &g->groups[gi->group];
-	unsigned how = r->write ? X86_WRITE : X86_READ;
-	int32_t disp = group_disp(r, gi, gi->group_off);
-	struct xasm *a = &g->a;
 
-	if (r->scattered) {
-		a_ld(a, H_R10, SCRATCH(r->slot));
-		return (struct gen_at){ H_R10, H_NONE, gi->group_off - r->min, SCRATCH_FLAGS(r->slot) };
-	}
-	/* 32-bit addresses wrap, so they are computed by themselves. */
-	if (g->w && r->index == INSN_NOREG && r->base != INSN_RIP && r->base != INSN_NOREG && !in_memory(r->base) &&
-	    !writes_base(gi, r->base)) {
-		a_ld(a, H_R10, SLOT(g, how, r->slot, addend));
-		return (struct gen_at){ (uint8_t)host_reg(r->base), H_R10, disp, SLOT(g, how, r->slot, flags) };
-	}
-	emit_ea_of(g, r->base, r->index, r->scale, disp, g->word, H_R10);
-	a_ld(a, H_R11, SLOT(g, how, r->slot, addend));
-	a_lea(a, 1, H_R10, H_R10, H_R11, 0, 0);
-	return (struct gen_at){ H_R10, H_NONE, 0, SLOT(g, how, r->slot, flags) };
+	a_ld(&g->a, H_R10, SCRATCH(gi->group));
+	return (struct gen_at){ H_R10, H_NONE, gi->group_off - r->min, SCRATCH_FLAGS(gi->group) };
 }
 
 struct gen_at gen_access(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len)

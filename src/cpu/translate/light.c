@@ -123,7 +123,7 @@ static uintptr_t apart(struct xl_cpu *x, unsigned off)
 	uint32_t key = xl_key(c), err;
 
 	c->s.rip = c->blk_rip + off;
-	if (x->check || (x->slot_at && !x->until_sample) || x->jc_key[c->acc] != key || xl_x87_error(c) ||
+	if (x->check || x->jc_key[c->acc] != key || xl_x87_error(c) ||
 	    x86_tlb_look(c, c->s.rip, X86_EXEC, (enum x86_acc)c->acc, &e, &err) != X86_LOOK_OK)
 		return x->xe->t.miss_again;
 	b = xl_lookup(x->xe, e->gpa | (c->s.rip & 0xfff), key | XL_KEY_NOGROUP, e->version);
@@ -146,8 +146,6 @@ uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 
 	if ((lin & 0xfff) + len > PAGE_4K)
 		return x->desc2 & XL_DESC2_GROUP ? apart(x, off) : x->xe->t.miss_again;
-	if (x->slot_at && !x->until_sample)
-		return x->xe->t.miss_again;
 	if (x->desc2 & XL_DESC2_GROUP) {
 		lin += x->desc2 & 0xffff;	/* if it faults, it does so there */
 		len = x->desc2 >> 16 & 0xff;
@@ -165,8 +163,6 @@ uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 		x->bounced = false;
 		x->desc2 = 0;
 		xl_tlb_put(x, e, lin, how);
-		if (x->slot_at)
-			xl_slot_put(x, e, lin, how, x->slot_at);
 		return 0;
 	case X86_LOOK_FAULT:
 		if (unlikely(xl_x87_error(c)))	/* #MF comes first */

@@ -279,8 +279,6 @@ static bool bounce(struct xl_cpu *x, uint64_t lin, unsigned how, unsigned len)
 	if (!e)
 		return false;
 	memcpy(x->bounce + first, (const void *)(lin2 + e->addend), len - first);
-	if (x->slot_at)		/* where the store's check will look */
-		x->slots[c->acc].slot[how][x->slot_at] = (struct xl_slot){ .page = XL_SLOT_EMPTY, .host = XL_SLOT_EMPTY, .flags = &x->bounce_flags };
 	x->bounce_lin = lin;
 	x->bounce_len = len;
 	x->bounced = true;
@@ -288,16 +286,6 @@ static bool bounce(struct xl_cpu *x, uint64_t lin, unsigned how, unsigned len)
 	x->sv_r11 = XL_TLB_SIZE;
 	return true;
 }
-
-/*
- * Does a slot serve its place in the code?  Every SAMPLE-th refill has the place
- * watched: for its next WATCHED accesses the slot stays empty, so that they come
- * here.  If they change pages too often, the place is to look into the TLB itself.
- */
-#define SAMPLE 2048
-#define WATCHED 16
-#define WATCHED_BAD 3
-#define WATCH_TICKS 20000000	/* of the host's TSC, at least, from one to the next */
 
 /* The instruction at blk_rip + off is one of what. */
 static void place_is(struct xl_cpu *x, unsigned off, unsigned what)
@@ -307,43 +295,6 @@ static void place_is(struct xl_cpu *x, unsigned off, unsigned what)
 
 	if (e)
 		xl_place_is(x->xe, e->gpa | off, e->version, what);
-}
-
-/* A slot missed and until_sample is up.  True: its place is watched, leave the slot empty. */
-static bool watch(struct xl_cpu *x, unsigned how, unsigned off, uint64_t lin)
-{
-	uint32_t place = x->slot_at | how << 16 | (uint32_t)x->ic.c.acc << 17;
-	uint64_t page = lin & ~0xfffull;
-	struct xl_watch *w = &x->watch;
-
-	x->until_sample = 1;
-	if (!w->left) {
-		uint64_t now = x86_host_tsc();
-
-		/* Making a page's blocks anew takes some 100 us. */
-		if (now - w->at < WATCH_TICKS) {
-			x->until_sample = SAMPLE;
-			return false;
-		}
-		*w = (struct xl_watch){ .place = place, .left = WATCHED, .page = page, .at = now };
-		return true;
-	}
-	if (w->place != place) {
-		/* It is not run any more? */
-		if (++w->others == 2 * WATCHED) {
-			w->left = 0;
-			x->until_sample = SAMPLE;
-		}
-		return false;
-	}
-	w->changes += w->page != page;
-	w->page = page;
-	if (--w->left)
-		return true;
-	x->until_sample = SAMPLE;
-	if (w->changes >= WATCHED_BAD)
-		place_is(x, off, XL_PLACE_SCATTERED);
-	return false;
 }
 
 /* A group that reads before it writes: only a page that is writable already will do. */
@@ -359,27 +310,15 @@ static bool writable_now(struct xl_cpu *x, uint64_t lin, unsigned off)
 	return false;
 }
 
-/* The access at lin may go on, but its slot stays empty. */
-static void use_once(struct xl_cpu *x, const struct x86_tlb_entry *e, unsigned how, uint64_t lin)
-{
-	x->slots[x->ic.c.acc].slot[how][x->slot_at] =
-		(struct xl_slot){ .page = XL_SLOT_EMPTY, .host = XL_SLOT_EMPTY, .addend = e->addend, .flags = e->flags };
-	x->bounced = true;
-	x->sv_r10 = lin + e->addend;
-}
-
 int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 {
 	unsigned off = x->desc & 0x1fff, how = x->desc >> 13 & 3, len = x->desc >> 16;
 	uint32_t d2 = x->desc2;
-	bool odd, watched = false, masked = d2 & XL_DESC2_MASKED;
+	bool odd, masked = d2 & XL_DESC2_MASKED;
 	struct x86_cpu *c = &x->ic.c;
-	uint64_t start = lin;
 	const struct x86_tlb_entry *e;
 
 	x->n_miss[x->ic.c.acc][how]++;
-	if (x->slot_at && !x->until_sample)
-		watched = watch(x, how, off, lin);
 	x->exit = NULL;
 	x->bounced = false;
 	x->desc2 = 0;
@@ -409,10 +348,6 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 				   : x86_tlb_fill(c, lin, (enum x86_how)how, (enum x86_acc)c->acc);
 			if (e) {
 				xl_tlb_put(x, e, lin, how);
-				if (watched)
-					use_once(x, e, how, start);
-				else if (x->slot_at)
-					xl_slot_put(x, e, lin, how, x->slot_at);
 				return 0;
 			}
 		} else if (!masked && bounce(x, lin, how, len)) {

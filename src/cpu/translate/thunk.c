@@ -345,78 +345,6 @@ static void light_thunks(struct xasm *a, const struct subs *s, struct xl_thunks 
 	a_jmp(a, t->light[XL_LT_INDIRECT]);
 }
 
-/*
- * A slot missed (xl_cpu.slot_at, desc): refills it from the TLB's copy if that has
- * the page and the access lies in it, else C does.  R10 stays the linear address.
- */
-static uintptr_t make_refill(struct xasm *a, const struct xl_engine *xe, unsigned acc, unsigned how)
-{
-	int32_t tlb = XO(tlb) + (int32_t)(acc * sizeof(struct xl_tlb)), slots = XO(slots) + (int32_t)(acc * sizeof(struct xl_slots));
-	int32_t words = (int32_t)(how * sizeof(uint64_t) * XL_TLB_SIZE);
-	int32_t slot = slots + (int32_t)(how * XL_SLOTS * sizeof(struct xl_slot));
-	unsigned astride, absent, sampled, full;
-	uintptr_t at;
-
-	a_align(a, 16);
-	at = a_here(a);
-	a->bias = 8;
-	a_st(a, H_RAX, XO(sv_rax));
-	a_st32_i(a, XO(until_refill), 8);
-	a_rs(a, 0, 0xff, 1, XO(until_sample));			/* dec dword */
-	sampled = a_jcc_fwd(a, CC_E);
-	a_rs(a, 0, 0x0fb7, H_RAX, XO(desc) + 2);		/* movzx: the access's length */
-	a_mov_rr(a, 0, H_R11, H_R10);
-	a_alu_ri(a, 0, 4, H_R11, 0xfff);
-	a_rr(a, 0, 0x03, H_RAX, H_R11);
-	a_alu_ri(a, 0, 7, H_RAX, PAGE_4K);
-	astride = a_jcc_fwd(a, CC_A);
-	a_mov_rr(a, 1, H_R11, H_R10);
-	a_shift_ri(a, 1, 5, H_R11, 12);
-	a_alu_ri(a, 0, 4, H_R11, XL_TLB_SIZE - 1);
-	a_mov_rr(a, 1, H_RAX, H_R10);
-	a_alu_ri(a, 1, 4, H_RAX, -4096);
-	a_rsx(a, 1, 0x3b, H_RAX, H_R11, tlb + (int32_t)offsetof(struct xl_tlb, tag) + words);
-	absent = a_jcc_fwd(a, CC_NE);
-	a_st(a, H_RCX, XO(sv_rcx));
-	a_ld32(a, H_RCX, XO(slot_at));
-	a_shift_ri(a, 0, 4, H_RCX, 2);				/* four words a slot */
-	a_rsx(a, 1, 0x89, H_RAX, H_RCX, slot + (int32_t)offsetof(struct xl_slot, page));
-	if (how == X86_WRITE) {
-		a_rsx(a, 1, 0x8b, H_RAX, H_R11, tlb + (int32_t)offsetof(struct xl_tlb, flags));
-		a_rsx(a, 1, 0x89, H_RAX, H_RCX, slot + (int32_t)offsetof(struct xl_slot, flags));
-	}
-	a_rsx(a, 1, 0x8b, H_RAX, H_R11, tlb + (int32_t)offsetof(struct xl_tlb, host) + words);
-	a_rsx(a, 1, 0x89, H_RAX, H_RCX, slot + (int32_t)offsetof(struct xl_slot, host));
-	a_rsx(a, 1, 0x2b, H_RAX, H_RCX, slot + (int32_t)offsetof(struct xl_slot, page));
-	a_rsx(a, 1, 0x89, H_RAX, H_RCX, slot + (int32_t)offsetof(struct xl_slot, addend));
-	/* Which list it goes on: R11 = 0, or 1 for a global page. */
-	a_rm(a, 0, 0x0fb6, H_R11, H_RSP, H_R11, 0, tlb + (int32_t)offsetof(struct xl_tlb, global) + (int32_t)(how * XL_TLB_SIZE) + a->bias);
-	a_rm(a, 0, 0x8b, H_RAX, H_RSP, H_R11, 2, slots + (int32_t)offsetof(struct xl_slots, n_used) + a->bias);
-	a_alu_ri(a, 0, 7, H_RAX, XL_SLOTS_USED);
-	full = a_jcc_fwd(a, CC_E);
-	a_rm(a, 0, 0xff, 0, H_RSP, H_R11, 2, slots + (int32_t)offsetof(struct xl_slots, n_used) + a->bias);	/* inc dword */
-	a_shift_ri(a, 0, 4, H_R11, XL_SLOTS_USED_BITS);
-	a_rr(a, 0, 0x03, H_R11, H_RAX);
-	a_ld32(a, H_RAX, XO(slot_at));
-	if (how)
-		a_alu_ri(a, 0, 0, H_RAX, XL_SLOTS);
-	a_rm(a, 0, 0x89, H_RAX, H_RSP, H_R11, 2, slots + (int32_t)offsetof(struct xl_slots, used) + a->bias);
-	a_bind(a, full);
-	a_st32_i(a, XO(desc2), 0);
-	a_rs(a, 0, 0xc6, 0, XO(bounced));
-	a_b(a, 0);
-	a_ld(a, H_RCX, XO(sv_rcx));
-	a_ld(a, H_RAX, XO(sv_rax));
-	a_b(a, 0xc3);
-	a_bind(a, sampled);
-	a_bind(a, astride);
-	a_bind(a, absent);
-	a_ld(a, H_RAX, XO(sv_rax));
-	a_jmp(a, xe->t.miss);
-	a->bias = 0;
-	return at;
-}
-
 int xl_thunks_make(struct xl_engine *xe)
 {
 	struct xasm a = { .p = xe->rw, .run = (uintptr_t)xe->rx, .size = (unsigned)xe->size };
@@ -438,9 +366,6 @@ int xl_thunks_make(struct xl_engine *xe)
 	t->stored_m = make_call(&a, &s, (uintptr_t)xl_do_stored, false, false);
 	t->x87_load = make_call(&a, &s, (uintptr_t)xl_do_x87_load, false, false);
 	light_thunks(&a, &s, t);
-	for (unsigned acc = 0; acc < XL_N_ACC; acc++)
-		for (unsigned how = X86_READ; how <= X86_WRITE; how++)
-			t->refill[acc][how] = make_refill(&a, xe, acc, how);
 	a_align(&a, 64);
 	t->end = a_here(&a);
 	xe->start = a.n;

@@ -41,11 +41,8 @@
 #define XL_TLB_SIZE (1u << XL_TLB_BITS)
 #define XL_JC_BITS 14
 #define XL_JC_SIZE (1u << XL_JC_BITS)
-#define XL_SCRATCH 16
+#define XL_SCRATCH 32
 #define XL_USED_MAX 512
-#define XL_SLOTS 2048		/* of each access class, reads and writes apart */
-#define XL_SLOTS_USED_BITS 10
-#define XL_SLOTS_USED (1u << XL_SLOTS_USED_BITS)
 #define XL_N_ACC 3		/* enum x86_acc without X86_ACC_USER_AC */
 
 /* Copies of TLB entries in the form emitted code wants. */
@@ -63,28 +60,6 @@ struct xl_tlb {
 /* Why translated code came back to the run loop. */
 enum { XL_WHY_LINK, XL_WHY_INDIRECT, XL_WHY_EVENT, XL_WHY_STEP, XL_WHY_LEAVE, XL_N_WHY };
 #define XL_N_MNEMONICS (ZYDIS_MNEMONIC_MAX_VALUE + 1)
-
-/*
- * What an access's place in the code found last: the page it is in, and where
- * that is in the host.  Places share slots by number, so each class of accesses
- * has slots of its own.  An empty one holds a page that is canonical nowhere and
- * so is its host address: what would hit it faults, and interp raises the #GP.
- */
-struct xl_slot {
-	uint64_t page;			/* linear */
-	uint64_t host;
-	uint64_t addend;		/* host - page */
-	_Atomic uint8_t *flags;		/* of the page, for stores */
-};
-#define XL_SLOT_EMPTY (1ull << 63)
-
-struct xl_slots {
-	struct xl_slot slot[2][XL_SLOTS];	/* by X86_READ, X86_WRITE; number 0 is never used */
-	/* Filled since the last flush, by number + how * XL_SLOTS: [0] that go with the
-	 * next CR3 write, [1] global ones.  n == XL_SLOTS_USED: perhaps more. */
-	uint32_t used[2][XL_SLOTS_USED];
-	uint32_t n_used[2];
-};
 
 struct xl_jc {
 	uint64_t rip[XL_JC_SIZE];
@@ -184,11 +159,10 @@ struct xl_thunks {
 	uintptr_t exit_rip_h, exit_rip_m;	/* R10: RIP; flags in the host's, in c->lf */
 	uintptr_t fault_h, fault_m;	/* s.rip set; the instruction there is interp's */
 	uintptr_t callout;		/* R10: uop; vec_live is clear afterwards */
-	uintptr_t miss;			/* R10: linear address; xl_cpu.desc and slot_at */
+	uintptr_t miss;			/* R10: linear address; xl_cpu.desc */
 	uintptr_t light[XL_LT_N];	/* R10: uop, R11: argument; see light.c */
 	uintptr_t indirect;		/* R10: RIP that the jump cache does not know; flags in c->lf */
 	uintptr_t callout_again, miss_again;	/* for light calls to return: the full path */
-	uintptr_t refill[XL_N_ACC][2];	/* the same, by access class and X86_READ, X86_WRITE: from the TLB if it is there */
 	uintptr_t stored_h, stored_m;	/* R10: host address, R11: page flags; xl_cpu.desc */
 	uintptr_t vec_load, x87_load;
 	uintptr_t end;			/* of all thunks */
@@ -223,8 +197,7 @@ struct xl_engine {
 	_Atomic unsigned heat;		/* a block is translated when it has run this often */
 	struct mem_listener listener;
 	struct machine *m;
-	struct { bool avx, avx512f, avx512bw, bmi2; } host;
-	uint32_t slot_next[XL_N_ACC][2];
+	struct { bool avx, avx512f, avx512bw, pext; } host;
 	/* By xl_place: what is known of places in the code, XL_PLACE_*. */
 	uint8_t places[1u << XL_PLACE_BITS];
 	unsigned n_places;		/* noted since it was empty */
@@ -255,15 +228,8 @@ struct xl_cpu {
 	uint64_t x87_page;
 	uint64_t x87_ea;		/* of the operand that is being stored */
 	uint32_t x87_env[7];		/* as the host stores it */
-	uint32_t slot_at;		/* number of the slot that missed, or 0 */
-	uint32_t until_refill;		/* misses of slots until one is refilled (gen.c) */
-	uint32_t until_sample;		/* refills of slots until one is looked at (run.c) */
-	struct xl_watch {
-		uint32_t place, left, changes, others;
-		uint64_t page, at;	/* at: host TSC */
-	} watch;
-	uint64_t sv_rcx;
-	uint64_t scratch[XL_SCRATCH];	/* host address of each group's lowest byte, without a slot */
+	uint64_t tlb_bits;		/* of a linear address, that select its TLB entry */
+	uint64_t scratch[XL_SCRATCH];	/* host address of each group's lowest byte */
 	uint64_t scratch_flags[XL_SCRATCH + 1];	/* and its page's flags; the last: of single accesses */
 	uint64_t n_enter, n_link, n_slow, n_light, n_fault;	/* statistics from here on */
 	uint64_t n_miss[XL_N_ACC][2];	/* by access class, and read or write */
@@ -278,7 +244,6 @@ struct xl_cpu {
 	_Atomic uint8_t bounce_flags;	/* MEM_PG_CODE: so that the store is looked at */
 	struct xl_tlb tlb[XL_N_ACC];
 	struct xl_jc jc[XL_N_ACC];
-	struct xl_slots slots[XL_N_ACC];
 };
 
 /* Functions begin at multiples of 16 and pages look alike: higher bits are folded in. */
@@ -341,11 +306,9 @@ void xl_block_drop(struct xl_engine *xe, struct xl_block *b);
 void xl_page_changed(struct xl_engine *xe, _Atomic uint32_t *verp);
 void xl_drop_all(struct xl_cpu *x);
 void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, unsigned how);
-void xl_slot_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, unsigned how, unsigned n);
 /* Something (XL_PLACE_*) is known of the instruction at gpa: the blocks of its page, which are linked to each other,
  * are to be made anew. */
-#define XL_PLACE_SCATTERED 1	/* its accesses go from page to page: it looks into the TLB itself */
-#define XL_PLACE_SPLIT 2	/* no page that it reads is ever writable: it shares no probe with writes */
+#define XL_PLACE_SPLIT 1	/* no page that it reads is ever writable: it shares no probe with writes */
 void xl_place_is(struct xl_engine *xe, uint64_t gpa, const _Atomic uint32_t *verp, unsigned what);
 static inline uint8_t *xl_place(struct xl_engine *xe, uint64_t gpa)
 {
