@@ -32,6 +32,7 @@
 
 #include "base/bits.h"
 #include "base/checked.h"
+#include "machine/ahead.h"
 
 #define MAX_RANGES 256
 #define HUGE_2M (2ull << 20)
@@ -44,6 +45,7 @@ struct backing {
 	int fd;
 	_Atomic uint8_t *flags;
 	_Atomic uint32_t *version;
+	struct mem_ahead *ahead;	/* or NULL */
 };
 
 struct range {
@@ -97,6 +99,7 @@ static uint64_t pages(uint64_t size)
 
 static void backing_fini(struct backing *b)
 {
+	mem_ahead_free(b->ahead);
 	if (b->version)
 		munmap((void *)b->version, pages(b->size) * sizeof(uint32_t));
 	if (b->flags)
@@ -246,6 +249,8 @@ int mem_create_ram(struct mem *m, uint64_t size, int huge, struct err *e)
 	madvise(b.host, size, MADV_DONTDUMP);
 	if (huge == MEM_HUGE_THP)
 		madvise(b.host, size, MADV_HUGEPAGE);	/* a wish, not a promise */
+	if (huge == MEM_HUGE_NONE)
+		b.ahead = mem_ahead_new(b.host, size);
 	m->ram = b;
 	return 0;
 
@@ -329,8 +334,14 @@ static void fill_range(struct range *nr, const char *name, uint64_t gpa, uint64_
 	*nr = (struct range){ .r = {
 		.gpa = gpa, .size = size, .kind = kind, .host = b->host + offset, .fd = b->fd,
 		.fd_offset = offset, .flags = b->flags + pages(offset),
-		.version = b->version + pages(offset) } };
+		.version = b->version + pages(offset), .ahead = b->ahead } };
 	strncpy(nr->r.name, name, sizeof(nr->r.name) - 1);
+}
+
+void mem_make_ahead(struct mem *m)
+{
+	if (m->ram.ahead)
+		mem_ahead_start(m->ram.ahead);
 }
 
 int mem_add_ram(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, uint64_t size,

@@ -49,6 +49,7 @@ struct mem_range {
 	uint64_t fd_offset;
 	_Atomic uint8_t *flags;	/* MEM_PG_* of the first page */
 	_Atomic uint32_t *version; /* of the first page: grows when a page with MEM_PG_CODE is written */
+	struct mem_ahead *ahead;	/* RAM: to be told of first accesses (ahead.h), offset fd_offset; or NULL */
 	char name[24];
 };
 
@@ -70,6 +71,8 @@ void mem_free(struct mem *m);
 
 /* Creates the RAM backing of `size` bytes (a multiple of 4 KiB, checked).  Once. */
 int mem_create_ram(struct mem *m, uint64_t size, int huge, struct err *e);
+/* Fresh memory is made ahead of who accesses it, from now on, if who does tells range.ahead. */
+void mem_make_ahead(struct mem *m);
 /* Shows `size` bytes of the RAM backing from `offset` at `gpa`. */
 int mem_add_ram(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, uint64_t size,
 		struct err *e);

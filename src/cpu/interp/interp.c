@@ -511,6 +511,7 @@ int interp_engine_new(struct machine *m, const struct cpu_engine_config *cfg, co
 	atomic_store(&e->tsc_base, 0 - x86_host_tsc());
 	e->listener = (struct mem_listener){ .added = map_changed, .removed = map_changed, .opaque = e };
 	mem_listen(m->mem, &e->listener);
+	mem_make_ahead(m->mem);
 	*out = &e->base;
 	return 0;
 fail:

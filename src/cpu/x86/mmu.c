@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "cpu/x86/trial.h"
+#include "machine/ahead.h"
 
 #define PTE_P 0x001ull
 #define PTE_W 0x002ull
@@ -485,6 +486,8 @@ static int fill(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc 
 		return X86_LOOK_NONE;
 	note_large(c, lin, &w);
 	off = (w.gpa & ~0xfffull) - r->gpa;
+	if (r->ahead)
+		mem_ahead_met(r->ahead, r->fd_offset + off);
 	if ((e->tag[0] | e->tag[1] | e->tag[2]) && e->gpa != (w.gpa & ~0xfffull))
 		e->tag[0] = e->tag[1] = e->tag[2] = 0;
 	for (unsigned h = 0; h < 3; h++)

@@ -6,8 +6,12 @@
  */
 #include "../unit.h"
 
+#include <sched.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
+#include <time.h>
 
+#include "machine/ahead.h"
 #include "machine/mem.h"
 
 #define MIB (1ull << 20)
@@ -224,6 +228,57 @@ static void impossible_sizes_are_refused_in_words(void **state)
 	mem_free(m);
 }
 
+static bool resident(const uint8_t *at, uint64_t len)
+{
+	unsigned char page[512];
+	uint64_t n = len / 4096;
+
+	assert_int_equal(mincore((void *)(uintptr_t)at, len, page), 0);
+	for (uint64_t k = 0; k < n; k++)
+		if (!(page[k] & 1))
+			return false;
+	return true;
+}
+
+static void wait_made(const struct mem_ahead *a, uint64_t n)
+{
+	for (unsigned k = 0; k < 4000 && atomic_load(&a->n_made) < n; k++)
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+	assert_int_equal(atomic_load(&a->n_made), n);
+}
+
+static void memory_is_made_ahead_of_a_run_only(void **state)
+{
+	const uint64_t chunk = 1ull << MEM_AHEAD_SHIFT;
+	struct mem_range r;
+	struct mem *m;
+	cpu_set_t cpus;
+	struct err e;
+
+	assert_int_equal(mem_new(&m), 0);
+	assert_int_equal(mem_create_ram(m, 7 * chunk + MIB, MEM_HUGE_NONE, &e), 0);
+	assert_int_equal(mem_add_ram(m, "ram", 0, 0, 7 * chunk + MIB, &e), 0);
+	assert_true(mem_find(m, 0, &r));
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) || CPU_COUNT(&cpus) < 2 || madvise(r.host, 4096, MADV_POPULATE_WRITE)) {
+		mem_free(m);
+		skip();		/* nobody makes anything */
+	}
+	mem_make_ahead(m);
+	mem_ahead_met(r.ahead, 2 * chunk + 4096);	/* by itself */
+	mem_ahead_met(r.ahead, 5 * chunk);
+	mem_ahead_met(r.ahead, 6 * chunk);		/* a run: the short chunk at the end comes next */
+	wait_made(r.ahead, 1);
+	assert_true(resident(r.host + 7 * chunk, MIB));
+	mem_ahead_met(r.ahead, 7 * chunk);		/* nothing lies beyond */
+	mem_ahead_met(r.ahead, 1 * chunk);		/* downwards from 2 */
+	wait_made(r.ahead, 2);
+	assert_true(resident(r.host, chunk));
+	assert_false(resident(r.host + 4096 + chunk, 4096));
+	assert_false(resident(r.host + 3 * chunk, 4096));
+	assert_int_equal(r.host[7 * chunk], 0);
+	mem_free(m);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
@@ -235,6 +290,7 @@ int main(void)
 		T(listeners_follow_the_map),
 		T(code_writes_are_told),
 		T(dirty_log_misses_nothing),
+		cmocka_unit_test(memory_is_made_ahead_of_a_run_only),
 		cmocka_unit_test(impossible_sizes_are_refused_in_words),
 	};
 
