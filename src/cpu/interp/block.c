@@ -58,7 +58,7 @@ static bool mark_to(struct x86_cpu *c, struct source *s, unsigned from, unsigned
 		return false;
 	s->version = v;
 	s->have_version = true;
-	s->marked = end;
+	s->marked = (unsigned)align_up(end, X86_CODE_GRANULE);	/* that much was */
 	return true;
 }
 
@@ -117,7 +117,7 @@ static int add_insn(struct interp_cpu *ic, struct block *b, struct source *s, un
 
 	if (!mark_to(c, s, off, off + INSN_MAX_LEN))
 		return -ESTALE;
-	r = insn_decode(&i, (const uint8_t *)(lin + s->page->addend), MIN(room, INSN_MAX_LEN), code_bits(c));
+	r = insn_decode_memo(&ic->memo, &i, (const uint8_t *)(lin + s->page->addend), MIN(room, INSN_MAX_LEN), code_bits(c));
 	if (r == -ENODATA && room < INSN_MAX_LEN) {
 		if (!first)
 			return -EAGAIN;

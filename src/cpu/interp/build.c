@@ -544,7 +544,7 @@ static void set_system(struct x86_cpu *c, struct uop *u, const struct insn *i)
 	case M(JMP):
 		if (d->kind == INSN_OP_PTR) {
 			u->imm = (int32_t)d->imm;
-			u->disp = d->ptr_sel;
+			u->disp = i->ptr_sel;
 		}
 		break;
 	case M(LDS): u->rep = X86_DS; break;

@@ -6,6 +6,7 @@
  * and only ever grows until exec_cache_reset.  Stubs are keyed by the rewritten
  * instruction, so all addressing forms of one operation share a stub; C
  * implementations are keyed by the instruction's bytes less its displacement.
+ * Finding that out takes decoding it twice, so answers are remembered.
  */
 #include "cpu/interp/exec.h"
 
@@ -22,6 +23,7 @@
 #define CODE_SIZE (4u << 20)
 #define MAX_STUBS 16384u
 #define HASH_SIZE 4096u
+#define SEEN_BITS 10
 
 _Static_assert(MAX_STUBS * sizeof(struct exec) < 1u << 31, "a uop names a stub by its distance");
 
@@ -36,6 +38,11 @@ struct exec_cache {
 	_Atomic uint32_t n;		/* stubs */
 	struct exec *pool;		/* MAX_STUBS, touched as they are used */
 	struct exec *hash[HASH_SIZE];
+	/* Answers given lately, by the guest's instruction less its displacement. */
+	struct {
+		uint8_t key[16];
+		struct exec *e;		/* NULL: empty */
+	} seen[1u << SEEN_BITS];
 };
 
 static void cache_unmap(struct exec_cache *x)
@@ -122,6 +129,7 @@ void exec_cache_reset(struct exec_cache *x)
 {
 	pthread_mutex_lock(&x->lock);
 	memset(x->hash, 0, sizeof(x->hash));
+	memset(x->seen, 0, sizeof(x->seen));
 	x->used = 0;
 	x->n = 0;
 	pthread_mutex_unlock(&x->lock);
@@ -240,6 +248,13 @@ static uint32_t hash_key(const uint8_t key[24])
 	return (uint32_t)((h >> 40) % HASH_SIZE);
 }
 
+static void less_displacement(uint8_t *key, const struct insn *i)
+{
+	memcpy(key, i->bytes, i->len);
+	if (i->disp_size && i->disp_off + i->disp_size <= i->len)
+		memset(key + i->disp_off, 0, i->disp_size);
+}
+
 static void make_key(uint8_t key[24], const struct insn *i, const struct rewrite *r, bool stub)
 {
 	memset(key, 0, 24);
@@ -252,9 +267,7 @@ static void make_key(uint8_t key[24], const struct insn *i, const struct rewrite
 		key[23] = 1;
 		return;
 	}
-	memcpy(key, i->bytes, i->len);
-	if (i->disp_size && i->disp_off + i->disp_size <= i->len)
-		memset(key + i->disp_off, 0, i->disp_size);
+	less_displacement(key, i);
 	key[22] = i->ssz;
 }
 
@@ -359,10 +372,20 @@ static struct exec *get_locked(struct exec_cache *x, const struct insn *given)
 
 struct exec *exec_get(struct exec_cache *x, const struct insn *i)
 {
+	uint8_t key[16] = { 0 };
 	struct exec *e;
+	uint32_t h;
 
+	less_displacement(key, i);
+	key[15] = i->ssz;
+	h = (uint32_t)((ld_le64(key) ^ ld_le64(key + 8) * 0xc2b2ae3d27d4eb4full) * 0x9e3779b97f4a7c15ull >> (64 - SEEN_BITS));
 	pthread_mutex_lock(&x->lock);
-	e = get_locked(x, i);
+	e = x->seen[h].e;
+	if (!e || memcmp(x->seen[h].key, key, sizeof(key)) != 0) {
+		e = get_locked(x, i);
+		memcpy(x->seen[h].key, key, sizeof(key));
+		x->seen[h].e = e;
+	}
 	pthread_mutex_unlock(&x->lock);
 	return e;
 }

@@ -141,7 +141,7 @@ static void take_fault(struct interp_cpu *ic)
 
 /* --- running --- */
 
-static inline struct block *next_block(struct interp_cpu *ic)
+static inline struct block *known_block(struct interp_cpu *ic)
 {
 	struct x86_cpu *c = &ic->c;
 	uint64_t lin = c->s.rip + c->cs_base;
@@ -152,10 +152,20 @@ static inline struct block *next_block(struct interp_cpu *ic)
 	    likely(e->tag[X86_EXEC] == ((lin & ~0xfffull) | c->tlb_gen)) &&
 	    likely(b->gpa == (e->gpa | (lin & 0xfff))) && likely(block_current(b)) && likely(!c->cs_limited))
 		return b;
-	c->cur_uop = NULL;
+	return NULL;
+}
+
+static inline struct block *next_block(struct interp_cpu *ic)
+{
+	struct block *b = known_block(ic);
+
+	if (likely(b != NULL))
+		return b;
+	ic->c.cur_uop = NULL;
 	return interp_block(ic, false);
 }
 
+struct block *interp_known_block(struct interp_cpu *ic) { return known_block(ic); }
 struct block *interp_next_block(struct interp_cpu *ic) { return next_block(ic); }
 
 static void run_blocks(struct interp_cpu *ic)

@@ -145,6 +145,7 @@ struct interp_cpu {
 	struct arena arena;
 	struct exec_cache *exec;
 	const char *stubs;		/* exec_cache_pool(exec) */
+	struct insn_memo memo;
 	struct block *scratch;		/* a block used once (stepping, code in MMIO) */
 	_Atomic int sleeping;		/* futex word: waits in HLT */
 	uint64_t n_flush, n_blocks_made, n_halts;
@@ -189,6 +190,8 @@ struct block *interp_block(struct interp_cpu *ic, bool single);
 void interp_blocks_drop(struct interp_cpu *ic);
 /* The block at s.rip, found or made: the hot loop's first half. Raises fetch faults. */
 struct block *interp_next_block(struct interp_cpu *ic);
+/* NULL: it takes more than a look to find it.  Raises nothing. */
+struct block *interp_known_block(struct interp_cpu *ic);
 /* And the second. */
 static inline void interp_run_block(struct x86_cpu *c, const struct block *b)
 {

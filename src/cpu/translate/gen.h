@@ -105,7 +105,8 @@ struct gen {
 	unsigned bits, word;	/* of the guest's code: 64 or 32; bytes of an address and of a stack slot: 8 or 4 */
 	bool w;			/* word == 8: registers are worked on whole (else what is 32 bits wide wraps there) */
 	unsigned acc, n, next, n_uops, n_slow, n_faults, code0;
-	bool have_version, vec_ok;
+	uint64_t marked;	/* granules of the page that are marked as code, at `version` */
+	bool vec_ok;
 	bool shadow;		/* STI's is over the next instruction */
 	bool x87_ok, x87_page_ok, x87_late;	/* gen_x87.c */
 	int fl;
@@ -115,7 +116,6 @@ struct gen {
 	struct xl_uop uops[XL_MAX_INSNS];
 	struct gen_slow slow[GEN_MAX_SLOW];
 	struct xl_insn faults[XL_MAX_INSNS];
-	struct insn_memo memo;	/* stays from block to block */
 };
 
 /* --- where guest registers are --- */

@@ -50,7 +50,7 @@ static bool proven(struct gen *g, const struct gen_insn *gi, const struct rewrit
 	const struct insn *i = &gi->i;
 	struct insn n;
 
-	if (insn_decode_memo(&g->memo, &n, r->bytes, r->len, 64) < 0 || n.len != r->len || n.mnemonic != i->mnemonic || n.n_ops != i->n_ops ||
+	if (insn_decode_memo(&g->x->ic.memo, &n, r->bytes, r->len, 64) < 0 || n.len != r->len || n.mnemonic != i->mnemonic || n.n_ops != i->n_ops ||
 	    n.encoding != i->encoding || n.has_mem != i->has_mem || n.lock != i->lock || n.vec_len != i->vec_len)
 		return false;
 	if (n.has_mem && (n.mem_base != r->mem_reg || n.mem_index != (r->has_index ? r->mem_index : INSN_NOREG) || n.mem_scale ||

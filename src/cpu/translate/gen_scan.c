@@ -264,16 +264,23 @@ static void flag_use(struct gen_insn *gi)
 
 static bool decode_at(struct gen *g, unsigned off, struct insn *i)
 {
-	return insn_decode_memo(&g->memo, i, g->bytes + off, MIN((unsigned)PAGE_4K - off, INSN_MAX_LEN), g->bits) == 0;
+	return insn_decode_memo(&g->x->ic.memo, i, g->bytes + off, MIN((unsigned)PAGE_4K - off, INSN_MAX_LEN), g->bits) == 0;
 }
 
+/* False: the page has changed since its first bytes were looked at. */
 static bool mark(struct gen *g, unsigned from, unsigned to)
 {
-	uint32_t v = x86_codemap_mark(g->x->ic.c.codemap, g->page, from, MIN(to, (unsigned)PAGE_4K) - from);
+	uint64_t granules;
+	uint32_t v;
 
-	if (!g->have_version)
+	to = MIN(to, (unsigned)PAGE_4K);
+	granules = (~0ull << from / X86_CODE_GRANULE) & (~0ull >> (63 - (to - 1) / X86_CODE_GRANULE));
+	if (!(granules & ~g->marked))
+		return true;
+	v = x86_codemap_mark(g->x->ic.c.codemap, g->page, from, to - from);
+	if (!g->marked)
 		g->version = v;
-	g->have_version = true;
+	g->marked |= granules;
 	return v == g->version;
 }
 

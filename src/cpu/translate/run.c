@@ -93,6 +93,22 @@ static void link_exit(struct xl_cpu *x, struct xl_block *b)
 	x->n_link++;
 }
 
+/*
+ * True: the block at s.rip was run by interp, as a few times before; it is not due.  Whether it has been
+ * translated for somebody else meanwhile shows when it is.
+ */
+static bool still_cold(struct xl_cpu *x)
+{
+	struct block *b = interp_known_block(&x->ic);
+
+	if (!b || !b->heat || b->heat + 1u >= atomic_load_explicit(&x->xe->heat, memory_order_relaxed) || x->nogroup)
+		return false;
+	b->heat++;
+	x->exit = NULL;
+	interp_run_block(&x->ic.c, b);
+	return true;
+}
+
 /* One step of the loop: a stretch of translated code, or one interp block. */
 static void run_one(struct xl_cpu *x)
 {
@@ -111,6 +127,8 @@ static void run_one(struct xl_cpu *x)
 		interp_run_block(c, interp_next_block(&x->ic));
 		return;
 	}
+	if (still_cold(x))
+		return;
 	c->cur_uop = NULL;
 	e = x86_tlb_fill(c, c->s.rip, X86_EXEC, (enum x86_acc)c->acc);
 	if (!e) {

@@ -194,6 +194,7 @@ void x86_level_update(struct x86_cpu *c);
 /* --- code map (cpu/x86/codemap.c): which RAM holds code an engine has cached --- */
 /* One per engine.  Marks are per 64-byte granule, so data beside code is free
  * to change.  A store that hits a mark bumps the page's version. */
+#define X86_CODE_GRANULE 64u
 int x86_codemap_new(struct machine *m, struct x86_codemap **out);
 void x86_codemap_free(struct x86_codemap *map);
 /* Marks [off, off+len) of the page as code and returns the page's version; the

@@ -151,7 +151,7 @@ static void convert_operand(struct insn *i, struct insn_op *o, const ZydisDecode
 	case ZYDIS_OPERAND_TYPE_POINTER:
 		o->kind = INSN_OP_PTR;
 		o->imm = z->ptr.offset;
-		o->ptr_sel = z->ptr.segment;
+		i->ptr_sel = z->ptr.segment;
 		break;
 	case ZYDIS_OPERAND_TYPE_IMMEDIATE:
 		o->kind = z->imm.is_relative ? INSN_OP_REL : INSN_OP_IMM;
@@ -202,6 +202,7 @@ static void convert_raw(struct insn *i, const ZydisDecodedInstruction *z)
 	i->disp_size = z->raw.disp.size / 8;
 	i->imm_off = z->raw.imm[0].offset;
 	i->imm_size = z->raw.imm[0].size / 8;
+	i->imm_signed = z->raw.imm[0].is_signed;
 	i->imm2_off = z->raw.imm[1].offset;
 	i->imm2_size = z->raw.imm[1].size / 8;
 	/* The opcode byte stands right before ModRM, or before what follows it. */
@@ -311,24 +312,148 @@ _Static_assert((int)INSN_LEGACY == ZYDIS_INSTRUCTION_ENCODING_LEGACY && (int)INS
 	       (int)INSN_EVEX == ZYDIS_INSTRUCTION_ENCODING_EVEX && (int)INSN_XOP == ZYDIS_INSTRUCTION_ENCODING_XOP,
 	       "enum insn_encoding follows the library");
 
+/* --- remembering --- */
+
+/* Opcodes with a ModRM byte, one bit each: of map 0, of map 1. */
+static const uint16_t has_modrm[2][16] = {
+	{ 0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 0, 0, 0x0a0c, 0, 0xffff, 0, 0, 0, 0x00f3, 0xff0f, 0, 0xc0c0 },
+	{ 0xa00f, 0xffff, 0xffff, 0, 0xffff, 0xffff, 0xffff, 0xff7f, 0, 0xffff, 0xf8f8, 0xffff, 0x00ff, 0xffff, 0xffff, 0xffff },
+};
+
+static bool is_prefix(uint8_t b, unsigned bits)
+{
+	switch (b) {
+	case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65:
+	case 0x66: case 0x67: case 0xf0: case 0xf2: case 0xf3: return true;
+	default: return bits == 64 && (b & 0xf0) == 0x40;
+	}
+}
+
+static uint8_t at(const uint8_t *b, unsigned n, unsigned k) { return k < n ? b[k] : 0; }
+
+/*
+ * How many bytes stand before displacement and immediate; 0: more than are seen or remembered.  No more
+ * than a guess: whether it is right is known when the decoder's answer is remembered.
+ */
+static unsigned head_length(const uint8_t *b, unsigned n, unsigned bits)
+{
+	bool modrm = true, sib = true;
+	unsigned k = 0;
+	uint8_t op;
+
+	for (; k < n && is_prefix(b[k], bits); k++)
+		sib &= bits == 64 || b[k] != 0x67;
+	op = at(b, n, k++);
+	if (op == 0x0f) {
+		op = at(b, n, k++);
+		if (op == 0x38 || op == 0x3a)
+			k++;
+		else
+			modrm = has_modrm[1][op >> 4] >> (op & 15) & 1;
+	} else if ((op == 0xc4 || op == 0xc5 || op == 0x62) && (bits == 64 || at(b, n, k) >= 0xc0)) {
+		k += op == 0x62 ? 4 : op == 0xc4 ? 3 : 2;	/* with the opcode */
+	} else {
+		modrm = has_modrm[0][op >> 4] >> (op & 15) & 1;
+	}
+	if (modrm) {
+		uint8_t m = at(b, n, k++);
+
+		k += sib && m < 0xc0 && (m & 7) == 4;
+	}
+	return k <= n && k <= sizeof(uint64_t) ? k : 0;
+}
+
+static uint64_t head_of(const uint8_t *b, unsigned n, unsigned len)
+{
+	uint64_t v = 0;
+
+	if (n >= sizeof(v))
+		return ld_le64(b) & ~0ull >> (64 - 8 * len);
+	memcpy(&v, b, len);
+	return v;
+}
+
+static int64_t number_at(const uint8_t *b, unsigned size, bool is_signed)
+{
+	switch (size) {
+	case 1: return is_signed ? (int8_t)b[0] : b[0];
+	case 2: return is_signed ? (int16_t)ld_le16(b) : ld_le16(b);
+	case 4: return is_signed ? (int32_t)ld_le32(b) : (int64_t)ld_le32(b);
+	default: return (int64_t)ld_le64(b);
+	}
+}
+
+/* Do the first `head` bytes decide all but displacement and immediate, and these as recall() fills them in? */
+static bool head_decides(const struct insn *i, unsigned head, uint8_t *imm_op)
+{
+	unsigned n = 0;
+
+	/* Immediates with registers in them, scaled displacements, opcodes at the end. */
+	if (i->encoding != INSN_LEGACY && (i->encoding != INSN_VEX || i->imm_size))
+		return false;
+	if (head + i->disp_size + i->imm_size != i->len || i->imm2_size)
+		return false;
+	if (i->disp_size && (i->disp_off != head || !i->has_mem || i->mem_disp != number_at(i->bytes + head, i->disp_size, true)))
+		return false;
+	if (!i->imm_size)
+		return true;
+	for (unsigned k = 0; k < i->n_ops; k++) {
+		if (i->op[k].kind == INSN_OP_PTR)
+			return false;
+		if (i->op[k].kind == INSN_OP_IMM || i->op[k].kind == INSN_OP_REL) {
+			*imm_op = (uint8_t)k;
+			n++;
+		}
+	}
+	return n == 1 && i->imm_off == head + i->disp_size &&
+	       i->op[*imm_op].imm == number_at(i->bytes + i->imm_off, i->imm_size, i->imm_signed);
+}
+
+static void remember(struct insn_memo_entry *e, const struct insn *i, uint64_t head, unsigned n_head, unsigned bits)
+{
+	if (i->n_ops > INSN_MEMO_OPS || n_head > i->len)
+		return;
+	e->head = head;
+	e->n_head = (uint8_t)n_head;
+	e->bits = (uint8_t)bits;
+	e->imm_op = INSN_NOREG;
+	e->exact = !head_decides(i, n_head, &e->imm_op);
+	memcpy(e->insn, i, sizeof(e->insn));
+}
+
+/* False: more bytes decide than the head, and they differ; or there are not enough. */
+static bool recall(const struct insn_memo_entry *e, struct insn *i, const uint8_t *bytes, unsigned n)
+{
+	memcpy(i, e->insn, sizeof(e->insn));
+	if (i->len > n || (e->exact && memcmp(i->bytes, bytes, i->len) != 0))
+		return false;
+	memset((uint8_t *)i + sizeof(e->insn), 0, sizeof(*i) - sizeof(e->insn));
+	if (e->exact)
+		return true;
+	for (unsigned k = e->n_head; k < i->len; k++)
+		i->bytes[k] = bytes[k];
+	if (i->disp_size)
+		i->mem_disp = number_at(bytes + i->disp_off, i->disp_size, true);
+	if (e->imm_op != INSN_NOREG)
+		i->op[e->imm_op].imm = number_at(bytes + i->imm_off, i->imm_size, i->imm_signed);
+	return true;
+}
+
 int insn_decode_memo(struct insn_memo *m, struct insn *i, const uint8_t *bytes, unsigned n, unsigned bits)
 {
-	uint32_t head;
-	unsigned k;
+	unsigned n_head = bits == 16 ? 0 : head_length(bytes, n, bits);
+	struct insn_memo_entry *e;
+	uint64_t head;
 	int r;
 
-	if (n < sizeof(head))
+	if (!n_head)
 		return insn_decode(i, bytes, n, bits);
-	memcpy(&head, bytes, sizeof(head));
-	k = (head ^ bits << 24) * 0x9e3779b1u >> (32 - INSN_MEMO_BITS);
-	if (m->e[k].bits == bits && m->e[k].i.len <= n && !memcmp(m->e[k].i.bytes, bytes, m->e[k].i.len)) {
-		*i = m->e[k].i;
+	head = head_of(bytes, n, n_head);
+	e = &m->e[(head ^ (uint64_t)(bits + n_head) << 58) * 0x9e3779b97f4a7c15ull >> (64 - INSN_MEMO_BITS)];
+	if (e->head == head && e->n_head == n_head && e->bits == bits && recall(e, i, bytes, n))
 		return 0;
-	}
 	r = insn_decode(i, bytes, n, bits);
-	if (r == 0) {
-		m->e[k].i = *i;
-		m->e[k].bits = (uint8_t)bits;
-	}
+	if (r == 0)
+		remember(e, i, head, n_head, bits);
 	return r;
 }

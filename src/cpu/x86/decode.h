@@ -7,6 +7,7 @@
 #define LODGE_CPU_X86_DECODE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <Zydis/Mnemonic.h>
@@ -25,7 +26,7 @@ enum insn_op_kind {
 	INSN_OP_MEM_IMPL,	/* implicit memory: stack, string; reg = base GPR */
 	INSN_OP_IMM,
 	INSN_OP_REL,		/* branch displacement in imm */
-	INSN_OP_PTR,		/* far pointer: imm = offset, reg16 = selector */
+	INSN_OP_PTR,		/* far pointer: imm = offset; ptr_sel of the instruction */
 	INSN_OP_OTHER,		/* flags, IP, MXCSR, XCR0, tables ... */
 };
 
@@ -40,7 +41,6 @@ struct insn_op {
 	bool high8;
 	bool read, write;	/* unconditional or conditional */
 	bool hidden;		/* implicit in the encoding */
-	uint16_t ptr_sel;
 	int64_t imm;
 };
 
@@ -62,7 +62,8 @@ struct insn {
 	uint8_t modrm_off, disp_off, disp_size, imm_off, imm_size, imm2_off, imm2_size, opcode_off, prefix_len;
 	uint8_t vec_len;	/* 16, 32, 64 for VEX/EVEX */
 	uint8_t n_ops;
-	struct insn_op op[INSN_MAX_OPS];
+	bool imm_signed;
+	uint16_t ptr_sel;	/* of INSN_OP_PTR */
 	/* The ModRM memory operand (or moffs), if any. */
 	bool has_mem;
 	uint8_t mem_seg;	/* X86_ES.. effective segment */
@@ -76,6 +77,7 @@ struct insn {
 	uint32_t flags_read, flags_written;	/* X86_FL_ARITH bits (and DF) tested / possibly modified */
 	uint32_t flags_defined;	/* those of flags_written that get a defined value (if the instruction does anything) */
 	uint8_t isa;		/* coarse class: INSN_ISA_* */
+	struct insn_op op[INSN_MAX_OPS];	/* last, see struct insn_memo */
 };
 
 enum { INSN_ISA_INT, INSN_ISA_X87, INSN_ISA_MMX, INSN_ISA_SSE, INSN_ISA_AVX, INSN_ISA_AVX512, INSN_ISA_XSAVE, INSN_ISA_SYS };
@@ -86,14 +88,21 @@ enum { INSN_ISA_INT, INSN_ISA_X87, INSN_ISA_MMX, INSN_ISA_SSE, INSN_ISA_AVX, INS
 int insn_decode(struct insn *i, const uint8_t *bytes, unsigned n, unsigned bits);
 
 /*
- * The same, remembering: code repeats itself, and what instruction bytes mean
- * depends on nothing else.  Zeroed at first; one thread at a time.
+ * The same, remembering.  What instruction bytes mean depends on nothing else, and
+ * what stands before displacement and immediate decides all but these two, so
+ * that they are put into a copy of what is known.  Zeroed at first; one thread at
+ * a time.
  */
 #define INSN_MEMO_BITS 11
+#define INSN_MEMO_OPS 5		/* instructions with more operands are not remembered */
 struct insn_memo {
-	struct {
-		uint8_t bits;		/* 0: empty */
-		struct insn i;
+	struct insn_memo_entry {
+		uint64_t head;		/* the bytes up to displacement or immediate, as many as n_head */
+		uint8_t n_head;		/* 0: empty */
+		uint8_t bits;
+		bool exact;		/* what follows the head must be the same too */
+		uint8_t imm_op;		/* operand that has the immediate, or INSN_NOREG */
+		uint8_t insn[offsetof(struct insn, op) + INSN_MEMO_OPS * sizeof(struct insn_op)];
 	} e[1u << INSN_MEMO_BITS];
 };
 int insn_decode_memo(struct insn_memo *m, struct insn *i, const uint8_t *bytes, unsigned n, unsigned bits);
