@@ -242,10 +242,9 @@ static void flag_use(struct gen_insn *gi)
 
 	switch (gi->kind) {
 	case GI_SYS:
-		if (!gen_sys_flags(gi))
-			break;
-		/* fall through */
 	case GI_CALLOUT:
+		if (gi->kind == GI_SYS && !gen_sys_flags(gi))
+			break;
 		gi->reads = X86_FL_ARITH;
 		gi->writes = true;
 		break;

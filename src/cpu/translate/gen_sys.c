@@ -77,9 +77,10 @@ static int op_of(const struct gen *g, const struct insn *i)
 			return SYS_FROM_SEG;
 		if (i->op[1].kind == INSN_OP_SEG && i->has_mem)
 			return SYS_LIGHT + XL_LT_SEG;
-		/* fall through */
-	default: return XL_KEY_CPL(g->key) ? -1 : kernel_op(g, i);
+		break;
+	default: break;
 	}
+	return XL_KEY_CPL(g->key) ? -1 : kernel_op(g, i);
 }
 
 /* CPL changes and paging of a 32-bit kernel are left to interp. */
