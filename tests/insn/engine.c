@@ -51,8 +51,8 @@ struct rig_engine {
 	struct vcpu *v;
 	struct x86_state base;
 	struct bus_region stop;
-	/* No single step, which is not what is to be tested: the instructions are
-	 * followed by INT1, and the page is full of it. */
+	/* No single step, which is not what is to be tested: the INT1 behind the
+	 * instructions ends the case. */
 	bool free_run;
 	bool quiet;				/* a report is expected */
 	/* stub */
@@ -124,7 +124,7 @@ static void build_tables(struct rig_engine *e)
 	put64(e, G_PT + 8 * 0x12, (G_DATA + 0x2000) | 5 | 1ull << 63);
 	rig_fill_rodata(page);
 	put(e, G_DATA + 0x2000, page, sizeof(page));
-	memset(page, 0xcc, sizeof(page));
+	memset(page, RIG_FILLER, sizeof(page));
 	put(e, G_CODE, page, sizeof(page));
 }
 
@@ -344,7 +344,7 @@ static void put_code(struct rig_engine *e, const struct rig_case *c)
 {
 	uint8_t page[RIG_PAGE], now[RIG_PAGE];
 
-	memset(page, e->free_run ? 0xf1 : 0xcc, sizeof(page));
+	memset(page, RIG_FILLER, sizeof(page));
 	memcpy(page + c->code_off, c->code, MIN(c->len, RIG_PAGE - c->code_off));
 	mem_read(e->m->mem, G_CODE, now, RIG_PAGE);
 	if (memcmp(page, now, RIG_PAGE))

@@ -152,7 +152,7 @@ static void on_stop(int sig, siginfo_t *si, void *ctx)
 
 static void child_run(void)
 {
-	memset((void *)RIG_CODE, 0xcc, RIG_PAGE);
+	memset((void *)RIG_CODE, RIG_FILLER, RIG_PAGE);
 	memcpy((void *)(RIG_CODE + ex->c.code_off), ex->c.code, ex->c.len);
 	memcpy((void *)RIG_DATA, ex->c.data, RIG_DATA_SIZE);
 	memset(&ex->r, 0, sizeof(ex->r));
@@ -216,7 +216,7 @@ static _Noreturn void child_main(struct native *n)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	ex = n->x;
 	child_map(RIG_CODE, RIG_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC);
-	memset((void *)RIG_CODE, 0xcc, RIG_PAGE);
+	memset((void *)RIG_CODE, RIG_FILLER, RIG_PAGE);
 	child_map(RIG_DATA, RIG_DATA_SIZE, PROT_READ | PROT_WRITE);
 	child_map(RIG_RODATA, RIG_PAGE, PROT_READ | PROT_WRITE);
 	rig_fill_rodata((uint8_t *)RIG_RODATA);

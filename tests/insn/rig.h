@@ -23,6 +23,7 @@
 #define RIG_PAGE 0x1000u
 
 #define RIG_CODE_MAX 64
+#define RIG_FILLER 0xf1			/* INT1: what the code page holds beside the code, for all executors */
 #define RIG_NO_FAULT 0xff
 
 struct rig_case {
