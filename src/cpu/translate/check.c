@@ -204,7 +204,6 @@ static enum ending run_translated(struct xl_cpu *x, const struct xl_block *b, st
 	jmp_buf fault, *outer = c->fault_jmp;
 	enum ending r;
 
-	x->nogroup = false;
 	x->exit = NULL;
 	c->cur_uop = NULL;
 	c->fault_jmp = &fault;
@@ -214,14 +213,8 @@ static enum ending run_translated(struct xl_cpu *x, const struct xl_block *b, st
 		fault_rip(c);
 		xl_aborted(&x->ic);
 	} else {
-		x->n_enter++;
-		x->xe->t.enter(x, b->ientry);
-		xl_count_exit(x);
-		if (x->exit) {
-			c->s.rip = c->blk_rip + (uint64_t)(int64_t)x->exit->target;
-			x->nogroup = x->exit->from->key & XL_KEY_NOGROUP;
-			x->exit = NULL;
-		}
+		xl_enter(x, b);
+		x->exit = NULL;
 		r = END_DONE;
 	}
 	c->fault_jmp = outer;

@@ -109,6 +109,20 @@ static bool still_cold(struct xl_cpu *x)
 	return true;
 }
 
+void xl_enter(struct xl_cpu *x, const struct xl_block *b)
+{
+	struct x86_cpu *c = &x->ic.c;
+
+	x->nogroup = false;
+	x->n_enter++;
+	x->xe->t.enter(x, b->ientry);
+	xl_count_exit(x);
+	if (x->exit) {
+		c->s.rip = c->blk_rip + (uint64_t)(int64_t)x->exit->target;
+		x->nogroup = x->exit->from->key & XL_KEY_NOGROUP;
+	}
+}
+
 /* One step of the loop: a stretch of translated code, or one interp block. */
 static void run_one(struct xl_cpu *x)
 {
@@ -158,14 +172,7 @@ static void run_one(struct xl_cpu *x)
 	}
 	if (!x->nogroup)
 		xl_jc_put(x, c->s.rip, b, e->global);
-	x->nogroup = false;
-	x->n_enter++;
-	x->xe->t.enter(x, b->ientry);
-	xl_count_exit(x);
-	if (x->exit) {
-		c->s.rip = c->blk_rip + (uint64_t)(int64_t)x->exit->target;
-		x->nogroup = x->exit->from->key & XL_KEY_NOGROUP;
-	}
+	xl_enter(x, b);
 	atomic_store_explicit(&x->inside, false, memory_order_release);
 }
 

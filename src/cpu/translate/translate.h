@@ -343,6 +343,8 @@ bool xl_go_inside(struct xl_cpu *x);
 /* The block at s.rip, whose page is e, translated if need be; inside, unless NULL is returned. */
 struct xl_block *xl_block_here(struct xl_cpu *x, const struct x86_tlb_entry *e);
 void xl_thread_is(struct xl_cpu *x);
+/* Runs b and what it leads to; inside.  x->exit and s.rip tell where it came out. */
+void xl_enter(struct xl_cpu *x, const struct xl_block *b);
 
 /* --- dump.c --- */
 int xl_dump_init(struct xl_engine *xe, const struct cpu_engine_config *cfg, struct err *err);
