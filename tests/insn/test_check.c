@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
-#include "cpu/interp/exec.h"
-#include "rig.h"
+#include "cpu/x86/cpu.h"
+#include "snippet.h"
 
 /* mov [rdi], rbx; add rax, rdx; mov [rdi + 8], rbx; nop */
 static const uint8_t code[] = { 0x48, 0x89, 0x1f, 0x48, 0x01, 0xd0, 0x48, 0x89, 0x5f, 0x08, 0x90 };
@@ -22,23 +22,15 @@ static const uint8_t code[] = { 0x48, 0x89, 0x1f, 0x48, 0x01, 0xd0, 0x48, 0x89, 
 static struct rig_result run(const char *name, char *report, size_t len)
 {
 	struct rig_engine *e = rig_engine_new(name);
-	static struct rig_case c;
+	struct rig_case *c = snippet_case(code, sizeof(code));
 	struct rig_result r;
 
 	assert_non_null(e);
-	exec_signals_install();	/* the test library takes them for every test */
-	memset(&c, 0, sizeof(c));
-	memcpy(c.code, code, sizeof(code));
-	c.len = sizeof(code);
-	c.bits = 64;
-	c.rflags = X86_FL_FIXED | X86_FL_IF;
-	c.gpr[X86_RSP] = RIG_DATA + 0x800;
-	c.gpr[X86_RDI] = RIG_DATA + 0x100;
-	c.gpr[X86_RBX] = 0x1111;
-	c.gpr[X86_RAX] = 1;
-	c.gpr[X86_RDX] = 2;
-	c.fpu.mxcsr = 0x1f80;
-	rig_engine_run(e, &c, &r);
+	c->gpr[X86_RDI] = RIG_DATA + 0x100;
+	c->gpr[X86_RBX] = 0x1111;
+	c->gpr[X86_RAX] = 1;
+	c->gpr[X86_RDX] = 2;
+	rig_engine_run(e, c, &r);
 	rig_engine_report(e, report, len);
 	rig_engine_free(e);
 	return r;

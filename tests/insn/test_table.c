@@ -19,40 +19,25 @@
 #include <cmocka.h>
 
 #include "base/bits.h"
-#include "cpu/interp/exec.h"
 #include "cpu/x86/cpu.h"
 #include "cpu/x86/cpuid.h"
 #include "cpu/x86/decode.h"
-#include "rig.h"
+#include "snippet.h"
 
 static const char *const engines[] = { "interp", "translate", "kvm" };
 static struct rig_engine *engine[ARRAY_LEN(engines)];
 static struct native *host;
 
-#define SNIPPET(name, text)                                                                                         \
-	__asm__(".pushsection .rodata\n" #name "_b:\n" text "\n" #name "_e:\n.popsection");                        \
-	extern const uint8_t name##_b[] __asm__(#name "_b"), name##_e[] __asm__(#name "_e")
-
-#define CASE(name) new_case(name##_b, (size_t)(name##_e - name##_b))
+#define CASE(name) new_case(name##_b, SNIPPET_LEN(name))
 
 #define END (RIG_RODATA + RIG_PAGE)	/* nothing is mapped from here on */
 
 static struct rig_case *new_case(const uint8_t *code, size_t len)
 {
-	static struct rig_case c;
+	struct rig_case *c = snippet_case(code, len);
 
-	exec_signals_install();	/* the test library takes them for every test */
-	assert_true(len <= RIG_CODE_MAX);
-	memset(&c, 0, sizeof(c));
-	memcpy(c.code, code, len);
-	c.len = (unsigned)len;
-	c.bits = 64;
-	c.repeat = 3;
-	c.rflags = X86_FL_FIXED | X86_FL_IF;
-	c.gpr[X86_RSP] = RIG_DATA + 0x800;
-	c.fpu.mxcsr = 0x1f80;
-	st_le16(c.fpu.fx, 0x37f);
-	return &c;
+	c->repeat = 3;
+	return c;
 }
 
 /* Does the case end in the middle of its code? */
@@ -380,6 +365,29 @@ static void test_vpmaskmov(void **state)
 	assert_int_equal(run_all(c, true)->fault, RIG_NO_FAULT);
 	st_le32(c->fpu.zmm[1] + 8, 0x80000000);
 	assert_int_equal(run_all(c, true)->fault, X86_EX_PF);
+}
+
+SNIPPET32(s_vmaskmov_gs, "vmaskmovps %gs:(%ecx), %xmm1, %xmm0");
+
+/* A mask that spares all of an operand does not spare it the look at the segment's limit. */
+static void test_mask_beyond_the_limit(void **state)
+{
+	struct rig_case *c = CASE(s_vmaskmov_gs);
+	struct rig_result r;
+
+	if (!__builtin_cpu_supports("avx"))
+		skip();
+	c->bits = 32;
+	c->fs_gs[1] = (struct x86_seg){ .sel = 0x1b, .base = 0x1000, .limit = RIG_DATA + 0xfff, .attr = 0xc0f3 };
+	for (unsigned n = 0; n < 2 && engine[n]; n++) {
+		c->gpr[X86_RCX] = 0xffffffc4;
+		rig_engine_run(engine[n], c, &r);
+		assert_true(r.valid);
+		assert_int_equal(r.fault, X86_EX_GP);
+		c->gpr[X86_RCX] = 0x2000;	/* nothing is mapped there */
+		rig_engine_run(engine[n], c, &r);
+		assert_int_equal(r.fault, RIG_NO_FAULT);
+	}
 }
 
 SNIPPET(s_gather, "vpgatherdd %ymm2, (%rax,%ymm1,4), %ymm0");
@@ -838,7 +846,7 @@ int main(void)
 		cmocka_unit_test(test_alignment), cmocka_unit_test(test_page_crossing),
 		cmocka_unit_test(test_masked_load_at_page_end), cmocka_unit_test(test_masked_store),
 		cmocka_unit_test(test_masked_extract_across_pages),
-		cmocka_unit_test(test_vpmaskmov), cmocka_unit_test(test_gather_fault_in_the_middle),
+		cmocka_unit_test(test_vpmaskmov), cmocka_unit_test(test_mask_beyond_the_limit), cmocka_unit_test(test_gather_fault_in_the_middle),
 		cmocka_unit_test(test_rsp_as_data), cmocka_unit_test(test_fxsave_layout),
 		cmocka_unit_test(test_xsave_round_trip), cmocka_unit_test(test_xsave_init_state),
 		cmocka_unit_test(test_xsavec), cmocka_unit_test(test_xrstor_checks),

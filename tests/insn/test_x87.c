@@ -14,19 +14,13 @@
 #include <cmocka.h>
 
 #include "base/bits.h"
-#include "cpu/interp/exec.h"
 #include "cpu/x86/cpu.h"
-#include "rig.h"
+#include "snippet.h"
 
 static const char *const engines[] = { "interp", "translate" };
 static struct rig_engine *engine[ARRAY_LEN(engines)];
 
-#define SNIPPET(name, text)                                                                                         \
-	__asm__(".pushsection .rodata\n" #name "_b:\n" text "\n" #name "_e:\n.popsection");                        \
-	extern const uint8_t name##_b[] __asm__(#name "_b"), name##_e[] __asm__(#name "_e")
-
-#define CASE(name) new_case(name##_b, (size_t)(name##_e - name##_b))
-#define LEN(name) ((unsigned)(name##_e - name##_b))
+#define CASE(name) new_case(name##_b, SNIPPET_LEN(name))
 
 #define CODE_OFF 0x300
 #define AT (RIG_CODE + CODE_OFF)
@@ -34,23 +28,13 @@ static struct rig_engine *engine[ARRAY_LEN(engines)];
 
 static struct rig_case *new_case(const uint8_t *code, size_t len)
 {
-	static struct rig_case c;
+	struct rig_case *c = snippet_case(code, len);
 
-	exec_signals_install();	/* the test library takes them for every test */
-	assert_true(len <= RIG_CODE_MAX);
-	memset(&c, 0, sizeof(c));
-	memcpy(c.code, code, len);
-	c.len = (unsigned)len;
-	c.bits = 64;
-	c.code_off = CODE_OFF;
-	c.repeat = 4;
-	c.rflags = X86_FL_FIXED | X86_FL_IF;
-	c.gpr[X86_RSP] = RIG_DATA + 0x800;
-	c.gpr[X86_RBX] = RIG_DATA + 0x100;
-	c.gpr[X86_RSI] = ABSENT;
-	c.fpu.mxcsr = 0x1f80;
-	st_le16(c.fpu.fx, 0x37f);
-	return &c;
+	c->code_off = CODE_OFF;
+	c->repeat = 4;
+	c->gpr[X86_RBX] = RIG_DATA + 0x100;
+	c->gpr[X86_RSI] = ABSENT;
+	return c;
 }
 
 /* What both engines make of it, which is the same. */
@@ -202,7 +186,7 @@ static void test_addresses(void **state)
 		assert_int_equal(r->fault, RIG_NO_FAULT);
 		memcpy(&d, r->data + c->gpr[X86_RBX] - RIG_DATA + 16, 8);
 		assert_true(d == 3);
-		want_pointers(r, 0x51c, AT + LEN(s_high) - 4, c->gpr[X86_RBX] + 16);
+		want_pointers(r, 0x51c, AT + SNIPPET_LEN(s_high) - 4, c->gpr[X86_RBX] + 16);
 	}
 }
 
@@ -233,7 +217,7 @@ static void test_load_environment(void **state)
 	assert_int_equal(r->fault, RIG_NO_FAULT);
 	want_pointers(r, 0x654, 0x12345678, 0x11112222);
 	assert_int_equal(ld_le32(r->data + 0x140), 0xffff037f);
-	assert_int_equal(ld_le32(r->data + 0x140 + 12), AT + LEN(s_ldenv) - 7);
+	assert_int_equal(ld_le32(r->data + 0x140 + 12), AT + SNIPPET_LEN(s_ldenv) - 7);
 	assert_int_equal(ld_le32(r->data + 0x140 + 16), 0x1d00000);
 	assert_int_equal(ld_le32(r->data + 0x140 + 20), 0x11112222);
 	assert_int_equal(ld_le32(r->data + 0x140 + 24), 0xffff0000);
@@ -251,7 +235,7 @@ static void test_mmx(void **state)
 	assert_int_equal(r->fault, RIG_NO_FAULT);
 	assert_int_equal(r->gpr[10], 0x24680002);
 	assert_int_equal(r->fpu.fx[4], 0x80);
-	want_pointers(r, 0x1eb, AT + LEN(s_mmx) - 2, 0);
+	want_pointers(r, 0x1eb, AT + SNIPPET_LEN(s_mmx) - 2, 0);
 }
 
 /* Not available: #NM (MMX without it: #UD), whatever was translated before. */
