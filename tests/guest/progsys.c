@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What light calls of the translator do, as a guest's program sees it: instructions
- * astride two pages whose bytes, mapping and rights change, string moves over page
+ * astride two pages whose bytes, mapping and rights change, strings either way over page
  * ends and into faults, bit strings, PUSHF and POPF, SYSCALL's registers.  Built
  * static by test_tiny.py, run in the guest and on the host; both print the same.
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -162,6 +163,98 @@ static void strings(void)
 	say("after", sum(p, len));
 }
 
+/* Everything that is not REP MOVS upwards: any width, either direction, through several pages and into their end. */
+#define RUN(INSN, w, back)												\
+	__asm__ volatile("xor %%r8d,%%r8d\n\t" back INSN w "\n\tlea -128(%%rsp),%%rsp\n\tpushfq\n\tcld\n\tpop %3\n\t"	\
+			 "lea 128(%%rsp),%%rsp" : "+D"(d), "+S"(s), "+c"(n), "=&r"(f), "+a"(a) : : "memory", "cc", "r8")
+#define WIDTHS(INSN)							\
+	do {								\
+		switch (back ? width * 16 : width) {			\
+		case 1: RUN(INSN, "b", ""); break;			\
+		case 2: RUN(INSN, "w", ""); break;			\
+		case 4: RUN(INSN, "l", ""); break;			\
+		case 8: RUN(INSN, "q", ""); break;			\
+		case 32: RUN(INSN, "w", "std\n\t"); break;		\
+		case 64: RUN(INSN, "l", "std\n\t"); break;		\
+		case 128: RUN(INSN, "q", "std\n\t"); break;		\
+		default: RUN(INSN, "b", "std\n\t"); break;		\
+		}							\
+	} while (0)
+
+static uint64_t one_string(unsigned what, unsigned width, bool back, uint8_t *d0, uint8_t *s0, uint64_t n0, uint64_t a0)
+{
+	uint8_t *d = d0, *s = s0;
+	uint64_t n = n0, a = a0, f = 0;
+
+	switch (what) {
+	case 0: WIDTHS("rep movs"); break;
+	case 1: WIDTHS("rep stos"); break;
+	case 2: WIDTHS("rep lods"); break;
+	case 3: WIDTHS("repe cmps"); break;
+	case 4: WIDTHS("repne cmps"); break;
+	case 5: WIDTHS("repe scas"); break;
+	case 6: WIDTHS("repne scas"); break;
+	case 7: WIDTHS("movs"); break;
+	case 8: WIDTHS("stos"); break;
+	case 9: WIDTHS("lods"); break;
+	case 10: WIDTHS("cmps"); break;
+	default: WIDTHS("scas"); break;
+	}
+	return (uint64_t)(d - d0) * 3 + (uint64_t)(s - s0) * 5 + n * 7 + a * 11 + (f & 0x8d5) * 13;
+}
+
+/* What is left when a string runs into the page behind or before the memory. */
+static uint64_t into_the_end(unsigned what, unsigned width, bool down, uint8_t *p, size_t len, unsigned k)
+{
+	uint8_t *near = down ? p + k * width + k % width : p + len - k * width - k % width;
+
+	if (!sigsetjmp(back, 1)) {
+		one_string(what, width, down, near, p + len / 2, 100000, 0x0101010101010101ull);
+		return 1;
+	}
+	return fault_rcx * 3 + (fault_rdi - (uintptr_t)p) * 5 + (fault_addr - (uintptr_t)p);
+}
+
+static void strings_either_way(void)
+{
+	size_t len = 48 * PAGE;
+	uint8_t *p = (uint8_t *)mmap(NULL, len + 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) + PAGE;
+	uint64_t x = 88172645463325252ull, s = 0;
+
+	mprotect(p - PAGE, PAGE, PROT_NONE);
+	mprotect(p + len, PAGE, PROT_NONE);
+	for (unsigned k = 0; k < 6000; k++) {
+		unsigned what = k % 12, width;
+		bool back;
+		uint64_t n, at, from;
+
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		width = 1u << (x & 3);
+		back = x >> 2 & 1;
+		n = (x >> 3 & 7) < 4 ? x >> 6 & 31 : x >> 6 & 0x7fff;	/* elements */
+		n = n * width > len / 3 ? len / 3 / width : n;
+		at = (back ? len / 3 + 8 : 0) + (x >> 24) % (len / 3);
+		from = (x & 64) ? at + (x >> 40) % 64 : (back ? len / 3 + 8 : 0) + (x >> 40) % (len / 3);
+		/* Long stretches that are alike, so that comparisons get somewhere. */
+		if (what >= 3 && what <= 6 && (x & 128))
+			memset(p + len / 3, (int)(x >> 50), len / 3);
+		s = s * 3 + one_string(what, width, back, p + at, p + from, n, (x & 256) ? p[at] * 0x0101010101010101ull : x);
+		if (k % 16 == 0)
+			s = s * 3 + sum(p, len);
+	}
+	say("strings", s);
+	for (unsigned k = 1; k < 4000; k += 97)
+		for (unsigned what = 0; what < 7; what++) {
+			if (what == 2 || what == 4)
+				continue;
+			memset(p, 1, len);
+			s = s * 3 + into_the_end(what, 1u << (k & 3), k >> 2 & 1, p, len, k);
+		}
+	say("strings to the end", s + sum(p, len));
+}
+
 /* --- bits --- */
 
 static void bits(void)
@@ -224,6 +317,7 @@ int main(void)
 	sigaction(SIGSEGV, &sa, NULL);
 	straddle();
 	strings();
+	strings_either_way();
 	bits();
 	flags();
 	puts("end");

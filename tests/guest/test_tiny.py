@@ -283,7 +283,7 @@ def program_x87():
 
 
 def program_system():
-    """Code astride pages, string moves, bit strings, flags, SYSCALL's registers."""
+    """Code astride pages, strings, bit strings, flags, SYSCALL's registers."""
     program("progsys", [], b"end\n")
 
 

@@ -71,6 +71,9 @@ static int op_of(const struct gen *g, const struct insn *i)
 		return plain_address(g, i) && i->op[1].kind == INSN_OP_GPR ? SYS_LIGHT + XL_LT_BT : -1;
 	case M(MOVSB): case M(MOVSW): case M(MOVSD): case M(MOVSQ): return string_op(g, i, SYS_LIGHT + XL_LT_MOVS);
 	case M(STOSB): case M(STOSW): case M(STOSD): case M(STOSQ): return string_op(g, i, SYS_LIGHT + XL_LT_STOS);
+	case M(LODSB): case M(LODSW): case M(LODSD): case M(LODSQ): return string_op(g, i, SYS_LIGHT + XL_LT_LODS);
+	case M(SCASB): case M(SCASW): case M(SCASD): case M(SCASQ): return string_op(g, i, SYS_LIGHT + XL_LT_SCAS);
+	case M(CMPSB): case M(CMPSW): case M(CMPSD): case M(CMPSQ): return string_op(g, i, SYS_LIGHT + XL_LT_CMPS);
 	case M(RDFSBASE): case M(RDGSBASE): case M(WRFSBASE): case M(WRGSBASE): return SYS_LIGHT + XL_LT_BASE;
 	case M(MOV):
 		if (i->op[1].kind == INSN_OP_SEG && i->op[0].kind == INSN_OP_GPR)
@@ -88,7 +91,8 @@ static bool in_32bit_code(int op)
 {
 	switch (op) {
 	case SYS_LIGHT + XL_LT_SYSCALL: case SYS_LIGHT + XL_LT_PUSHF: case SYS_LIGHT + XL_LT_POPF: case SYS_LIGHT + XL_LT_BT:
-	case SYS_LIGHT + XL_LT_MOVS: case SYS_LIGHT + XL_LT_STOS: return true;
+	case SYS_LIGHT + XL_LT_MOVS: case SYS_LIGHT + XL_LT_STOS: case SYS_LIGHT + XL_LT_LODS: case SYS_LIGHT + XL_LT_SCAS:
+	case SYS_LIGHT + XL_LT_CMPS: return true;
 	default: return op < SYS_LIGHT;
 	}
 }

@@ -10,19 +10,7 @@
  * program.  What is not simple goes to the full path (heavy).
  */
 #include "cpu/x86/fast.h"
-#include "cpu/translate/translate.h"
-
-#define LIGHT(name) static uintptr_t name(struct xl_cpu *x, const struct uop *u, uint64_t arg)
-
-/* The instruction's uop does it all. */
-static uintptr_t heavy(const struct xl_cpu *x) { return x->xe->t.callout_again; }
-
-/* Out to the run loop, which looks at everything. */
-static uintptr_t leave(struct xl_cpu *x)
-{
-	x->ic.c.leave_block = true;
-	return x->xe->t.fault_m;
-}
+#include "cpu/translate/light.h"
 
 static uintptr_t find(struct xl_cpu *x)
 {
@@ -191,35 +179,6 @@ static uint64_t lin_at(const struct x86_cpu *c, const struct uop *u, uint64_t of
 	return u->ea == EA_BASE64 || u->ea == EA_BASE64_A32 ? off + c->s.seg[u->seg].base : off;
 }
 
-/* Host address of [lin, lin+len), within a page; NULL: the full path. */
-static void *host(struct x86_cpu *c, uint64_t lin, unsigned len, enum x86_how how, const struct x86_tlb_entry **e)
-{
-	uint32_t err;
-
-	if ((lin & 0xfff) > PAGE_4K - len || x86_tlb_look(c, lin, how, (enum x86_acc)c->acc, e, &err) != X86_LOOK_OK)
-		return NULL;
-	return (void *)(lin + (*e)->addend);
-}
-
-static void stored(struct x86_cpu *c, const struct x86_tlb_entry *e, uint64_t lin, unsigned len)
-{
-	__asm__ volatile("" ::: "memory");
-	if (unlikely(atomic_load_explicit(e->flags, memory_order_relaxed) & MEM_PG_CODE))
-		x86_code_stored(c, e, lin & 0xfff, len);
-}
-
-/* Done: the next instruction follows, unless the store hit code. */
-static uintptr_t next(struct xl_cpu *x, const struct uop *u)
-{
-	struct x86_cpu *c = &x->ic.c;
-
-	if (likely(!c->leave_block))
-		return 0;
-	c->s.rip = uop_next(c, u);
-	x->exit = NULL;
-	return leave(x);
-}
-
 /* RSP, or ESP in 32-bit code, moved. */
 static uint64_t stack_at(const struct x86_cpu *c, unsigned osz, uint64_t by)
 {
@@ -318,111 +277,6 @@ LIGHT(xl_lt_bt)
 	return next(x, u);
 }
 
-/* --- strings, upwards, addresses of the code's own size, no FS or GS --- */
-
-static uint64_t reg_at(const struct x86_cpu *c, const struct uop *u, unsigned r)
-{
-	return u->asz == 4 ? (uint32_t)c->s.gpr[r] : c->s.gpr[r];
-}
-
-static void reg_add(struct x86_cpu *c, const struct uop *u, unsigned r, uint64_t by)
-{
-	c->s.gpr[r] += by;
-	if (u->asz == 4)
-		c->s.gpr[r] = (uint32_t)c->s.gpr[r];
-}
-
-static uint64_t elements(const struct x86_cpu *c, const struct uop *u)
-{
-	return u->rep ? reg_at(c, u, X86_RCX) : 1;
-}
-
-/* As many as lie in the page of each address whole. */
-static uint64_t in_page(uint64_t lin, unsigned osz, uint64_t n)
-{
-	uint64_t room = (PAGE_4K - (lin & 0xfff)) / osz;
-
-	return MIN(n, room);
-}
-
-/* After a piece: 1: go on, 0: done, else where. */
-static uintptr_t piece_done(struct xl_cpu *x, const struct uop *u, uint64_t k)
-{
-	struct x86_cpu *c = &x->ic.c;
-
-	reg_add(c, u, X86_RDI, k * u->osz);
-	if (!u->rep)
-		return next(x, u);
-	reg_add(c, u, X86_RCX, 0 - k);
-	if (!c->s.gpr[X86_RCX])
-		return next(x, u);
-	if (likely(!c->leave_block && !atomic_load_explicit(&c->vcpu.events, memory_order_relaxed)))
-		return 1;
-	c->s.rip = uop_rip(c, u);
-	x->exit = NULL;
-	return leave(x);
-}
-
-LIGHT(xl_lt_movs)
-{
-	struct x86_cpu *c = &x->ic.c;
-	const struct x86_tlb_entry *es, *ed;
-	uintptr_t r = 0;
-	uint64_t n;
-
-	if ((c->s.rflags & X86_FL_DF) || c->watch)
-		return heavy(x);
-	while ((n = elements(c, u)) != 0) {
-		uint64_t s = reg_at(c, u, X86_RSI), d = reg_at(c, u, X86_RDI), k = in_page(s, u->osz, in_page(d, u->osz, n)), count = k;
-		const void *ps = k ? host(c, s, 1, X86_READ, &es) : NULL;
-		void *pd = ps ? host(c, d, 1, X86_WRITE, &ed) : NULL;
-
-		if (!pd)
-			return heavy(x);
-		switch (u->osz) {
-		case 1: __asm__ volatile("rep movsb" : "+D"(pd), "+S"(ps), "+c"(count) : : "memory"); break;
-		case 2: __asm__ volatile("rep movsw" : "+D"(pd), "+S"(ps), "+c"(count) : : "memory"); break;
-		case 4: __asm__ volatile("rep movsl" : "+D"(pd), "+S"(ps), "+c"(count) : : "memory"); break;
-		default: __asm__ volatile("rep movsq" : "+D"(pd), "+S"(ps), "+c"(count) : : "memory"); break;
-		}
-		stored(c, ed, d, (unsigned)(k * u->osz));
-		reg_add(c, u, X86_RSI, k * u->osz);
-		r = piece_done(x, u, k);
-		if (r != 1)
-			return r;
-	}
-	return r;
-}
-
-LIGHT(xl_lt_stos)
-{
-	struct x86_cpu *c = &x->ic.c;
-	const struct x86_tlb_entry *e;
-	uintptr_t r = 0;
-	uint64_t n;
-
-	if ((c->s.rflags & X86_FL_DF) || c->watch)
-		return heavy(x);
-	while ((n = elements(c, u)) != 0) {
-		uint64_t d = reg_at(c, u, X86_RDI), k = in_page(d, u->osz, n), count = k, v = c->s.gpr[X86_RAX];
-		void *p = k ? host(c, d, 1, X86_WRITE, &e) : NULL;
-
-		if (!p)
-			return heavy(x);
-		switch (u->osz) {
-		case 1: __asm__ volatile("rep stosb" : "+D"(p), "+c"(count) : "a"(v) : "memory"); break;
-		case 2: __asm__ volatile("rep stosw" : "+D"(p), "+c"(count) : "a"(v) : "memory"); break;
-		case 4: __asm__ volatile("rep stosl" : "+D"(p), "+c"(count) : "a"(v) : "memory"); break;
-		default: __asm__ volatile("rep stosq" : "+D"(p), "+c"(count) : "a"(v) : "memory"); break;
-		}
-		stored(c, e, d, (unsigned)(k * u->osz));
-		r = piece_done(x, u, k);
-		if (r != 1)
-			return r;
-	}
-	return r;
-}
-
 /* --- system registers --- */
 
 LIGHT(xl_lt_base)	/* aux: write */
@@ -517,6 +371,9 @@ uintptr_t (*const xl_light[XL_LT_N])(struct xl_cpu *x, const struct uop *u, uint
 	[XL_LT_BT] = xl_lt_bt,
 	[XL_LT_MOVS] = xl_lt_movs,
 	[XL_LT_STOS] = xl_lt_stos,
+	[XL_LT_LODS] = xl_lt_lods,
+	[XL_LT_SCAS] = xl_lt_scas,
+	[XL_LT_CMPS] = xl_lt_cmps,
 	[XL_LT_BASE] = xl_lt_base,
 	[XL_LT_SEG] = xl_lt_seg,
 	[XL_LT_CR3] = xl_lt_cr3,

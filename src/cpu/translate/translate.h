@@ -141,7 +141,7 @@ struct xl_dump;
 
 /* Light calls (light.c), without the miss. */
 enum { XL_LT_INDIRECT, XL_LT_PAGE2, XL_LT_SYSCALL, XL_LT_SYSRET, XL_LT_IRET, XL_LT_PUSHF, XL_LT_POPF, XL_LT_BT, XL_LT_MOVS,
-       XL_LT_STOS, XL_LT_BASE, XL_LT_SEG, XL_LT_CR3, XL_LT_INVLPG, XL_LT_RDMSR, XL_LT_WRMSR, XL_LT_N };
+       XL_LT_STOS, XL_LT_LODS, XL_LT_SCAS, XL_LT_CMPS, XL_LT_BASE, XL_LT_SEG, XL_LT_CR3, XL_LT_INVLPG, XL_LT_RDMSR, XL_LT_WRMSR, XL_LT_N };
 extern uintptr_t (*const xl_light[XL_LT_N])(struct xl_cpu *x, const struct uop *u, uint64_t arg);
 uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin);
 

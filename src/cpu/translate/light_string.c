@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * String instructions as light calls (see light.c): in either direction, addresses
+ * of the code's own size, no FS or GS.
+ *
+ * A repeated one works in runs: elements that lie next to each other in the host as
+ * they do in the guest, done by the host's own instruction.  Registers are brought
+ * up to date after every run, so what faults next leaves the state of a string
+ * instruction that stopped there; pending events are let in between runs.
+ */
+#include "cpu/translate/light.h"
+
+#define RUN_MAX (64u << 10)	/* bytes; events wait that long */
+
+static uint64_t reg_at(const struct x86_cpu *c, const struct uop *u, unsigned r)
+{
+	return u->asz == 4 ? (uint32_t)c->s.gpr[r] : c->s.gpr[r];
+}
+
+static void reg_add(struct x86_cpu *c, const struct uop *u, unsigned r, uint64_t by)
+{
+	c->s.gpr[r] += by;
+	if (u->asz == 4)
+		c->s.gpr[r] = (uint32_t)c->s.gpr[r];
+}
+
+static uint64_t elements(const struct x86_cpu *c, const struct uop *u)
+{
+	return u->rep ? reg_at(c, u, X86_RCX) : 1;
+}
+
+static bool down(const struct x86_cpu *c) { return c->s.rflags & X86_FL_DF; }
+
+/* One end of a run. */
+struct run {
+	uint64_t lin;
+	uint8_t *p;			/* host address of the first element */
+	_Atomic uint8_t *flags;		/* of its page, the first one of several */
+	_Atomic uint32_t *version;
+};
+
+/* Upwards, len bytes from r->lin of which `have` lie in its page: how many of them the host has in one piece. */
+static uint64_t further(struct x86_cpu *c, const struct run *r, enum x86_how how, uint64_t have, uint64_t len)
+{
+	const struct x86_tlb_entry *e;
+	uint32_t err;
+
+	while (have < len) {
+		uint64_t lin = r->lin + have;
+
+		if (c->mode != X86_MODE_LONG64 && lin >> 32)
+			break;
+		if (x86_tlb_look(c, lin, how, (enum x86_acc)c->acc, &e, &err) != X86_LOOK_OK || lin + e->addend != (uintptr_t)r->p + have)
+			break;
+		have += PAGE_4K;
+	}
+	return MIN(have, len);
+}
+
+/*
+ * Elements, at most n, of a run at what register reg holds; 0: that is not simple.  Its pages count as
+ * accessed, for stores as dirty: what is stored to will be all of it.
+ */
+static uint64_t run_at(struct x86_cpu *c, const struct uop *u, unsigned reg, struct run *r, enum x86_how how, uint64_t n)
+{
+	uint64_t lin = reg_at(c, u, reg), off = lin & 0xfff, room = PAGE_4K - off;
+	const struct x86_tlb_entry *e;
+
+	r->lin = lin;
+	if (room < u->osz || !(r->p = host(c, lin, 1, how, &e)))
+		return 0;
+	r->flags = e->flags;
+	r->version = e->version;
+	if (down(c)) {
+		room = off / u->osz + 1;
+		return MIN(n, room);
+	}
+	n = MIN(n, RUN_MAX / u->osz);
+	if (room < n * u->osz)
+		n = further(c, r, how, room, n * u->osz) / u->osz;
+	return n;
+}
+
+/* Pages next to each other in the host are so in the books, too. */
+static void run_stored(struct x86_cpu *c, const struct uop *u, const struct run *r, uint64_t n)
+{
+	uint64_t lin = down(c) ? r->lin - (n - 1) * u->osz : r->lin, left = n * u->osz;
+	struct x86_tlb_entry e;
+
+	__asm__ volatile("" ::: "memory");
+	e.flags = r->flags;
+	e.version = r->version;
+	for (;;) {
+		uint64_t room = PAGE_4K - (lin & 0xfff), k = MIN(left, room);
+
+		if (unlikely(atomic_load_explicit(e.flags, memory_order_relaxed) & MEM_PG_CODE))
+			x86_code_stored(c, &e, lin & 0xfff, (unsigned)k);
+		left -= k;
+		if (likely(!left))
+			return;
+		lin += k;
+		e.flags++;
+		e.version++;
+	}
+}
+
+static void advance(struct x86_cpu *c, const struct uop *u, unsigned r, uint64_t n)
+{
+	reg_add(c, u, r, down(c) ? 0 - n * u->osz : n * u->osz);
+}
+
+/* After a run of n: 1: go on, 0: done, else where. */
+static uintptr_t run_done(struct xl_cpu *x, const struct uop *u, uint64_t n, bool over)
+{
+	struct x86_cpu *c = &x->ic.c;
+
+	if (!u->rep)
+		return next(x, u);
+	reg_add(c, u, X86_RCX, 0 - n);
+	if (over || !reg_at(c, u, X86_RCX))
+		return next(x, u);
+	if (likely(!c->leave_block && !atomic_load_explicit(&c->vcpu.events, memory_order_relaxed)))
+		return 1;
+	c->s.rip = uop_rip(c, u);
+	x->exit = NULL;
+	return leave(x);
+}
+
+/* The host's instruction, by width, in the guest's direction. */
+#define BY_WIDTH(osz, INSN, ...)							\
+	do {										\
+		switch (osz) {								\
+		case 1: __asm__ volatile(INSN("b") __VA_ARGS__); break;			\
+		case 2: __asm__ volatile(INSN("w") __VA_ARGS__); break;			\
+		case 4: __asm__ volatile(INSN("l") __VA_ARGS__); break;			\
+		default: __asm__ volatile(INSN("q") __VA_ARGS__); break;		\
+		}									\
+	} while (0)
+#define UP_MOVS(w) "rep movs" w
+#define DOWN_MOVS(w) "std; rep movs" w "; cld"
+#define UP_STOS(w) "rep stos" w
+#define DOWN_STOS(w) "std; rep stos" w "; cld"
+/* Flags as in x86_cpu.lf. */
+#define FLAGS "; cld; lahf; seto %%al"
+#define UP_REPE_CMPS(w) "repe cmps" w FLAGS
+#define DOWN_REPE_CMPS(w) "std; repe cmps" w FLAGS
+#define UP_REPNE_CMPS(w) "repne cmps" w FLAGS
+#define DOWN_REPNE_CMPS(w) "std; repne cmps" w FLAGS
+#define UP_REPE_SCAS(w) "repe scas" w FLAGS
+#define DOWN_REPE_SCAS(w) "std; repe scas" w FLAGS
+#define UP_REPNE_SCAS(w) "repne scas" w FLAGS
+#define DOWN_REPNE_SCAS(w) "std; repne scas" w FLAGS
+
+uintptr_t xl_lt_movs(struct xl_cpu *x, const struct uop *u, uint64_t arg)
+{
+	struct x86_cpu *c = &x->ic.c;
+	uint64_t n, k, count;
+	uintptr_t r = 0;
+
+	if (c->watch)
+		return heavy(x);
+	while ((n = elements(c, u)) != 0) {
+		struct run s, d;
+
+		k = run_at(c, u, X86_RSI, &s, X86_READ, n);
+		k = k ? run_at(c, u, X86_RDI, &d, X86_WRITE, k) : 0;
+		if (!k)
+			return heavy(x);
+		count = k;
+		if (down(c))
+			BY_WIDTH(u->osz, DOWN_MOVS, : "+D"(d.p), "+S"(s.p), "+c"(count) : : "memory", "cc");
+		else
+			BY_WIDTH(u->osz, UP_MOVS, : "+D"(d.p), "+S"(s.p), "+c"(count) : : "memory");
+		run_stored(c, u, &d, k);
+		advance(c, u, X86_RSI, k);
+		advance(c, u, X86_RDI, k);
+		r = run_done(x, u, k, false);
+		if (r != 1)
+			return r;
+	}
+	return r;
+}
+
+uintptr_t xl_lt_stos(struct xl_cpu *x, const struct uop *u, uint64_t arg)
+{
+	struct x86_cpu *c = &x->ic.c;
+	uint64_t n, k, count;
+	uintptr_t r = 0;
+
+	if (c->watch)
+		return heavy(x);
+	while ((n = elements(c, u)) != 0) {
+		struct run d;
+
+		k = run_at(c, u, X86_RDI, &d, X86_WRITE, n);
+		if (!k)
+			return heavy(x);
+		count = k;
+		if (down(c))
+			BY_WIDTH(u->osz, DOWN_STOS, : "+D"(d.p), "+c"(count) : "a"(c->s.gpr[X86_RAX]) : "memory", "cc");
+		else
+			BY_WIDTH(u->osz, UP_STOS, : "+D"(d.p), "+c"(count) : "a"(c->s.gpr[X86_RAX]) : "memory");
+		run_stored(c, u, &d, k);
+		advance(c, u, X86_RDI, k);
+		r = run_done(x, u, k, false);
+		if (r != 1)
+			return r;
+	}
+	return r;
+}
+
+static uint64_t element(const uint8_t *p, unsigned osz)
+{
+	switch (osz) {
+	case 1: return __atomic_load_n(p, __ATOMIC_RELAXED);
+	case 2: return __atomic_load_n((const uint16_t *)p, __ATOMIC_RELAXED);
+	case 4: return __atomic_load_n((const uint32_t *)p, __ATOMIC_RELAXED);
+	default: return __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED);
+	}
+}
+
+/* Of the elements of a run only the last one stays. */
+uintptr_t xl_lt_lods(struct xl_cpu *x, const struct uop *u, uint64_t arg)
+{
+	struct x86_cpu *c = &x->ic.c;
+	uintptr_t r = 0;
+	uint64_t n, k;
+
+	if (c->watch)
+		return heavy(x);
+	while ((n = elements(c, u)) != 0) {
+		struct run s;
+		uint64_t last;
+
+		k = run_at(c, u, X86_RSI, &s, X86_READ, n);
+		if (!k)
+			return heavy(x);
+		last = (k - 1) * u->osz;
+		reg_set(c, GPR_OFF(X86_RAX), u->osz, element(down(c) ? s.p - last : s.p + last, u->osz));
+		advance(c, u, X86_RSI, k);
+		r = run_done(x, u, k, false);
+		if (r != 1)
+			return r;
+	}
+	return r;
+}
+
+/* Without REP one element is compared, so that it does not matter what is repeated. */
+static uint64_t compare_run(struct x86_cpu *c, const struct uop *u, const uint8_t *s, const uint8_t *d, uint64_t n)
+{
+	uint64_t lf;
+
+#define CMPS(INSN) BY_WIDTH(u->osz, INSN, : "+D"(d), "+S"(s), "+c"(n), "=a"(lf) : : "memory", "cc")
+	if (u->rep == 0xf2) {
+		if (down(c))
+			CMPS(DOWN_REPNE_CMPS);
+		else
+			CMPS(UP_REPNE_CMPS);
+	} else if (down(c)) {
+		CMPS(DOWN_REPE_CMPS);
+	} else {
+		CMPS(UP_REPE_CMPS);
+	}
+#undef CMPS
+	c->lf = (uint32_t)(lf & 0xffff);
+	return n;
+}
+
+static uint64_t scan_run(struct x86_cpu *c, const struct uop *u, const uint8_t *d, uint64_t n)
+{
+	uint64_t a = c->s.gpr[X86_RAX];
+
+#define SCAS(INSN) BY_WIDTH(u->osz, INSN, : "+D"(d), "+c"(n), "+a"(a) : : "memory", "cc")
+	if (u->rep == 0xf2) {
+		if (down(c))
+			SCAS(DOWN_REPNE_SCAS);
+		else
+			SCAS(UP_REPNE_SCAS);
+	} else if (down(c)) {
+		SCAS(DOWN_REPE_SCAS);
+	} else {
+		SCAS(UP_REPE_SCAS);
+	}
+#undef SCAS
+	c->lf = (uint32_t)(a & 0xffff);
+	return n;
+}
+
+/* SCAS, or CMPS. */
+static uintptr_t compare(struct xl_cpu *x, const struct uop *u, bool scas)
+{
+	struct x86_cpu *c = &x->ic.c;
+	uint64_t n, k, left;
+	uintptr_t r = 0;
+
+	if (c->watch)
+		return heavy(x);
+	while ((n = elements(c, u)) != 0) {
+		struct run s, d;
+		bool over;
+
+		k = scas ? n : run_at(c, u, X86_RSI, &s, X86_READ, n);
+		k = k ? run_at(c, u, X86_RDI, &d, X86_READ, k) : 0;
+		if (!k)
+			return heavy(x);
+		left = scas ? scan_run(c, u, d.p, k) : compare_run(c, u, s.p, d.p, k);
+		if (!scas)
+			advance(c, u, X86_RSI, k - left);
+		advance(c, u, X86_RDI, k - left);
+		over = !!(c->lf & X86_LF_ZF) != (u->rep == 0xf3);
+		r = run_done(x, u, k - left, over);
+		if (r != 1)
+			return r;
+	}
+	return r;
+}
+
+uintptr_t xl_lt_scas(struct xl_cpu *x, const struct uop *u, uint64_t arg) { return compare(x, u, true); }
+uintptr_t xl_lt_cmps(struct xl_cpu *x, const struct uop *u, uint64_t arg) { return compare(x, u, false); }
