@@ -442,6 +442,7 @@ static AES_FN void aes_ctr(const __m128i *k, __m128i *buf, unsigned blocks, uint
 static AES_FN uint64_t aes(void)
 {
 	static __m128i buf[1024];
+	uint64_t first[2], second[2];
 	__m128i k[11], iv;
 
 	aes_keys(k);
@@ -450,7 +451,9 @@ static AES_FN uint64_t aes(void)
 		iv = aes_cbc(k, buf, 1024, iv);
 	for (unsigned n = 0; n < 20000; n++)
 		aes_ctr(k, buf, 1024, n * 1024);
-	return (uint64_t)_mm_extract_epi64(iv, 0) ^ (uint64_t)_mm_extract_epi64(buf[77], 1);
+	memcpy(first, &iv, sizeof(first));	/* there is no _mm_extract_epi64 in 32-bit code */
+	memcpy(second, &buf[77], sizeof(second));
+	return first[0] ^ second[1];
 }
 
 /* --- input of the programs --- */
