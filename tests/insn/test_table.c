@@ -40,6 +40,14 @@ static struct rig_case *new_case(const uint8_t *code, size_t len)
 	return c;
 }
 
+static bool host_has(enum x86_feature_word w, unsigned bit)
+{
+	uint32_t feat[X86_F_WORDS];
+
+	x86_host_features(feat);
+	return feat[w] & BIT(bit);
+}
+
 /* Does the case end in the middle of its code? */
 static bool ends_early(const struct rig_case *c)
 {
@@ -388,6 +396,74 @@ static void test_mask_beyond_the_limit(void **state)
 		rig_engine_run(engine[n], c, &r);
 		assert_int_equal(r.fault, RIG_NO_FAULT);
 	}
+}
+
+SNIPPET(s_vmovdqa_masked, "vmovdqa64 (%rax), %xmm2{%k4}{z}\nvmovdqa64 %xmm2, (%rax){%k4}");
+
+/* Where a mask spares all of an operand, nothing about it is looked at: not its alignment either (AMD). */
+static void test_masked_alignment(void **state)
+{
+	if (!__builtin_cpu_supports("avx512vl") || !__builtin_cpu_is("amd"))
+		skip();
+	for (unsigned k = 0; k < 4; k++) {
+		struct rig_case *c = CASE(s_vmovdqa_masked);
+
+		c->steps = 2;
+		c->fpu.k[4] = k ^ 4;
+		c->gpr[X86_RAX] = RIG_DATA + 6;
+		assert_int_equal(run_all(c, true)->fault, k ? X86_EX_GP : RIG_NO_FAULT);
+		c->gpr[X86_RAX] = END + 6;
+		assert_int_equal(run_all(c, true)->fault, k ? X86_EX_GP : RIG_NO_FAULT);
+	}
+}
+
+SNIPPET(s_fldt, "fldt (%rcx)");
+SNIPPET(s_fstpt, "fstpt (%rcx)");
+SNIPPET(s_fbstp, "fbstp (%rcx)");
+SNIPPET(s_fldenv, "fldenv (%rcx)");
+SNIPPET(s_fstenv16, "data16 fnstenv (%rcx)");
+SNIPPET(s_fldenv16, "data16 fldenv (%rcx)");
+SNIPPET(s_fsave, "fnsave (%rcx)");
+SNIPPET(s_frstor16, "data16 frstor (%rcx)");
+SNIPPET(s_fxsave32, "fxsave (%rcx)");
+SNIPPET(s_fxrstor32, "fxrstor (%rcx)");
+SNIPPET(s_xsave32, "xsave (%rcx)");
+SNIPPET(s_xrstor32, "xrstor (%rcx)");
+
+/*
+ * Large operands that reach into a page that is not there, beyond 4 GiB or into addresses that are not
+ * canonical: which fault comes first, and where, depends on the pieces they are accessed in.
+ */
+static void test_pieces(void **state)
+{
+	static const struct {
+		const uint8_t *b, *e;
+		unsigned size, step;
+	} t[] = {
+#define ROW(name, size, step) { name##_b, name##_e, size, step }
+		ROW(s_fldt, 10, 1), ROW(s_fstpt, 10, 1), ROW(s_fbstp, 10, 1), ROW(s_fldenv, 28, 1), ROW(s_fldenv16, 14, 1), ROW(s_fstenv16, 14, 1),
+		ROW(s_fsave, 108, 1), ROW(s_frstor16, 94, 1), ROW(s_fxsave32, 512, 16), ROW(s_fxrstor32, 512, 16),
+		ROW(s_xsave32, 832, 64), ROW(s_xrstor32, 576, 64),
+#undef ROW
+	};
+	static const uint64_t ends[] = { END, RIG_RODATA, RIG_CODE, END + 2 * RIG_PAGE };
+	const unsigned n_ends = ARRAY_LEN(ends) + 1;
+
+	if (!__builtin_cpu_is("amd"))	/* whose pieces these are */
+		skip();
+	for (unsigned k = 0; k < ARRAY_LEN(t); k++)
+		for (unsigned n = 0; n < 2 * n_ends; n++) {
+			if (n == 2 * n_ends - 2 && host_has(X86_F_7_ECX, 16))	/* LA57: the end is elsewhere */
+				continue;
+			for (unsigned before = t[k].step; before < t[k].size; before += t[k].step) {
+				struct rig_case *c = new_case(t[k].b, (size_t)(t[k].e - t[k].b));
+
+				c->bits = n & 1 ? 32 : 64;
+				c->gpr[X86_RCX] = (n < 2 * ARRAY_LEN(ends) ? ends[n / 2] : 1ull << (n & 1 ? 32 : 47)) - before;
+				c->gpr[X86_RAX] = 7;
+				run_all(c, true);
+			}
+		}
 }
 
 SNIPPET(s_gather, "vpgatherdd %ymm2, (%rax,%ymm1,4), %ymm0");
@@ -756,14 +832,6 @@ static void test_far_pointer_size(void **state)
 	}
 }
 
-static bool host_has(enum x86_feature_word w, unsigned bit)
-{
-	uint32_t feat[X86_F_WORDS];
-
-	x86_host_features(feat);
-	return feat[w] & BIT(bit);
-}
-
 static void test_sse4a(void **state)
 {
 	struct rig_case *c;
@@ -846,7 +914,8 @@ int main(void)
 		cmocka_unit_test(test_alignment), cmocka_unit_test(test_page_crossing),
 		cmocka_unit_test(test_masked_load_at_page_end), cmocka_unit_test(test_masked_store),
 		cmocka_unit_test(test_masked_extract_across_pages),
-		cmocka_unit_test(test_vpmaskmov), cmocka_unit_test(test_mask_beyond_the_limit), cmocka_unit_test(test_gather_fault_in_the_middle),
+		cmocka_unit_test(test_vpmaskmov), cmocka_unit_test(test_mask_beyond_the_limit), cmocka_unit_test(test_masked_alignment),
+		cmocka_unit_test(test_pieces), cmocka_unit_test(test_gather_fault_in_the_middle),
 		cmocka_unit_test(test_rsp_as_data), cmocka_unit_test(test_fxsave_layout),
 		cmocka_unit_test(test_xsave_round_trip), cmocka_unit_test(test_xsave_init_state),
 		cmocka_unit_test(test_xsavec), cmocka_unit_test(test_xrstor_checks),

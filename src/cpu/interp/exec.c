@@ -211,6 +211,28 @@ static exec_fn *c_implementation(const struct insn *i)
 	return f ? f : exec_c_ctx(i);
 }
 
+/* Where the operand ends, and what of it is accessed first. */
+static void extent(struct exec *x, const struct insn *i)
+{
+	bool small = exec_x87_small_env(i);
+
+	if (x->mem_size)
+		x->last_byte = (uint16_t)(x->mem_size - 1);
+	switch (i->mnemonic) {
+	case M(FNSTENV): case M(FLDENV): break;
+	case M(FNSAVE): case M(FRSTOR): x->last_byte = small ? 93 : 107; break;
+	case M(FXSAVE): case M(FXSAVE64): case M(FXRSTOR): case M(FXRSTOR64):
+		if (i->ssz == 8)
+			x->last_byte = 511;
+		return;
+	default:
+		if (x->o.state == OP_STATE_X87 && x->mem_size == 10)
+			x->piece = 8;
+		return;
+	}
+	x->piece = small ? 2 : 4;
+}
+
 static void describe(struct exec *x, const struct insn *i, const struct op_info *o)
 {
 	x->i = *i;
@@ -223,8 +245,7 @@ static void describe(struct exec *x, const struct insn *i, const struct op_info 
 	x->mem_read = i->has_mem && i->mem_read;
 	x->mem_write = i->has_mem && i->mem_write;
 	x->mem_size = o->mem_size;
-	if (x->mem_size)
-		x->last_byte = (uint8_t)(x->mem_size - 1);
+	extent(x, i);
 	x->align = o->align > 1 ? (uint8_t)(o->align - 1) : 0;
 	enables(x);
 	if (o->state == OP_STATE_X87) {
@@ -545,27 +566,29 @@ void exec_run_mem(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 		x86_mem_stored(c, lin, x->mem_size, c->acc);
 }
 
-/* Neither end is outside the canonical range, or the last byte beyond a flat segment
- * (but x87 environments are accessed in pieces, whose page faults come first). */
-static inline bool address_ok(const struct x86_cpu *c, const struct exec *x, uint64_t lin)
+/* Neither the first of the operand's bytes nor the one at `last` is outside the canonical range, or beyond a
+ * flat segment. */
+static inline bool address_ok(const struct x86_cpu *c, const struct exec *x, uint64_t lin, unsigned last)
 {
 	if (likely(c->mode == X86_MODE_LONG64))
-		return x86_canonical(c, lin) && x86_canonical(c, lin + x->last_byte);
-	return !c->flat || x->i.mem_seg >= X86_FS || lin + x->last_byte <= 0xffffffffu ||
-	       (x->o.state == OP_STATE_X87 && x->mem_size > 10);
+		return x86_canonical(c, lin) && x86_canonical(c, lin + last);
+	return !c->flat || x->i.mem_seg >= X86_FS || lin + last <= 0xffffffffu;
 }
 
-static _Noreturn void __attribute__((noinline)) not_canonical(struct x86_cpu *c, const struct exec *x, uint64_t lin)
+static _Noreturn void __attribute__((noinline)) bad_address(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 {
 	if (lin & x->align)
 		x86_gp(c, 0);
+	if (x->piece && address_ok(c, x, lin, x->piece - 1u))
+		x86_mem_probe(c, lin, x->piece, x->mem_write ? X86_WRITE : X86_READ, c->acc);
 	x86_raise_err(c, x->i.mem_seg == X86_SS ? X86_EX_SS : X86_EX_GP, 0);
 }
 
-void exec_check(struct x86_cpu *c, const struct exec *x)
+unsigned exec_check(struct x86_cpu *c, const struct exec *x)
 {
 	if (unlikely(!enabled(c, x)))
 		refuse(c, x);
+	return x->piece;
 }
 
 void exec_run(struct x86_cpu *c, const struct exec *x, uint64_t off_lin)
@@ -576,8 +599,8 @@ void exec_run(struct x86_cpu *c, const struct exec *x, uint64_t off_lin)
 		call(c, x, NULL);
 		return;
 	}
-	if (x->own_address && unlikely(!address_ok(c, x, off_lin)))
-		not_canonical(c, x, off_lin);
+	if (x->own_address && unlikely(!address_ok(c, x, off_lin, x->last_byte)))
+		bad_address(c, x, off_lin);
 	x->run(c, x, off_lin);
 }
 

@@ -84,6 +84,7 @@ struct exec *exec_get(struct exec_cache *x, const struct insn *i);
  * memory operand).  RIP is left to the caller.
  */
 void exec_run(struct x86_cpu *c, const struct exec *x, uint64_t off_lin);
-/* Its checks that need no operand: where a segment's are to follow. */
-void exec_check(struct x86_cpu *c, const struct exec *x);
+/* Its checks that need no operand: where a segment's are to follow.  Returns how many bytes of the operand are
+ * accessed before its end is looked at (the limit's exception comes after their page's), or 0. */
+unsigned exec_check(struct x86_cpu *c, const struct exec *x);
 #endif

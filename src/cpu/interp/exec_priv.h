@@ -30,7 +30,8 @@ struct exec {
 	bool simple;			/* registers only, no x87: nothing around the stub */
 	bool own_address;		/* one address, which must be canonical */
 	uint8_t mem_size, align;	/* align: bits of the address that must be clear */
-	uint8_t last_byte;		/* offset of the operand's last byte */
+	uint8_t piece;			/* x87: an operand of more than 8 bytes is accessed in pieces; bytes of the first, or 0 */
+	uint16_t last_byte;		/* offset of the operand's last byte, as far as it is checked beforehand */
 	uint16_t fop;			/* x87 opcode as FXSAVE shows it */
 
 	uintptr_t lo, hi;		/* host addresses at which a fault is the guest's */
@@ -78,6 +79,8 @@ void exec_run_mem(struct x86_cpu *c, const struct exec *x, uint64_t lin);
 /* --- x87 image, exec_x87.c --- */
 /* Does a pending x87 error stop this instruction? */
 bool exec_x87_waits(const struct insn *i);
+/* Has the environment that it loads or stores 14 bytes, not 28? */
+bool exec_x87_small_env(const struct insn *i);
 void exec_x87_enter_mmx(struct x86_fpu *f);
 void exec_x87_leave_mmx(struct x86_fpu *f, uint8_t written);
 static inline uint16_t exec_fcw(const struct x86_fpu *f) { return ld_le16(f->fx); }

@@ -67,7 +67,7 @@ void exec_run_masked(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 	uint8_t *p = buf + (lin & 63);
 	struct run r;
 
-	if (lin & x->align)
+	if (act && (lin & x->align))
 		x86_gp(c, 0);
 	if (act && c->mode == X86_MODE_LONG64 && !x86_canonical(c, lin))
 		x86_raise_err(c, x->i.mem_seg == X86_SS ? X86_EX_SS : X86_EX_GP, 0);

@@ -109,9 +109,9 @@ static uint8_t abridged(uint16_t tw)
 }
 
 /* --- environments: 14 or 28 bytes, protected or real-address layout --- */
-static bool small_env(const struct exec *x)
+bool exec_x87_small_env(const struct insn *i)
 {
-	return (x->i.ssz == 2) != x->i.has_66 && !(x->i.ssz == 8 && x->i.rex_w);
+	return (i->ssz == 2) != i->has_66 && !(i->ssz == 8 && i->rex_w);
 }
 
 static bool real_layout(const struct x86_cpu *c) { return c->mode <= X86_MODE_VM86; }
@@ -122,7 +122,7 @@ static unsigned put_env(const struct x86_cpu *c, const struct exec *x, uint8_t *
 	uint32_t fip = ld_le32(f->fx + 8), fdp = ld_le32(f->fx + 16), fop = ld_le16(f->fx + 6) & 0x7ff;
 	bool real = real_layout(c);
 
-	if (small_env(x)) {
+	if (exec_x87_small_env(&x->i)) {
 		uint16_t v[7] = { exec_fcw(f), exec_fsw(f), full_tags(f), (uint16_t)fip, 0, (uint16_t)fdp, 0 };
 
 		if (real) {
@@ -147,7 +147,7 @@ static unsigned put_env(const struct x86_cpu *c, const struct exec *x, uint8_t *
 static void get_env(struct x86_cpu *c, const struct exec *x, const uint8_t *p)
 {
 	struct x86_fpu *f = &c->s.fpu;
-	bool small = small_env(x), real = real_layout(c);
+	bool small = exec_x87_small_env(&x->i), real = real_layout(c);
 	unsigned old_top = top(f);
 	uint32_t v[7];
 
@@ -173,10 +173,20 @@ static void get_env(struct x86_cpu *c, const struct exec *x, const uint8_t *p)
 	st_le32(f->fx + 16, v[5]);
 }
 
+/* Which of its bytes the processor (AMD's) misses first: one of the first piece, then the last one. */
+static void look_at_ends(struct x86_cpu *c, const struct exec *x, uint64_t lin)
+{
+	enum x86_how how = x->mem_write ? X86_WRITE : X86_READ;
+
+	x86_mem_probe(c, lin, x->piece, how, c->acc);
+	x86_mem_probe(c, lin + x->last_byte, 1, how, c->acc);
+}
+
 static void fnstenv(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 {
 	uint8_t env[28];
 
+	look_at_ends(c, x, lin);
 	x86_mem_write(c, lin, env, put_env(c, x, env), c->acc);
 	set_fcw(&c->s.fpu, exec_fcw(&c->s.fpu) | 0x3f);
 }
@@ -185,7 +195,8 @@ static void fldenv(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 {
 	uint8_t env[28];
 
-	x86_mem_read(c, lin, env, small_env(x) ? 14 : 28, c->acc);
+	look_at_ends(c, x, lin);
+	x86_mem_read(c, lin, env, exec_x87_small_env(&x->i) ? 14 : 28, c->acc);
 	get_env(c, x, env);
 }
 
@@ -195,6 +206,7 @@ static void fnsave(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 	uint8_t img[108];
 	unsigned n = put_env(c, x, img);
 
+	look_at_ends(c, x, lin);
 	for (unsigned r = 0; r < 8; r++)
 		memcpy(img + n + 10 * r, f->fx + 32 + 16 * r, 10);
 	x86_mem_write(c, lin, img, n + 80, c->acc);
@@ -204,9 +216,10 @@ static void fnsave(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 static void frstor(struct x86_cpu *c, const struct exec *x, uint64_t lin)
 {
 	struct x86_fpu *f = &c->s.fpu;
-	unsigned n = small_env(x) ? 14 : 28;
+	unsigned n = exec_x87_small_env(&x->i) ? 14 : 28;
 	uint8_t img[108];
 
+	look_at_ends(c, x, lin);
 	x86_mem_read(c, lin, img, n + 80, c->acc);
 	get_env(c, x, img);
 	for (unsigned r = 0; r < 8; r++) {

@@ -254,13 +254,15 @@ UOP(op_exec)
 	return NEXT_ST(c, u);
 }
 
-/* Segment checks come after those of CR0 and the like; and a store of 80 bits is one of
- * 64 and one of 16, whose limit is looked at when the first part could be stored. */
+/* Segment checks come after those of CR0 and the like; and of an operand that is accessed in
+ * pieces the limit at its end is looked at when the first one could be accessed. */
 static void __attribute__((noinline)) exec_segmented(struct x86_cpu *c, const struct uop *u)
 {
-	exec_check(c, uop_exec(c, u));
-	if (u->osz == 10 && u->aux)
-		x86_mem_probe(c, uop_lin(c, u, 8, X86_WRITE), 8, X86_WRITE, c->acc);
+	enum x86_how how = u->aux ? X86_WRITE : X86_READ;
+	unsigned piece = exec_check(c, uop_exec(c, u));
+
+	if (piece)
+		x86_mem_probe(c, uop_lin(c, u, piece, how), piece, how, c->acc);
 }
 
 UOP(op_exec_mem)

@@ -189,7 +189,7 @@ static struct gen_at single(struct gen *g, const struct gen_insn *gi, unsigned h
 	if (how == X86_WRITE)
 		keep_flags(g, at.flags);
 	s->desc = desc_of(gi, how, len);
-	s->desc2 = gi->masked ? XL_DESC2_MASKED : 0;
+	s->desc2 = gi->masked || gi->x87 >= GX_STORES_ENV ? XL_DESC2_PARTS : 0;
 	return at;
 }
 

@@ -140,7 +140,7 @@ uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 	}
 	if (((x->desc & XL_DESC_ALIGNED) && (lin & (len - 1))) || (c->mode != X86_MODE_LONG64 && lin + len > 1ull << 32))
 		return x->xe->t.miss_again;
-	if ((x->desc2 & XL_DESC2_MASKED) && !x86_tlb_cached(c, lin, (enum x86_how)how, (enum x86_acc)c->acc))
+	if ((x->desc2 & XL_DESC2_PARTS) && !x86_tlb_cached(c, lin, (enum x86_how)how, (enum x86_acc)c->acc))
 		return x->xe->t.miss_again;
 	soft = x->desc2 & XL_DESC2_SOFT;
 	switch (x86_tlb_look(c, lin, soft ? X86_READ : (enum x86_how)how, (enum x86_acc)c->acc, &e, &ev.err)) {

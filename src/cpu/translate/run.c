@@ -339,7 +339,7 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 {
 	unsigned off = x->desc & 0x1fff, how = x->desc >> 13 & 3, len = x->desc >> 16;
 	uint32_t d2 = x->desc2;
-	bool odd, masked = d2 & XL_DESC2_MASKED;
+	bool odd, parts = d2 & XL_DESC2_PARTS;
 	struct x86_cpu *c = &x->ic.c;
 	const struct x86_tlb_entry *e;
 
@@ -369,13 +369,13 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 			return 1;
 		}
 		if ((lin & 0xfff) + len <= PAGE_4K) {
-			e = masked ? x86_tlb_cached(c, lin, (enum x86_how)how, (enum x86_acc)c->acc)
+			e = parts ? x86_tlb_cached(c, lin, (enum x86_how)how, (enum x86_acc)c->acc)
 				   : x86_tlb_fill(c, lin, (enum x86_how)how, (enum x86_acc)c->acc);
 			if (e) {
 				xl_tlb_put(x, e, lin, how);
 				return 0;
 			}
-		} else if (!masked && bounce(x, lin, how, len)) {
+		} else if (!parts && bounce(x, lin, how, len)) {
 			return 0;
 		}
 	}

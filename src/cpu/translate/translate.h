@@ -260,8 +260,9 @@ static inline struct xl_cpu *xl_of(struct x86_cpu *c) { return (struct xl_cpu *)
 /* The group writes, but its first access reads: the page must be writable already. */
 #define XL_DESC2_SOFT (1u << 30)
 #define XL_DESC2_GROUP (1u << 31)
-/* No group: a mask says which bytes are accessed, so only a page that is in the TLB already will do. */
-#define XL_DESC2_MASKED (1u << 29)
+/* No group: which bytes are accessed, or missed first, is for interp to say (masks, x87 environments), so only a
+ * page that is in the TLB already will do. */
+#define XL_DESC2_PARTS (1u << 29)
 
 /* FOP and page offset of an x87 instruction. */
 #define XL_X87_LAST(fop, off) ((uint32_t)(fop) << 16 | (uint32_t)(off))

@@ -14,6 +14,7 @@
 
 #include "base/bits.h"
 #include "cpu/x86/cpuid.h"
+#include "cpu/x86/sys.h"
 
 #define MXCSR_MASK 0xffffu
 #define MXCSR_INIT 0x1f80u
@@ -226,19 +227,62 @@ static void check_aligned(struct x86_cpu *c, uint64_t lin, unsigned to)
 		x86_gp(c, 0);
 }
 
+/* Parts of the area: beyond 4 GiB they are at 0 outside 64-bit mode, in compatibility mode too. */
+static uint64_t part(const struct x86_cpu *c, uint64_t lin, unsigned off)
+{
+	return c->mode == X86_MODE_LONG64 ? lin + off : (uint32_t)(lin + off);
+}
+
+static void rd(struct x86_cpu *c, uint64_t lin, unsigned off, void *p, unsigned len)
+{
+	uint64_t at = part(c, lin, off);
+	unsigned first = c->mode == X86_MODE_LONG64 ? len : (unsigned)MIN((uint64_t)len, (1ull << 32) - at);
+
+	x86_mem_read(c, at, p, first, c->acc);
+	if (first < len)
+		x86_mem_read(c, 0, (uint8_t *)p + first, len - first, c->acc);
+}
+
+static void wr(struct x86_cpu *c, uint64_t lin, unsigned off, const void *p, unsigned len)
+{
+	uint64_t at = part(c, lin, off);
+	unsigned first = c->mode == X86_MODE_LONG64 ? len : (unsigned)MIN((uint64_t)len, (1ull << 32) - at);
+
+	x86_mem_write(c, at, p, first, c->acc);
+	if (first < len)
+		x86_mem_write(c, 0, (const uint8_t *)p + first, len - first, c->acc);
+}
+
+/* One byte of the area, before anything else: which of its pages AMD's processors miss first. */
+static void look(struct x86_cpu *c, uint64_t lin, unsigned off, enum x86_how how)
+{
+	uint64_t at = part(c, lin, off);
+
+	if (!x86_canonical(c, at))
+		x86_gp(c, 0);
+	x86_mem_probe(c, at, 1, how, c->acc);
+}
+
 /* --- FXSAVE, FXRSTOR --- */
+static void look_at_end(struct x86_cpu *c, uint64_t lin, enum x86_how how)
+{
+	if (c->model && x86_model_is_amd(c->model))
+		look(c, lin, LEGACY_SIZE - 1, how);
+}
+
 void x86_fxsave(struct x86_cpu *c, uint64_t lin, bool rex_w)
 {
 	unsigned len = 160 + 16 * n_regs(c);
 	uint8_t img[LEGACY_SIZE];
 
 	check_aligned(c, lin, 16);
+	look_at_end(c, lin, X86_WRITE);
 	put_x87(&c->s.fpu, img, rex_w);
 	st_le32(img + 24, c->s.fpu.mxcsr);
 	st_le32(img + 28, MXCSR_MASK);
 	for (unsigned n = 0; n < n_regs(c); n++)
 		memcpy(img + 160 + 16 * n, c->s.fpu.zmm[n], 16);
-	x86_mem_write(c, lin, img, len, c->acc);
+	wr(c, lin, 0, img, len);
 }
 
 void x86_fxrstor(struct x86_cpu *c, uint64_t lin, bool rex_w)
@@ -246,7 +290,8 @@ void x86_fxrstor(struct x86_cpu *c, uint64_t lin, bool rex_w)
 	uint8_t img[LEGACY_SIZE];
 
 	check_aligned(c, lin, 16);
-	x86_mem_read(c, lin, img, 160 + 16 * n_regs(c), c->acc);
+	look_at_end(c, lin, X86_READ);
+	rd(c, lin, 0, img, 160 + 16 * n_regs(c));
 	if (ld_le32(img + 24) & ~MXCSR_MASK)
 		x86_gp(c, 0);
 	get_x87(&c->s.fpu, img, rex_w);
@@ -269,19 +314,30 @@ static void save_legacy(struct x86_cpu *c, uint64_t lin, uint64_t what, bool mxc
 
 	if (what & XB(X87)) {
 		put_x87(&c->s.fpu, img, rex_w);
-		x86_mem_write(c, lin, img, 24, c->acc);
-		x86_mem_write(c, lin + 32, img + 32, 128, c->acc);
+		wr(c, lin, 0, img, 24);
+		wr(c, lin, 32, img + 32, 128);
 	}
 	if (mxcsr) {
 		st_le32(img + 24, c->s.fpu.mxcsr);
 		st_le32(img + 28, MXCSR_MASK);
-		x86_mem_write(c, lin + 24, img + 24, 8, c->acc);
+		wr(c, lin, 24, img + 24, 8);
 	}
 	if (what & XB(SSE)) {
 		for (unsigned n = 0; n < n_regs(c); n++)
 			memcpy(img + 160 + 16 * n, c->s.fpu.zmm[n], 16);
-		x86_mem_write(c, lin + 160, img + 160, 16 * n_regs(c), c->acc);
+		wr(c, lin, 160, img + 160, 16 * n_regs(c));
 	}
+}
+
+/* Of what is asked for, whether it will be written or not. */
+static unsigned area_size(const struct x86_cpu *c, uint64_t rfbm, const struct component map[10])
+{
+	unsigned size = LEGACY_SIZE + HEADER_SIZE;
+
+	for (unsigned n = XC_AVX; n <= XC_PKRU; n++)
+		if ((rfbm & BIT64(n)) && map[n].size)
+			size = MAX(size, map[n].off + map[n].size);
+	return size;
 }
 
 void x86_xsave(struct x86_cpu *c, uint64_t lin, enum x86_xsave_kind kind, bool rex_w)
@@ -301,9 +357,10 @@ void x86_xsave(struct x86_cpu *c, uint64_t lin, enum x86_xsave_kind kind, bool r
 	write = kind == X86_XSAVE ? rfbm : used;
 	mxcsr = compact ? used & XB(SSE) : rfbm & (XB(SSE) | XB(AVX));
 	layout(c, compact ? rfbm | COMPACT : 0, map);
+	look(c, lin, 0, X86_WRITE);
+	look(c, lin, area_size(c, rfbm, map) - 1, X86_WRITE);
 	if (!compact)
-		x86_mem_read(c, lin + LEGACY_SIZE, hdr, 8, c->acc);
-	x86_mem_probe(c, lin + LEGACY_SIZE, compact ? 16 : 8, X86_WRITE, c->acc);
+		rd(c, lin, LEGACY_SIZE, hdr, 8);
 	save_legacy(c, lin, write, mxcsr, rex_w);
 	for (unsigned n = XC_AVX; n <= XC_PKRU; n++) {
 		unsigned len = component_bytes(c, n, map[n].size);
@@ -311,11 +368,11 @@ void x86_xsave(struct x86_cpu *c, uint64_t lin, enum x86_xsave_kind kind, bool r
 		if (!(write & BIT64(n)) || !len)
 			continue;
 		put_component(c, n, img);
-		x86_mem_write(c, lin + map[n].off, img, len, c->acc);
+		wr(c, lin, map[n].off, img, len);
 	}
 	hdr[0] = compact ? used : (hdr[0] & ~rfbm) | used;
 	hdr[1] = rfbm | COMPACT;
-	x86_mem_write(c, lin + LEGACY_SIZE, hdr, compact ? 16 : 8, c->acc);
+	wr(c, lin, LEGACY_SIZE, hdr, compact ? 16 : 8);
 }
 
 /* --- XRSTOR --- */
@@ -338,18 +395,18 @@ static void fetch_area(struct x86_cpu *c, uint64_t lin, uint64_t load, bool mxcs
 		       uint8_t *img)
 {
 	if (load & XB(X87)) {
-		x86_mem_read(c, lin, img, 24, c->acc);
-		x86_mem_read(c, lin + 32, img + 32, 128, c->acc);
+		rd(c, lin, 0, img, 24);
+		rd(c, lin, 32, img + 32, 128);
 	}
 	if (mxcsr)
-		x86_mem_read(c, lin + 24, img + 24, 4, c->acc);
+		rd(c, lin, 24, img + 24, 4);
 	if (load & XB(SSE))
-		x86_mem_read(c, lin + 160, img + 160, 16 * n_regs(c), c->acc);
+		rd(c, lin, 160, img + 160, 16 * n_regs(c));
 	for (unsigned n = XC_AVX; n <= XC_PKRU; n++) {
 		unsigned len = component_bytes(c, n, map[n].size);
 
 		if ((load & BIT64(n)) && len)
-			x86_mem_read(c, lin + map[n].off, img + map[n].off, len, c->acc);
+			rd(c, lin, map[n].off, img + map[n].off, len);
 	}
 }
 
@@ -365,7 +422,8 @@ void x86_xrstor(struct x86_cpu *c, uint64_t lin, bool supervisor, bool rex_w)
 		x86_gp(c, 0);
 	check_aligned(c, lin, 64);
 	rfbm = requested(c, supervisor);
-	x86_mem_read(c, lin + LEGACY_SIZE, hdr, sizeof(hdr), c->acc);
+	look(c, lin, 0, X86_READ);
+	rd(c, lin, LEGACY_SIZE, hdr, sizeof(hdr));
 	check_header(c, hdr, supervisor);
 	compact = hdr[1] & COMPACT;
 	layout(c, hdr[1], map);
