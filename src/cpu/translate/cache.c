@@ -70,6 +70,7 @@ bool xl_publish(struct xl_engine *xe, struct xl_block *b)
 	atomic_store_explicit(&b->hash_next, atomic_load_explicit(h, memory_order_relaxed), memory_order_relaxed);
 	b->page_next = *p;
 	*p = b;
+	xl_order_made(xe);
 	atomic_store_explicit(h, b, memory_order_release);
 	xe->n_blocks++;
 	xe->n_insns += b->n_insns;

@@ -5,7 +5,20 @@
 
 #include "cpu/translate/translate.h"
 
-#define LIGHT(name) static uintptr_t name(struct xl_cpu *x, const struct uop *u, uint64_t arg)
+#ifndef XL_TSAN
+#define LIGHT_AS(linkage, name) linkage uintptr_t name(struct xl_cpu *x, const struct uop *u, uint64_t arg)
+#else
+#define LIGHT_AS(linkage, name)                                                                      \
+	static uintptr_t name##_ordered(struct xl_cpu *x, const struct uop *u, uint64_t arg);        \
+	linkage uintptr_t name(struct xl_cpu *x, const struct uop *u, uint64_t arg)                  \
+	{                                                                                            \
+		xl_order_seen(x->xe);                                                                \
+		return name##_ordered(x, u, arg);                                                    \
+	}                                                                                            \
+	static uintptr_t name##_ordered(struct xl_cpu *x, const struct uop *u, uint64_t arg)
+#endif
+#define LIGHT(name) LIGHT_AS(static, name)
+#define LIGHT_SHARED(name) LIGHT_AS(, name)
 
 /* The instruction's uop does it all. */
 static inline uintptr_t heavy(const struct xl_cpu *x) { return x->xe->t.callout_again; }

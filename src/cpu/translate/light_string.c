@@ -151,7 +151,7 @@ static uintptr_t run_done(struct xl_cpu *x, const struct uop *u, uint64_t n, boo
 #define UP_REPNE_SCAS(w) "repne scas" w FLAGS
 #define DOWN_REPNE_SCAS(w) "std; repne scas" w FLAGS
 
-uintptr_t xl_lt_movs(struct xl_cpu *x, const struct uop *u, uint64_t arg)
+LIGHT_SHARED(xl_lt_movs)
 {
 	struct x86_cpu *c = &x->ic.c;
 	uint64_t n, k, count;
@@ -181,7 +181,7 @@ uintptr_t xl_lt_movs(struct xl_cpu *x, const struct uop *u, uint64_t arg)
 	return r;
 }
 
-uintptr_t xl_lt_stos(struct xl_cpu *x, const struct uop *u, uint64_t arg)
+LIGHT_SHARED(xl_lt_stos)
 {
 	struct x86_cpu *c = &x->ic.c;
 	uint64_t n, k, count;
@@ -220,7 +220,7 @@ static uint64_t element(const uint8_t *p, unsigned osz)
 }
 
 /* Of the elements of a run only the last one stays. */
-uintptr_t xl_lt_lods(struct xl_cpu *x, const struct uop *u, uint64_t arg)
+LIGHT_SHARED(xl_lt_lods)
 {
 	struct x86_cpu *c = &x->ic.c;
 	uintptr_t r = 0;
@@ -315,5 +315,5 @@ static uintptr_t compare(struct xl_cpu *x, const struct uop *u, bool scas)
 	return r;
 }
 
-uintptr_t xl_lt_scas(struct xl_cpu *x, const struct uop *u, uint64_t arg) { return compare(x, u, true); }
-uintptr_t xl_lt_cmps(struct xl_cpu *x, const struct uop *u, uint64_t arg) { return compare(x, u, false); }
+LIGHT_SHARED(xl_lt_scas) { return compare(x, u, true); }
+LIGHT_SHARED(xl_lt_cmps) { return compare(x, u, false); }

@@ -87,6 +87,7 @@ void xl_link(struct xl_engine *xe, struct xl_exit *e, struct xl_block *to)
 		to->from->to_prev = &e->to_next;
 	e->to_prev = &to->from;
 	to->from = e;
+	xl_order_made(xe);
 	put_displacement(xe, e, (uint32_t)(to->entry - (xe->rx + e->patch + 4)));
 }
 

@@ -116,6 +116,7 @@ void xl_enter(struct xl_cpu *x, const struct xl_block *b)
 	x->nogroup = false;
 	x->n_enter++;
 	x->xe->t.enter(x, b->ientry);
+	xl_order_seen(x->xe);
 	xl_count_exit(x);
 	if (x->exit) {
 		c->s.rip = c->blk_rip + (uint64_t)(int64_t)x->exit->target;
@@ -272,6 +273,7 @@ int xl_do_callout(struct xl_cpu *x, const struct uop *u)
 	const struct uop *next;
 	uint8_t acc = c->acc;
 
+	xl_order_seen(x->xe);
 	/* The uop's stub, if it has one, is in the cache that all vCPUs share. */
 	x->own_stubs = x->ic.stubs;
 	x->ic.stubs = exec_cache_pool(x->xe->exec);

@@ -385,6 +385,26 @@ void xl_check_aborted(struct interp_cpu *ic);
 void xl_check_report(struct interp_cpu *ic, char *buf, size_t len);
 void xl_check_stats(const struct xl_engine *xe, engine_stat_fn fn, void *opaque);
 
+/*
+ * Who runs emitted code sees what was written before the code could be reached.  It is the code's own bytes
+ * that carry this order, which ThreadSanitizer cannot see and is told: xl_order_made before code is led
+ * somewhere, xl_order_seen in C that emitted code has handed a pointer.
+ */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define XL_TSAN 1
+#endif
+#endif
+#ifdef XL_TSAN
+void __tsan_acquire(void *addr);
+void __tsan_release(void *addr);
+static inline void xl_order_made(struct xl_engine *xe) { __tsan_release(xe); }
+static inline void xl_order_seen(struct xl_engine *xe) { __tsan_acquire(xe); }
+#else
+static inline void xl_order_made(struct xl_engine *xe) { (void)xe; }
+static inline void xl_order_seen(struct xl_engine *xe) { (void)xe; }
+#endif
+
 /* --- called by emitted code (run.c) --- */
 int xl_do_callout(struct xl_cpu *x, const struct uop *u);
 int xl_do_miss(struct xl_cpu *x, uint64_t lin);
