@@ -10,7 +10,9 @@
 #include "block/blk.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
+#include "base/bits.h"
 #include "base/checked.h"
 #include "base/iov.h"
 #include "base/log.h"
@@ -60,6 +62,10 @@ void blk_node_init(struct blk_node *n, struct loop *l, const struct blk_driver *
 	n->drv = drv;
 	n->loop = l;
 	n->in_flight = 0;
+	n->open_ended = false;
+	n->path = NULL;
+	n->format = NULL;
+	n->file = n->backing = NULL;
 	n->done_first = n->done_last = NULL;
 	pthread_mutex_init(&n->done_lock, NULL);
 	loop_bh_init(l, &n->done_bh, deliver, n);
@@ -69,6 +75,7 @@ void blk_node_fini(struct blk_node *n)
 {
 	loop_bh_cancel(&n->done_bh);
 	pthread_mutex_destroy(&n->done_lock);
+	free(n->path);
 }
 
 void blk_finish(struct blk_req *r, int ret)
@@ -97,18 +104,22 @@ static int check(const struct blk_node *n, const struct blk_req *r)
 {
 	bool data = r->op == BLK_READ || r->op == BLK_WRITE;
 
-	if (r->op > BLK_WRITE_ZEROES)
+	if (r->op > BLK_STATUS)
 		return -EINVAL;
 	if (r->op == BLK_FLUSH)
 		return 0;
 	if ((r->offset | r->len) % BLK_SECTOR)
 		return -EINVAL;
-	if (!range_inside(r->offset, r->len, n->i.size))
+	if (!range_inside(r->offset, r->len, n->open_ended ? (uint64_t)INT64_MAX : n->i.size))
 		return -ERANGE;
 	if (n->i.read_only && op_writes(r->op))
 		return -EROFS;
+	if (r->compress && !n->i.can_compress)
+		return -ENOTSUP;
 	if (data && iov_size(r->iov, r->niov) != r->len)
 		return -EINVAL;
+	if (r->op == BLK_STATUS)
+		*r->ext = (struct blk_extent){ .file = n->path };
 	return 0;
 }
 
@@ -119,10 +130,19 @@ void blk_submit(struct blk_node *n, struct blk_req *r)
 	r->node = n;
 	r->next = NULL;
 	n->in_flight++;
-	if (ret || (!r->len && r->op != BLK_FLUSH))
+	if (!ret && n->open_ended && r->op == BLK_WRITE)
+		n->i.size = MAX(n->i.size, r->offset + r->len);
+	if (ret || (!r->len && r->op != BLK_FLUSH)) {
+		memset(r->drv, 0, sizeof(r->drv));
 		blk_finish(r, ret);
-	else
-		n->drv->submit(n, r);
+		return;
+	}
+	n->drv->submit(n, r);
+}
+
+int blk_extend(struct blk_node *n, uint64_t size)
+{
+	return n->drv->extend ? n->drv->extend(n, size) : 0;
 }
 
 bool blk_more_finished(struct blk_node *n)
@@ -135,13 +155,31 @@ bool blk_more_finished(struct blk_node *n)
 	return more;
 }
 
+void blk_progress(struct blk_node *n)
+{
+	if (!blk_more_finished(n))
+		n->drv->wait(n);
+	deliver(n);
+}
+
 void blk_drain(struct blk_node *n)
 {
-	while (n->in_flight) {
-		if (!blk_more_finished(n))
-			n->drv->wait(n);
-		deliver(n);
-	}
+	while (n->in_flight)
+		blk_progress(n);
+}
+
+int blk_resize(struct blk_node *n, uint64_t size, struct err *e)
+{
+	const char *name = n->path ? n->path : "";
+
+	if (!size || size % BLK_SECTOR || size > INT64_MAX)
+		return err_set(e, -EINVAL, "disk '%s': a size is a multiple of %d bytes and not 0", name, BLK_SECTOR);
+	if (n->i.read_only)
+		return err_set(e, -EROFS, "disk '%s' is open read-only", name);
+	if (!n->drv->resize)
+		return err_set(e, -ENOTSUP, "disk '%s' cannot change its size", name);
+	blk_drain(n);
+	return n->drv->resize(n, size, e);
 }
 
 static void closing_flush_done(struct blk_req *r, int ret)

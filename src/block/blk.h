@@ -3,8 +3,8 @@
  * Storage back ends behind one asynchronous interface, with no device words:
  * requests carry host iovecs and byte offsets.
  *
- * A node is a graph element (file, and later format drivers and filters on top
- * of others).  blk_submit never blocks on I/O; the completion callback runs on
+ * A node is a graph element: a file, a format on top of one (image.h opens whole
+ * images), a filter.  blk_submit never blocks on I/O; the completion callback runs on
  * the node's loop thread, under the loop's lock, never from inside blk_submit.
  * (Only blk_drain and blk_close, which wait, run completions on their caller's
  * thread.)  All functions: any thread that holds the loop's lock.
@@ -22,7 +22,20 @@
 
 #define BLK_SECTOR 512
 
-enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES };
+enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES, BLK_STATUS };
+
+/* What lies at an offset of a node: the answer to BLK_STATUS. */
+struct blk_extent {
+	uint64_t len;			/* bytes from the request's offset that are alike; 0 only for an empty request */
+	bool allocated;			/* provided by some layer of the chain (shallow: by this one) */
+	bool zero;			/* known to read as zeros */
+	bool data;			/* there is data, which may be zeros nevertheless */
+	bool compressed;
+	bool has_offset;		/* `offset` is where the data lies in the file of its layer */
+	uint64_t offset;
+	unsigned depth;			/* the layer that answered: 0 this node, 1 its backing file ... */
+	const char *file;		/* of that layer; NULL if it has none. Lives as long as the node. */
+};
 
 /* Owned by the caller until done is called. */
 struct blk_req {
@@ -32,6 +45,9 @@ struct blk_req {
 	unsigned niov;
 	bool fua;			/* WRITE, ZEROES: on stable storage before done */
 	bool unmap;			/* WRITE_ZEROES: may deallocate */
+	bool compress;			/* WRITE: whole clusters, to be stored compressed; ENOTSUP where there is no such thing */
+	bool shallow;			/* STATUS: of this layer alone, not of backing files */
+	struct blk_extent *ext;		/* STATUS: the answer */
 	void (*done)(struct blk_req *r, int ret);	/* 0 or -errno */
 	void *opaque;
 	/* driver private */
@@ -47,6 +63,8 @@ struct blk_info {
 	uint32_t request_align;		/* 512 or 4096 with direct I/O: unaligned requests are bounced inside */
 	uint32_t physical_block;
 	bool read_only, can_discard, can_zero, is_device;
+	bool can_compress;		/* takes writes with `compress` */
+	uint32_t cluster;		/* unit of allocation of a format, 0: none */
 };
 
 enum blk_cache { BLK_CACHE_WRITEBACK, BLK_CACHE_NONE, BLK_CACHE_WRITETHROUGH, BLK_CACHE_UNSAFE };
@@ -55,6 +73,9 @@ enum blk_aio { BLK_AIO_AUTO, BLK_AIO_URING, BLK_AIO_THREADS };
 struct blk_open_opts {
 	bool read_only;
 	bool no_lock;			/* do not take the image lock */
+	/* The node is the inside of an image format: it may be empty, writes past its end make it longer and
+	 * reads there give zeros. */
+	bool open_ended;
 	enum blk_cache cache;
 	enum blk_aio aio;
 };
@@ -63,11 +84,15 @@ struct blk_driver {
 	const char *name;
 	/* A request that passed the checks.  Answered by blk_finish, perhaps at once. */
 	void (*submit)(struct blk_node *n, struct blk_req *r);
-	/* Blocks until at least one request has been given to blk_finish. */
+	/* Blocks until something has got on: a request was given to blk_finish, or a child's has been answered. */
 	void (*wait)(struct blk_node *n);
 	/* Under the lock, just before r->done: may submit what waited for r. May be NULL. */
 	void (*finished)(struct blk_node *n, struct blk_req *r);
-	/* Nothing is in flight any more. Frees the node. */
+	/* Changes the size; i.size is then the new one. Nothing is in flight. NULL: cannot. May wait. */
+	int (*resize)(struct blk_node *n, uint64_t size, struct err *e);
+	/* Sees to it that the node is at least so long, in i.size and behind it. At once; requests may be in flight. NULL: it is */
+	int (*extend)(struct blk_node *n, uint64_t size);
+	/* Nothing is in flight any more. Frees the node, and closes its children. */
 	void (*close)(struct blk_node *n);
 };
 
@@ -75,6 +100,11 @@ struct blk_node {
 	const struct blk_driver *drv;
 	struct loop *loop;
 	struct blk_info i;
+	bool open_ended;		/* see blk_open_opts */
+	char *path;			/* as it was opened; NULL: not a file. Freed with the node. */
+	const char *format;		/* of an image's top: "raw", "qcow2"; else NULL */
+	/* Children, owned: what an image is stored in, and what shows through it. NULL: none. */
+	struct blk_node *file, *backing;
 	unsigned in_flight;		/* submitted, done not yet called */
 	/* Finished requests whose callback is due; appended by any thread. */
 	pthread_mutex_t done_lock;
@@ -92,8 +122,13 @@ void blk_finish(struct blk_req *r, int ret);
  * a locked image names the holder (pid) where the kernel tells. */
 int blk_open_file(struct loop *l, const char *path, const struct blk_open_opts *o,
 		  struct blk_node **out, struct err *e);
+/* Makes an empty file for an image, or with `over` empties what is there (locked and
+ * checked first, so that no image in use is lost). EEXIST without. */
+int blk_create_file(const char *path, bool over, struct err *e);
 /* In-memory node for tests: size bytes, zero. */
 int blk_open_mem(struct loop *l, uint64_t size, struct blk_node **out);
+/* The same as the inside of a format: empty at first, open-ended, at most max bytes. */
+int blk_open_mem_file(struct loop *l, uint64_t max, struct blk_node **out);
 /* The n-th request from now, and no other, fails with EIO (0: never). Memory nodes only. */
 void blk_mem_fail_after(struct blk_node *n, unsigned nth);
 /* Holds requests back until released or drained. Memory nodes only. */
@@ -109,6 +144,29 @@ void blk_drain(struct blk_node *n);
 /* Is another finished request waiting for its callback?  Asked inside a callback,
  * to do once what can be done once for several. */
 bool blk_more_finished(struct blk_node *n);
+/* One step of blk_drain: waits until something has got on, and runs the callbacks that are due.
+ * Something must be in flight. */
+void blk_progress(struct blk_node *n);
+/* Drains, then makes the disk longer or shorter (what is cut off is lost, what is added reads as
+ * zeros).  A multiple of 512 bytes.  EINVAL, EROFS, ENOTSUP, or what the host says. */
+int blk_resize(struct blk_node *n, uint64_t size, struct err *e);
+
+/* Open-ended nodes: see struct blk_driver. 0 or -errno */
+int blk_extend(struct blk_node *n, uint64_t size);
+/* Has the host reserve room for the whole of a file, as far as its file system can. */
+int blk_file_reserve(struct blk_node *n, struct err *e);
+
+/* For tools: the same requests, waited for.  Not from inside a callback of the node.  Offsets
+ * and lengths are multiples of 512 bytes.  0 or -errno. */
+int blk_pread(struct blk_node *n, uint64_t off, void *buf, size_t len);
+int blk_pwrite(struct blk_node *n, uint64_t off, const void *buf, size_t len);
+int blk_pwrite_compressed(struct blk_node *n, uint64_t off, const void *buf, size_t len);
+int blk_pdiscard(struct blk_node *n, uint64_t off, uint64_t len);
+int blk_pwrite_zeroes(struct blk_node *n, uint64_t off, uint64_t len, bool unmap);
+int blk_flush(struct blk_node *n);
+/* The extent that begins at off, no longer than len, of the whole chain or (shallow) of this layer. */
+int blk_block_status(struct blk_node *n, uint64_t off, uint64_t len, bool shallow, struct blk_extent *ext);
+
 /* Drains, flushes, closes, unlocks. NULL is allowed. Not from inside a callback of the node. */
 void blk_close(struct blk_node *n);
 

@@ -23,6 +23,8 @@
 
 #define POOL_THREADS 4
 
+static const struct blk_driver file_driver;
+
 static bool op_modifies(const struct blk_req *r)
 {
 	return r->op == BLK_WRITE || r->op == BLK_WRITE_ZEROES || r->op == BLK_DISCARD;
@@ -121,11 +123,50 @@ static void file_close(struct blk_node *n)
 	free(f);
 }
 
+static int file_resize(struct blk_node *n, uint64_t size, struct err *e)
+{
+	struct blk_file *f = container_of(n, struct blk_file, n);
+
+	if (n->i.is_device)
+		return err_set(e, -ENOTSUP, "disk '%s' is a block device: its size is changed where it was made", n->path);
+	if (ftruncate(f->fd, (off_t)size))
+		return err_set(e, -errno, "the size of disk '%s' cannot be changed: %s", n->path, strerror(errno));
+	n->i.size = size;
+	return 0;
+}
+
+/* Writes in flight end before `size`: that is what makes this safe beside them. */
+static int file_extend(struct blk_node *n, uint64_t size)
+{
+	struct blk_file *f = container_of(n, struct blk_file, n);
+	struct stat st;
+
+	if (n->i.is_device)
+		return size <= n->i.size ? 0 : -ENOSPC;
+	if (fstat(f->fd, &st))
+		return -errno;
+	if ((uint64_t)st.st_size < size && ftruncate(f->fd, (off_t)size))
+		return -errno;
+	n->i.size = MAX(n->i.size, size);
+	return 0;
+}
+
+int blk_file_reserve(struct blk_node *n, struct err *e)
+{
+	struct blk_file *f = container_of(n, struct blk_file, n);
+
+	if (n->drv != &file_driver || n->i.is_device || !fallocate(f->fd, 0, 0, (off_t)n->i.size) || errno == EOPNOTSUPP)
+		return 0;
+	return err_set(e, -errno, "room for '%s' cannot be reserved: %s", n->path, strerror(errno));
+}
+
 static const struct blk_driver file_driver = {
 	.name = "file",
 	.submit = file_submit,
 	.wait = file_wait,
 	.finished = file_finished,
+	.resize = file_resize,
+	.extend = file_extend,
 	.close = file_close,
 };
 
@@ -218,7 +259,7 @@ static int geometry(const char *path, struct blk_file *f, struct err *e)
 		i->size = (uint64_t)st.st_size;
 	if (ret)
 		return ret;
-	if (i->size < BLK_SECTOR)
+	if (i->size < BLK_SECTOR && !f->n.open_ended)
 		return err_set(e, -EINVAL, "disk '%s' is %llu bytes long: a disk has at least one sector of %d bytes", path,
 			       (unsigned long long)i->size, BLK_SECTOR);
 	i->size = align_up(i->size, BLK_SECTOR);
@@ -268,17 +309,6 @@ static int direct_alignment(const char *path, struct blk_file *f, struct err *e)
 	return 0;
 }
 
-/* A guest may write whatever it likes into its first sector, so this is no error. */
-static void warn_format(const char *path, struct blk_file *f)
-{
-	uint8_t *b = aligned_alloc(4096, 4096);
-
-	if (b && pread(f->fd, b, 4096, 0) >= 4 && !memcmp(b, "QFI\xfb", 4))
-		log_warn("disk '%s' looks like a qcow2 image but is used as a raw one: convert it with 'qemu-img convert -O raw'",
-			 path);
-	free(b);
-}
-
 static int start_io(const char *path, struct blk_file *f, enum blk_aio aio, struct err *e)
 {
 	int ret = pool_new(POOL_THREADS, run_on_worker, f, &f->pool);
@@ -298,6 +328,26 @@ static int start_io(const char *path, struct blk_file *f, enum blk_aio aio, stru
 	return 0;
 }
 
+int blk_create_file(const char *path, bool over, struct err *e)
+{
+	int fd, ret;
+
+	ret = over && access(path, F_OK) == 0 ? check_kind(path, false, e) : 0;
+	if (ret)
+		return ret;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | (over ? 0 : O_EXCL), 0644);
+	if (fd < 0 && errno == EEXIST)
+		return err_set(e, -EEXIST, "'%s' exists already", path);
+	if (fd < 0)
+		return err_set(e, -errno, "'%s' cannot be made: %s", path, strerror(errno));
+	ret = file_lock(fd, path, true, e);
+	if (!ret && ftruncate(fd, 0) && errno != EINVAL)	/* EINVAL: a block device */
+		ret = err_set(e, -errno, "'%s' cannot be emptied: %s", path, strerror(errno));
+	file_unlock(fd);
+	close(fd);
+	return ret;
+}
+
 int blk_open_file(struct loop *l, const char *path, const struct blk_open_opts *o,
 		  struct blk_node **out, struct err *e)
 {
@@ -313,7 +363,11 @@ int blk_open_file(struct loop *l, const char *path, const struct blk_open_opts *
 	f->waiting_end = &f->waiting;
 	blk_node_init(&f->n, l, &file_driver);
 	f->n.i.read_only = o->read_only;
-	ret = open_fd(path, o, f, e);
+	f->n.open_ended = o->open_ended;
+	f->n.path = strdup(path);
+	ret = f->n.path ? 0 : err_set(e, -ENOMEM, "out of memory while opening disk '%s'", path);
+	if (!ret)
+		ret = open_fd(path, o, f, e);
 	if (ret)
 		goto out_node;
 	ret = geometry(path, f, e);
@@ -325,7 +379,6 @@ int blk_open_file(struct loop *l, const char *path, const struct blk_open_opts *
 		ret = start_io(path, f, o->aio, e);
 	if (ret)
 		goto out_fd;
-	warn_format(path, f);
 	*out = &f->n;
 	return 0;
 

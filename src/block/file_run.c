@@ -292,6 +292,39 @@ int file_flush_result(struct blk_file *f, int ret)
 	return ret;
 }
 
+/* Where the file has holes, as its file system tells; one that cannot tell shows data. */
+static int run_status(struct blk_file *f, struct blk_req *r)
+{
+	off_t data, hole, off = (off_t)r->offset;
+	struct blk_extent *x = r->ext;
+
+	x->allocated = x->data = x->has_offset = true;
+	x->offset = r->offset;
+	x->len = r->len;
+	if (f->n.i.is_device)
+		return 0;
+	data = lseek(f->fd, off, SEEK_DATA);
+	if (data < 0 && errno != ENXIO)
+		return 0;
+	if (data < 0 || data > off) {
+		x->data = false;
+		x->zero = true;
+		if (data > off)
+			x->len = MIN(x->len, align_down((uint64_t)(data - off), BLK_SECTOR));
+		if (x->len)
+			return 0;
+		/* Data begins inside this sector. */
+		x->data = true;
+		x->zero = false;
+		x->len = BLK_SECTOR;
+		return 0;
+	}
+	hole = lseek(f->fd, off, SEEK_HOLE);
+	if (hole > off)
+		x->len = MIN(x->len, align_up((uint64_t)(hole - off), BLK_SECTOR));
+	return 0;
+}
+
 int file_run(struct blk_file *f, struct blk_req *r)
 {
 	switch (r->op) {
@@ -304,6 +337,8 @@ int file_run(struct blk_file *f, struct blk_req *r)
 		return run_discard(f, r);
 	case BLK_WRITE_ZEROES:
 		return run_zeroes(f, r);
+	case BLK_STATUS:
+		return run_status(f, r);
 	}
 	return -EINVAL;
 }

@@ -9,19 +9,24 @@
 #include <sys/mman.h>
 
 #include "base/bits.h"
+#include "base/checked.h"
 #include "base/iov.h"
 #include "block/blk.h"
 
 struct blk_mem {
 	struct blk_node n;
 	uint8_t *data;			/* mapping: untouched pages cost nothing */
+	uint64_t max;			/* its length */
 	unsigned fail_after;
 	bool hold;
 	struct blk_req *held, **held_end;
 };
 
-static void run(struct blk_mem *m, struct blk_req *r)
+static int run(struct blk_mem *m, struct blk_req *r)
 {
+	/* Only an open-ended node lets this through. */
+	if (r->op != BLK_FLUSH && !range_inside(r->offset, r->len, m->max))
+		return -ENOSPC;
 	switch (r->op) {
 	case BLK_READ:
 		iov_from_buf(r->iov, r->niov, 0, m->data + r->offset, r->len);
@@ -35,7 +40,13 @@ static void run(struct blk_mem *m, struct blk_req *r)
 		break;
 	case BLK_FLUSH:
 		break;
+	case BLK_STATUS:
+		r->ext->len = r->len;
+		r->ext->allocated = r->ext->data = r->ext->has_offset = true;
+		r->ext->offset = r->offset;
+		break;
 	}
+	return 0;
 }
 
 static void mem_answer(struct blk_mem *m, struct blk_req *r)
@@ -44,8 +55,7 @@ static void mem_answer(struct blk_mem *m, struct blk_req *r)
 		blk_finish(r, -EIO);
 		return;
 	}
-	run(m, r);
-	blk_finish(r, 0);
+	blk_finish(r, run(m, r));
 }
 
 static void mem_submit(struct blk_node *n, struct blk_req *r)
@@ -82,14 +92,35 @@ static void mem_close(struct blk_node *n)
 	struct blk_mem *m = container_of(n, struct blk_mem, n);
 
 	blk_node_fini(n);
-	munmap(m->data, n->i.size);
+	munmap(m->data, m->max);
 	free(m);
+}
+
+static int mem_extend(struct blk_node *n, uint64_t size)
+{
+	if (size > container_of(n, struct blk_mem, n)->max)
+		return -ENOSPC;
+	n->i.size = MAX(n->i.size, size);
+	return 0;
+}
+
+static int mem_resize(struct blk_node *n, uint64_t size, struct err *e)
+{
+	struct blk_mem *m = container_of(n, struct blk_mem, n);
+
+	if (size > m->max)
+		return err_set(e, -ENOSPC, "the memory of this disk ends at %llu bytes", (unsigned long long)m->max);
+	memset(m->data + MIN(size, n->i.size), 0, n->i.size > size ? n->i.size - size : 0);
+	n->i.size = size;
+	return 0;
 }
 
 static const struct blk_driver mem_driver = {
 	.name = "mem",
 	.submit = mem_submit,
 	.wait = mem_wait,
+	.resize = mem_resize,
+	.extend = mem_extend,
 	.close = mem_close,
 };
 
@@ -107,6 +138,7 @@ int blk_open_mem(struct loop *l, uint64_t size, struct blk_node **out)
 		free(m);
 		return -ENOMEM;
 	}
+	m->max = size;
 	m->held_end = &m->held;
 	blk_node_init(&m->n, l, &mem_driver);
 	m->n.i = (struct blk_info){
@@ -117,6 +149,17 @@ int blk_open_mem(struct loop *l, uint64_t size, struct blk_node **out)
 		.can_zero = true,
 	};
 	*out = &m->n;
+	return 0;
+}
+
+int blk_open_mem_file(struct loop *l, uint64_t max, struct blk_node **out)
+{
+	int ret = blk_open_mem(l, max, out);
+
+	if (ret)
+		return ret;
+	(*out)->i.size = 0;
+	(*out)->open_ended = true;
 	return 0;
 }
 

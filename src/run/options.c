@@ -52,9 +52,10 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 		return conf_setf(t->c, val, e, "disk.%u.file", t->n);
 	if (!strcmp(name, "ro") && (!val || !*val))
 		return conf_setf(t->c, "on", e, "disk.%u.ro", t->n);
-	if (val && (!strcmp(name, "ro") || !strcmp(name, "serial") || !strcmp(name, "cache") || !strcmp(name, "aio")))
+	if (val && (!strcmp(name, "ro") || !strcmp(name, "serial") || !strcmp(name, "cache") || !strcmp(name, "aio") || !strcmp(name, "format") ||
+		    !strcmp(name, "backing")))
 		return conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
-	return err_set(e, -EINVAL, "'%.40s' is not one of ro, serial=TEXT, cache=MODE, aio=KIND "
+	return err_set(e, -EINVAL, "'%.40s' is not one of ro, format=raw|qcow2, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND "
 		       "(a comma in a file's name is written twice)", name);
 }
 
@@ -193,8 +194,11 @@ const struct opt run_opts[] = {
 	  "Words for the kernel's command line; repeated options add up. For Linux, console=ttyS0 is put in front "
 	  "unless a console= is among them. If the last one names hvc0, the console is a virtio console, and the serial port "
 	  "shows what the guest prints before (earlycon=uart8250,io,0x3f8).", .parse = parse_append },
-	{ "disk", 'd', "FILE[,ro][,serial=S][,cache=C]", "virtio disk, raw file or block device; may be repeated",
-	  "A virtio disk on a raw file or a block device; may be repeated. *ro* makes it read-only. *serial=* is seen by "
+	{ "disk", 'd', "FILE[,ro][,format=F][,cache=C]", "virtio disk, image file or block device; may be repeated",
+	  "A virtio disk on an image file or a block device; may be repeated. *format=* is *raw* or *qcow2*; without it "
+	  "the file is looked at, and if it is taken for raw the guest may not write something into the first sector that "
+	  "looks like another format. *backing=* says which backing files (and data files) the image may name: *folder*, those in its own "
+	  "folder or below (the default), *on*, any, *off*, none. *ro* makes it read-only. *serial=* is seen by "
 	  "the guest in /dev/disk/by-id. *cache=* is *writeback* (the default), *none* (direct I/O), *writethrough* "
 	  "or *unsafe* (flushes are ignored). *aio=* is *auto*, *uring* or *threads*. A comma in the file's name is "
 	  "written twice. The file is locked while the guest runs.", COMPLETE_FILE, .parse = parse_disk },

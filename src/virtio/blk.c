@@ -149,6 +149,7 @@ static void count(struct virtio_blk *b, const struct vreq *v)
 	case BLK_FLUSH: b->stats.flushes++; break;
 	case BLK_DISCARD: b->stats.discards++; break;
 	case BLK_WRITE_ZEROES: b->stats.zeroes++; break;
+	case BLK_STATUS: break;		/* not a guest's */
 	}
 }
 

@@ -187,6 +187,8 @@ static const char *const accel_words[] = { "auto", "kvm", "interp", "translate",
 static const char *const huge_words[] = { "off", "thp", "2m", NULL };
 static const char *const cache_words[] = { "writeback", "none", "writethrough", "unsafe", NULL };
 static const char *const aio_words[] = { "auto", "uring", "threads", NULL };
+static const char *const format_words[] = { "raw", "qcow2", NULL };
+static const char *const backing_words[] = { "folder", "on", "off", NULL };
 static const char *const net_words[] = { "user", "tap", "none", NULL };
 
 static int set_console(const char *value, enum vm_console *kind, const char **file, struct err *e)
@@ -337,19 +339,29 @@ static int set_disk(struct vm_disk *d, const char *field, const char *val, struc
 	if (!strcmp(field, "file"))
 		return set_nonempty(val, &d->path, e);
 	if (!strcmp(field, "ro"))
-		return parse_bool(val, &d->open.read_only, e);
+		return parse_bool(val, &d->open.file.read_only, e);
 	if (!strcmp(field, "serial")) {
 		d->serial = val;
 		return strlen(val) <= 20 ? 0 : err_set(e, -EINVAL, "'%.40s': a serial has at most 20 characters", val);
 	}
 	if (!strcmp(field, "cache")) {
 		ret = parse_word(val, cache_words, &w, e);
-		d->open.cache = (enum blk_cache)w;
+		d->open.file.cache = (enum blk_cache)w;
 		return ret;
 	}
 	if (!strcmp(field, "aio")) {
 		ret = parse_word(val, aio_words, &w, e);
-		d->open.aio = (enum blk_aio)w;
+		d->open.file.aio = (enum blk_aio)w;
+		return ret;
+	}
+	if (!strcmp(field, "format")) {
+		ret = parse_word(val, format_words, &w, e);
+		d->open.format = format_words[w];
+		return ret;
+	}
+	if (!strcmp(field, "backing")) {
+		ret = parse_word(val, backing_words, &w, e);
+		d->open.trust = w == 0 ? BLK_TRUST_FOLDER : w == 1 ? BLK_TRUST_ALL : BLK_TRUST_NONE;
 		return ret;
 	}
 	return -ENOENT;

@@ -9,7 +9,7 @@
  *   huge-pages off|thp|2m [off]  pin LIST
  *   kernel FILE  initrd.N FILE  append TEXT
  *   disk.N.file F  disk.N.ro on|off  disk.N.serial S  disk.N.cache writeback|none|writethrough|unsafe
- *   disk.N.aio auto|uring|threads
+ *   disk.N.aio auto|uring|threads  disk.N.format raw|qcow2 [by looking]  disk.N.backing folder|on|off [folder]
  *   net.N.kind user|tap|none  net.N.fwd.N SPEC  net.N.mac M  net.N.if NAME  net.N.queues N  net.N.restrict on|off
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
  *   debug-exit on|off [off]  test-device on|off [off]  balloon on|off [on]  rng on|off [on]
@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "block/blk.h"
+#include "block/image.h"
 #include "machine/machine.h"
 #include "net/port.h"
 #include "vm/conf.h"
@@ -43,7 +43,7 @@ enum vm_console { VM_CONSOLE_STDIO, VM_CONSOLE_PTY, VM_CONSOLE_NONE, VM_CONSOLE_
 struct vm_disk {
 	const char *path;
 	const char *serial;		/* NULL: none */
-	struct blk_open_opts open;
+	struct blk_image_opts open;
 };
 
 struct vm_net {

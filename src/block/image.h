@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Opening a disk image of any format, with everything it stands on: protocol
+ * node (file or block device), format node, backing files.
+ *
+ * Images are not trusted.  A file that the image, not the user, names (backing
+ * file, external data file) is opened only as far as `trust` goes.  Without a
+ * format the image is probed; what is then taken for raw may be read and written,
+ * but its first sector may not be given the looks of another format, since the
+ * next probe would believe it and open files the guest chose.
+ */
+#ifndef LODGE_BLOCK_IMAGE_H
+#define LODGE_BLOCK_IMAGE_H
+
+#include "block/blk.h"
+
+enum blk_trust {
+	BLK_TRUST_FOLDER,	/* files in the folder of the image that names them, or below */
+	BLK_TRUST_NONE,		/* none: an image that needs another file is refused */
+	BLK_TRUST_ALL,		/* whatever the image names */
+};
+
+struct blk_image_opts {
+	struct blk_open_opts file;	/* for every file of the image; open_ended is chosen here */
+	const char *format;		/* "raw", "qcow2", NULL: probe */
+	enum blk_trust trust;
+	bool no_backing;		/* leave the backing file closed: what is not in the image reads as zeros;
+					 * for looking at an image, always with file.read_only */
+	bool backing_writable;		/* open the first backing file for writing too (commit) */
+	uint64_t cache_bytes;		/* bound of the metadata caches of one layer, 0: 32 MiB */
+};
+
+/* A node of the image's contents.  The message says what to do. */
+int blk_open_image(struct loop *l, const char *path, const struct blk_image_opts *o, struct blk_node **out,
+		   struct err *e);
+
+/* The format that the first bytes (512 suffice) look like: "qcow2", "vmdk", ... or "raw". Not all can be opened. */
+const char *blk_probe(const uint8_t *first, size_t len);
+
+/* A filter over `file`, which it then owns, that lets no write give the first sector the looks of
+ * another format: such a request fails with EPERM. */
+int blk_raw_guarded(struct blk_node *file, struct blk_node **out);
+
+/* Resolves what image `base` calls `name`: absolute, or relative to the folder of base. malloc'ed. NULL: no memory */
+char *blk_relative_path(const char *base, const char *name);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * qcow2 images, version 2 and 3, as specified by QEMU's docs/interop/qcow2.txt.
+ *
+ * The functions besides open and create are for tools and for a stopped or
+ * running guest alike: they wait until they are done (by driving the node), and
+ * nothing may be called from inside a callback of the node.  Node arguments must
+ * be qcow2 nodes (n->format is "qcow2").
+ */
+#ifndef LODGE_BLOCK_QCOW2_QCOW2_H
+#define LODGE_BLOCK_QCOW2_QCOW2_H
+
+#include "block/image.h"
+
+enum qcow2_compression { QCOW2_ZLIB, QCOW2_ZSTD };
+enum qcow2_prealloc {
+	QCOW2_PREALLOC_OFF,
+	QCOW2_PREALLOC_METADATA,	/* every cluster has its place, the file is sparse */
+	QCOW2_PREALLOC_FALLOC,		/* and the file system has reserved it */
+	QCOW2_PREALLOC_FULL,		/* and zeros are written */
+};
+
+/* Zero means the default throughout. */
+struct qcow2_create_opts {
+	uint64_t size;			/* bytes; rounded up to 512 */
+	unsigned version;		/* 2 or 3; default 3 */
+	uint32_t cluster_size;		/* 512 B to 2 MiB; default 64 KiB (extended_l2: 16 KiB at least) */
+	unsigned refcount_bits;		/* 1, 2, 4 ... 64; default 16 (version 2: only that) */
+	enum qcow2_compression compression;
+	bool lazy_refcounts, extended_l2;
+	const char *backing, *backing_format;	/* as they are to be written; the file is not looked at */
+	const char *data_file;		/* external data file, as written; must exist and be empty or as long as the disk */
+	bool data_file_raw;
+	enum qcow2_prealloc prealloc;
+};
+
+/* Writes an empty image to an open-ended node. */
+int qcow2_create(struct blk_node *file, const struct qcow2_create_opts *o, struct err *e);
+
+/* Takes `file` over if it succeeds. depth: number of layers above. */
+int qcow2_open(struct blk_node *file, const struct blk_image_opts *o, unsigned depth, struct blk_node **out,
+	       struct err *e);
+
+struct qcow2_info {
+	unsigned version;
+	uint32_t cluster_size;
+	unsigned refcount_bits;
+	enum qcow2_compression compression;
+	bool lazy_refcounts, extended_l2, dirty, corrupt, data_file_raw;
+	uint64_t virtual_size, file_size;	/* bytes; the end of the image's file */
+	/* As written in the image; NULL: none. Live as long as the node. */
+	const char *backing, *backing_format, *data_file;
+	unsigned n_snapshots, n_bitmaps;
+};
+void qcow2_get_info(struct blk_node *n, struct qcow2_info *out);
+
+/* Names another backing file (NULL: none) without touching data. */
+int qcow2_set_backing(struct blk_node *n, const char *backing, const char *format, struct err *e);
+
+/* Makes the image empty again: everything is unallocated and shows the backing file (after a commit).
+ * Not with internal snapshots. */
+int qcow2_make_empty(struct blk_node *n, struct err *e);
+
+struct qcow2_snapshot {
+	char *id, *name;		/* UTF-8 as in the image */
+	uint64_t disk_size, vm_state_size, vm_clock_ns;
+	uint32_t date_sec, date_nsec;
+};
+/* malloc'ed array of n; free with qcow2_snapshots_free. */
+int qcow2_snapshot_list(struct blk_node *n, struct qcow2_snapshot **out, unsigned *count, struct err *e);
+void qcow2_snapshots_free(struct qcow2_snapshot *s, unsigned count);
+int qcow2_snapshot_create(struct blk_node *n, const char *name, struct err *e);
+/* By name, or by id if no name fits. Apply: the disk is as it was then. */
+int qcow2_snapshot_apply(struct blk_node *n, const char *name_or_id, struct err *e);
+int qcow2_snapshot_delete(struct blk_node *n, const char *name_or_id, struct err *e);
+
+enum { QCOW2_FIX_LEAKS = 1, QCOW2_FIX_ERRORS = 2 };
+struct qcow2_check {
+	uint64_t corruptions, leaks, check_errors;	/* what is there, or was before it was repaired */
+	uint64_t corruptions_fixed, leaks_fixed;
+	uint64_t allocated_clusters, total_clusters, compressed_clusters, fragmented_clusters;
+	uint64_t image_end_offset;
+	void (*say)(void *opaque, const char *line);	/* one line a finding; may be NULL. Set by the caller. */
+	void *opaque;
+};
+/* Compares refcounts with what refers to clusters, and repairs as `fix` says (the node must be
+ * writable). 0 if the check could be done, whatever it found. */
+int qcow2_check(struct blk_node *n, unsigned fix, struct qcow2_check *res, struct err *e);
+
+#endif
