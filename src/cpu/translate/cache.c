@@ -37,9 +37,12 @@ uint32_t xl_key(const struct x86_cpu *c)
 	return c->mode | (c->mode != X86_MODE_LONG64 && !c->flat ? XL_KEY_OTHER : 0) | (uint32_t)c->cpl << 4 | (uint32_t)c->acc << 8 | vector_key(c);
 }
 
+/* What runs together lies together: the blocks of a page have 256 entries in a row. */
 static unsigned hash_block(uint64_t gpa, uint32_t key)
 {
-	return (unsigned)((gpa ^ (uint64_t)key << 40) * 0x9e3779b97f4a7c15ull >> (64 - XL_HASH_BITS));
+	uint64_t page = (gpa >> 12 ^ (uint64_t)key << 40) * 0x9e3779b97f4a7c15ull >> (64 - XL_HASH_BITS);
+
+	return (unsigned)(page + (gpa >> 4 & 0xff)) & ((1u << XL_HASH_BITS) - 1);
 }
 
 static unsigned hash_page(const _Atomic uint32_t *verp)
@@ -222,15 +225,15 @@ static uint64_t jc_empty(unsigned i) { return i ? 0 : 1; }
 static void tlb_clear_one(struct xl_tlb *t, unsigned how, unsigned i) { t->tag[how][i] = tlb_empty(i); }
 
 /* Global entries are only counted: the frequent flush leaves them. */
-static void note_used(uint16_t *used, unsigned *n, unsigned *n_global, unsigned i, bool global)
+static void note_used(uint16_t *used, unsigned max, unsigned *n, unsigned *n_global, unsigned i, bool global)
 {
 	if (global) {
 		++*n_global;
 		return;
 	}
-	if (*n < XL_USED_MAX)
+	if (*n < max)
 		used[*n] = (uint16_t)i;
-	if (*n <= XL_USED_MAX)
+	if (*n <= max)
 		++*n;
 }
 
@@ -250,7 +253,7 @@ static void tlb_clear(struct xl_tlb *t, bool global)
 
 static void jc_clear(struct xl_jc *j, bool global)
 {
-	if (j->n_used > XL_USED_MAX || (global && j->n_global)) {
+	if (j->n_used > XL_JC_USED_MAX || (global && j->n_global)) {
 		memset(j->rip, 0, sizeof(j->rip));
 		j->rip[0] = jc_empty(0);
 		j->n_global = 0;
@@ -291,7 +294,7 @@ void xl_cpu_clear(struct xl_cpu *x)
 {
 	for (unsigned k = 0; k < XL_N_ACC; k++) {
 		x->tlb[k].n_used = XL_USED_MAX + 1;
-		x->jc[k].n_used = XL_USED_MAX + 1;
+		x->jc[k].n_used = XL_JC_USED_MAX + 1;
 		tlb_clear(&x->tlb[k], true);
 		jc_clear(&x->jc[k], true);
 	}
@@ -303,7 +306,7 @@ void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, u
 	uint64_t page = lin & ~0xfffull;
 	unsigned i = lin >> 12 & (XL_TLB_SIZE - 1);
 
-	note_used(t->used, &t->n_used, &t->n_global, i | how << XL_TLB_BITS, e->global);
+	note_used(t->used, XL_USED_MAX, &t->n_used, &t->n_global, i | how << XL_TLB_BITS, e->global);
 	t->global[how][i] = e->global;
 	t->host[how][i] = page + e->addend;
 	if (how == X86_WRITE)
@@ -311,18 +314,63 @@ void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, u
 	t->tag[how][i] = page;
 }
 
-void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b, bool global)
+static void jc_put(struct xl_jc *j, uint64_t rip, uint8_t *ientry, bool global)
 {
-	struct xl_jc *j = &x->jc[XL_KEY_ACC(b->key)];
 	unsigned i = xl_jc_index(rip);
 	uint64_t bit, *w;
 
 	if (j->rip[i] != rip)
-		note_used(j->used, &j->n_used, &j->n_global, i, global);
+		note_used(j->used, XL_JC_USED_MAX, &j->n_used, &j->n_global, i, global);
 	w = jc_page(j, rip, &bit);
 	*w |= bit;
-	j->code[i] = b->ientry;
+	j->code[i] = ientry;
 	j->rip[i] = rip;
+}
+
+static uint64_t known_at(const _Atomic uint32_t *verp, uint64_t off) { return (uint64_t)(uintptr_t)verp << 10 | (off & 0xfff); }
+
+/* Two entries side by side for each. */
+static struct xl_known *known(struct xl_cpu *x, uint64_t at)
+{
+	uint64_t page = (at >> 12) * 0x9e3779b97f4a7c15ull >> (64 - XL_KNOWN_BITS);
+
+	return &x->known[(page + (at >> 3 & 0x1fe)) & ((1u << XL_KNOWN_BITS) - 2)];
+}
+
+/*
+ * A block is put in when it has been found in the table and goes the way everything goes that the jump
+ * cache has: its ientry leads out when it is dead, and who comes out looks into the table.
+ */
+uint8_t *xl_known(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t rip, uint32_t key)
+{
+	uint64_t at = known_at(e->version, rip);
+	const struct xl_known *k = known(x, at);
+
+	for (unsigned n = 0; n < 2; n++) {
+		if (k[n].at == at && k[n].key == key) {
+			jc_put(&x->jc[XL_KEY_ACC(key)], rip, x->xe->rx + k[n].code, e->global);
+			return x->xe->rx + k[n].code;
+		}
+	}
+	return NULL;
+}
+
+void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b, bool global)
+{
+	uint64_t at = known_at(b->verp, b->gpa);
+	struct xl_known *k = known(x, at);
+
+	if (k->at && (k->at != at || k->key != b->key))
+		k[1] = k[0];
+	*k = (struct xl_known){ .at = at, .code = (uint32_t)(b->ientry - x->xe->rx), .key = b->key };
+	jc_put(&x->jc[XL_KEY_ACC(b->key)], rip, b->ientry, global);
+}
+
+void xl_forget_code(struct xl_cpu *x)
+{
+	memset(x->known, 0, sizeof(x->known));
+	for (unsigned k = 0; k < XL_N_ACC; k++)
+		jc_clear(&x->jc[k], true);
 }
 
 void xl_flushed(struct x86_cpu *c, uint64_t page)

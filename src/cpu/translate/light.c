@@ -18,9 +18,13 @@ static uintptr_t find(struct xl_cpu *x)
 	const struct x86_tlb_entry *e;
 	const struct xl_block *b;
 	uint32_t key = x->jc_key[c->acc], err;
+	uint8_t *ientry;
 
 	if (x86_tlb_look(c, c->s.rip, X86_EXEC, (enum x86_acc)c->acc, &e, &err) != X86_LOOK_OK)
 		return x->xe->t.fault_m;
+	ientry = xl_known(x, e, c->s.rip, key);
+	if (likely(ientry != NULL))
+		return (uintptr_t)ientry;
 	b = xl_lookup(x->xe, e->gpa | (c->s.rip & 0xfff), key, e->version);
 	if (!b)
 		return x->xe->t.fault_m;

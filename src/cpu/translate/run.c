@@ -51,8 +51,7 @@ bool xl_go_inside(struct xl_cpu *x)
 	if (unlikely(x->generation != gen)) {	/* forget what led to dropped code */
 		x->generation = gen;
 		x->exit = NULL;
-		for (unsigned acc = 0; acc < XL_N_ACC; acc++)
-			xl_jc_clear(x, acc);
+		xl_forget_code(x);
 	}
 	return true;
 }

@@ -39,10 +39,11 @@
 
 #define XL_TLB_BITS 12
 #define XL_TLB_SIZE (1u << XL_TLB_BITS)
-#define XL_JC_BITS 14
+#define XL_JC_BITS 16
 #define XL_JC_SIZE (1u << XL_JC_BITS)
 #define XL_SCRATCH 32
 #define XL_USED_MAX 512
+#define XL_JC_USED_MAX 2048
 #define XL_N_ACC 3		/* enum x86_acc without X86_ACC_USER_AC */
 
 /* Copies of TLB entries in the form emitted code wants. */
@@ -64,9 +65,21 @@ enum { XL_WHY_LINK, XL_WHY_INDIRECT, XL_WHY_EVENT, XL_WHY_STEP, XL_WHY_LEAVE, XL
 struct xl_jc {
 	uint64_t rip[XL_JC_SIZE];
 	void *code[XL_JC_SIZE];
-	uint16_t used[XL_USED_MAX];
+	uint16_t used[XL_JC_USED_MAX];	/* as in struct xl_tlb */
 	unsigned n_used, n_global;
 	uint64_t pages[16];		/* pages there may be entries for, by hash */
+};
+
+/*
+ * What the jump cache has forgotten, by where the code lies in RAM: TLB flushes
+ * do not touch it.  Blocks that run together lie together, and a look is one line
+ * of memory where the table of blocks takes two that are far apart.
+ */
+#define XL_KNOWN_BITS 16
+struct xl_known {
+	uint64_t at;			/* of the page's version word and the offset in the page, see xl_known_at; 0: empty */
+	uint32_t code;			/* ientry, from the start of the code cache */
+	uint32_t key;
 };
 
 /* A direct exit within the page. */
@@ -244,6 +257,7 @@ struct xl_cpu {
 	_Atomic uint8_t bounce_flags;	/* MEM_PG_CODE: so that the store is looked at */
 	struct xl_tlb tlb[XL_N_ACC];
 	struct xl_jc jc[XL_N_ACC];
+	alignas(64) struct xl_known known[1u << XL_KNOWN_BITS];
 };
 
 /* Functions begin at multiples of 16 and pages look alike: higher bits are folded in. */
@@ -316,7 +330,10 @@ static inline uint8_t *xl_place(struct xl_engine *xe, uint64_t gpa)
 	return &xe->places[gpa * 0x9e3779b97f4a7c15ull >> (64 - XL_PLACE_BITS)];
 }
 void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b, bool global);
+/* Where translated code for a RIP in e's page begins, if it is known to this vCPU; or NULL. The block may be dead. */
+uint8_t *xl_known(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t rip, uint32_t key);
 void xl_jc_clear(struct xl_cpu *x, unsigned acc);
+void xl_forget_code(struct xl_cpu *x);	/* everything that leads into the code cache */
 void xl_cpu_clear(struct xl_cpu *x);	/* everything this vCPU remembers */
 void xl_flushed(struct x86_cpu *c, uint64_t page);
 
