@@ -35,22 +35,37 @@ static bool down(const struct x86_cpu *c) { return c->s.rflags & X86_FL_DF; }
 struct run {
 	uint64_t lin;
 	uint8_t *p;			/* host address of the first element */
-	_Atomic uint8_t *flags;		/* of its page, the first one of several */
-	_Atomic uint32_t *version;
+	_Atomic uint8_t *flags;		/* for stores: of its page, the lowest of several */
 };
 
-/* Upwards, len bytes from r->lin of which `have` lie in its page: how many of them the host has in one piece. */
-static uint64_t further(struct x86_cpu *c, const struct run *r, enum x86_how how, uint64_t have, uint64_t len)
+/* Host address of lin, by the copy of the TLB that emitted code has: there a source and a destination do not meet. */
+static uint8_t *page_at(struct xl_cpu *x, uint64_t lin, enum x86_how how, _Atomic uint8_t **flags)
 {
+	struct xl_tlb *t = &x->tlb[x->ic.c.acc];
+	unsigned i = lin >> 12 & (XL_TLB_SIZE - 1);
 	const struct x86_tlb_entry *e;
 	uint32_t err;
+
+	if (unlikely(t->tag[how][i] != (lin & ~0xfffull))) {
+		if (x86_tlb_look(&x->ic.c, lin, how, (enum x86_acc)x->ic.c.acc, &e, &err) != X86_LOOK_OK)
+			return NULL;
+		xl_tlb_put(x, e, lin, how);
+	}
+	*flags = t->flags[i];
+	return (uint8_t *)t->host[how][i] + (lin & 0xfff);
+}
+
+/* Upwards, len bytes from r->lin of which `have` lie in its page: how many of them the host has in one piece. */
+static uint64_t further(struct xl_cpu *x, const struct run *r, enum x86_how how, uint64_t have, uint64_t len)
+{
+	_Atomic uint8_t *flags;
 
 	while (have < len) {
 		uint64_t lin = r->lin + have;
 
-		if (c->mode != X86_MODE_LONG64 && lin >> 32)
+		if (x->ic.c.mode != X86_MODE_LONG64 && lin >> 32)
 			break;
-		if (x86_tlb_look(c, lin, how, (enum x86_acc)c->acc, &e, &err) != X86_LOOK_OK || lin + e->addend != (uintptr_t)r->p + have)
+		if (page_at(x, lin, how, &flags) != r->p + have)
 			break;
 		have += PAGE_4K;
 	}
@@ -61,23 +76,21 @@ static uint64_t further(struct x86_cpu *c, const struct run *r, enum x86_how how
  * Elements, at most n, of a run at what register reg holds; 0: that is not simple.  Its pages count as
  * accessed, for stores as dirty: what is stored to will be all of it.
  */
-static uint64_t run_at(struct x86_cpu *c, const struct uop *u, unsigned reg, struct run *r, enum x86_how how, uint64_t n)
+static uint64_t run_at(struct xl_cpu *x, const struct uop *u, unsigned reg, struct run *r, enum x86_how how, uint64_t n)
 {
+	const struct x86_cpu *c = &x->ic.c;
 	uint64_t lin = reg_at(c, u, reg), off = lin & 0xfff, room = PAGE_4K - off;
-	const struct x86_tlb_entry *e;
 
 	r->lin = lin;
-	if (room < u->osz || !(r->p = host(c, lin, 1, how, &e)))
+	if (room < u->osz || !(r->p = page_at(x, lin, how, &r->flags)))
 		return 0;
-	r->flags = e->flags;
-	r->version = e->version;
 	if (down(c)) {
 		room = off / u->osz + 1;
 		return MIN(n, room);
 	}
 	n = MIN(n, RUN_MAX / u->osz);
 	if (room < n * u->osz)
-		n = further(c, r, how, room, n * u->osz) / u->osz;
+		n = further(x, r, how, room, n * u->osz) / u->osz;
 	return n;
 }
 
@@ -85,22 +98,19 @@ static uint64_t run_at(struct x86_cpu *c, const struct uop *u, unsigned reg, str
 static void run_stored(struct x86_cpu *c, const struct uop *u, const struct run *r, uint64_t n)
 {
 	uint64_t lin = down(c) ? r->lin - (n - 1) * u->osz : r->lin, left = n * u->osz;
-	struct x86_tlb_entry e;
+	_Atomic uint8_t *flags = r->flags;
 
 	__asm__ volatile("" ::: "memory");
-	e.flags = r->flags;
-	e.version = r->version;
-	for (;;) {
+	for (;; flags++) {
 		uint64_t room = PAGE_4K - (lin & 0xfff), k = MIN(left, room);
 
-		if (unlikely(atomic_load_explicit(e.flags, memory_order_relaxed) & MEM_PG_CODE))
-			x86_code_stored(c, &e, lin & 0xfff, (unsigned)k);
+		if (unlikely(atomic_load_explicit(flags, memory_order_relaxed) & MEM_PG_CODE) &&
+		    x86_codemap_hit_page(c->codemap, flags, lin & 0xfff, (unsigned)k))
+			c->smc_hit = c->leave_block = true;
 		left -= k;
 		if (likely(!left))
 			return;
 		lin += k;
-		e.flags++;
-		e.version++;
 	}
 }
 
@@ -162,8 +172,8 @@ LIGHT_SHARED(xl_lt_movs)
 	while ((n = elements(c, u)) != 0) {
 		struct run s, d;
 
-		k = run_at(c, u, X86_RSI, &s, X86_READ, n);
-		k = k ? run_at(c, u, X86_RDI, &d, X86_WRITE, k) : 0;
+		k = run_at(x, u, X86_RSI, &s, X86_READ, n);
+		k = k ? run_at(x, u, X86_RDI, &d, X86_WRITE, k) : 0;
 		if (!k)
 			return heavy(x);
 		count = k;
@@ -192,7 +202,7 @@ LIGHT_SHARED(xl_lt_stos)
 	while ((n = elements(c, u)) != 0) {
 		struct run d;
 
-		k = run_at(c, u, X86_RDI, &d, X86_WRITE, n);
+		k = run_at(x, u, X86_RDI, &d, X86_WRITE, n);
 		if (!k)
 			return heavy(x);
 		count = k;
@@ -232,7 +242,7 @@ LIGHT_SHARED(xl_lt_lods)
 		struct run s;
 		uint64_t last;
 
-		k = run_at(c, u, X86_RSI, &s, X86_READ, n);
+		k = run_at(x, u, X86_RSI, &s, X86_READ, n);
 		if (!k)
 			return heavy(x);
 		last = (k - 1) * u->osz;
@@ -299,8 +309,8 @@ static uintptr_t compare(struct xl_cpu *x, const struct uop *u, bool scas)
 		struct run s, d;
 		bool over;
 
-		k = scas ? n : run_at(c, u, X86_RSI, &s, X86_READ, n);
-		k = k ? run_at(c, u, X86_RDI, &d, X86_READ, k) : 0;
+		k = scas ? n : run_at(x, u, X86_RSI, &s, X86_READ, n);
+		k = k ? run_at(x, u, X86_RDI, &d, X86_READ, k) : 0;
 		if (!k)
 			return heavy(x);
 		left = scas ? scan_run(c, u, d.p, k) : compare_run(c, u, s.p, d.p, k);
