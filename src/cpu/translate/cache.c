@@ -265,6 +265,8 @@ static void jc_clear(struct xl_jc *j, bool global)
 	j->n_used = 0;
 }
 
+_Static_assert(XL_JC_FOLD <= 12 && XL_JC_FOLD <= XL_JC_BITS, "jc_clear_page goes through a page's entries only");
+
 static uint64_t *jc_page(struct xl_jc *j, uint64_t rip, uint64_t *bit)
 {
 	uint64_t h = (rip >> 12) * 0x9e3779b97f4a7c15ull >> 54;
@@ -280,9 +282,14 @@ static void jc_clear_page(struct xl_jc *j, uint64_t page)
 
 	if (!(*w & bit))
 		return;
-	for (unsigned i = 0; i < XL_JC_SIZE; i++)
-		if ((j->rip[i] ^ page) < PAGE_4K)
-			j->rip[i] = jc_empty(i);
+	/* The index of what lies in 1 << XL_JC_FOLD bytes of code differs in as many low bits only. */
+	for (unsigned off = 0; off < PAGE_4K; off += 1u << XL_JC_FOLD) {
+		unsigned first = xl_jc_index(page | off) & ~((1u << XL_JC_FOLD) - 1);
+
+		for (unsigned i = first; i < first + (1u << XL_JC_FOLD); i++)
+			if ((j->rip[i] ^ page) < PAGE_4K)
+				j->rip[i] = jc_empty(i);
+	}
 }
 
 void xl_jc_clear(struct xl_cpu *x, unsigned acc)
