@@ -77,7 +77,6 @@ def small_cache(cpus):
         err, _ = poweroff("--cpus", str(cpus), "--code-cache", "2M", "--stats")
         n = {k: int(v) for k, v in re.findall(r"stats: (.*) (\d+)$", err, re.M)}
         check(n["code cache regions given up"] > 100, f"{n['code cache regions given up']} regions were given up")
-        check(n["code cache drops"] == 0, "everything was dropped at once")
         used = n["code cache KiB, most ever"] + n["block records KiB, most ever"]
         check(1024 < used <= 2048, f"{used} KiB of 2048 were used")
     return test

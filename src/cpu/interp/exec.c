@@ -2,10 +2,10 @@
 /*
  * Exec stubs: the cache, the enable checks, and running a stub on guest memory.
  *
- * The code area is one memfd mapped twice, writable here and executable there,
- * and only ever grows until exec_cache_reset.  Stubs are keyed by the rewritten
- * instruction, so all addressing forms of one operation share a stub; C
- * implementations are keyed by the instruction's bytes less its displacement.
+ * The code area is one memfd mapped twice, writable here and executable there;
+ * each stub has its place there, as its record has in the pool.  Stubs are keyed by
+ * the rewritten instruction, so all addressing forms of one operation share a stub;
+ * C implementations are keyed by the instruction's bytes less its displacement.
  * Finding that out takes decoding it twice, so answers are remembered.
  */
 #include "cpu/interp/exec.h"
@@ -20,8 +20,8 @@
 #include "cpu/interp/exec_priv.h"
 #include "cpu/x86/cpuid.h"
 
-#define CODE_SIZE (4u << 20)
 #define MAX_STUBS 16384u
+#define CODE_SIZE (MAX_STUBS * EXEC_STUB_MAX)
 #define HASH_SIZE 4096u
 #define SEEN_BITS 10
 
@@ -34,8 +34,9 @@ struct exec_cache {
 	int fd;
 	uint8_t *rw;
 	uint8_t *rx;
-	uint32_t used;			/* bytes of code */
-	_Atomic uint32_t n;		/* stubs */
+	uint32_t n;			/* stubs ever made */
+	_Atomic uint32_t room;		/* that can still be made */
+	struct exec *free;		/* forgotten ones */
 	struct exec *pool;		/* MAX_STUBS, touched as they are used */
 	struct exec *hash[HASH_SIZE];
 	/* Answers given lately, by the guest's instruction less its displacement. */
@@ -100,6 +101,7 @@ struct exec_cache *exec_cache_new(int *err)
 		free(x);
 		return NULL;
 	}
+	x->room = MAX_STUBS;
 	pthread_mutex_init(&x->lock, NULL);
 	exec_host_probe(&x->host);
 	return x;
@@ -120,9 +122,7 @@ void exec_cache_free(struct exec_cache *x)
 
 bool exec_cache_full(const struct exec_cache *x)
 {
-	uint32_t n = atomic_load_explicit(&x->n, memory_order_relaxed);
-
-	return n + EXEC_ROOM > MAX_STUBS || x->used + EXEC_ROOM * EXEC_STUB_MAX > CODE_SIZE;
+	return atomic_load_explicit(&x->room, memory_order_relaxed) < EXEC_ROOM;
 }
 
 void exec_cache_reset(struct exec_cache *x)
@@ -130,9 +130,44 @@ void exec_cache_reset(struct exec_cache *x)
 	pthread_mutex_lock(&x->lock);
 	memset(x->hash, 0, sizeof(x->hash));
 	memset(x->seen, 0, sizeof(x->seen));
-	x->used = 0;
+	x->free = NULL;
 	x->n = 0;
+	x->room = MAX_STUBS;
 	pthread_mutex_unlock(&x->lock);
+}
+
+static struct exec *give_back(struct exec_cache *x, struct exec *e)
+{
+	e->next = x->free;
+	x->free = e;
+	x->room++;
+	return NULL;
+}
+
+void exec_cache_forget(struct exec_cache *x, uint32_t before)
+{
+	pthread_mutex_lock(&x->lock);
+	memset(x->seen, 0, sizeof(x->seen));
+	for (unsigned h = 0; h < HASH_SIZE; h++) {
+		struct exec **link = &x->hash[h], *e;
+
+		while ((e = *link) != NULL) {
+			if (e->kept >= before) {
+				link = &e->next;
+				continue;
+			}
+			*link = e->next;
+			give_back(x, e);
+		}
+	}
+	pthread_mutex_unlock(&x->lock);
+}
+
+void exec_cache_keep(struct exec_cache *x, uint32_t at, uint32_t time)
+{
+	struct exec *e = (struct exec *)((char *)x->pool + at);
+
+	e->kept = MAX(e->kept, time);
 }
 
 /* --- which instructions --- */
@@ -313,11 +348,11 @@ static exec_fn run_reg;
 
 static int make_stub(struct exec_cache *x, struct exec *e, const struct rewrite *r)
 {
-	int n = exec_emit(e, &x->host, r, x->rw + x->used, (uintptr_t)(x->rx + x->used));
+	size_t at = (size_t)(e - x->pool) * EXEC_STUB_MAX;
+	int n = exec_emit(e, &x->host, r, x->rw + at, (uintptr_t)(x->rx + at));
 
 	if (n < 0)
 		return n;
-	x->used += (uint32_t)align_up((uint64_t)n, 16);
 	if (!e->i.has_mem)
 		e->run = run_reg;
 	else
@@ -346,6 +381,21 @@ static const struct insn *without_f3(const struct exec_cache *x, const struct in
 	return insn_decode(plain, b, n, i->ssz * 8u) < 0 ? i : plain;
 }
 
+static struct exec *take(struct exec_cache *x)
+{
+	struct exec *e = x->free;
+
+	if (e)
+		x->free = e->next;
+	else if (x->n < MAX_STUBS)
+		e = &x->pool[x->n++];
+	else
+		return NULL;
+	memset(e, 0, sizeof(*e));
+	x->room--;
+	return e;
+}
+
 static struct exec *get_locked(struct exec_cache *x, const struct insn *given)
 {
 	struct insn plain;
@@ -371,23 +421,21 @@ static struct exec *get_locked(struct exec_cache *x, const struct insn *given)
 	e = find(x, h, key);
 	if (e)
 		return e;
-	if (x->n >= MAX_STUBS || x->used + EXEC_STUB_MAX > CODE_SIZE)
+	e = take(x);
+	if (!e)
 		return NULL;
-	e = &x->pool[x->n];
-	memset(e, 0, sizeof(*e));
 	describe(e, i, &o);
 	memcpy(e->key, key, sizeof(key));
 	if (c_fn)
 		e->run = c_fn;
 	else if (make_stub(x, e, &r) < 0)
-		return NULL;
+		return give_back(x, e);
 	e->image = e->x87 != EXEC_X87_NONE || exec_c_ctx(i);
 	e->own_address = i->has_mem && !i->mem_vsib && e->run != exec_run_masked;
 	e->features_ok = x->model;
 	e->simple = e->run == run_reg && e->x87 == EXEC_X87_NONE;
 	e->next = x->hash[h];
 	x->hash[h] = e;
-	x->n++;
 	return e;
 }
 

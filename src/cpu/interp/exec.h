@@ -66,6 +66,14 @@ void exec_cache_set_model(struct exec_cache *x, const struct x86_cpu_model *m);
 #define EXEC_ROOM 256
 bool exec_cache_full(const struct exec_cache *x);
 void exec_cache_reset(struct exec_cache *x);
+/*
+ * The other way, for a cache whose users hold their pointers for a time: keep says
+ * of a stub (`at` bytes from exec_cache_pool) that somebody holds it since
+ * `time` (1 or more, growing), forget drops those that nobody has been said to hold since `before`,
+ * of which none may be in use; what comes next may get their places.
+ */
+void exec_cache_keep(struct exec_cache *x, uint32_t at, uint32_t time);
+void exec_cache_forget(struct exec_cache *x, uint32_t before);
 
 /* Is this instruction performed here?  Says nothing about CPUID features. */
 bool exec_handles(const struct insn *i);

@@ -38,7 +38,8 @@ struct exec {
 	uintptr_t recover;		/* and where to go on */
 	struct op_info o;
 	struct insn i;			/* one instance: displacement not to be relied on */
-	struct exec *next;		/* hash chain */
+	struct exec *next;		/* hash chain, or list of those forgotten */
+	uint32_t kept;			/* exec_cache_keep's newest time */
 	uint8_t key[24];
 };
 
@@ -46,7 +47,8 @@ struct exec {
 enum { EXEC_FAULT_GP = 1, EXEC_FAULT_AC, EXEC_FAULT_XM, EXEC_FAULT_UD };
 
 /* --- exec_emit.c --- */
-#define EXEC_STUB_MAX 640
+/* Room for a stub; they take 60 to 160 bytes. */
+#define EXEC_STUB_MAX 256
 /* What of its vector registers the host can load and store. */
 struct exec_host {
 	bool avx, avx512f, avx512bw;

@@ -6,11 +6,8 @@
  * A block dies by patching its two entries with a jump to code that leaves.
  * Both begin with one instruction of at least five bytes on an 8-byte boundary,
  * so one aligned store does it whatever other vCPUs execute meanwhile.  Its
- * memory stays until its region is filled anew (region.c), or everything is
- * dropped at once, which waits for all vCPUs to be outside.
+ * memory stays until its region is filled anew (region.c).
  */
-#include <sched.h>
-
 #include "cpu/translate/translate.h"
 
 static uint32_t vector_key(const struct x86_cpu *c)
@@ -180,39 +177,6 @@ void xl_place_is(struct xl_engine *xe, uint64_t gpa, const _Atomic uint32_t *ver
 		block_kill(xe, b);
 	}
 	pthread_mutex_unlock(&xe->page_lock);
-}
-
-/* Lock held.  Returns when no other vCPU can be in translated code. */
-static void wait_outside(struct xl_cpu *x)
-{
-	struct xl_engine *xe = x->xe;
-
-	for (unsigned i = 0; i < xe->n_cpus; i++) {
-		if (xe->cpus[i] == x)
-			continue;
-		vcpu_raise(&xe->cpus[i]->ic.c.vcpu, VCPU_EV_ENGINE);
-		while (atomic_load(&xe->cpus[i]->inside))
-			sched_yield();
-	}
-}
-
-void xl_drop_all(struct xl_cpu *x)
-{
-	struct xl_engine *xe = x->xe;
-
-	/* Odd: nobody goes inside, so what is found from here on is not old. */
-	atomic_fetch_add(&xe->generation, 1);
-	wait_outside(x);
-	pthread_mutex_lock(&xe->page_lock);
-	for (unsigned h = 0; h < 1u << XL_HASH_BITS; h++) {
-		atomic_store_explicit(&xe->hash[h], NULL, memory_order_relaxed);
-		xe->pages[h] = NULL;
-	}
-	pthread_mutex_unlock(&xe->page_lock);
-	xl_regions_reset(xe);
-	exec_cache_reset(xe->exec);
-	atomic_fetch_add(&xe->generation, 1);
-	xe->n_drops++;
 }
 
 /* --- per vCPU --- */

@@ -294,7 +294,7 @@ static size_t meta_size(const struct gen *g, unsigned exits)
 	       exits * sizeof(struct xl_exit);
 }
 
-static struct xl_block *translate(struct xl_cpu *x, const struct x86_tlb_entry *page, uint32_t key, bool *full)
+static struct xl_block *translate(struct xl_cpu *x, const struct x86_tlb_entry *page, uint32_t key)
 {
 	struct xl_engine *xe = x->xe;
 	struct x86_cpu *c = &x->ic.c;
@@ -310,10 +310,8 @@ static struct xl_block *translate(struct xl_cpu *x, const struct x86_tlb_entry *
 	g->w = XL_KEY_MODE(g->key) == X86_MODE_LONG64;
 	g->bits = g->w ? 64 : 32;
 	g->word = g->w ? 8 : 4;
-	if (exec_cache_full(xe->exec)) {
-		*full = true;
+	if (!xl_stub_room(xe))
 		return NULL;
-	}
 	g->page = page;
 	g->bytes = (const uint8_t *)((c->s.rip & ~0xfffull) + g->page->addend);
 	if (!gen_collect(g, off) || g->n == 0)
@@ -359,10 +357,10 @@ static struct xl_block *translate(struct xl_cpu *x, const struct x86_tlb_entry *
 	return g->b;
 }
 
-struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page, uint32_t key, bool *full)
+struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page, uint32_t key)
 {
 	uint64_t begun = x86_host_tsc();
-	struct xl_block *b = translate(x, page, key, full);
+	struct xl_block *b = translate(x, page, key);
 
 	x->xe->tsc_spent += x86_host_tsc() - begun;
 	return b;

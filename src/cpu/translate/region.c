@@ -14,6 +14,10 @@
  * when every vCPU has been outside since.  Nobody waits for that: there is a whole
  * region's time for it, and should it not do, code is interpreted meanwhile.
  *
+ * Blocks call exec stubs, which all vCPUs share.  Each is marked with the number of the
+ * filling in which a block last came to call it; when that filling's region is filled
+ * anew, nobody can.
+ *
  * A region's front part holds what blocks usually run, the other what they run
  * when a probe misses and the like: together they would fill the processor's
  * instruction cache with code that is not run.
@@ -43,17 +47,7 @@ void xl_regions_init(struct xl_engine *xe)
 	xe->region_code = align_down(code / xe->n_regions, 64);
 	xe->region_hot = align_down(xe->region_code * 5 / 16, 64);	/* an estimate: the region is full when either part is */
 	xe->region_meta = align_down(xe->meta_size / xe->n_regions, 64);
-	xl_regions_reset(xe);
-}
-
-void xl_regions_reset(struct xl_engine *xe)
-{
-	for (unsigned r = 0; r < xe->n_regions; r++) {
-		xe->region[r].code = xe->region[r].cold = xe->region[r].meta = 0;
-		xe->region[r].retired = false;
-		atomic_store(&xe->region[r].n, 0);
-	}
-	xe->cur = 0;
+	xe->filling = 1;
 }
 
 /* --- links --- */
@@ -131,7 +125,7 @@ static void retire(struct xl_engine *xe, unsigned r)
 	note_most(xe);
 	for (uint32_t k = 0; k < n; k++)
 		retire_block(xe, block(xe, r, k));
-	atomic_fetch_add(&xe->generation, 2);
+	atomic_fetch_add(&xe->generation, 1);
 	/* Pairs with xl_go_inside: who is not seen inside here sees what was done above. */
 	for (unsigned i = 0; i < xe->n_cpus; i++) {
 		g->was_inside[i] = atomic_load(&xe->cpus[i]->inside);
@@ -192,24 +186,33 @@ static void adapt_heat(struct xl_engine *xe)
 
 void xl_region_close(struct xl_engine *xe) { xe->region[xe->cur].code = xe->region_hot; }
 
-struct xl_block *xl_region_room(struct xl_engine *xe, size_t meta, struct xl_room *room)
+/* On to the next region.  False: somebody may be in it still. */
+static bool advance(struct xl_engine *xe)
 {
 	unsigned next = (xe->cur + 1) % xe->n_regions;
-	struct xl_region *g = &xe->region[xe->cur];
+	struct xl_region *g = &xe->region[next];
 
-	if (!has_room(xe, g, meta)) {
-		g = &xe->region[next];
-		if (g->retired && !all_left(xe, next)) {
-			xe->n_no_room++;
-			return NULL;
-		}
-		g->code = g->cold = g->meta = 0;
-		g->retired = false;
-		atomic_store(&g->n, 0);
-		xe->cur = next;
-		adapt_heat(xe);
-		retire(xe, (next + 1) % xe->n_regions);
+	if (g->retired && !all_left(xe, next)) {
+		xe->n_no_room++;
+		return false;
 	}
+	g->code = g->cold = g->meta = 0;
+	g->retired = false;
+	atomic_store(&g->n, 0);
+	xe->cur = next;
+	xe->filling++;
+	adapt_heat(xe);
+	retire(xe, (next + 1) % xe->n_regions);
+	return true;
+}
+
+struct xl_block *xl_region_room(struct xl_engine *xe, size_t meta, struct xl_room *room)
+{
+	struct xl_region *g;
+
+	if (!has_room(xe, &xe->region[xe->cur], meta) && !advance(xe))
+		return NULL;
+	g = &xe->region[xe->cur];
 	room->at = xe->start + xe->cur * xe->region_code + g->code;
 	room->size = xe->region_hot - g->code;
 	room->cold_at = xe->start + xe->cur * xe->region_code + xe->region_hot + g->cold;
@@ -217,11 +220,34 @@ struct xl_block *xl_region_room(struct xl_engine *xe, size_t meta, struct xl_roo
 	return (struct xl_block *)(xe->meta + xe->cur * xe->region_meta + g->meta);
 }
 
+/* Those that no block there is calls: most, as they belong to instructions that were copied. */
+static void forget_stubs(struct xl_engine *xe)
+{
+	exec_cache_forget(xe->exec, xe->filling < xe->n_regions ? 1 : xe->filling - xe->n_regions + 1);
+	xe->n_stubs_forgotten++;
+}
+
+bool xl_stub_room(struct xl_engine *xe)
+{
+	if (likely(!exec_cache_full(xe->exec)))
+		return true;
+	forget_stubs(xe);
+	if (!exec_cache_full(xe->exec))
+		return true;
+	/* Blocks there are call too many different ones: the oldest go, a region at a time. */
+	if (advance(xe))
+		forget_stubs(xe);
+	return !exec_cache_full(xe->exec);
+}
+
 void xl_region_keep(struct xl_engine *xe, const struct xl_block *b, size_t code, size_t cold, size_t meta)
 {
 	struct xl_region *g = &xe->region[xe->cur];
 	uint32_t n = atomic_load_explicit(&g->n, memory_order_relaxed);
 
+	for (const struct xl_uop *u = b->uops; u != (const struct xl_uop *)b->exits; u++)
+		if (u->u.fn == op_exec || u->u.fn == op_exec_mem)
+			exec_cache_keep(xe->exec, (uint32_t)u->u.ref, xe->filling);
 	order(xe, xe->cur)[-1 - (ptrdiff_t)n] = (uint32_t)((const uint8_t *)b - (xe->meta + xe->cur * xe->region_meta));
 	atomic_store_explicit(&g->n, n + 1, memory_order_release);
 	g->code += align_up(code, 16);

@@ -3,8 +3,8 @@
  * The translator at run time: choosing between translated code and interp, and
  * what emitted code calls.
  *
- * A vCPU marks itself `inside` around translated code.  Dropping everything
- * waits until nobody else is, so nothing inside may wait for the engine's lock.
+ * A vCPU marks itself `inside` around translated code: what it may be in then is
+ * not filled anew (region.c).
  */
 #include <ucontext.h>
 
@@ -30,30 +30,18 @@ void xl_interp_once(struct xl_cpu *x)
 	interp_run_block(c, b);
 }
 
-static void drop_all(struct xl_cpu *x)
-{
-	xl_drop_all(x);
-	x->exit = NULL;
-}
-
-/* Marks the vCPU as inside; false: another one drops everything just now. */
-bool xl_go_inside(struct xl_cpu *x)
+void xl_go_inside(struct xl_cpu *x)
 {
 	uint32_t gen;
 
 	atomic_store_explicit(&x->entered, atomic_load_explicit(&x->entered, memory_order_relaxed) + 1, memory_order_relaxed);
 	atomic_store(&x->inside, true);		/* pairs with retire in region.c */
 	gen = atomic_load(&x->xe->generation);
-	if (unlikely(gen & 1)) {
-		atomic_store(&x->inside, false);
-		return false;
-	}
-	if (unlikely(x->generation != gen)) {	/* forget what led to dropped code */
+	if (unlikely(x->generation != gen)) {	/* forget what led to code that was given up */
 		x->generation = gen;
 		x->exit = NULL;
 		xl_forget_code(x);
 	}
-	return true;
 }
 
 static void run_cold(struct xl_cpu *x, const struct x86_tlb_entry *e, uint32_t key)
@@ -61,16 +49,13 @@ static void run_cold(struct xl_cpu *x, const struct x86_tlb_entry *e, uint32_t k
 	struct x86_cpu *c = &x->ic.c;
 	struct block *ib = interp_next_block(&x->ic);
 	const struct xl_block *b = NULL;
-	bool full = false;
 
 	x->exit = NULL;
 	if ((++ib->heat >= atomic_load_explicit(&x->xe->heat, memory_order_relaxed) || x->nogroup) && ib != x->ic.scratch && e) {
 		ib->heat = 0;
 		pthread_mutex_lock(&x->xe->lock);
 		if (x->generation == atomic_load(&x->xe->generation))
-			b = xl_translate(x, e, key, &full);
-		if (full)
-			drop_all(x);
+			b = xl_translate(x, e, key);
 		pthread_mutex_unlock(&x->xe->lock);
 		if (b)
 			return;
@@ -149,11 +134,7 @@ static void run_one(struct xl_cpu *x)
 		run_cold(x, NULL, 0);
 		return;
 	}
-	if (!xl_go_inside(x)) {
-		x->exit = NULL;
-		interp_run_block(c, interp_next_block(&x->ic));
-		return;
-	}
+	xl_go_inside(x);
 	key = xl_key(c);
 	if (unlikely(key != x->jc_key[c->acc])) {
 		x->jc_key[c->acc] = key;
@@ -180,7 +161,6 @@ struct xl_block *xl_block_here(struct xl_cpu *x, const struct x86_tlb_entry *e)
 {
 	uint32_t key = xl_key(&x->ic.c);
 	struct xl_engine *xe = x->xe;
-	bool full = false;
 
 	x->jc_key[x->ic.c.acc] = key;	/* what STAC and CLAC look at; the caches stay empty */
 	key |= x->nogroup ? XL_KEY_NOGROUP : 0;
@@ -188,17 +168,14 @@ struct xl_block *xl_block_here(struct xl_cpu *x, const struct x86_tlb_entry *e)
 	for (unsigned n = 0; n < 2; n++) {
 		struct xl_block *b;
 
-		if (!xl_go_inside(x))
-			return NULL;
+		xl_go_inside(x);
 		b = xl_lookup(xe, e->gpa | (x->ic.c.s.rip & 0xfff), key, e->version);
 		if (b)
 			return b;
 		atomic_store_explicit(&x->inside, false, memory_order_release);
 		pthread_mutex_lock(&xe->lock);
 		if (x->generation == atomic_load(&xe->generation))
-			xl_translate(x, e, key, &full);
-		if (full)
-			drop_all(x);
+			xl_translate(x, e, key);
 		pthread_mutex_unlock(&xe->lock);
 	}
 	return NULL;

@@ -98,7 +98,7 @@ static void memory(const struct xl_engine *xe, engine_stat_fn fn, void *opaque)
 	fn(opaque, "code cache regions", xe->n_regions);
 	fn(opaque, "code cache regions given up", xe->n_retired);
 	fn(opaque, "translations put off, a region was still in use", xe->n_no_room);
-	fn(opaque, "code cache drops", xe->n_drops);
+	fn(opaque, "exec stubs without use dropped, times", xe->n_stubs_forgotten);
 }
 
 void xl_stats(void *xe_opaque, engine_stat_fn fn, void *opaque)

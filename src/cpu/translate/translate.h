@@ -182,7 +182,7 @@ struct xl_thunks {
 };
 
 struct xl_engine {
-	pthread_mutex_t lock;		/* translation, linking, dropping everything; taken first */
+	pthread_mutex_t lock;		/* translation, linking, giving code up; taken first */
 	pthread_mutex_t page_lock;	/* the tables and the patching of entries; a leaf, so that stores
 					 * from within translated code may take it */
 	struct gen *gen;
@@ -193,12 +193,13 @@ struct xl_engine {
 	size_t meta_size;
 	struct xl_region region[XL_MAX_REGIONS];
 	unsigned n_regions, cur;
+	uint32_t filling;		/* number of times that a region was begun */
 	size_t region_code, region_meta;	/* bytes of each */
 	size_t region_hot;		/* of region_code; the rest is for out-of-line code */
 	struct exec_cache *exec;	/* stubs used from translated code */
 	_Atomic(struct xl_block *) hash[1u << XL_HASH_BITS];
 	struct xl_block *pages[1u << XL_HASH_BITS];	/* by version word */
-	_Atomic uint32_t generation;	/* grows by two when blocks go for good; odd while all do */
+	_Atomic uint32_t generation;	/* grows when blocks go for good */
 	struct xl_cpu *cpus[MACHINE_MAX_VCPUS];
 	unsigned n_cpus;
 	struct xl_dump *dump;		/* or NULL */
@@ -214,7 +215,7 @@ struct xl_engine {
 	/* By xl_place: what is known of places in the code, XL_PLACE_*. */
 	uint8_t places[1u << XL_PLACE_BITS];
 	unsigned n_places;		/* noted since it was empty */
-	uint64_t n_blocks, n_insns, n_invalidated, n_drops, n_bytes, n_retired, n_no_room, most_code, most_meta;
+	uint64_t n_blocks, n_insns, n_invalidated, n_stubs_forgotten, n_bytes, n_retired, n_no_room, most_code, most_meta;
 };
 
 struct xl_cpu {
@@ -301,9 +302,9 @@ uint32_t xl_key(const struct x86_cpu *c);
 
 /* --- gen.c --- */
 /* Translates at s.rip, in `page`, in the current mode. NULL: nothing translatable
- * there, it changed meanwhile, or the cache is full (*full).  Lock held; raises
+ * there, it changed meanwhile, or there is no room just now.  Lock held; raises
  * nothing. */
-struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page, uint32_t key, bool *full);
+struct xl_block *xl_translate(struct xl_cpu *x, const struct x86_tlb_entry *page, uint32_t key);
 
 /* --- thunk.c --- */
 int xl_thunks_make(struct xl_engine *xe);
@@ -319,7 +320,6 @@ void xl_unpublish(struct xl_engine *xe, struct xl_block *b);
 void xl_block_drop(struct xl_engine *xe, struct xl_block *b);
 /* Code of the backing page with this version word changed. */
 void xl_page_changed(struct xl_engine *xe, _Atomic uint32_t *verp);
-void xl_drop_all(struct xl_cpu *x);
 void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, unsigned how);
 /* Something (XL_PLACE_*) is known of the instruction at gpa: the blocks of its page, which are linked to each other,
  * are to be made anew. */
@@ -357,7 +357,7 @@ void xl_aborted(struct interp_cpu *ic);
 /* Its pieces, for check.c. */
 bool xl_can_translate(const struct x86_cpu *c);
 void xl_interp_once(struct xl_cpu *x);
-bool xl_go_inside(struct xl_cpu *x);
+void xl_go_inside(struct xl_cpu *x);
 /* The block at s.rip, whose page is e, translated if need be; inside, unless NULL is returned. */
 struct xl_block *xl_block_here(struct xl_cpu *x, const struct x86_tlb_entry *e);
 void xl_thread_is(struct xl_cpu *x);
@@ -371,7 +371,8 @@ void xl_dump_fini(struct xl_engine *xe);
 /* --- region.c --- */
 struct xl_room { size_t at, size, cold_at, cold_size; };
 void xl_regions_init(struct xl_engine *xe);
-void xl_regions_reset(struct xl_engine *xe);	/* nobody is inside */
+/* Is there room for the exec stubs of another block?  False: not until code has been given up. */
+bool xl_stub_room(struct xl_engine *xe);
 /* Where the next block goes in the cache, `meta` bytes at what is returned.
  * NULL: there is none until other vCPUs have left translated code. */
 struct xl_block *xl_region_room(struct xl_engine *xe, size_t meta, struct xl_room *room);
