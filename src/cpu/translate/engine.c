@@ -99,8 +99,8 @@ static int tier_engine_init(struct cpu_engine *e, const struct cpu_engine_config
 	xe->host.pext = __builtin_cpu_supports("bmi2") && !__builtin_cpu_is("amdfam15h") && !__builtin_cpu_is("amdfam17h");
 	xe->gen = calloc(1, sizeof(*xe->gen));
 	total = cfg->code_cache ? cfg->code_cache : CACHE_SIZE;
-	xe->size = align_up(total / 3 * 2, PAGE_4K);
-	xe->meta_size = align_up(total / 3, PAGE_4K);
+	xe->size = align_up(total * 5 / 8, PAGE_4K);
+	xe->meta_size = align_up(total * 3 / 8, PAGE_4K);	/* as much as the records of the code take */
 	xe->meta = mmap(NULL, xe->meta_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (!xe->gen || xe->meta == MAP_FAILED)
 		goto fail;

@@ -339,8 +339,7 @@ static struct xl_block *translate(struct xl_cpu *x, const struct x86_tlb_entry *
 	g->out_of_line = (struct xasm){ .p = xe->rw + room.cold_at, .run = (uintptr_t)xe->rx + room.cold_at,
 					.size = (unsigned)MIN(room.cold_size, GEN_MAX_CODE) };
 	if (!emit_block(g)) {
-		if (MIN(room.size, room.cold_size) < MIN(GEN_MAX_CODE, xe->region_hot))
-			xl_region_close(xe);
+		xl_region_short(xe, &room);
 		return NULL;
 	}
 	memcpy(g->b->insns, g->faults, g->n_faults * sizeof(struct xl_insn));

@@ -20,7 +20,8 @@
  *
  * A region's front part holds what blocks usually run, the other what they run
  * when a probe misses and the like: together they would fill the processor's
- * instruction cache with code that is not run.
+ * instruction cache with code that is not run.  A region is full when either part
+ * is, so each is divided as the code in the one before was.
  *
  * Everything here runs under the engine's lock, but for xl_at_host.
  */
@@ -45,7 +46,7 @@ void xl_regions_init(struct xl_engine *xe)
 
 	xe->n_regions = (unsigned)MIN((size_t)XL_MAX_REGIONS, code / (2 * GEN_MAX_CODE));
 	xe->region_code = align_down(code / xe->n_regions, 64);
-	xe->region_hot = align_down(xe->region_code * 5 / 16, 64);	/* an estimate: the region is full when either part is */
+	xe->region_hot = align_down(xe->region_code * 9 / 16, 64);	/* an estimate until the first is full */
 	xe->region_meta = align_down(xe->meta_size / xe->n_regions, 64);
 	xe->filling = 1;
 }
@@ -184,7 +185,23 @@ static void adapt_heat(struct xl_engine *xe)
 	atomic_store(&xe->heat, heat);
 }
 
-void xl_region_close(struct xl_engine *xe) { xe->region[xe->cur].code = xe->region_hot; }
+void xl_region_short(struct xl_engine *xe, const struct xl_room *room)
+{
+	size_t cold = xe->region_code - xe->region_hot;
+
+	if (room->size < MIN((size_t)GEN_MAX_CODE, xe->region_hot) || room->cold_size < MIN((size_t)GEN_MAX_CODE, cold))
+		xe->region[xe->cur].code = xe->region_hot;
+}
+
+/* Of the region that is begun. */
+static void divide(struct xl_engine *xe)
+{
+	size_t all = xe->filled_hot + xe->filled_cold, quarter = xe->region_code / 4;
+
+	if (all > quarter)
+		xe->region_hot = align_down(MIN(MAX(xe->region_code * xe->filled_hot / all, quarter), 3 * quarter), 64);
+	xe->filled_hot = xe->filled_cold = 0;
+}
 
 /* On to the next region.  False: somebody may be in it still. */
 static bool advance(struct xl_engine *xe)
@@ -201,6 +218,7 @@ static bool advance(struct xl_engine *xe)
 	atomic_store(&g->n, 0);
 	xe->cur = next;
 	xe->filling++;
+	divide(xe);
 	adapt_heat(xe);
 	retire(xe, (next + 1) % xe->n_regions);
 	return true;
@@ -252,6 +270,8 @@ void xl_region_keep(struct xl_engine *xe, const struct xl_block *b, size_t code,
 	atomic_store_explicit(&g->n, n + 1, memory_order_release);
 	g->code += align_up(code, 16);
 	g->cold += cold;
+	xe->filled_hot += align_up(code, 16);
+	xe->filled_cold += cold;
 	g->meta += align_up(meta, 64);
 }
 

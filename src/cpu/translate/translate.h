@@ -195,7 +195,8 @@ struct xl_engine {
 	unsigned n_regions, cur;
 	uint32_t filling;		/* number of times that a region was begun */
 	size_t region_code, region_meta;	/* bytes of each */
-	size_t region_hot;		/* of region_code; the rest is for out-of-line code */
+	size_t region_hot;		/* of region_code, in the current region; the rest is for out-of-line code */
+	size_t filled_hot, filled_cold;	/* of it in use */
 	struct exec_cache *exec;	/* stubs used from translated code */
 	_Atomic(struct xl_block *) hash[1u << XL_HASH_BITS];
 	struct xl_block *pages[1u << XL_HASH_BITS];	/* by version word */
@@ -376,8 +377,8 @@ bool xl_stub_room(struct xl_engine *xe);
 /* Where the next block goes in the cache, `meta` bytes at what is returned.
  * NULL: there is none until other vCPUs have left translated code. */
 struct xl_block *xl_region_room(struct xl_engine *xe, size_t meta, struct xl_room *room);
-/* It was too little: the next block gets a region from its start. */
-void xl_region_close(struct xl_engine *xe);
+/* The room was too little: if an empty region has more, the next block gets one. */
+void xl_region_short(struct xl_engine *xe, const struct xl_room *room);
 /* The block made there, which took so much, stays; to be published. */
 void xl_region_keep(struct xl_engine *xe, const struct xl_block *b, size_t code, size_t cold, size_t meta);
 void xl_link(struct xl_engine *xe, struct xl_exit *e, struct xl_block *to);
