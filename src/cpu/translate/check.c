@@ -119,6 +119,16 @@ static bool is_random(struct x86_cpu *c, const struct uop *u)
 	return m == ZYDIS_MNEMONIC_RDRAND || m == ZYDIS_MNEMONIC_RDSEED;
 }
 
+static bool is_sti(struct x86_cpu *c, const struct uop *u)
+{
+	const struct x86_tlb_entry *e;
+
+	if (u->len != 1)
+		return false;
+	e = x86_tlb_cached(c, uop_rip(c, u), X86_EXEC, (enum x86_acc)c->acc);
+	return e && *(const uint8_t *)(uop_rip(c, u) + e->addend) == 0xfb;
+}
+
 /* As translated code goes: straight on to the block's end, or out by a taken branch.  stop: the
  * RIP to stop at, if it is not the first (or ~0). */
 static void run_trial(struct interp_cpu *ic, uint64_t end, uint64_t stop)
@@ -130,6 +140,7 @@ static void run_trial(struct interp_cpu *ic, uint64_t end, uint64_t stop)
 
 	do {
 		const struct uop *u = interp_next_block(ic)->ops;
+		bool sti = false;
 
 		c->blk_rip = c->s.rip;
 		do {
@@ -143,10 +154,11 @@ static void run_trial(struct interp_cpu *ic, uint64_t end, uint64_t stop)
 				x86_trial_refuse(c);
 			c->cur_uop = u;
 			next = rip + u->len;
+			sti = is_sti(c, u);
 			u = u->fn(c, u);
 		} while (u);
 		/* Translated code goes on behind STI (see same_fields), STAC and CLAC. */
-		if ((c->s.shadow == X86_SHADOW_STI || c->acc != acc) && next != stop) {
+		if ((sti || c->acc != acc) && next != stop) {
 			acc = c->acc;
 			c->s.shadow = 0;
 			c->leave_block = false;

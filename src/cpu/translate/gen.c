@@ -83,6 +83,7 @@ struct gen_slow *gen_slow_new(struct gen *g, int what)
 	s->what = what;
 	s->acc = (uint8_t)g->acc;
 	s->cold = g->cold;
+	s->shadow = g->shadow;
 	return s;
 }
 
@@ -158,6 +159,8 @@ static void emit_slow_stored(struct gen *g, const struct gen_slow *s)
 {
 	struct xasm *a = &g->a;
 
+	if (s->shadow)		/* the instruction is through, whatever comes of its store */
+		gen_shadow_over(g);
 	a_st32_i(a, XO(desc), s->desc);
 	if (s->to.base != H_R10 || s->to.index != H_NONE || s->to.disp)
 		a_lea(a, 1, H_R10, s->to.base, s->to.index, 0, s->to.disp);

@@ -75,7 +75,7 @@ enum { SLOW_MISS, SLOW_STORED_H, SLOW_STORED_M, SLOW_LINK, SLOW_VEC, SLOW_X87, S
 struct gen_slow {
 	uint8_t what, acc;
 	unsigned uop;
-	bool check, save, to_tmp, elsewhere, cold;
+	bool check, save, to_tmp, elsewhere, cold, shadow;
 	struct gen_at to;	/* what was stored to */
 	uint32_t desc2;
 	unsigned at;		/* branch that comes here */
@@ -212,6 +212,7 @@ bool gen_sys_remaps(const struct gen_insn *gi);		/* host addresses found before 
 void gen_sys(struct gen *g, const struct gen_insn *gi);
 /* Behind the instruction in the shadow of STI. */
 void gen_shadow_ends(struct gen *g);
+void gen_shadow_over(struct gen *g);	/* takes it away */
 
 /* --- gen_stack.c --- */
 void gen_push_mem(struct gen *g, const struct gen_insn *gi);

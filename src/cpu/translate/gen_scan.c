@@ -189,7 +189,7 @@ static void classify(struct gen *g, struct gen_insn *gi)
 	const struct insn *i = &gi->i;
 
 	gi->kind = GI_CALLOUT;
-	if (is_nop(i)) {
+	if (is_nop(i) || (i->mnemonic == M(PAUSE) && g->x->ic.c.vcpu.m->n_vcpus == 1)) {	/* there is nobody to wait for */
 		gi->kind = GI_NOP;
 	} else if ((i->has_mem && !address_fits(gi)) || gen_sys_classify(g, gi)) {
 		return;

@@ -142,8 +142,9 @@ static void clear_flag(struct xasm *a, uint32_t flag) { alu_si(a, 4, RFLAGS, ~fl
 /*
  * Unless nothing waits for IF, interp does it, shadow and all.  Something may come
  * before the next instruction is through, and that may leave translated code (a
- * TLB miss): so the shadow is there for it, and the emitter of instructions takes
- * it away behind it.  What branches by way of memory, or is in another block, is
+ * TLB miss; interp then does this one instruction): so the shadow is there for it,
+ * and the emitter of instructions takes it away behind it, and where its store hits
+ * code.  What branches by way of memory, or is in another block, is
  * out of its reach: interp again.
  */
 static void emit_sti(struct gen *g, const struct gen_insn *gi)
@@ -170,12 +171,17 @@ static void emit_sti(struct gen *g, const struct gen_insn *gi)
 	s->back = a_here(a);
 }
 
+void gen_shadow_over(struct gen *g)
+{
+	a_rs(&g->a, 0, 0xc6, 0, XO(ic.c.s.shadow));
+	a_b(&g->a, 0);
+}
+
 void gen_shadow_ends(struct gen *g)
 {
 	if (!g->shadow)
 		return;
-	a_rs(&g->a, 0, 0xc6, 0, XO(ic.c.s.shadow));
-	a_b(&g->a, 0);
+	gen_shadow_over(g);
 	g->shadow = false;
 }
 

@@ -115,7 +115,7 @@ static uintptr_t apart(struct xl_cpu *x, unsigned off)
 	uint32_t key = xl_key(c), err;
 
 	c->s.rip = c->blk_rip + off;
-	if (x->check || x->jc_key[c->acc] != key || xl_x87_error(c) ||
+	if (x->check || c->s.shadow || x->jc_key[c->acc] != key || xl_x87_error(c) ||
 	    x86_tlb_look(c, c->s.rip, X86_EXEC, (enum x86_acc)c->acc, &e, &err) != X86_LOOK_OK)
 		return x->xe->t.miss_again;
 	b = xl_lookup(x->xe, e->gpa | (c->s.rip & 0xfff), key | XL_KEY_NOGROUP, e->version);

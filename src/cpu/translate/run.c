@@ -27,6 +27,7 @@ void xl_interp_once(struct xl_cpu *x)
 	x->step = false;
 	c->cur_uop = NULL;
 	b = interp_block(&x->ic, true);
+	c->s.shadow = 0;
 	interp_run_block(c, b);
 }
 
@@ -116,7 +117,8 @@ static void run_one(struct xl_cpu *x)
 	struct xl_block *b;
 	uint32_t key;
 
-	if (x->step) {
+	/* What left translated code in STI's shadow is done here, by itself, before anything is let in. */
+	if (x->step || unlikely(c->s.shadow)) {
 		xl_interp_once(x);
 		return;
 	}

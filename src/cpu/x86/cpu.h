@@ -160,6 +160,8 @@ struct x86_cpu {
 	bool x87_away;
 	void (*x87_fetch)(struct x86_cpu *c);
 	const struct x86_cpu_model *model;
+	struct { uint16_t off, size; } xsave_at[10];	/* components of XSAVE areas by the model's CPUID, if xsave_known */
+	bool xsave_known;
 	void *engine;			/* engine-private */
 	uint64_t n_insn;		/* retired, approximately; for statistics */
 	struct x86_trial *trial;	/* stores are noted, what cannot be taken back is refused (trial.h); or NULL */

@@ -89,7 +89,7 @@ static const struct feature features[] = {
 
 	{ "invtsc", X86_F_87_EDX, 8, HOST },
 
-	{ "clzero", X86_F_88_EBX, 0, HOST }, { "xsaveerptr", X86_F_88_EBX, 2, NEVER },
+	{ "clzero", X86_F_88_EBX, 0, HOST }, { "xsaveerptr", X86_F_88_EBX, 2, HOST },
 	{ "ibpb", X86_F_88_EBX, 12, NEVER }, { "amd-ssbd", X86_F_88_EBX, 24, NEVER },
 	{ "amd-no-ssb", X86_F_88_EBX, 26, ANY }, { "btc-no", X86_F_88_EBX, 29, ANY },
 

@@ -32,7 +32,7 @@ struct component {
 };
 
 /* Where component n lies in the standard format, 0 size if there is none. */
-static struct component standard(const struct x86_cpu *c, unsigned n)
+static struct component look_up(const struct x86_cpu *c, unsigned n)
 {
 	static const struct component plain[] = {
 		[XC_AVX] = { 576, 256 }, [XC_OPMASK] = { 1088, 64 }, [XC_ZMM_HI256] = { 1152, 512 },
@@ -50,8 +50,23 @@ static struct component standard(const struct x86_cpu *c, unsigned n)
 	return (struct component){ r[1], r[0] };
 }
 
+/* Asking CPUID takes longer than the rest of a save: its answers, which do not change, are kept. */
+static struct component standard(struct x86_cpu *c, unsigned n)
+{
+	if (unlikely(!c->xsave_known)) {
+		for (unsigned k = 0; k < ARRAY_LEN(c->xsave_at); k++) {
+			struct component at = look_up(c, k);
+
+			c->xsave_at[k].off = (uint16_t)at.off;
+			c->xsave_at[k].size = (uint16_t)at.size;
+		}
+		c->xsave_known = true;
+	}
+	return (struct component){ c->xsave_at[n].off, c->xsave_at[n].size };
+}
+
 /* All components' places, by format (bv: XCOMP_BV, 0 for the standard format). */
-static void layout(const struct x86_cpu *c, uint64_t bv, struct component map[10])
+static void layout(struct x86_cpu *c, uint64_t bv, struct component map[10])
 {
 	uint32_t at = LEGACY_SIZE + HEADER_SIZE;
 
@@ -70,8 +85,13 @@ static unsigned n_regs(const struct x86_cpu *c) { return c->mode == X86_MODE_LON
 static bool zero(const void *p, size_t n)
 {
 	const uint8_t *b = p;
+	uint64_t v = 0;
 
-	return !n || (!b[0] && !memcmp(b, b + 1, n - 1));
+	for (; n >= 8; n -= 8, b += 8)
+		v |= ld_le64(b);
+	while (n--)
+		v |= *b++;
+	return !v;
 }
 
 static bool x87_in_use(const struct x86_fpu *f)
