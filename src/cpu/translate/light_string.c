@@ -12,21 +12,21 @@
 
 #define RUN_MAX (64u << 10)	/* bytes; events wait that long */
 
-static uint64_t reg_at(const struct x86_cpu *c, const struct uop *u, unsigned r)
+static uint64_t str_reg_at(const struct x86_cpu *c, const struct uop *u, unsigned r)
 {
 	return u->asz == 4 ? (uint32_t)c->s.gpr[r] : c->s.gpr[r];
 }
 
-static void reg_add(struct x86_cpu *c, const struct uop *u, unsigned r, uint64_t by)
+static void str_reg_add(struct x86_cpu *c, const struct uop *u, unsigned r, uint64_t by)
 {
 	c->s.gpr[r] += by;
 	if (u->asz == 4)
 		c->s.gpr[r] = (uint32_t)c->s.gpr[r];
 }
 
-static uint64_t elements(const struct x86_cpu *c, const struct uop *u)
+static uint64_t str_elements(const struct x86_cpu *c, const struct uop *u)
 {
-	return u->rep ? reg_at(c, u, X86_RCX) : 1;
+	return u->rep ? str_reg_at(c, u, X86_RCX) : 1;
 }
 
 static bool down(const struct x86_cpu *c) { return c->s.rflags & X86_FL_DF; }
@@ -39,7 +39,7 @@ struct run {
 };
 
 /* Host address of lin, by the copy of the TLB that emitted code has: there a source and a destination do not meet. */
-static uint8_t *page_at(struct xl_cpu *x, uint64_t lin, enum x86_how how, _Atomic uint8_t **flags)
+static uint8_t *str_page_at(struct xl_cpu *x, uint64_t lin, enum x86_how how, _Atomic uint8_t **flags)
 {
 	struct xl_tlb *t = &x->tlb[x->ic.c.acc];
 	unsigned i = lin >> 12 & (XL_TLB_SIZE - 1);
@@ -56,7 +56,7 @@ static uint8_t *page_at(struct xl_cpu *x, uint64_t lin, enum x86_how how, _Atomi
 }
 
 /* Upwards, len bytes from r->lin of which `have` lie in its page: how many of them the host has in one piece. */
-static uint64_t further(struct xl_cpu *x, const struct run *r, enum x86_how how, uint64_t have, uint64_t len)
+static uint64_t str_further(struct xl_cpu *x, const struct run *r, enum x86_how how, uint64_t have, uint64_t len)
 {
 	_Atomic uint8_t *flags;
 
@@ -65,7 +65,7 @@ static uint64_t further(struct xl_cpu *x, const struct run *r, enum x86_how how,
 
 		if (x->ic.c.mode != X86_MODE_LONG64 && lin >> 32)
 			break;
-		if (page_at(x, lin, how, &flags) != r->p + have)
+		if (str_page_at(x, lin, how, &flags) != r->p + have)
 			break;
 		have += PAGE_4K;
 	}
@@ -76,13 +76,13 @@ static uint64_t further(struct xl_cpu *x, const struct run *r, enum x86_how how,
  * Elements, at most n, of a run at what register reg holds; 0: that is not simple.  Its pages count as
  * accessed, for stores as dirty: what is stored to will be all of it.
  */
-static uint64_t run_at(struct xl_cpu *x, const struct uop *u, unsigned reg, struct run *r, enum x86_how how, uint64_t n)
+static uint64_t str_run_at(struct xl_cpu *x, const struct uop *u, unsigned reg, struct run *r, enum x86_how how, uint64_t n)
 {
 	const struct x86_cpu *c = &x->ic.c;
-	uint64_t lin = reg_at(c, u, reg), off = lin & 0xfff, room = PAGE_4K - off;
+	uint64_t lin = str_reg_at(c, u, reg), off = lin & 0xfff, room = PAGE_4K - off;
 
 	r->lin = lin;
-	if (room < u->osz || !(r->p = page_at(x, lin, how, &r->flags)))
+	if (room < u->osz || !(r->p = str_page_at(x, lin, how, &r->flags)))
 		return 0;
 	if (down(c)) {
 		room = off / u->osz + 1;
@@ -90,12 +90,12 @@ static uint64_t run_at(struct xl_cpu *x, const struct uop *u, unsigned reg, stru
 	}
 	n = MIN(n, RUN_MAX / u->osz);
 	if (room < n * u->osz)
-		n = further(x, r, how, room, n * u->osz) / u->osz;
+		n = str_further(x, r, how, room, n * u->osz) / u->osz;
 	return n;
 }
 
 /* Pages next to each other in the host are so in the books, too. */
-static void run_stored(struct x86_cpu *c, const struct uop *u, const struct run *r, uint64_t n)
+static void str_run_stored(struct x86_cpu *c, const struct uop *u, const struct run *r, uint64_t n)
 {
 	uint64_t lin = down(c) ? r->lin - (n - 1) * u->osz : r->lin, left = n * u->osz;
 	_Atomic uint8_t *flags = r->flags;
@@ -114,20 +114,20 @@ static void run_stored(struct x86_cpu *c, const struct uop *u, const struct run 
 	}
 }
 
-static void advance(struct x86_cpu *c, const struct uop *u, unsigned r, uint64_t n)
+static void str_advance(struct x86_cpu *c, const struct uop *u, unsigned r, uint64_t n)
 {
-	reg_add(c, u, r, down(c) ? 0 - n * u->osz : n * u->osz);
+	str_reg_add(c, u, r, down(c) ? 0 - n * u->osz : n * u->osz);
 }
 
 /* After a run of n: 1: go on, 0: done, else where. */
-static uintptr_t run_done(struct xl_cpu *x, const struct uop *u, uint64_t n, bool over)
+static uintptr_t str_run_done(struct xl_cpu *x, const struct uop *u, uint64_t n, bool over)
 {
 	struct x86_cpu *c = &x->ic.c;
 
 	if (!u->rep)
 		return next(x, u);
-	reg_add(c, u, X86_RCX, 0 - n);
-	if (over || !reg_at(c, u, X86_RCX))
+	str_reg_add(c, u, X86_RCX, 0 - n);
+	if (over || !str_reg_at(c, u, X86_RCX))
 		return next(x, u);
 	if (likely(!c->leave_block && !atomic_load_explicit(&c->vcpu.events, memory_order_relaxed)))
 		return 1;
@@ -169,11 +169,11 @@ LIGHT_SHARED(xl_lt_movs)
 
 	if (c->watch)
 		return heavy(x);
-	while ((n = elements(c, u)) != 0) {
+	while ((n = str_elements(c, u)) != 0) {
 		struct run s, d;
 
-		k = run_at(x, u, X86_RSI, &s, X86_READ, n);
-		k = k ? run_at(x, u, X86_RDI, &d, X86_WRITE, k) : 0;
+		k = str_run_at(x, u, X86_RSI, &s, X86_READ, n);
+		k = k ? str_run_at(x, u, X86_RDI, &d, X86_WRITE, k) : 0;
 		if (!k)
 			return heavy(x);
 		count = k;
@@ -181,10 +181,10 @@ LIGHT_SHARED(xl_lt_movs)
 			BY_WIDTH(u->osz, DOWN_MOVS, : "+D"(d.p), "+S"(s.p), "+c"(count) : : "memory", "cc");
 		else
 			BY_WIDTH(u->osz, UP_MOVS, : "+D"(d.p), "+S"(s.p), "+c"(count) : : "memory");
-		run_stored(c, u, &d, k);
-		advance(c, u, X86_RSI, k);
-		advance(c, u, X86_RDI, k);
-		r = run_done(x, u, k, false);
+		str_run_stored(c, u, &d, k);
+		str_advance(c, u, X86_RSI, k);
+		str_advance(c, u, X86_RDI, k);
+		r = str_run_done(x, u, k, false);
 		if (r != 1)
 			return r;
 	}
@@ -199,10 +199,10 @@ LIGHT_SHARED(xl_lt_stos)
 
 	if (c->watch)
 		return heavy(x);
-	while ((n = elements(c, u)) != 0) {
+	while ((n = str_elements(c, u)) != 0) {
 		struct run d;
 
-		k = run_at(x, u, X86_RDI, &d, X86_WRITE, n);
+		k = str_run_at(x, u, X86_RDI, &d, X86_WRITE, n);
 		if (!k)
 			return heavy(x);
 		count = k;
@@ -210,16 +210,16 @@ LIGHT_SHARED(xl_lt_stos)
 			BY_WIDTH(u->osz, DOWN_STOS, : "+D"(d.p), "+c"(count) : "a"(c->s.gpr[X86_RAX]) : "memory", "cc");
 		else
 			BY_WIDTH(u->osz, UP_STOS, : "+D"(d.p), "+c"(count) : "a"(c->s.gpr[X86_RAX]) : "memory");
-		run_stored(c, u, &d, k);
-		advance(c, u, X86_RDI, k);
-		r = run_done(x, u, k, false);
+		str_run_stored(c, u, &d, k);
+		str_advance(c, u, X86_RDI, k);
+		r = str_run_done(x, u, k, false);
 		if (r != 1)
 			return r;
 	}
 	return r;
 }
 
-static uint64_t element(const uint8_t *p, unsigned osz)
+static uint64_t str_element(const uint8_t *p, unsigned osz)
 {
 	switch (osz) {
 	case 1: return __atomic_load_n(p, __ATOMIC_RELAXED);
@@ -238,17 +238,17 @@ LIGHT_SHARED(xl_lt_lods)
 
 	if (c->watch)
 		return heavy(x);
-	while ((n = elements(c, u)) != 0) {
+	while ((n = str_elements(c, u)) != 0) {
 		struct run s;
 		uint64_t last;
 
-		k = run_at(x, u, X86_RSI, &s, X86_READ, n);
+		k = str_run_at(x, u, X86_RSI, &s, X86_READ, n);
 		if (!k)
 			return heavy(x);
 		last = (k - 1) * u->osz;
-		reg_set(c, GPR_OFF(X86_RAX), u->osz, element(down(c) ? s.p - last : s.p + last, u->osz));
-		advance(c, u, X86_RSI, k);
-		r = run_done(x, u, k, false);
+		reg_set(c, GPR_OFF(X86_RAX), u->osz, str_element(down(c) ? s.p - last : s.p + last, u->osz));
+		str_advance(c, u, X86_RSI, k);
+		r = str_run_done(x, u, k, false);
 		if (r != 1)
 			return r;
 	}
@@ -256,7 +256,7 @@ LIGHT_SHARED(xl_lt_lods)
 }
 
 /* Without REP one element is compared, so that it does not matter what is repeated. */
-static uint64_t compare_run(struct x86_cpu *c, const struct uop *u, const uint8_t *s, const uint8_t *d, uint64_t n)
+static uint64_t str_compare_run(struct x86_cpu *c, const struct uop *u, const uint8_t *s, const uint8_t *d, uint64_t n)
 {
 	uint64_t lf;
 
@@ -276,7 +276,7 @@ static uint64_t compare_run(struct x86_cpu *c, const struct uop *u, const uint8_
 	return n;
 }
 
-static uint64_t scan_run(struct x86_cpu *c, const struct uop *u, const uint8_t *d, uint64_t n)
+static uint64_t str_scan_run(struct x86_cpu *c, const struct uop *u, const uint8_t *d, uint64_t n)
 {
 	uint64_t a = c->s.gpr[X86_RAX];
 
@@ -297,7 +297,7 @@ static uint64_t scan_run(struct x86_cpu *c, const struct uop *u, const uint8_t *
 }
 
 /* SCAS, or CMPS. */
-static uintptr_t compare(struct xl_cpu *x, const struct uop *u, bool scas)
+static uintptr_t str_compare(struct xl_cpu *x, const struct uop *u, bool scas)
 {
 	struct x86_cpu *c = &x->ic.c;
 	uint64_t n, k, left;
@@ -305,25 +305,25 @@ static uintptr_t compare(struct xl_cpu *x, const struct uop *u, bool scas)
 
 	if (c->watch)
 		return heavy(x);
-	while ((n = elements(c, u)) != 0) {
+	while ((n = str_elements(c, u)) != 0) {
 		struct run s, d;
 		bool over;
 
-		k = scas ? n : run_at(x, u, X86_RSI, &s, X86_READ, n);
-		k = k ? run_at(x, u, X86_RDI, &d, X86_READ, k) : 0;
+		k = scas ? n : str_run_at(x, u, X86_RSI, &s, X86_READ, n);
+		k = k ? str_run_at(x, u, X86_RDI, &d, X86_READ, k) : 0;
 		if (!k)
 			return heavy(x);
-		left = scas ? scan_run(c, u, d.p, k) : compare_run(c, u, s.p, d.p, k);
+		left = scas ? str_scan_run(c, u, d.p, k) : str_compare_run(c, u, s.p, d.p, k);
 		if (!scas)
-			advance(c, u, X86_RSI, k - left);
-		advance(c, u, X86_RDI, k - left);
+			str_advance(c, u, X86_RSI, k - left);
+		str_advance(c, u, X86_RDI, k - left);
 		over = !!(c->lf & X86_LF_ZF) != (u->rep == 0xf3);
-		r = run_done(x, u, k - left, over);
+		r = str_run_done(x, u, k - left, over);
 		if (r != 1)
 			return r;
 	}
 	return r;
 }
 
-LIGHT_SHARED(xl_lt_scas) { return compare(x, u, true); }
-LIGHT_SHARED(xl_lt_cmps) { return compare(x, u, false); }
+LIGHT_SHARED(xl_lt_scas) { return str_compare(x, u, true); }
+LIGHT_SHARED(xl_lt_cmps) { return str_compare(x, u, false); }
