@@ -277,6 +277,8 @@ void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, u
 	uint64_t page = lin & ~0xfffull;
 	unsigned i = lin >> 12 & (XL_TLB_SIZE - 1);
 
+	if (unlikely(xl_guarded(x, e, how)))
+		return;
 	note_used(t->used, XL_USED_MAX, &t->n_used, &t->n_global, i | how << XL_TLB_BITS, e->global);
 	t->global[how][i] = e->global;
 	t->host[how][i] = page + e->addend;
@@ -324,6 +326,19 @@ uint8_t *xl_known(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t rip,
 		}
 	}
 	return NULL;
+}
+
+void xl_page_has_code(struct xl_engine *xe, const _Atomic uint8_t *flags)
+{
+	if (!xl_guards(xe))
+		return;
+	for (unsigned acc = 0; acc < XL_N_ACC; acc++) {
+		struct xl_tlb *t = &xe->cpus[0]->tlb[acc];
+
+		for (unsigned i = 0; i < XL_TLB_SIZE; i++)
+			if (t->flags[i] == flags)
+				tlb_clear_one(t, X86_WRITE, i);
+	}
 }
 
 void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b, bool global)

@@ -64,6 +64,8 @@ static void tier_engine_free(void *opaque)
 
 static void on_hit(void *opaque, _Atomic uint32_t *verp) { xl_page_changed(opaque, verp); }
 
+static void on_mark(void *opaque, const _Atomic uint8_t *flags) { xl_page_has_code(opaque, flags); }
+
 /* A device wrote to pages with code. */
 static void on_dma(void *opaque, uint64_t gpa, uint64_t len)
 {
@@ -121,6 +123,7 @@ static int tier_engine_init(struct cpu_engine *e, const struct cpu_engine_config
 		return r;
 	}
 	x86_codemap_on_hit(interp_engine_codemap(e), on_hit, xe);
+	x86_codemap_on_mark(interp_engine_codemap(e), on_mark, xe);
 	xe->m = e->m;
 	xe->heat = xe->heat_least = cfg->heat ? cfg->heat : HEAT;
 	xe->heat_fixed = cfg->heat;

@@ -176,6 +176,25 @@ static void emit_slow_stored(struct gen *g, const struct gen_slow *s)
 	a_jmp(a, s->back);
 }
 
+/*
+ * The store by a copy of the code behind its probe, on what the miss has found; then what was stored is looked at.
+ * No host fault comes from here: it would not be known (gen_fault_here).
+ */
+static void store_apart(struct gen *g, const struct gen_slow *s)
+{
+	struct gen_slow stored = *s;
+
+	if (s->cold)
+		g->a.over = true;
+	else if (!g->hot.over)
+		a_bytes(&g->a, g->hot.p + (s->done - g->hot.run), (unsigned)(s->after - s->done));
+	stored.what = s->flags_after ? SLOW_STORED_H : SLOW_STORED_M;
+	stored.desc = s->desc_after;
+	stored.to = (struct gen_at){ .base = H_R10, .index = H_NONE, .flags = XO(store_flags) };
+	stored.back = s->after;
+	emit_slow_stored(g, &stored);
+}
+
 static void emit_slow_miss(struct gen *g, const struct gen_slow *s)
 {
 	struct xasm *a = &g->a;
@@ -185,9 +204,16 @@ static void emit_slow_miss(struct gen *g, const struct gen_slow *s)
 	if (s->desc2)
 		a_st32_i(a, XO(desc2), s->desc2);
 	a_call(a, g->xe->t.miss);
+	if (s->desc2 & (XL_DESC2_GROUP | XL_DESC2_PAGE)) {
+		a_jmp(a, s->back);
+		return;
+	}
 	a_cmp_si8(a, true, XO(bounced), 0);
 	a_jcc(a, CC_E, s->back);
-	a_jmp(a, s->done);
+	if (s->after)
+		store_apart(g, s);
+	else
+		a_jmp(a, s->done);
 }
 
 /* The branch that leads to the piece comes here. */
@@ -244,7 +270,6 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 		gen_canonical_or_step(g, s->off);
 		a_jmp(a, s->back);
 		break;
-	case SLOW_STEP: gen_step(g, s->off); break;
 	case SLOW_CALLOUT:
 		a_mov_i(a, H_R10, (uintptr_t)&g->b->uops[s->uop].u);
 		a_call(a, t->callout);
@@ -313,6 +338,7 @@ static struct xl_block *translate(struct xl_cpu *x, const struct x86_tlb_entry *
 	g->w = XL_KEY_MODE(g->key) == X86_MODE_LONG64;
 	g->bits = g->w ? 64 : 32;
 	g->word = g->w ? 8 : 4;
+	g->guarded = xl_guards(xe);
 	if (!xl_stub_room(xe))
 		return NULL;
 	g->page = page;

@@ -70,7 +70,7 @@ enum { GX_NONE, GX_USES, GX_NOTED, GX_STORES_ENV, GX_LOADS_ENV };
 enum { FL_DEAD, FL_HOST, FL_MEM, FL_BOTH };
 
 enum { SLOW_MISS, SLOW_STORED_H, SLOW_STORED_M, SLOW_LINK, SLOW_VEC, SLOW_X87, SLOW_POLL, SLOW_INDIRECT, SLOW_CANONICAL, SLOW_FAR_JCC,
-       SLOW_CALLOUT, SLOW_STEP };
+       SLOW_CALLOUT };
 
 struct gen_slow {
 	uint8_t what, acc;
@@ -78,6 +78,10 @@ struct gen_slow {
 	bool check, save, to_tmp, elsewhere, cold, shadow;
 	struct gen_at to;	/* what was stored to */
 	uint32_t desc2;
+	/* SLOW_MISS of a store by itself to guarded memory: where the block goes on behind it, and what follows then. */
+	uintptr_t after;
+	uint32_t desc_after;
+	bool flags_after;
 	unsigned at;		/* branch that comes here */
 	uintptr_t back, done;
 	uint32_t desc;
@@ -110,6 +114,8 @@ struct gen {
 	bool shadow;		/* STI's is over the next instruction */
 	bool x87_ok, x87_page_ok, x87_late;	/* gen_x87.c */
 	int fl;
+	bool guarded;		/* xl_guards */
+	struct gen_slow *probe;	/* the last for a store by itself */
 	unsigned n_groups;
 	struct gen_group groups[GEN_MAX_GROUPS];
 	struct gen_insn insn[XL_MAX_INSNS];
@@ -171,8 +177,9 @@ struct gen_at gen_access(struct gen *g, const struct gen_insn *gi, unsigned how,
 static inline bool gen_quiet_access(const struct gen_insn *gi) { return gi->group != GEN_NO_GROUP && !gi->group_first; }
 /* The access by a move between it and a host register, at->disp included. */
 void gen_at_op(struct gen *g, unsigned w, unsigned op, unsigned reg, const struct gen_at *at);
-/* After a store: does the page hold code? Destroys R11, and the host's flags unless they are the guest's and live. */
-void gen_stored(struct gen *g, const struct gen_insn *gi, const struct gen_at *at, unsigned len);
+/* After a store: does the page hold code? Destroys R11, and the host's flags unless they are the guest's and live.
+ * What it returns tells where to go on if so: as it is, at the next instruction. */
+struct gen_slow *gen_stored(struct gen *g, const struct gen_insn *gi, const struct gen_at *at, unsigned len);
 
 /* --- gen_copy.c --- */
 /* 32-bit code: finds how to copy it; false: not possible. */
@@ -185,7 +192,7 @@ void gen_leave(struct gen *g, const struct gen_insn *gi);
 /* The slot of the stack that a push or pop (kind) uses. */
 struct gen_at gen_stack_access(struct gen *g, const struct gen_insn *gi, unsigned how);
 /* After the store of a push: RSP moves on. */
-void gen_pushed(struct gen *g, const struct gen_insn *gi, struct gen_at *at);
+struct gen_slow *gen_pushed(struct gen *g, const struct gen_insn *gi, struct gen_at *at);
 /* What follows may fault on the host's CPU: then the instruction is interp's. */
 void gen_fault_here(struct gen *g, const struct gen_insn *gi);
 

@@ -85,34 +85,11 @@ bool gen_copies32(struct gen *g, struct gen_insn *gi)
 	return false;
 }
 
-/*
- * The look whether the page holds code, before the store: only where no other
- * vCPU can translate from it in between.  It costs half of one that must not
- * touch the flags that the instruction leaves.  True: done; interp stores where
- * there is code.
- */
-static bool looks_first(struct gen *g, const struct gen_insn *gi, const struct gen_at *at)
-{
-	struct xasm *a = &g->a;
-	struct gen_slow *s;
-
-	if (g->xe->n_cpus != 1 || !gi->writes || !gi->live_after || (g->fl == FL_HOST && gi->need))
-		return false;
-	gen_flags_clobber(g, gi->need);
-	a_ld(a, H_R11, at->flags);
-	a_rm(a, 0, 0xf6, 0, H_R11, H_NONE, 0, 0);
-	a_b(a, MEM_PG_CODE);
-	s = gen_slow_new(g, SLOW_STEP);
-	s->at = a_jcc_fwd(a, CC_NE);
-	s->off = gi->off;
-	return true;
-}
-
 void gen_copy(struct gen *g, struct gen_insn *gi)
 {
 	const struct insn *i = &gi->i;
 	struct rewrite r = { .mem_reg = INSN_NOREG, .variant = gi->variant };
-	bool write = i->has_mem && i->mem_write, looked = false;
+	bool write = i->has_mem && i->mem_write;
 	struct xasm *a = &g->a;
 	struct gen_at at;
 
@@ -130,7 +107,6 @@ void gen_copy(struct gen *g, struct gen_insn *gi)
 		r.has_index = at.index != H_NONE;
 		r.mem_index = at.index;
 		r.mem_disp = at.disp;
-		looked = write && looks_first(g, gi, &at);
 	}
 	for (unsigned n = 0; n < gi->n_temps; n++)
 		if (gi->temp[n].load)
@@ -156,7 +132,7 @@ void gen_copy(struct gen *g, struct gen_insn *gi)
 		gen_x87_note(g, gi);
 	if (gi->x87 == GX_LOADS_ENV)
 		gen_x87_load_env(g, r.mem_disp);
-	if (write && !looked)
+	if (write)
 		gen_stored(g, gi, &at, i->mem_size);
 }
 
@@ -184,12 +160,12 @@ struct gen_at gen_stack_access(struct gen *g, const struct gen_insn *gi, unsigne
 	return at;
 }
 
-void gen_pushed(struct gen *g, const struct gen_insn *gi, struct gen_at *at)
+struct gen_slow *gen_pushed(struct gen *g, const struct gen_insn *gi, struct gen_at *at)
 {
 	a_lea(&g->a, g->w, H_R9, H_R9, H_NONE, 0, -(int32_t)g->word);
 	if (at->base == H_R9)
 		at->disp += (int32_t)g->word;
-	gen_stored(g, gi, at, g->word);
+	return gen_stored(g, gi, at, g->word);
 }
 
 void gen_push(struct gen *g, const struct gen_insn *gi)

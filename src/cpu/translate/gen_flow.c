@@ -93,8 +93,7 @@ static struct gen_slow *emit_push_next(struct gen *g, const struct gen_insn *gi)
 	at = gen_stack_access(g, &push, X86_WRITE);
 	gen_rip_at(g, H_R11, gi->off + gi->i.len);
 	gen_at_op(g, g->w, 0x89, H_R11, &at);
-	gen_pushed(g, &push, &at);
-	return &g->slow[g->n_slow - 1];
+	return gen_pushed(g, &push, &at);
 }
 
 void gen_call(struct gen *g, const struct gen_insn *gi)

@@ -11,6 +11,11 @@
  * a cache line has those of eight. (A memory of its own for each place in the
  * code, which costs fewer cycles of latency, was tried: large programs have more
  * places than any cache holds, and gcc took twice as long.)
+ *
+ * With one vCPU nothing follows a store: a page that holds code has no entry that
+ * allows writing, so the store misses, is made by a copy of itself out of line,
+ * and what it hit is looked at there. With more, another vCPU may begin to
+ * translate from the page between probe and store, so the look comes behind it.
  */
 #include "cpu/translate/gen.h"
 
@@ -186,10 +191,12 @@ static struct gen_at single(struct gen *g, const struct gen_insn *gi, unsigned h
 
 	emit_lin(g, gi);
 	s = emit_probe(g, how, len);
-	if (how == X86_WRITE)
+	if (how == X86_WRITE && !g->guarded)
 		keep_flags(g, at.flags);
 	s->desc = desc_of(gi, how, len);
 	s->desc2 = gi->masked || gi->x87 >= GX_STORES_ENV ? XL_DESC2_PARTS : 0;
+	if (how == X86_WRITE)
+		g->probe = s;
 	return at;
 }
 
@@ -204,7 +211,7 @@ static struct gen_at first(struct gen *g, const struct gen_insn *gi, unsigned ho
 	emit_group_lin(g, gi);
 	s = emit_probe(g, all, span);
 	a_st(&g->a, H_R10, SCRATCH(gi->group));
-	if (r->write)
+	if (r->write && !g->guarded)
 		keep_flags(g, at.flags);
 	s->desc = desc_of(gi, all, span);
 	s->desc2 = XL_DESC2(gi->group_off - r->min, len) | (how != all ? XL_DESC2_SOFT : 0);
@@ -232,11 +239,36 @@ void gen_at_op(struct gen *g, unsigned w, unsigned op, unsigned reg, const struc
 	a_rm(&g->a, w, op, reg, at->base, at->index, 0, at->disp);
 }
 
-void gen_stored(struct gen *g, const struct gen_insn *gi, const struct gen_at *at, unsigned len)
+/* What may fault for its data's sake: interp's, where a copy of the store would do it out of line. */
+static bool may_fault(const struct gen_insn *gi)
+{
+	return gi->x87 || (gi->vec && gi->i.mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH);
+}
+
+/* One of a group: if the page held code, this would be the block without groups. */
+static struct gen_slow *stored_guarded(struct gen *g, const struct gen_insn *gi, unsigned len)
+{
+	struct gen_slow *s = g->probe;
+
+	if (gi->group != GEN_NO_GROUP)
+		return &g->slow[GEN_MAX_SLOW - 1];
+	if (may_fault(gi)) {
+		s->desc2 |= XL_DESC2_PAGE;
+		return s;
+	}
+	s->after = a_here(&g->a);
+	s->desc_after = XL_DESC(gi->off + gi->i.len, X86_WRITE, len);
+	s->flags_after = gi->live_after && (g->fl == FL_HOST || g->fl == FL_BOTH);
+	return s;
+}
+
+struct gen_slow *gen_stored(struct gen *g, const struct gen_insn *gi, const struct gen_at *at, unsigned len)
 {
 	struct xasm *a = &g->a;
 	struct gen_slow *s;
 
+	if (g->guarded)
+		return stored_guarded(g, gi, len);
 	if (g->fl == FL_HOST && gi->live_after) {
 		s = gen_slow_new(g, SLOW_STORED_H);
 		a_ld(a, H_R11, at->flags);
@@ -253,4 +285,5 @@ void gen_stored(struct gen *g, const struct gen_insn *gi, const struct gen_at *a
 	s->back = a_here(a);
 	s->desc = XL_DESC(gi->off + gi->i.len, X86_WRITE, len);
 	s->to = *at;
+	return s;
 }

@@ -151,10 +151,15 @@ uintptr_t xl_lt_miss(struct xl_cpu *x, uint64_t lin)
 	case X86_LOOK_OK:
 		if (soft && !x86_tlb_cached(c, lin, X86_WRITE, (enum x86_acc)c->acc))
 			return ++x->n_unsure % 64 ? apart(x, off) : x->xe->t.miss_again;
+		if (unlikely(xl_guarded(x, e, how)) && (x->desc2 & (XL_DESC2_GROUP | XL_DESC2_PAGE)))
+			return x->desc2 & XL_DESC2_GROUP ? apart(x, off) : x->xe->t.miss_again;
 		x->n_miss[c->acc][how]++;
 		x->bounced = false;
 		x->desc2 = 0;
-		xl_tlb_put(x, e, lin, how);
+		if (unlikely(xl_guarded(x, e, how)))
+			xl_store_at(x, e, lin);
+		else
+			xl_tlb_put(x, e, lin, how);
 		return 0;
 	case X86_LOOK_FAULT:
 		if (unlikely(xl_x87_error(c)))	/* #MF comes first */

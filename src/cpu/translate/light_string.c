@@ -49,6 +49,10 @@ static uint8_t *str_page_at(struct xl_cpu *x, uint64_t lin, enum x86_how how, _A
 	if (unlikely(t->tag[how][i] != (lin & ~0xfffull))) {
 		if (x86_tlb_look(&x->ic.c, lin, how, (enum x86_acc)x->ic.c.acc, &e, &err) != X86_LOOK_OK)
 			return NULL;
+		if (xl_guarded(x, e, how)) {
+			*flags = e->flags;
+			return (uint8_t *)(lin + e->addend);
+		}
 		xl_tlb_put(x, e, lin, how);
 	}
 	*flags = t->flags[i];

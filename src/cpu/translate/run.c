@@ -287,6 +287,7 @@ static bool bounce(struct xl_cpu *x, uint64_t lin, unsigned how, unsigned len)
 	x->bounce_lin = lin;
 	x->bounce_len = len;
 	x->bounced = true;
+	x->store_flags = &x->bounce_flags;
 	x->sv_r10 = (uintptr_t)x->bounce;
 	x->sv_r11 = XL_TLB_SIZE;
 	return true;
@@ -319,7 +320,7 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 {
 	unsigned off = x->desc & 0x1fff, how = x->desc >> 13 & 3, len = x->desc >> 16;
 	uint32_t d2 = x->desc2;
-	bool odd, parts = d2 & XL_DESC2_PARTS;
+	bool odd, parts = d2 & XL_DESC2_PARTS, elsewhere = !(d2 & XL_DESC2_PAGE);
 	struct x86_cpu *c = &x->ic.c;
 	const struct x86_tlb_entry *e;
 
@@ -351,11 +352,20 @@ int xl_do_miss(struct xl_cpu *x, uint64_t lin)
 		if ((lin & 0xfff) + len <= PAGE_4K) {
 			e = parts ? x86_tlb_cached(c, lin, (enum x86_how)how, (enum x86_acc)c->acc)
 				   : x86_tlb_fill(c, lin, (enum x86_how)how, (enum x86_acc)c->acc);
-			if (e) {
+			if (e && xl_guarded(x, e, how)) {
+				if (d2 & XL_DESC2_GROUP) {
+					x->nogroup = true;
+					return 1;
+				}
+				if (elsewhere) {
+					xl_store_at(x, e, lin);
+					return 0;
+				}
+			} else if (e) {
 				xl_tlb_put(x, e, lin, how);
 				return 0;
 			}
-		} else if (!parts && bounce(x, lin, how, len)) {
+		} else if (!parts && elsewhere && bounce(x, lin, how, len)) {
 			return 0;
 		}
 	}

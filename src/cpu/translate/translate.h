@@ -226,7 +226,7 @@ struct xl_cpu {
 	uint32_t host_mxcsr;
 	uint32_t desc;			/* XL_DESC of the access in trouble */
 	uint8_t vec_live, vec_was;	/* vec_was: around a light call, if not XL_LIGHT_PURE */
-	bool bounced;			/* the miss ends with R10 pointing at bounce */
+	bool bounced;			/* the miss ends with R10 pointing at bounce, or into a page with code that is stored to */
 	bool step;			/* the next instruction is interp's */
 	const char *own_stubs;		/* ic.stubs outside calls of handlers */
 	struct xl_check *check;		/* or NULL: nothing is compared */
@@ -257,6 +257,7 @@ struct xl_cpu {
 	uint64_t bounce_lin;
 	unsigned bounce_len;
 	_Atomic uint8_t bounce_flags;	/* MEM_PG_CODE: so that the store is looked at */
+	_Atomic uint8_t *store_flags;	/* with bounced: of the page, or bounce_flags */
 	struct xl_tlb tlb[XL_N_ACC];
 	struct xl_jc jc[XL_N_ACC];
 	alignas(64) struct xl_known known[1u << XL_KNOWN_BITS];
@@ -279,6 +280,9 @@ static inline struct xl_cpu *xl_of(struct x86_cpu *c) { return (struct xl_cpu *)
 /* No group: which bytes are accessed, or missed first, is for interp to say (masks, x87 environments), so only a
  * page that is in the TLB already will do. */
 #define XL_DESC2_PARTS (1u << 29)
+
+/* No store by itself to what is no page of the TLB: interp does it. */
+#define XL_DESC2_PAGE (1u << 28)
 
 /* FOP and page offset of an x87 instruction. */
 #define XL_X87_LAST(fop, off) ((uint32_t)(fop) << 16 | (uint32_t)(off))
@@ -322,6 +326,24 @@ void xl_block_drop(struct xl_engine *xe, struct xl_block *b);
 /* Code of the backing page with this version word changed. */
 void xl_page_changed(struct xl_engine *xe, _Atomic uint32_t *verp);
 void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, unsigned how);
+/*
+ * With one vCPU emitted code does not look after a store whether the page holds code: such a page has no entry that
+ * allows writing.  (Another vCPU could make it such between a probe and its store.)
+ */
+static inline bool xl_guards(const struct xl_engine *xe) { return xe->n_cpus == 1; }
+static inline bool xl_guarded(const struct xl_cpu *x, const struct x86_tlb_entry *e, unsigned how)
+{
+	return how == X86_WRITE && xl_guards(x->xe) && (atomic_load_explicit(e->flags, memory_order_relaxed) & MEM_PG_CODE);
+}
+/* The page with these flags does from now on. */
+void xl_page_has_code(struct xl_engine *xe, const _Atomic uint8_t *flags);
+/* A store by itself to a guarded page is made there, out of line, and looked at. */
+static inline void xl_store_at(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin)
+{
+	x->bounced = true;
+	x->store_flags = e->flags;
+	x->sv_r10 = lin + e->addend;
+}
 /* Something (XL_PLACE_*) is known of the instruction at gpa: the blocks of its page, which are linked to each other,
  * are to be made anew. */
 #define XL_PLACE_SPLIT 1	/* no page that it reads is ever writable: it shares no probe with writes */

@@ -206,6 +206,9 @@ uint32_t x86_codemap_mark(struct x86_codemap *map, const struct x86_tlb_entry *p
 bool x86_codemap_hit(struct x86_codemap *map, const struct x86_tlb_entry *page, unsigned off, unsigned len);
 /* fn is told, on the thread that stored, of each page whose version a hit has bumped.  One listener. */
 void x86_codemap_on_hit(struct x86_codemap *map, void (*fn)(void *opaque, _Atomic uint32_t *version), void *opaque);
+/* fn is told, on the thread that marks and before it reads the bytes, of each page of RAM that held no code until
+ * then.  One listener. */
+void x86_codemap_on_mark(struct x86_codemap *map, void (*fn)(void *opaque, const _Atomic uint8_t *flags), void *opaque);
 /* Is there code in it?  Changes nothing. */
 bool x86_codemap_marked(struct x86_codemap *map, const struct x86_tlb_entry *page, unsigned off, unsigned len);
 /* The same as x86_codemap_hit for a page known by the address of its flags. */
