@@ -47,11 +47,12 @@ static bool run_command(const char *fmt, ...)
 	va_list ap;
 	int ret;
 
+	cmd[0] = '(';
 	va_start(ap, fmt);
-	vsnprintf(cmd, sizeof(cmd), fmt, ap);
+	vsnprintf(cmd + 1, sizeof(cmd) - 1, fmt, ap);
 	va_end(ap);
 	len = strlen(cmd);
-	snprintf(cmd + len, sizeof(cmd) - len, " > %s 2>&1", file_name("out"));
+	snprintf(cmd + len, sizeof(cmd) - len, ") > %s 2>&1", file_name("out"));
 	ret = system(cmd);
 	if (verbose && ret) {
 		fprintf(stderr, "%s: status %d\n", cmd, ret);
@@ -77,7 +78,7 @@ static const char *steps(struct rng *r, struct blk_node *n, struct model *m, uns
 	const char *bad = NULL;
 
 	for (unsigned i = 0; i < count && !bad; i++)
-		bad = script_step(r, n, m, snaps);
+		bad = script_step(r, n, m, SCRIPT_RESIZE | (snaps ? SCRIPT_SNAPS : 0));
 	bad = bad ? bad : script_compare(n, m);
 	return bad ? bad : script_check(n);
 }
@@ -135,10 +136,12 @@ static const char *in_memory(struct rng *r, unsigned count, char *text, size_t r
 
 static void peer_options(const struct qcow2_create_opts *o, char *text, size_t room)
 {
-	snprintf(text, room, "compat=%s,cluster_size=%u,refcount_bits=%u,lazy_refcounts=%s,extended_l2=%s%s",
+	snprintf(text, room, "compat=%s,cluster_size=%u,refcount_bits=%u,lazy_refcounts=%s,extended_l2=%s%s%s%s%s",
 		 o->version == 2 ? "0.10" : "1.1", o->cluster_size, o->refcount_bits ? o->refcount_bits : 16,
 		 o->lazy_refcounts ? "on" : "off", o->extended_l2 ? "on" : "off",
-		 o->version == 2 ? "" : o->compression ? ",compression_type=zstd" : ",compression_type=zlib");
+		 o->version == 2 ? "" : o->compression ? ",compression_type=zstd" : ",compression_type=zlib",
+		 o->data_file ? ",data_file=" : "", o->data_file ? o->data_file : "",
+		 o->data_file_raw ? ",data_file_raw=on" : "");
 }
 
 /* A backing file with something in it, of another length than the image. */
@@ -159,7 +162,7 @@ static void make_base(struct rng *r, uint64_t size, struct model *base, char *fo
 }
 
 /* Changes the image with the peer's program, and the model alike. */
-static bool peer_writes(struct rng *r, struct model *m)
+static bool peer_writes(struct rng *r, const struct qcow2_create_opts *o, struct model *m)
 {
 	char cmd[3500];
 	size_t at = 0;
@@ -180,16 +183,22 @@ static bool peer_writes(struct rng *r, struct model *m)
 		}
 		memset(m->data + off, (int)pattern, len);
 	}
+	/* Dies and leaves the refcounts to whoever opens the image next. */
+	if (o->lazy_refcounts && rng_one_in(r, 2))
+		return run_command("%s -c flush -c 'sigraise 9' || true", cmd);
 	return run_command("%s", cmd);
 }
 
-static const char *peer_verdict(const struct model *m)
+static const char *peer_verdict(const struct qcow2_create_opts *o, const struct model *m)
 {
 	save(file_name("model"), m->data, m->size);
 	if (!run_command("qemu-img check -f qcow2 %s", file_name("image")))
 		return "qemu-img check is not content";
 	if (!run_command("qemu-img compare -f raw -F qcow2 %s %s", file_name("model"), file_name("image")))
 		return "qemu-img compare finds a difference";
+	if (o->data_file_raw &&
+	    !run_command("qemu-img compare -f raw -F raw %s %s", file_name("model"), o->data_file))
+		return "the data file alone is different";
 	for (unsigned i = 0; i < m->n_snaps; i++) {
 		/* convert -l shows a snapshot in the size the disk has now. */
 		if (m->snap[i].size != m->size)
@@ -226,7 +235,7 @@ static const char *session(struct rng *r, struct model *m, unsigned count, bool 
 
 static bool make_image(struct rng *r, struct qcow2_create_opts *o, struct model *base, bool ours)
 {
-	char opts[256], format[8] = "";
+	char opts[512], format[8] = "";
 	struct blk_open_opts fo = { .open_ended = true };
 	struct blk_node *file;
 	struct err e;
@@ -243,6 +252,8 @@ static bool make_image(struct rng *r, struct qcow2_create_opts *o, struct model 
 		o->backing = "base";
 		o->backing_format = format;
 	}
+	if (o->data_file)
+		save(o->data_file, NULL, 0);
 	if (blk_create_file(file_name("image"), true, &e) || blk_open_file(loop, file_name("image"), &fo, &file, &e))
 		return false;
 	ret = qcow2_create(file, o, &e);
@@ -254,25 +265,31 @@ static bool make_image(struct rng *r, struct qcow2_create_opts *o, struct model 
 
 static const char *with_peer(struct rng *r, unsigned count, char *text, size_t room)
 {
-	bool ours = rng_one_in(r, 2), backed = rng_one_in(r, 2);
+	bool ours = rng_one_in(r, 2), backed = rng_one_in(r, 2), snaps;
 	struct qcow2_create_opts o;
+	char data_file[128];
 	struct model m, base = { 0 };
 	const char *bad = NULL;
 
 	script_options(r, &o, 4u << 20, text, room);
 	snprintf(text + strlen(text), room - strlen(text), ", %s%s", ours ? "ours" : "the peer's", backed ? ", backed" : "");
-	if (!ours || backed)
-		o.size = align_up(o.size, 512);
+	if (o.version == 3 && rng_one_in(r, 4)) {
+		snprintf(data_file, sizeof(data_file), "%s", file_name("data"));
+		o.data_file = data_file;
+		o.data_file_raw = !backed && rng_one_in(r, 2);
+		snprintf(text + strlen(text), room - strlen(text), ", data file%s", o.data_file_raw ? ", raw" : "");
+	}
 	if (!make_image(r, &o, backed ? &base : NULL, ours))
 		return "the image cannot be made";
 	model_init(&m, align_up(o.size, 512));
 	if (backed)
 		memcpy(m.data, base.data, least(m.size, base.size));
-	if (rng_one_in(r, 2) && !peer_writes(r, &m))
+	if (rng_one_in(r, 2) && !peer_writes(r, &o, &m))
 		bad = "qemu-io failed";
-	bad = bad ? bad : session(r, &m, count, !backed || o.version == 3, false);
-	bad = bad ? bad : peer_verdict(&m);
-	if (!bad && !peer_writes(r, &m))
+	snaps = !o.data_file && (!backed || o.version == 3);
+	bad = bad ? bad : session(r, &m, count, snaps, false);
+	bad = bad ? bad : peer_verdict(&o, &m);
+	if (!bad && !peer_writes(r, &o, &m))
 		bad = "qemu-io failed";
 	bad = bad ? bad : session(r, &m, 0, false, true);
 	model_fini(&m);

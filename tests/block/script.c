@@ -311,9 +311,9 @@ static const char *snapshot(struct rng *r, struct blk_node *n, struct model *m)
 	}
 }
 
-const char *script_step(struct rng *r, struct blk_node *n, struct model *m, bool snaps)
+const char *script_step(struct rng *r, struct blk_node *n, struct model *m, unsigned also)
 {
-	switch (rng_below(r, snaps ? 17 : 15)) {
+	switch (rng_below(r, also & SCRIPT_SNAPS ? 17 : 15)) {
 	case 0:
 	case 1:
 		return write_one(r, n, m, false);
@@ -332,7 +332,7 @@ const char *script_step(struct rng *r, struct blk_node *n, struct model *m, bool
 	case 8:
 		return blk_flush(n) ? "a flush failed" : NULL;
 	case 9:
-		return rng_one_in(r, 4) ? resize(r, n, m, 8u << 20) : NULL;
+		return rng_one_in(r, 4) && (also & SCRIPT_RESIZE) ? resize(r, n, m, 8u << 20) : NULL;
 	case 15:
 	case 16:
 		return snapshot(r, n, m);

@@ -37,8 +37,9 @@ void model_fini(struct model *m);
 
 /* A random shape of image; size in bytes of at most max_size. */
 void script_options(struct rng *r, struct qcow2_create_opts *o, uint64_t max_size, char *text, size_t room);
-/* One random step; NULL, or what went wrong (static text). snaps: internal snapshots too. */
-const char *script_step(struct rng *r, struct blk_node *n, struct model *m, bool snaps);
+enum { SCRIPT_SNAPS = 1, SCRIPT_RESIZE = 2 };
+/* One random step; NULL, or what went wrong (static text). also: what besides requests. */
+const char *script_step(struct rng *r, struct blk_node *n, struct model *m, unsigned also);
 /* Compares everything. */
 const char *script_compare(struct blk_node *n, const struct model *m);
 /* The image's own check: no corruption, no leak. */

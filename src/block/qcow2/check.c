@@ -351,21 +351,6 @@ static int count_all(struct check *k)
 	return ret ? ret : walk_refcounts(k);
 }
 
-static int set_refcount(struct check *k, uint64_t cluster, uint64_t have, uint64_t want)
-{
-	int ret = 0;
-
-	/* In steps that fit. */
-	while (have != want && !ret) {
-		int64_t d = want > have ? (int64_t)MIN(want - have, (uint64_t)INT32_MAX)
-					: -(int64_t)MIN(have - want, (uint64_t)INT32_MAX);
-
-		ret = rc_add(k->q, k->c, cluster, (int)d, NULL);
-		have += (uint64_t)d;
-	}
-	return ret;
-}
-
 static int compare_one(struct check *k, uint64_t cluster, uint64_t have)
 {
 	uint64_t want = refs(k, cluster), *found, *fixed;
@@ -389,7 +374,7 @@ static int compare_one(struct check *k, uint64_t cluster, uint64_t have)
 	++*fixed;
 	if (k->rebuild)
 		return 0;
-	ret = set_refcount(k, cluster, have, want);
+	ret = rc_assign(k->q, k->c, cluster, want);
 	/* A block that is missing may have no place: then all are written anew. */
 	if (ret == -EIO && !leak)
 		k->rebuild = true;

@@ -68,24 +68,42 @@ static int write_rt(struct qcow2 *q, struct co *c)
 	return ret ? ret : q_barrier(q, c);
 }
 
+/* How many of the clusters from `first` on, at most n, has only the reference that goes now? */
+static int last_ones(struct qcow2 *q, struct co *c, uint64_t first, uint64_t n, uint64_t *out)
+{
+	uint64_t rc = 1;
+	int ret = 0;
+
+	for (*out = 0; *out < n; ++*out) {
+		ret = rc_get(q, c, first + *out, &rc);
+		if (ret || rc != 1)
+			break;
+	}
+	return ret;
+}
+
+/* The host's room of one freed area, where nothing else uses it. A host that cannot is none the worse for it. */
+static int punch(struct qcow2 *q, struct co *c, const struct freed *f)
+{
+	uint64_t first = f->off >> q->cluster_bits, k = 0, n;
+	int ret = 0;
+
+	while (k < f->n && !ret) {
+		ret = last_ones(q, c, first + k, f->n - k, &n);
+		if (!ret && n)
+			q_op(q, c, q->n.file, BLK_DISCARD, (first + k) << q->cluster_bits, n << q->cluster_bits, true);
+		k += n + 1;
+	}
+	return ret;
+}
+
 static int give_back(struct qcow2 *q, struct co *c)
 {
 	int ret = 0;
-	unsigned i;
 
-	for (i = 0; i < q->n_freed && !ret; i++) {
-		struct freed *f = &q->freed[i];
-		uint64_t rc = 0;
-
-		for (uint64_t k = 0; k < f->n && !ret; k++) {
-			uint64_t off = f->off + (k << q->cluster_bits);
-
-			ret = f->punch ? rc_get(q, c, off >> q->cluster_bits, &rc) : 0;
-			/* A host that cannot is none the worse for it. */
-			if (!ret && f->punch && rc == 1)
-				q_op(q, c, q->n.file, BLK_DISCARD, off, q->cluster, true);
-			ret = ret ? ret : free_now(q, c, off, 1);
-		}
+	for (unsigned i = 0; i < q->n_freed && !ret; i++) {
+		ret = q->freed[i].punch ? punch(q, c, &q->freed[i]) : 0;
+		ret = ret ? ret : free_now(q, c, q->freed[i].off, q->freed[i].n);
 	}
 	q->n_freed = 0;
 	return ret;
@@ -93,7 +111,7 @@ static int give_back(struct qcow2 *q, struct co *c)
 
 int q_commit(struct qcow2 *q, struct co *c)
 {
-	int ret = cache_write(q, c, &q->rbc, NULL);
+	int ret = q->broken ? -EIO : cache_write(q, c, &q->rbc, NULL);
 
 	/* What the tables refer to is inside the file, even if its data never gets there. */
 	if (!ret && q->end > q->extended) {

@@ -226,7 +226,7 @@ void entry_set(struct qcow2 *q, struct slice *s, uint64_t off, struct entry e);
 /* Is the value a place an L2 table or cluster may have? */
 bool host_ok(const struct qcow2 *q, uint64_t host);
 /* What is at off, up to max bytes, from a slice that covers off (NULL: no table). -EIO: nonsense in the table. */
-int run_at(struct qcow2 *q, const struct slice *s, uint64_t off, uint64_t max, struct run *out);
+int map_run(struct qcow2 *q, const struct slice *s, uint64_t off, uint64_t max, struct run *out);
 /* The slice if it is in memory: 1, *out NULL if there is no table; 0 if it must be read; -EIO */
 int l2_peek(struct qcow2 *q, uint64_t off, struct slice **out);
 int l2_get(struct qcow2 *q, struct co *c, uint64_t off, struct slice **out);		/* [lock] *out NULL: no table */
@@ -238,6 +238,7 @@ uint64_t backing_part(const struct qcow2 *q, uint64_t off, uint64_t len);
 /* ---- refcount.c ---- [lock] */
 int rc_get(struct qcow2 *q, struct co *c, uint64_t cluster, uint64_t *out);
 int rc_add(struct qcow2 *q, struct co *c, uint64_t cluster, int delta, uint64_t *after);
+int rc_assign(struct qcow2 *q, struct co *c, uint64_t cluster, uint64_t v);	/* repair */
 int alloc_clusters(struct qcow2 *q, struct co *c, uint64_t n, uint64_t *off, bool *zero);
 /* Without waiting: all in memory and never used before, or false. */
 bool alloc_clusters_fast(struct qcow2 *q, uint64_t n, uint64_t *off);

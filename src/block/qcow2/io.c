@@ -253,7 +253,7 @@ int q_read(struct qcow2 *q, struct co *c, uint64_t off, uint64_t len, const stru
 			co_unlock(&q->lock);
 			continue;
 		}
-		ret = ret < 0 ? ret : run_at(q, s, off + at, len - at, &run);
+		ret = ret < 0 ? ret : map_run(q, s, off + at, len - at, &run);
 		if (ret)
 			break;
 		if (run.kind == KIND_NORMAL)
@@ -294,7 +294,7 @@ static bool fast_read(struct qcow2 *q, struct blk_req *r)
 	struct run run;
 	uint64_t part;
 
-	if (l2_peek(q, r->offset, &s) <= 0 || run_at(q, s, r->offset, r->len, &run) || run.len < r->len)
+	if (l2_peek(q, r->offset, &s) <= 0 || map_run(q, s, r->offset, r->len, &run) || run.len < r->len)
 		return false;
 	switch (run.kind) {
 	case KIND_NORMAL:
@@ -350,7 +350,7 @@ static bool fast_write(struct qcow2 *q, struct blk_req *r)
 
 	if (r->fua || r->compress || q->broken)
 		return false;
-	if (l2_peek(q, r->offset, &s) <= 0 || !s || run_at(q, s, r->offset, r->len, &run))
+	if (l2_peek(q, r->offset, &s) <= 0 || !s || map_run(q, s, r->offset, r->len, &run))
 		return false;
 	if (run.kind == KIND_NORMAL)
 		return run.copied && run.len == r->len && forward(q, r, q->data, run.host);

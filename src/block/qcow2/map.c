@@ -94,7 +94,7 @@ static bool goes_on(const struct run *a, const struct run *b)
 	       (a->kind == KIND_NORMAL && a->host + a->len == b->host && a->copied == b->copied);
 }
 
-int run_at(struct qcow2 *q, const struct slice *s, uint64_t off, uint64_t max, struct run *out)
+int map_run(struct qcow2 *q, const struct slice *s, uint64_t off, uint64_t max, struct run *out)
 {
 	uint64_t unit = BIT64(q->sub_bits), end = slice_end(q, off);
 	struct run next = { 0 };

@@ -343,6 +343,9 @@ static int prepare_write(struct opening *op)
 		ret = bad(op, -EIO, "its header cannot be written");
 	if (ret)
 		return ret;
+	/* The data file is the disk's, in length too. */
+	if (q->ext_data && blk_extend(q->data, q->n.i.size))
+		return err_set(op->e, -EIO, "the data file of image '%s' is too short and cannot be made longer", op->path);
 	if (q->incompat & INCOMPAT_CORRUPT)
 		return err_set(op->e, -EIO, "image '%s' is marked as corrupt: repair it first, or open it read-only", op->path);
 	if (!(q->incompat & INCOMPAT_DIRTY))

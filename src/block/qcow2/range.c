@@ -216,7 +216,7 @@ int do_status(struct qcow2 *q, struct co *c, struct blk_req *r)
 	co_lock(c, &q->lock);
 	for (unsigned i = 0; i < MAX_STATUS_STEPS && first.len < r->len && !ret; i++) {
 		ret = l2_get(q, c, r->offset + first.len, &s);
-		ret = ret ? ret : run_at(q, s, r->offset + first.len, r->len - first.len, &next);
+		ret = ret ? ret : map_run(q, s, r->offset + first.len, r->len - first.len, &next);
 		if (ret || (i && !same(&first, &next)))
 			break;
 		if (i)

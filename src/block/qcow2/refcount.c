@@ -211,8 +211,27 @@ static int make_block(struct qcow2 *q, struct co *c, uint64_t cluster)
 	ret = place_block(q, c, i, at);
 	if (ret)
 		return ret;
+	ret = rc_set(q, c, at, 1);
+	if (ret) {
+		/* A block that does not count itself would be given away. */
+		cache_drop(&q->rbc, at << q->cluster_bits, q->cluster);
+		q->rt[i] = 0;
+		return ret;
+	}
 	q->rt_dirty = true;
-	return rc_set(q, c, at, 1);
+	return 0;
+}
+
+int rc_assign(struct qcow2 *q, struct co *c, uint64_t cluster, uint64_t v)
+{
+	uint64_t off;
+	int ret = slice_place(q, cluster, &off);
+
+	if (!ret && !off && !v)
+		return 0;
+	if (!ret && !off)
+		ret = make_block(q, c, cluster);
+	return ret ? ret : rc_set(q, c, cluster, v);
 }
 
 int rc_add(struct qcow2 *q, struct co *c, uint64_t cluster, int delta, uint64_t *after)

@@ -41,7 +41,7 @@ static bool reads_zero(struct qcow2 *q, const struct slice *s, uint64_t off, uin
 	struct run run;
 
 	for (uint64_t at = off; at < off + len; at += run.len) {
-		if (run_at(q, s, at, off + len - at, &run))
+		if (map_run(q, s, at, off + len - at, &run))
 			return false;
 		if (run.kind != KIND_ZERO && (run.kind != KIND_UNALLOCATED || backing_part(q, at, run.len)))
 			return false;
@@ -57,7 +57,7 @@ static uint64_t count_clusters(struct qcow2 *q, const struct slice *s, const str
 
 	limit = MIN(limit, align_up(end, q->cluster));
 	for (at = p->first + q->cluster; at < limit; at += q->cluster) {
-		if (run_at(q, s, at, q->cluster, &run) || (run.kind == KIND_NORMAL && run.copied) ||
+		if (map_run(q, s, at, q->cluster, &run) || (run.kind == KIND_NORMAL && run.copied) ||
 		    (run.has_host && run.copied))
 			break;
 	}
@@ -96,7 +96,7 @@ static int make_plan(struct qcow2 *q, struct co *c, const struct run *run, uint6
 }
 
 /* The pieces around the request's, and all of it in one write. */
-static int fill(struct qcow2 *q, struct co *c, const struct plan *p, const struct iovec *iov, unsigned niov, uint64_t at)
+static int write_around(struct qcow2 *q, struct co *c, const struct plan *p, const struct iovec *iov, unsigned niov, uint64_t at)
 {
 	uint64_t head = p->skip_head ? 0 : p->pos - p->from, tail = p->skip_tail ? 0 : p->to - p->end;
 	uint8_t *buf = head + tail ? q_buf(head + tail) : NULL;
@@ -167,7 +167,7 @@ static int link_plan(struct qcow2 *q, struct co *c, const struct plan *p)
 
 static int write_new(struct qcow2 *q, struct co *c, struct plan *p, const struct iovec *iov, unsigned niov, uint64_t at)
 {
-	int ret = fill(q, c, p, iov, niov, at);
+	int ret = write_around(q, c, p, iov, niov, at);
 
 	co_lock(c, &q->lock);
 	if (!ret)
@@ -191,7 +191,7 @@ static int write_some(struct qcow2 *q, struct co *c, uint64_t pos, uint64_t len,
 
 	co_lock(c, &q->lock);
 	ret = l2_get_for_write(q, c, pos, &s);
-	ret = ret ? ret : run_at(q, s, pos, len, &run);
+	ret = ret ? ret : map_run(q, s, pos, len, &run);
 	if (!ret) {
 		in_place = run.kind == KIND_NORMAL && run.copied;
 		if (!in_place)
