@@ -2,7 +2,7 @@
 /* Encodings: SDM vol. 2, chapter 2. */
 #include "cpu/translate/asm.h"
 
-void a_align(struct xasm *a, unsigned to)
+void a_nops(struct xasm *a, unsigned left)
 {
 	/* Multi-byte no-ops as recommended by the SDM (NOP). */
 	static const uint8_t nops[9][9] = {
@@ -10,7 +10,6 @@ void a_align(struct xasm *a, unsigned to)
 		{ 0x66, 0x0f, 0x1f, 0x44, 0, 0 }, { 0x0f, 0x1f, 0x80, 0, 0, 0, 0 }, { 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0 },
 		{ 0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0 },
 	};
-	unsigned left = (unsigned)(-a_here(a) & (to - 1));
 
 	while (left) {
 		unsigned n = left > 9 ? 9 : left;
@@ -19,6 +18,8 @@ void a_align(struct xasm *a, unsigned to)
 		left -= n;
 	}
 }
+
+void a_align(struct xasm *a, unsigned to) { a_nops(a, (unsigned)(-a_here(a) & (to - 1))); }
 
 static void opcode(struct xasm *a, unsigned rex, unsigned op)
 {

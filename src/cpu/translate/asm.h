@@ -49,6 +49,7 @@ static inline void a_d(struct xasm *a, uint32_t v) { a_bytes(a, &v, 4); }
 static inline void a_q(struct xasm *a, uint64_t v) { a_bytes(a, &v, 8); }
 static inline uintptr_t a_here(const struct xasm *a) { return a->run + a->n; }
 
+void a_nops(struct xasm *a, unsigned left);	/* bytes */
 void a_align(struct xasm *a, unsigned to);
 /* op: one opcode byte, or 0x0fXX. */
 void a_rr(struct xasm *a, unsigned w, unsigned op, unsigned reg, unsigned rm);

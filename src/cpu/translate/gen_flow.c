@@ -31,11 +31,12 @@ static struct xl_exit *exit_new(struct gen *g, int32_t target)
 static void emit_link(struct gen *g, unsigned cc, int32_t target)
 {
 	struct gen_slow *s = gen_slow_new(g, SLOW_LINK);
+	unsigned opcode = cc == 16 ? 1 : 2;
 	struct xasm *a = &g->a;
 
-	/* The displacement must not straddle what one store can change. */
-	while ((a_here(a) + (cc == 16 ? 1 : 2)) & 3)
-		a_b(a, 0x90);
+	/* The displacement must not straddle what one store can change: an aligned word of eight bytes. */
+	if ((a_here(a) + opcode) % 8 > 4)
+		a_nops(a, 8 - (unsigned)((a_here(a) + opcode) % 8));
 	s->at = cc == 16 ? a_jmp_fwd(a) : a_jcc_fwd(a, cc);
 	s->exit = exit_new(g, target);
 	s->exit->patch = (uint32_t)(a->run + s->at - (uintptr_t)g->xe->rx);
