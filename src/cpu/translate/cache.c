@@ -3,10 +3,11 @@
  * What translated code is found by: the block table, the per-vCPU jump cache and
  * TLB copies; and how it goes away.
  *
- * A block dies by patching its two entries with a jump to code that leaves.
- * Both begin with one instruction of at least five bytes on an 8-byte boundary,
- * so one aligned store does it whatever other vCPUs execute meanwhile.  Its
- * memory stays until its region is filled anew (region.c).
+ * A block dies by patching its entry from the jump cache with a jump to code that
+ * leaves, and by taking back the direct branches to it.  The entry begins with
+ * one instruction of at least five bytes on an 8-byte boundary, so one aligned
+ * store does it whatever other vCPUs execute meanwhile.  Its memory stays until
+ * its region is filled anew (region.c).
  */
 #include "cpu/translate/translate.h"
 
@@ -101,8 +102,8 @@ static void block_kill(struct xl_engine *xe, struct xl_block *b)
 		h = &atomic_load_explicit(h, memory_order_relaxed)->hash_next;
 	atomic_store(h, atomic_load_explicit(&b->hash_next, memory_order_relaxed));
 	atomic_store(&b->dead, true);
-	patch_entry(xe, b->entry, b->dead_entry);
-	patch_entry(xe, b->ientry, b->dead_ientry);
+	patch_entry(xe, b->ientry, (uint8_t *)xe->t.exit_rip_m);
+	xl_unlink_all(xe, b);
 }
 
 void xl_unpublish(struct xl_engine *xe, struct xl_block *b)

@@ -103,7 +103,8 @@ static void text(FILE *f, const struct gen *g, uint64_t rip)
 	fprintf(f, "block at rip %" PRIx64 ", physical %" PRIx64 ", key %x (%u-bit, CPL %u, access class %u%s): %u instructions, %u bytes "
 		"in %u%s", rip, b->gpa, b->key, g->bits, XL_KEY_CPL(b->key), XL_KEY_ACC(b->key),
 		b->key & XL_KEY_NOGROUP ? ", every access by itself" : "", g->n, b->guest_len, b->code_len, eol);
-	fprintf(f, "  entries: from the jump cache %p, from a chain %p%s", (void *)b->ientry, (void *)b->entry, eol);
+	fprintf(f, "  entries: from the jump cache %p, from a chain %p, without a look at events %p%s", (void *)b->ientry,
+		(void *)b->entry, (void *)b->entry_past, eol);
 	host_code(f, eol, &g->hot, g->code0, g->insn[0].host);
 	for (unsigned n = 0; n < g->n; n++) {
 		const struct gen_insn *gi = &g->insn[n];

@@ -25,10 +25,10 @@ static void flags_save(struct gen *g)
 
 	if (g->fl != FL_HOST)
 		return;
-	a_st(a, H_RAX, XO(sv_rax));
+	a_mov_rr(a, 1, H_R11, H_RAX);
 	a_bytes(a, "\x9f\x0f\x90\xc0", 4);	/* lahf; seto al */
 	a_st32(a, H_RAX, XO(ic.c.lf));
-	a_ld(a, H_RAX, XO(sv_rax));
+	a_mov_rr(a, 1, H_RAX, H_R11);
 	g->fl = FL_BOTH;
 }
 
@@ -38,10 +38,10 @@ void gen_flags_restore(struct gen *g)
 
 	if (g->fl != FL_MEM)
 		return;
-	a_st(a, H_RAX, XO(sv_rax));
+	a_mov_rr(a, 1, H_R11, H_RAX);
 	a_ld32(a, H_RAX, XO(ic.c.lf));
 	a_bytes(a, "\x04\x7f\x9e", 3);		/* add al, 0x7f; sahf */
-	a_ld(a, H_RAX, XO(sv_rax));
+	a_mov_rr(a, 1, H_RAX, H_R11);
 	g->fl = FL_BOTH;
 }
 
@@ -124,37 +124,99 @@ static void emit_insn(struct gen *g, struct gen_insn *gi)
 	}
 }
 
-/* The two entries (see cache.c for what they must begin with) and the look at
- * pending events. */
+/* Does the block put the flags it is entered with away before it looks at them?  Just a guess:
+ * both kinds of entries are right for any block. */
+static bool puts_flags_away(const struct gen *g)
+{
+	for (unsigned n = 0; n < g->n; n++) {
+		const struct gen_insn *gi = &g->insn[n];
+
+		switch (gi->kind) {
+		case GI_NOP:
+		case GI_LEA: break;
+		case GI_JCC: return false;
+		case GI_COPY:
+			if ((gi->i.has_mem && !gen_quiet_access(gi)) || gi->vec || gi->x87)
+				return true;
+			if (gi->reads || gi->writes)
+				return false;
+			break;
+		case GI_JMP: return !gen_in_page(gen_target_of(gi));
+		default: return true;
+		}
+	}
+	return !gen_in_page((int32_t)g->next);
+}
+
+static void emit_poll(struct gen *g)
+{
+	struct gen_slow *s = gen_slow_new(g, SLOW_POLL);
+
+	a_cmp_si8(&g->a, false, XO(ic.c.vcpu.events), 0);
+	s->at = a_jcc_fwd(&g->a, CC_NE);
+	s->off = (uint16_t)(g->b->gpa & 0xfff);
+}
+
+/*
+ * The entries (see cache.c for what the one from the jump cache must begin with),
+ * and the look at pending events.  Flags that are live come in c->lf from the jump
+ * cache and in the host's from chains; one of the two is changed for the other.
+ */
 static void emit_entries(struct gen *g)
 {
+	bool away = g->live_in && puts_flags_away(g);
 	struct xl_block *b = g->b;
-	unsigned off = b->gpa & 0xfff;
 	struct xasm *a = &g->a;
-	struct gen_slow *s;
+	unsigned skip = 0;
 
 	a_align(a, 8);
 	g->code0 = a->n;
+	if (away) {
+		b->entry = b->entry_past = (uint8_t *)a_here(a);
+		g->fl = FL_HOST;
+		flags_save(g);
+		a_bytes(a, "\xeb\x00", 2);	/* jmp */
+		skip = a->n;
+		a_align(a, 8);
+	}
 	b->ientry = (uint8_t *)a_here(a);
 	a_bytes(a, "\x4d\x8d\x92", 3);		/* lea r10, [r10 + disp32] */
-	a_d(a, -off);
+	a_d(a, -(unsigned)(b->gpa & 0xfff));
 	a_st(a, H_R10, XO(ic.c.blk_rip));
+	if (skip && !a->over)
+		a->p[skip - 1] = (uint8_t)(a->n - skip);
 	g->fl = g->live_in ? FL_MEM : FL_DEAD;
-	if (g->live_in)
-		gen_flags_restore(g);
-	a_align(a, 8);
-	b->entry = (uint8_t *)a_here(a);
-	g->fl = g->live_in ? FL_HOST : FL_DEAD;
-	s = gen_slow_new(g, SLOW_POLL);
-	s->off = (uint16_t)off;
+	if (!g->live_in)
+		b->entry = (uint8_t *)a_here(a);
+	emit_poll(g);
+	if (away)
+		return;
 	if (g->live_in) {
-		a_ld32(a, H_R11, XO(ic.c.vcpu.events));
-		s->at = gen_if_r11(g);
-	} else {
-		a_cmp_si8(a, false, XO(ic.c.vcpu.events), 0);
-		s->at = a_jcc_fwd(a, CC_NE);
+		struct gen_slow *s = gen_slow_new(g, SLOW_POLL_LIVE);
+
+		s->off = (uint16_t)(b->gpa & 0xfff);
+		gen_flags_restore(g);
+		g->fl = FL_HOST;
+		s->back = a_here(a);
 	}
+	b->entry_past = (uint8_t *)a_here(a);
 }
+
+/* The entry for chains that go backwards where flags are live in the host's. */
+static void emit_poll_live(struct gen *g, const struct gen_slow *s)
+{
+	struct xasm *a = &g->a;
+	unsigned event;
+
+	g->b->entry = (uint8_t *)a_here(a);
+	a_ld32(a, H_R11, XO(ic.c.vcpu.events));
+	event = gen_if_r11(g);
+	a_jmp(a, s->back);
+	a_bind(a, event);
+	gen_rip_at(g, H_R10, s->off);
+	a_jmp(a, g->xe->t.exit_rip_h);
+}
+
 static void emit_slow_stored(struct gen *g, const struct gen_slow *s)
 {
 	struct xasm *a = &g->a;
@@ -232,7 +294,8 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 	const struct xl_thunks *t = &g->xe->t;
 	struct xasm *a = &g->a;
 
-	bind_slow(g, s);
+	if (s->what != SLOW_POLL_LIVE)
+		bind_slow(g, s);
 	g->acc = s->acc;
 	switch (s->what) {
 	case SLOW_MISS:
@@ -255,10 +318,10 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 		a_jmp(a, s->back);
 		break;
 	case SLOW_POLL:
-		g->b->dead_entry = (uint8_t *)a_here(a);
 		gen_rip_at(g, H_R10, s->off);
-		a_jmp(a, t->exit_rip_h);
+		a_jmp(a, t->exit_rip_m);
 		break;
+	case SLOW_POLL_LIVE: emit_poll_live(g, s); break;
 	case SLOW_INDIRECT:
 		if (s->check)
 			gen_canonical_or_step(g, s->off);
@@ -375,7 +438,6 @@ static struct xl_block *translate(struct xl_cpu *x, const struct x86_tlb_entry *
 	g->b->n_insns = (uint16_t)g->n_faults;
 	g->b->code = (uint32_t)(room.at + g->code0);
 	g->b->code_len = g->hot.n - g->code0;
-	g->b->dead_ientry = (uint8_t *)xe->t.exit_rip_m;
 	xl_region_keep(xe, g->b, g->hot.n, g->a.n, meta_size(g, g->b->n_exits));
 	if (!xl_publish(xe, g->b))
 		return NULL;

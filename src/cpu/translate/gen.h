@@ -69,8 +69,8 @@ enum { GX_NONE, GX_USES, GX_NOTED, GX_STORES_ENV, GX_LOADS_ENV };
 /* Where the guest's arithmetic flags are at a point of the emitted code. */
 enum { FL_DEAD, FL_HOST, FL_MEM, FL_BOTH };
 
-enum { SLOW_MISS, SLOW_STORED_H, SLOW_STORED_M, SLOW_LINK, SLOW_VEC, SLOW_X87, SLOW_POLL, SLOW_INDIRECT, SLOW_CANONICAL, SLOW_FAR_JCC,
-       SLOW_CALLOUT };
+enum { SLOW_MISS, SLOW_STORED_H, SLOW_STORED_M, SLOW_LINK, SLOW_VEC, SLOW_X87, SLOW_POLL, SLOW_POLL_LIVE, SLOW_INDIRECT, SLOW_CANONICAL,
+       SLOW_FAR_JCC, SLOW_CALLOUT };
 
 struct gen_slow {
 	uint8_t what, acc;
@@ -144,6 +144,8 @@ static inline int32_t gen_target_of(const struct gen_insn *gi)
 	return (int32_t)(gi->off + gi->i.len + gi->i.op[0].imm);
 }
 
+static inline bool gen_in_page(int32_t target) { return target >= 0 && target < (int32_t)PAGE_4K; }
+
 /* --- pass one and two: gen_scan.c, gen_group.c --- */
 /* Decodes the block at page offset `off`. False: the code changed under our hands. */
 bool gen_collect(struct gen *g, unsigned off);
@@ -151,6 +153,7 @@ void gen_liveness(struct gen *g);
 void gen_find_groups(struct gen *g);
 
 /* --- pass three: gen.c --- */
+/* Both take R11. */
 void gen_flags_restore(struct gen *g);
 /* The host's flags are about to be destroyed; `live` of the guest's still matter. */
 void gen_flags_clobber(struct gen *g, uint32_t live);

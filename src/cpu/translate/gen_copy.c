@@ -108,11 +108,11 @@ void gen_copy(struct gen *g, struct gen_insn *gi)
 		r.mem_index = at.index;
 		r.mem_disp = at.disp;
 	}
+	if (gi->reads || (gi->writes && (gi->live_after & ~gi->kill)))
+		gen_flags_restore(g);
 	for (unsigned n = 0; n < gi->n_temps; n++)
 		if (gi->temp[n].load)
 			a_ld(a, gi->temp[n].host, XO_GPR(gi->temp[n].guest));
-	if (gi->reads || (gi->writes && (gi->live_after & ~gi->kill)))
-		gen_flags_restore(g);
 	gen_fault_here(g, gi);
 	memcpy(r.field_as, gi->as, sizeof(r.field_as));
 	if (gi->x87 == GX_STORES_ENV)

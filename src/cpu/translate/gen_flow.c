@@ -12,7 +12,7 @@ static int32_t jc_code(const struct gen *g)
 }
 /* --- pass three: leaving --- */
 
-static struct xl_exit *exit_new(struct gen *g, int32_t target)
+static struct xl_exit *exit_new(struct gen *g, unsigned off, int32_t target)
 {
 	struct xl_exit *e = &g->b->exits[g->b->n_exits];
 
@@ -23,12 +23,13 @@ static struct xl_exit *exit_new(struct gen *g, int32_t target)
 	e->from = g->b;
 	e->target = target;
 	e->acc = (uint8_t)g->acc;
+	e->forward = target > (int32_t)off;
 	return e;
 }
 
-/* A branch (cc: 16 = always) to another place of the page, patched when that
- * is translated. */
-static void emit_link(struct gen *g, unsigned cc, int32_t target)
+/* A branch (cc: 16 = always) of the instruction at `off` to another place of the page, patched when
+ * that is translated. */
+static void emit_link(struct gen *g, unsigned cc, unsigned off, int32_t target)
 {
 	struct gen_slow *s = gen_slow_new(g, SLOW_LINK);
 	unsigned opcode = cc == 16 ? 1 : 2;
@@ -38,7 +39,7 @@ static void emit_link(struct gen *g, unsigned cc, int32_t target)
 	if ((a_here(a) + opcode) % 8 > 4)
 		a_nops(a, 8 - (unsigned)((a_here(a) + opcode) % 8));
 	s->at = cc == 16 ? a_jmp_fwd(a) : a_jcc_fwd(a, cc);
-	s->exit = exit_new(g, target);
+	s->exit = exit_new(g, off, target);
 	s->exit->patch = (uint32_t)(a->run + s->at - (uintptr_t)g->xe->rx);
 }
 
@@ -73,10 +74,10 @@ void gen_indirect(struct gen *g, const struct gen_insn *gi, bool check, int32_t 
 
 void gen_goto(struct gen *g, const struct gen_insn *gi, int32_t target)
 {
-	if (target >= 0 && target < (int32_t)PAGE_4K) {
+	if (gen_in_page(target)) {
 		if (g->live_out)
 			gen_flags_restore(g);
-		emit_link(g, 16, target);
+		emit_link(g, 16, gi->off, target);
 		return;
 	}
 	gen_flags_clobber(g, X86_FL_ARITH);
@@ -167,8 +168,8 @@ void gen_jcc(struct gen *g, const struct gen_insn *gi)
 	unsigned cc = gi->i.opcode & 15;
 
 	gen_flags_restore(g);
-	if (to >= 0 && to < (int32_t)PAGE_4K) {
-		emit_link(g, cc, to);
+	if (gen_in_page(to)) {
+		emit_link(g, cc, gi->off, to);
 	} else {
 		struct gen_slow *s = gen_slow_new(g, SLOW_FAR_JCC);
 

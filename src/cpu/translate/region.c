@@ -4,9 +4,7 @@
  * filled one after the other.  When one is full the next, which has the oldest
  * code, must be free.  So the one behind it is retired at that moment:
  *
- *  - its blocks are taken from the tables, their entries patched to leave, and the
- *    direct branches from other regions into them led back to where they were
- *    before they were linked;
+ *  - its blocks are taken from the tables and die (cache.c);
  *  - the generation grows, so that every vCPU forgets its jump cache and the exit it
  *    left by before it goes inside the next time.
  *
@@ -73,6 +71,9 @@ void xl_link(struct xl_engine *xe, struct xl_exit *e, struct xl_block *to)
 	if (to->verp != from->verp || to->key != ((from->key & ~XL_KEY_ACC_MASK) | XL_KEY_OF_ACC(e->acc)) ||
 	    (to->gpa & 0xfff) != (uint64_t)e->target)
 		return;
+	pthread_mutex_lock(&xe->page_lock);
+	if (atomic_load(&to->dead))	/* nothing would take the link back */
+		goto out;
 	if (e->to_prev)
 		forget_link(e);
 	else
@@ -83,25 +84,33 @@ void xl_link(struct xl_engine *xe, struct xl_exit *e, struct xl_block *to)
 	e->to_prev = &to->from;
 	to->from = e;
 	xl_order_made(xe);
-	put_displacement(xe, e, (uint32_t)(to->entry - (xe->rx + e->patch + 4)));
+	put_displacement(xe, e, (uint32_t)((e->forward ? to->entry_past : to->entry) - (xe->rx + e->patch + 4)));
+out:
+	pthread_mutex_unlock(&xe->page_lock);
+}
+
+void xl_unlink_all(struct xl_engine *xe, struct xl_block *to)
+{
+	struct xl_exit *next;
+
+	for (struct xl_exit *e = to->from; e; e = next) {
+		next = e->to_next;
+		put_displacement(xe, e, e->unlinked);
+		e->to_prev = NULL;
+	}
+	to->from = NULL;
 }
 
 /* --- retiring --- */
 
 static void retire_block(struct xl_engine *xe, struct xl_block *b)
 {
-	struct xl_exit *next;
-
 	xl_unpublish(xe, b);
-	for (struct xl_exit *e = b->from; e; e = next) {
-		next = e->to_next;
-		put_displacement(xe, e, e->unlinked);
-		e->to_prev = NULL;
-	}
-	b->from = NULL;
+	pthread_mutex_lock(&xe->page_lock);
 	for (unsigned n = 0; n < b->n_exits; n++)
 		if (b->exits[n].to_prev)
 			forget_link(&b->exits[n]);
+	pthread_mutex_unlock(&xe->page_lock);
 }
 
 static void note_most(struct xl_engine *xe)

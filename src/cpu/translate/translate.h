@@ -25,9 +25,11 @@
  *    they wrap where they should; upper halves of registers are as interp has them.
  *
  * Blocks are chained directly within a page only, so everything that can jump
- * into a block directly dies with it when its page's code changes; its entries
- * are then patched to leave.  Between pages, and for indirect transfers, a
- * per-vCPU cache maps RIPs to entries.
+ * into a block directly dies with it when its page's code changes.  Its entry is
+ * then patched to leave, and chains to it are led back to where they were before.
+ * Between pages, and for indirect transfers, a per-vCPU cache maps RIPs to entries.
+ * Pending events are looked at where control comes from the jump cache or goes
+ * backwards in the page: no loop is without.
  */
 #ifndef LODGE_CPU_TRANSLATE_TRANSLATE_H
 #define LODGE_CPU_TRANSLATE_TRANSLATE_H
@@ -88,6 +90,7 @@ struct xl_exit {
 	uint32_t patch;			/* offset in the code cache of the branch's displacement */
 	int32_t target;			/* offset from the page's start */
 	uint8_t acc;			/* access class there: STAC and CLAC change it within a block */
+	bool forward;			/* the target lies behind the branch: pending events need no look there */
 	uint32_t unlinked;		/* the displacement as it was emitted */
 	struct xl_exit *to_next, **to_prev;	/* of those linked to the same block; to_prev NULL: not linked */
 };
@@ -119,8 +122,9 @@ struct xl_block {
 	_Atomic uint32_t *verp;
 	_Atomic bool dead;
 	bool listed;			/* has been published */
-	uint8_t *entry, *ientry;	/* from a chain; from the jump cache (R10 = RIP) */
-	uint8_t *dead_entry, *dead_ientry;	/* what they are patched to go to */
+	/* From the jump cache (R10 = RIP, flags in c->lf); from a chain, flags in the host's: with
+	 * a look at pending events, and without. */
+	uint8_t *ientry, *entry, *entry_past;
 	uint32_t code, code_len;	/* in the code cache */
 	uint16_t n_insns, n_exits;
 	uint16_t guest_len;		/* bytes of guest code, from gpa */
@@ -183,8 +187,8 @@ struct xl_thunks {
 
 struct xl_engine {
 	pthread_mutex_t lock;		/* translation, linking, giving code up; taken first */
-	pthread_mutex_t page_lock;	/* the tables and the patching of entries; a leaf, so that stores
-					 * from within translated code may take it */
+	pthread_mutex_t page_lock;	/* the tables, the patching of entries and links; a leaf, so that
+					 * stores from within translated code may take it */
 	struct gen *gen;
 	uint8_t *rw, *rx;		/* two mappings of the code cache */
 	size_t size, start;		/* start: after the thunks */
@@ -404,6 +408,7 @@ void xl_region_short(struct xl_engine *xe, const struct xl_room *room);
 /* The block made there, which took so much, stays; to be published. */
 void xl_region_keep(struct xl_engine *xe, const struct xl_block *b, size_t code, size_t cold, size_t meta);
 void xl_link(struct xl_engine *xe, struct xl_exit *e, struct xl_block *to);
+void xl_unlink_all(struct xl_engine *xe, struct xl_block *to);	/* page lock held */
 /* The block that has its code there, alive or not; for a vCPU that is inside. */
 const struct xl_block *xl_at_host(const struct xl_engine *xe, uintptr_t pc);
 

@@ -73,8 +73,7 @@ static struct xl_block *make(struct xl_engine *xe, uint64_t gpa, int32_t target)
 	b->code_len = CODE;
 	b->ientry = xe->rx + at;
 	b->entry = xe->rx + at + 64;
-	b->dead_entry = xe->rx + at + 128;
-	b->dead_ientry = xe->rx;
+	b->entry_past = xe->rx + at + 128;
 	b->exits = (struct xl_exit *)(b + 1);
 	b->n_exits = 1;
 	b->exits[0] = (struct xl_exit){ .from = b, .patch = (uint32_t)at + 256, .target = target };
@@ -181,7 +180,7 @@ static void links_are_undone(void **state)
 	assert_int_equal(displacement(xe, &far_->exits[0]), STUB);
 	assert_null(far_->exits[0].to_prev);
 	assert_null(to->from);
-	assert_int_equal(*to->entry, 0xe9);	/* who is on the way there leaves */
+	assert_int_equal(*to->ientry, 0xe9);	/* who comes from the jump cache leaves */
 	/* An exit that goes takes itself off the list of a block that stays. */
 	to = make(xe, 0x100, 0x200);
 	xl_link(xe, &far_->exits[0], to);
@@ -189,6 +188,29 @@ static void links_are_undone(void **state)
 	while (xe->n_retired == 1)
 		next_region(xe, &gpa);
 	assert_null(to->from);
+	free_engine(xe);
+}
+
+/* Nothing leads directly to a block that has died, from then on. */
+static void dead_blocks_are_cut_off(void **state)
+{
+	struct xl_engine *xe = new_engine();
+	struct xl_block *to = make(xe, 0x100, 0x200), *from = make(xe, 0x200, 0x100), *before = make(xe, 0x80, 0x100);
+
+	before->exits[0].forward = true;
+	xl_link(xe, &from->exits[0], to);
+	xl_link(xe, &before->exits[0], to);
+	assert_int_equal(displacement(xe, &from->exits[0]), (uint32_t)(to->entry - (xe->rx + from->exits[0].patch + 4)));
+	assert_int_equal(displacement(xe, &before->exits[0]), (uint32_t)(to->entry_past - (xe->rx + before->exits[0].patch + 4)));
+	xl_block_drop(xe, to);
+	assert_int_equal(displacement(xe, &from->exits[0]), STUB);
+	assert_int_equal(displacement(xe, &before->exits[0]), STUB);
+	assert_null(to->from);
+	xl_link(xe, &from->exits[0], to);
+	assert_int_equal(displacement(xe, &from->exits[0]), STUB);
+	to = make(xe, 0x100, 0x200);
+	xl_link(xe, &from->exits[0], to);
+	assert_int_equal(displacement(xe, &from->exits[0]), (uint32_t)(to->entry - (xe->rx + from->exits[0].patch + 4)));
 	free_engine(xe);
 }
 
@@ -218,6 +240,7 @@ int main(void)
 		cmocka_unit_test(oldest_goes),
 		cmocka_unit_test(nobody_is_waited_for),
 		cmocka_unit_test(links_are_undone),
+		cmocka_unit_test(dead_blocks_are_cut_off),
 		cmocka_unit_test(dead_blocks_go_too),
 	};
 
