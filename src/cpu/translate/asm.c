@@ -68,6 +68,15 @@ void a_mem_s(struct xasm *a, unsigned reg, int32_t disp)
 		a_d(a, (uint32_t)disp);
 }
 
+void a_pext_s(struct xasm *a, unsigned d, unsigned s, int32_t disp)
+{
+	a_b(a, 0xc4);
+	a_b(a, (d & 8 ? 0 : 0x80) | 0x62);
+	a_b(a, 0x82 | (~s & 15) << 3);
+	a_b(a, 0xf5);
+	a_mem_s(a, d, disp);
+}
+
 void a_rs(struct xasm *a, unsigned w, unsigned op, unsigned reg, int32_t disp)
 {
 	a_rm(a, w, op, reg, H_RSP, H_NONE, 0, disp + a->bias);

@@ -55,6 +55,7 @@ void a_align(struct xasm *a, unsigned to);
 void a_rr(struct xasm *a, unsigned w, unsigned op, unsigned reg, unsigned rm);
 void a_rm(struct xasm *a, unsigned w, unsigned op, unsigned reg, unsigned base, unsigned index, unsigned scale, int32_t disp);
 void a_mem_s(struct xasm *a, unsigned reg, int32_t disp);	/* the operand [rsp + disp] alone, behind an opcode */
+void a_pext_s(struct xasm *a, unsigned d, unsigned s, int32_t disp);	/* d = bits of s that [rsp + disp] selects */
 void a_rs(struct xasm *a, unsigned w, unsigned op, unsigned reg, int32_t disp);		/* [rsp + disp] */
 void a_rsx(struct xasm *a, unsigned w, unsigned op, unsigned reg, unsigned index, int32_t disp);	/* [rsp + index*8 + disp] */
 

@@ -185,7 +185,7 @@ void xl_place_is(struct xl_engine *xe, uint64_t gpa, const _Atomic uint32_t *ver
 /* An empty entry holds what no address that is looked up there can be: the index
  * comes from the address itself, so 0 will do everywhere but in entry 0. */
 static uint64_t tlb_empty(unsigned i) { return i ? 0 : PAGE_4K; }
-static uint64_t jc_empty(unsigned i) { return i ? 0 : 1; }
+static uint64_t jc_empty(unsigned i) { return i ? 0 : 1ull << XL_JC_SHIFT; }
 
 static void tlb_clear_one(struct xl_tlb *t, unsigned how, unsigned i) { t->tag[how][i] = tlb_empty(i); }
 
@@ -230,7 +230,7 @@ static void jc_clear(struct xl_jc *j, bool global)
 	j->n_used = 0;
 }
 
-_Static_assert(XL_JC_FOLD <= 12 && XL_JC_FOLD <= XL_JC_BITS, "jc_clear_page goes through a page's entries only");
+_Static_assert(XL_JC_BITS + XL_JC_SHIFT >= 12, "jc_clear_page: what is on one page lies in a row");
 
 static uint64_t *jc_page(struct xl_jc *j, uint64_t rip, uint64_t *bit)
 {
@@ -247,14 +247,9 @@ static void jc_clear_page(struct xl_jc *j, uint64_t page)
 
 	if (!(*w & bit))
 		return;
-	/* The index of what lies in 1 << XL_JC_FOLD bytes of code differs in as many low bits only. */
-	for (unsigned off = 0; off < PAGE_4K; off += 1u << XL_JC_FOLD) {
-		unsigned first = xl_jc_index(page | off) & ~((1u << XL_JC_FOLD) - 1);
-
-		for (unsigned i = first; i < first + (1u << XL_JC_FOLD); i++)
-			if ((j->rip[i] ^ page) < PAGE_4K)
-				j->rip[i] = jc_empty(i);
-	}
+	for (unsigned i = xl_jc_index(page), n = 0; n < PAGE_4K >> XL_JC_SHIFT; i++, n++)
+		if ((j->rip[i] ^ page) < PAGE_4K)
+			j->rip[i] = jc_empty(i);
 }
 
 void xl_jc_clear(struct xl_cpu *x, unsigned acc)

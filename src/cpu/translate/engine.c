@@ -162,6 +162,7 @@ static struct interp_cpu *cpu_new(void *opaque)
 	x->xe = xe;
 	x->host_mxcsr = 0x1f80;
 	x->tlb_bits = (uint64_t)(XL_TLB_SIZE - 1) << 12;
+	x->jc_bits = (uint64_t)(XL_JC_SIZE - 1) << XL_JC_SHIFT;
 	atomic_store(&x->bounce_flags, MEM_PG_CODE);
 	for (unsigned k = 0; k < XL_N_ACC; k++)
 		x->tlb[k].flags[XL_TLB_SIZE] = &x->bounce_flags;

@@ -48,9 +48,12 @@ static void emit_jc_index(struct gen *g)
 {
 	struct xasm *a = &g->a;
 
+	if (g->xe->host.pext) {
+		a_pext_s(a, H_R11, H_R10, XO(jc_bits));
+		return;
+	}
 	a_mov_rr(a, 0, H_R11, H_R10);
-	a_shift_ri(a, 0, 5, H_R11, XL_JC_FOLD);
-	a_rr(a, 0, 0x33, H_R11, H_R10);
+	a_shift_ri(a, 0, 5, H_R11, XL_JC_SHIFT);
 	a_alu_ri(a, 0, 4, H_R11, XL_JC_SIZE - 1);
 }
 

@@ -146,8 +146,7 @@ static void emit_tlb_index(struct gen *g)
 	struct xasm *a = &g->a;
 
 	if (g->xe->host.pext) {
-		a_bytes(a, "\xc4\x62\xaa\xf5", 4);	/* pext r11, r10, [rsp + disp] */
-		a_mem_s(a, H_R11, XO(tlb_bits));
+		a_pext_s(a, H_R11, H_R10, XO(tlb_bits));
 		return;
 	}
 	a_mov_rr(a, 1, H_R11, H_R10);

@@ -248,6 +248,7 @@ struct xl_cpu {
 	uint64_t x87_ea;		/* of the operand that is being stored */
 	uint32_t x87_env[7];		/* as the host stores it */
 	uint64_t tlb_bits;		/* of a linear address, that select its TLB entry */
+	uint64_t jc_bits;		/* of a RIP, that select its jump cache entry */
 	uint64_t scratch[XL_SCRATCH];	/* host address of each group's lowest byte */
 	uint64_t scratch_flags[XL_SCRATCH + 1];	/* and its page's flags; the last: of single accesses */
 	uint64_t n_enter, n_link, n_slow, n_light, n_fault;	/* statistics from here on */
@@ -267,9 +268,9 @@ struct xl_cpu {
 	alignas(64) struct xl_known known[1u << XL_KNOWN_BITS];
 };
 
-/* Functions begin at multiples of 16 and pages look alike: higher bits are folded in. */
-#define XL_JC_FOLD 11
-static inline unsigned xl_jc_index(uint64_t rip) { return ((uint32_t)rip ^ (uint32_t)rip >> XL_JC_FOLD) & (XL_JC_SIZE - 1); }
+/* No two calls return to places within four bytes. */
+#define XL_JC_SHIFT 2
+static inline unsigned xl_jc_index(uint64_t rip) { return (uint32_t)rip >> XL_JC_SHIFT & (XL_JC_SIZE - 1); }
 static inline struct xl_cpu *xl_of(struct x86_cpu *c) { return (struct xl_cpu *)c; }
 
 /* Page offset of an instruction (or of the next one), how it accesses, how much. */
