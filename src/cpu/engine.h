@@ -36,12 +36,16 @@ struct probe_report {
 #define CODE_CACHE_MIN (1ull << 20)
 #define CODE_CACHE_MAX (1ull << 30)
 
+/* translate: user code natively, in processes of its own: when that pays, never, or whenever it can be. */
+enum cpu_direct { CPU_DIRECT_AUTO, CPU_DIRECT_OFF, CPU_DIRECT_ALWAYS };
+
 struct cpu_engine_config {
 	const struct x86_cpu_model *model;	/* NULL: max */
 	unsigned n_vcpus;
 	bool split_irqchip;			/* kvm: IOAPIC and PIC in user space */
 	unsigned heat;				/* translate: runs before a block is translated; 0: its own choice */
 	uint64_t code_cache;			/* translate: bytes for code and its records, at least CODE_CACHE_MIN; 0: its own choice */
+	enum cpu_direct direct;
 	bool perf_map;				/* translate: /tmp/perf-PID.map */
 	bool dump_block;			/* translate: blocks that cover dump_address, to dump_file (NULL: standard error) */
 	uint64_t dump_address;			/* a RIP or guest-physical */

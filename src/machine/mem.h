@@ -40,6 +40,9 @@ enum mem_kind { MEM_RAM, MEM_ROM };
  * seq_cst fence, then reads the bytes; writers store, fence, then look at it.
  * The bit stays until the engine clears it. */
 #define MEM_PG_CODE 0x02
+/* An engine lets something write to the page that does not look at the flags: who sets
+ * MEM_PG_CODE has that ended first. */
+#define MEM_PG_DIRECT 0x04
 
 struct mem_range {
 	uint64_t gpa, size;	/* 4 KiB aligned */

@@ -242,6 +242,10 @@ const struct opt run_opts[] = {
 	{ "code-cache", 0, "SIZE", "memory for translated code [256M]", "How much memory the translator may use for code and what it "
 	  "keeps about it, 1M to 1024M. When it is full the oldest code is given up, piece by piece. Other engines have no use for it.",
 	  .key = "code-cache" },
+	{ "direct", 0, "auto|off|always", "guest programs on the host CPU itself [auto]", "The translator lets guest programs that compute for "
+	  "long without their kernel run as they are, each in a process of its own that can make no system call; *auto*: where that "
+	  "pays, *always*: whenever it can be done (for tests). It needs ptrace(2) and an operating system whose user segments are as "
+	  "Linux has them.", COMPLETE_WORDS, "auto off always", .key = "direct" },
 	{ "perf-map", 0, NULL, "write /tmp/perf-PID.map for perf", "The translator writes /tmp/perf-PID.map, by which *perf report* "
 	  "names samples in translated code by guest-physical address, mode and the RIP first seen. The file stays.",
 	  .key = "perf-map" },

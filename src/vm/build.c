@@ -98,7 +98,7 @@ static int build_engine(struct vm *vm, struct err *e)
 {
 	struct cpu_engine_config ec = {
 		.n_vcpus = vm->cfg->cpus, .split_irqchip = vm->cfg->accel_split, .model = &vm->model,
-		.code_cache = vm->cfg->code_cache, .perf_map = vm->cfg->perf_map, .dump_block = vm->cfg->dump_block, .dump_address = vm->cfg->dump_address,
+		.code_cache = vm->cfg->code_cache, .direct = vm->cfg->direct, .perf_map = vm->cfg->perf_map, .dump_block = vm->cfg->dump_block, .dump_address = vm->cfg->dump_address,
 		.dump_file = vm->cfg->dump_file,
 	};
 	uint32_t avail[X86_F_WORDS];

@@ -239,6 +239,16 @@ static int set_code_cache(const char *value, uint64_t *out, struct err *e)
 	return 0;
 }
 
+static int set_direct(const char *value, enum cpu_direct *out, struct err *e)
+{
+	static const char *const names[] = { [CPU_DIRECT_AUTO] = "auto", [CPU_DIRECT_OFF] = "off", [CPU_DIRECT_ALWAYS] = "always" };
+
+	for (unsigned n = 0; n < ARRAY_LEN(names); n++)
+		if (!strcmp(value, names[n]))
+			return *out = (enum cpu_direct)n, 0;
+	return err_set(e, -EINVAL, "'%.40s' is none of auto, off, always", value);
+}
+
 /* ADDRESS[,FILE] */
 static int parse_dump(const char *value, struct vm_config *v, struct err *e)
 {
@@ -314,6 +324,8 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return parse_bool(val, &v->stats, e);
 	if (IS("code-cache"))
 		return set_code_cache(val, &v->code_cache, e);
+	if (IS("direct"))
+		return set_direct(val, &v->direct, e);
 	if (IS("perf-map"))
 		return parse_bool(val, &v->perf_map, e);
 	if (IS("dump-block"))

@@ -14,7 +14,7 @@
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
  *   debug-exit on|off [off]  test-device on|off [off]  balloon on|off [on]  rng on|off [on]
  *   exec COMMAND  exec-timeout SECONDS [300]
- *   code-cache SIZE  perf-map on|off [off]  dump-block ADDRESS[,FILE]
+ *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
  *   stats on|off  no-reboot on|off  shutdown-timeout SECONDS [30]
  *   start-ns N    CLOCK_MONOTONIC at which the user's command began, for --stats
  */
@@ -26,6 +26,7 @@
 
 #include "base/err.h"
 #include "block/image.h"
+#include "cpu/engine.h"
 #include "machine/machine.h"
 #include "net/port.h"
 #include "vm/conf.h"
@@ -84,6 +85,7 @@ struct vm_config {
 	const char *debugcon_file;
 	bool debug_exit, test_device, balloon, rng, stats, no_reboot;
 	uint64_t code_cache;		/* bytes; 0: the engine's choice */
+	enum cpu_direct direct;
 	bool perf_map, dump_block;
 	uint64_t dump_address;
 	const char *dump_file;		/* NULL: standard error */

@@ -3,7 +3,8 @@
 leaves a process behind, and reports in TAP.
 
 Environment: LODGE (the program), LODGE_GUEST_DIR (tools/mkguest's folder),
-LODGE_TEST_ACCEL (interp by default), LODGE_TEST_SLOW (factor for time limits, 2).
+LODGE_TEST_ACCEL (interp by default), LODGE_TEST_ARGS (further arguments of
+`lodge run`), LODGE_TEST_SLOW (factor for time limits, 2).
 """
 import concurrent.futures
 import os
@@ -19,6 +20,7 @@ LODGE = os.environ.get("LODGE", "build/lodge")
 DIR = os.environ.get("LODGE_GUEST_DIR") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lodge/guest")
 ACCEL = os.environ.get("LODGE_TEST_ACCEL", "interp")
+ARGS = os.environ.get("LODGE_TEST_ARGS", "").split()
 SLOW = float(os.environ.get("LODGE_TEST_SLOW", "2"))
 KERNEL = os.path.join(DIR, "vmlinuz")
 INITRD = os.path.join(DIR, "initrd.img")
@@ -51,7 +53,7 @@ class Vm:
     live = set()
 
     def __init__(self, *args, accel=ACCEL, stdin=subprocess.PIPE, wrap=(), **kw):
-        self.args = [*wrap, LODGE, "run", "--accel", accel, *args]
+        self.args = [*wrap, LODGE, "run", "--accel", accel, *ARGS, *args]
         self.out = b""
         self.errfile = tempfile.TemporaryFile()
         self.p = subprocess.Popen(self.args, stdin=stdin, stdout=subprocess.PIPE, stderr=self.errfile, **kw)
@@ -145,6 +147,8 @@ def tiny(*args, append="", memory="256M", **kw):
 
 def lodge(*args, seconds=60, **kw):
     """Runs lodge to its end: (status, stdout, stderr)."""
+    if args[:1] == ("run",):
+        args = ("run", *ARGS, *args[1:])
     p = subprocess.run([LODGE, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                        timeout=seconds * SLOW, **kw)
     return p.returncode, p.stdout, p.stderr.decode(errors="replace")

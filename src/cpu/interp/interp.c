@@ -49,6 +49,8 @@ static void kick(struct vcpu *v)
 {
 	if (atomic_load(&cpu_of(v)->sleeping))
 		futex(&v->events, FUTEX_WAKE, INT_MAX);
+	if (unlikely(atomic_load(&cpu_of(v)->outside)))
+		cpu_of(v)->tier->kick(cpu_of(v));
 }
 
 /* Sleeps until an event of `wake` (or one that is always served) is raised. */

@@ -132,6 +132,8 @@ struct interp_tier {
 	/* A fault came out of run: its thread is back in the outer loop. */
 	void (*aborted)(struct interp_cpu *ic);
 	void (*stats)(void *tier_engine, engine_stat_fn fn, void *opaque);
+	/* The vCPU is `outside`, and an event is there. [any thread] */
+	void (*kick)(struct interp_cpu *ic);
 	/* Text for a vCPU that is broken; or NULL. */
 	void (*report)(struct interp_cpu *ic, char *buf, size_t len);
 };
@@ -148,6 +150,7 @@ struct interp_cpu {
 	struct insn_memo memo;
 	struct block *scratch;		/* a block used once (stepping, code in MMIO) */
 	_Atomic int sleeping;		/* futex word: waits in HLT */
+	_Atomic bool outside;		/* the tier waits for a process: to be kicked */
 	uint64_t n_flush, n_blocks_made, n_halts;
 	struct x86_event ev;		/* being delivered, or to be: deliver_pending */
 	bool deliver_pending;

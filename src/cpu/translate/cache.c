@@ -9,7 +9,7 @@
  * store does it whatever other vCPUs execute meanwhile.  Its memory stays until
  * its region is filled anew (region.c).
  */
-#include "cpu/translate/translate.h"
+#include "cpu/translate/direct.h"
 
 static uint32_t vector_key(const struct x86_cpu *c)
 {
@@ -361,6 +361,8 @@ void xl_flushed(struct x86_cpu *c, uint64_t page)
 	unsigned i = page >> 12 & (XL_TLB_SIZE - 1);
 	struct xl_cpu *x = xl_of(c);
 
+	if (x->direct && !(page == X86_FLUSH_NONGLOBAL && c->flush_keeps))
+		xl_direct_flushed(x->direct, page);
 	for (unsigned k = 0; k < XL_N_ACC; k++) {
 		if (!one) {
 			jc_clear(&x->jc[k], all);

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "cpu/translate/direct.h"
 #include "cpu/translate/gen.h"
 
 /* Code takes two thirds of it, records of blocks the rest. */
@@ -64,7 +65,14 @@ static void tier_engine_free(void *opaque)
 
 static void on_hit(void *opaque, _Atomic uint32_t *verp) { xl_page_changed(opaque, verp); }
 
-static void on_mark(void *opaque, const _Atomic uint8_t *flags) { xl_page_has_code(opaque, flags); }
+static void on_mark(void *opaque, _Atomic uint8_t *flags, uint64_t page)
+{
+	xl_page_has_code(opaque, flags);
+	if (atomic_load(flags) & MEM_PG_DIRECT) {
+		atomic_fetch_and(flags, (uint8_t)~MEM_PG_DIRECT);
+		xl_direct_marked(opaque, page);
+	}
+}
 
 /* A device wrote to pages with code. */
 static void on_dma(void *opaque, uint64_t gpa, uint64_t len)
@@ -124,6 +132,7 @@ static int tier_engine_init(struct cpu_engine *e, const struct cpu_engine_config
 	}
 	x86_codemap_on_hit(interp_engine_codemap(e), on_hit, xe);
 	x86_codemap_on_mark(interp_engine_codemap(e), on_mark, xe);
+	xe->direct = e->ops == &cpu_engine_check ? CPU_DIRECT_OFF : cfg->direct;
 	xe->m = e->m;
 	xe->heat = xe->heat_least = cfg->heat ? cfg->heat : HEAT;
 	xe->heat_fixed = cfg->heat;
@@ -145,6 +154,7 @@ fail:
 static void cpu_free(struct interp_cpu *ic)
 {
 	xl_check_cpu_fini((struct xl_cpu *)ic);
+	xl_direct_free(((struct xl_cpu *)ic)->direct);
 	munmap((char *)ic - RED_ZONE, RED_ZONE + align_up(sizeof(struct xl_cpu), PAGE_4K));
 }
 
@@ -169,7 +179,7 @@ static struct interp_cpu *cpu_new(void *opaque)
 	x->ic.c.tlb_flushed = xl_flushed;
 	x->ic.c.x87_fetch = xl_x87_fetch;
 	xl_cpu_clear(x);
-	if (xe->turn && xl_check_cpu_init(x) < 0) {
+	if ((xe->turn && xl_check_cpu_init(x) < 0) || xl_direct_new(x, xe->direct, &x->direct) < 0) {
 		cpu_free(&x->ic);
 		return NULL;
 	}
@@ -186,6 +196,7 @@ static const struct interp_tier tier = {
 	.run = xl_run,
 	.aborted = xl_aborted,
 	.stats = xl_stats,
+	.kick = xl_direct_kick,
 };
 
 static const struct interp_tier check_tier = {

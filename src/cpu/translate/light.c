@@ -10,6 +10,7 @@
  * program.  What is not simple goes to the full path (heavy).
  */
 #include "cpu/x86/fast.h"
+#include "cpu/translate/direct.h"
 #include "cpu/translate/light.h"
 
 static uintptr_t find(struct xl_cpu *x)
@@ -46,6 +47,8 @@ static uintptr_t go(struct xl_cpu *x)
 	/* If the jump cache is for another mode, the run loop makes it for this one. */
 	if (unlikely(c->leave_block || c->acc >= XL_N_ACC || x->jc_key[c->acc] != xl_key(c) || (c->intr_maybe && (c->s.rflags & X86_FL_IF))))
 		return leave(x);
+	if (xl_direct_crosses(x) && xl_direct_crossed(x))
+		return x->xe->t.fault_m;
 	j = &x->jc[c->acc];
 	return likely(j->rip[i] == c->s.rip) ? (uintptr_t)j->code[i] : find(x);
 }

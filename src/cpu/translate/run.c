@@ -8,7 +8,7 @@
  */
 #include <ucontext.h>
 
-#include "cpu/translate/translate.h"
+#include "cpu/translate/direct.h"
 #include "cpu/x86/cpuid.h"
 
 static _Thread_local struct xl_cpu *current;
@@ -117,6 +117,8 @@ static void run_one(struct xl_cpu *x)
 	struct xl_block *b;
 	uint32_t key;
 
+	if (xl_direct_crosses(x))
+		xl_direct_crossed(x);
 	/* What left translated code in STI's shadow is done here, by itself, before anything is let in. */
 	if (x->step || unlikely(c->s.shadow)) {
 		xl_interp_once(x);
@@ -130,6 +132,10 @@ static void run_one(struct xl_cpu *x)
 	}
 	if (still_cold(x))
 		return;
+	if (unlikely(x->direct_on)) {
+		xl_direct_run(x);
+		return;
+	}
 	c->cur_uop = NULL;
 	e = x86_tlb_fill(c, c->s.rip, X86_EXEC, (enum x86_acc)c->acc);
 	if (!e) {

@@ -7,7 +7,7 @@
  */
 #include <stdio.h>
 
-#include "cpu/translate/translate.h"
+#include "cpu/translate/direct.h"
 #include "cpu/x86/disasm.h"
 
 #define TOP 24
@@ -123,6 +123,7 @@ void xl_stats(void *xe_opaque, engine_stat_fn fn, void *opaque)
 	fn(opaque, "host faults", t.fault);
 	fn(opaque, "light calls", t.light);
 	callouts(&t, fn, opaque);
+	xl_direct_stats(xe, fn, opaque);
 	memory(xe, fn, opaque);
 	if (xe->turn)
 		xl_check_stats(xe, fn, opaque);

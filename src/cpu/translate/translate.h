@@ -155,6 +155,7 @@ struct xl_cpu;
 struct xl_check;
 struct xl_turn;
 struct xl_dump;
+struct xl_direct;
 
 /* Light calls (light.c), without the miss. */
 enum { XL_LT_INDIRECT, XL_LT_PAGE2, XL_LT_SYSCALL, XL_LT_SYSRET, XL_LT_IRET, XL_LT_PUSHF, XL_LT_POPF, XL_LT_BT, XL_LT_MOVS,
@@ -208,6 +209,7 @@ struct xl_engine {
 	struct xl_cpu *cpus[MACHINE_MAX_VCPUS];
 	unsigned n_cpus;
 	struct xl_dump *dump;		/* or NULL */
+	enum cpu_direct direct;
 	struct xl_turn *turn;		/* check: vCPUs run one at a time */
 	unsigned spoil;			/* check: instructions until one is translated wrong; 0: none is */
 	bool heat_fixed;
@@ -228,6 +230,11 @@ struct xl_cpu {
 	struct xl_engine *xe;
 	uint64_t host_rsp, sv_rax, sv_r10, sv_r11, tmp, tmp2;
 	uint32_t host_mxcsr;
+	struct xl_direct *direct;	/* native user code (direct.h), or NULL */
+	uint64_t user_since;		/* host TSC */
+	bool was_user;			/* CPL was 3 when last looked at */
+	bool direct_on;			/* user code is to run natively from here */
+	bool direct_ran;		/* it did, since it was come to */
 	uint32_t desc;			/* XL_DESC of the access in trouble */
 	uint8_t vec_live, vec_was;	/* vec_was: around a light call, if not XL_LIGHT_PURE */
 	bool bounced;			/* the miss ends with R10 pointing at bounce, or into a page with code that is stored to */

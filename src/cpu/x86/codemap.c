@@ -32,7 +32,7 @@ struct x86_codemap {
 	uint64_t *granules;		/* one word a page, lazily zero */
 	struct mem_listener listener;
 	void (*on_hit)(void *opaque, _Atomic uint32_t *version);
-	void (*on_mark)(void *opaque, const _Atomic uint8_t *flags);
+	void (*on_mark)(void *opaque, _Atomic uint8_t *flags, uint64_t page);
 	void *on_hit_opaque, *on_mark_opaque;
 };
 
@@ -117,7 +117,7 @@ uint32_t x86_codemap_mark(struct x86_codemap *map, const struct x86_tlb_entry *p
 	version = atomic_load(page->version);
 	pthread_mutex_unlock(&map->lock);
 	if (fresh && map->on_mark)
-		map->on_mark(map->on_mark_opaque, page->flags);
+		map->on_mark(map->on_mark_opaque, page->flags, (uint64_t)i);
 	if (fresh && map->m->n_vcpus > 1)
 		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 	return version;
@@ -157,16 +157,16 @@ bool x86_codemap_hit(struct x86_codemap *map, const struct x86_tlb_entry *page, 
 	return hit;
 }
 
+void x86_codemap_on_mark(struct x86_codemap *map, void (*fn)(void *opaque, _Atomic uint8_t *flags, uint64_t page), void *opaque)
+{
+	map->on_mark = fn;
+	map->on_mark_opaque = opaque;
+}
+
 void x86_codemap_on_hit(struct x86_codemap *map, void (*fn)(void *opaque, _Atomic uint32_t *version), void *opaque)
 {
 	map->on_hit = fn;
 	map->on_hit_opaque = opaque;
-}
-
-void x86_codemap_on_mark(struct x86_codemap *map, void (*fn)(void *opaque, const _Atomic uint8_t *flags), void *opaque)
-{
-	map->on_mark = fn;
-	map->on_mark_opaque = opaque;
 }
 
 bool x86_codemap_hit_page(struct x86_codemap *map, _Atomic uint8_t *flags, unsigned off, unsigned len)

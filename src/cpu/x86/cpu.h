@@ -139,6 +139,7 @@ struct x86_cpu {
 	bool has_syscall32;		/* SYSCALL outside 64-bit mode: from the model */
 	uint8_t phys_bits;		/* MAXPHYADDR, from the model */
 	uint64_t fill_gpa;		/* x86_tlb_fill: the address it translated to */
+	bool flush_keeps;		/* x86_tlb_flush_nonglobal: what is tagged by CR3 may stay */
 	bool light, light_failed;	/* within x86_tlb_look; it met what needs x86_tlb_fill */
 	bool apic_base_known;
 	uint64_t light_wrote;		/* page-table entry changed there, still to be told of, or 0 */
@@ -206,9 +207,9 @@ uint32_t x86_codemap_mark(struct x86_codemap *map, const struct x86_tlb_entry *p
 bool x86_codemap_hit(struct x86_codemap *map, const struct x86_tlb_entry *page, unsigned off, unsigned len);
 /* fn is told, on the thread that stored, of each page whose version a hit has bumped.  One listener. */
 void x86_codemap_on_hit(struct x86_codemap *map, void (*fn)(void *opaque, _Atomic uint32_t *version), void *opaque);
-/* fn is told, on the thread that marks and before it reads the bytes, of each page of RAM that held no code until
- * then.  One listener. */
-void x86_codemap_on_mark(struct x86_codemap *map, void (*fn)(void *opaque, const _Atomic uint8_t *flags), void *opaque);
+/* fn is told, on the thread that marks and before it reads the bytes, of each page of RAM (`page` of its backing) that held
+ * no code until then.  One listener. */
+void x86_codemap_on_mark(struct x86_codemap *map, void (*fn)(void *opaque, _Atomic uint8_t *flags, uint64_t page), void *opaque);
 /* Is there code in it?  Changes nothing. */
 bool x86_codemap_marked(struct x86_codemap *map, const struct x86_tlb_entry *page, unsigned off, unsigned len);
 /* The same as x86_codemap_hit for a page known by the address of its flags. */
@@ -255,6 +256,18 @@ bool x86_load_pdpte(struct x86_cpu *c, uint64_t cr3);
  * NULL if the page is not memory (MMIO) or may not be cached. */
 const struct x86_tlb_entry *x86_tlb_fill(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc);
 /* The same if it is in the TLB already, else NULL: walks nothing, marks nothing. */
+/*
+ * A page of RAM that user code may access, as the tables of long mode say now; nothing is
+ * marked, so accessed (and for `write` dirty) bits have to be set already.  With size
+ * 2 MiB what is told is of the whole large page lin lies in.
+ */
+struct x86_user_page {
+	uint64_t size, offset;		/* bytes; in the RAM backing, of its first byte */
+	uint8_t *host;
+	_Atomic uint8_t *flags;		/* MEM_PG_*, of its first 4 KiB */
+	bool write, exec;
+};
+bool x86_user_page(struct x86_cpu *c, uint64_t lin, struct x86_user_page *p);
 const struct x86_tlb_entry *x86_tlb_cached(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc acc);
 /*
  * The same without raising anything, in general registers only: translated code

@@ -370,8 +370,11 @@ void x86_load_cr3(struct x86_cpu *c, uint64_t v, bool keep)
 {
 	/* The software TLB is not tagged: keeping it is right only when the tables
 	 * stay the same. */
-	if (!keep || v != c->s.cr3)
+	if (!keep || v != c->s.cr3) {
+		c->flush_keeps = keep;
 		x86_tlb_flush_nonglobal(c);
+		c->flush_keeps = false;
+	}
 	c->s.cr3 = v;
 }
 
@@ -456,6 +459,38 @@ static bool is_apic_page(struct x86_cpu *c, uint64_t gpa)
 		c->apic_base_known = true;
 	}
 	return (c->apic_base_now & 0xc00) == 0x800 && (c->apic_base_now & ADDR_MASK) == (gpa & ~0xfffull);
+}
+
+bool x86_user_page(struct x86_cpu *c, uint64_t lin, struct x86_user_page *p)
+{
+	const struct mem_range *r;
+	struct walk w;
+	uint64_t gpa;
+
+	if (!x86_canonical(c, lin))
+		return false;
+	walk_tables(c, lin, &w);
+	if (!w.present || w.rsvd || !w.user || (r = range_at(c, w.gpa)) == NULL || r->kind != MEM_RAM || is_apic_page(c, w.gpa))
+		return false;
+	for (unsigned i = 0; i < w.n_levels; i++)
+		if (!(w.entry[i] & PTE_A))
+			return false;
+	gpa = w.gpa & ~0xfffull;
+	p->size = PAGE_4K;
+	if (w.n_levels == (c->s.cr4 & X86_CR4_LA57 ? 4 : 3)) {
+		uint64_t large = gpa & ~0x1fffffull;
+
+		if (large >= r->gpa && large + 0x200000 <= r->gpa + r->size) {
+			gpa = large;
+			p->size = 0x200000;
+		}
+	}
+	p->offset = r->fd_offset + (gpa - r->gpa);
+	p->host = r->host + (gpa - r->gpa);
+	p->flags = r->flags + (gpa - r->gpa) / PAGE_4K;
+	p->write = w.write_ok && (w.entry[w.n_levels - 1] & PTE_D);
+	p->exec = w.exec_ok;
+	return true;
 }
 
 /* The lookup behind x86_tlb_fill and x86_tlb_look. */
