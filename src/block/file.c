@@ -262,7 +262,8 @@ static int geometry(const char *path, struct blk_file *f, struct err *e)
 	if (i->size < BLK_SECTOR && !f->n.open_ended)
 		return err_set(e, -EINVAL, "disk '%s' is %llu bytes long: a disk has at least one sector of %d bytes", path,
 			       (unsigned long long)i->size, BLK_SECTOR);
-	i->size = align_up(i->size, BLK_SECTOR);
+	if (i->size >= BLK_SECTOR)	/* else who asked for open_ended says what is wrong with it */
+		i->size = align_up(i->size, BLK_SECTOR);
 	i->can_discard = i->can_zero = !i->read_only;
 	return 0;
 }
