@@ -468,8 +468,8 @@ static struct direct_space *space_of(struct xl_direct *d, uint64_t cr3)
 
 /* --- running --- */
 
-/* While thread and process run in turn they share a CPU (see sandbox.c), which the host's scheduler does not
- * see: it would wake each of them on the one that is idle. */
+/* While thread and process run in turn for short they share a CPU (see sandbox.c), which the host's scheduler
+ * does not see: it would wake each of them on the one that is idle. */
 static void bind_thread(struct xl_direct *d, bool bound)
 {
 	int cpu = sched_getcpu();
@@ -510,6 +510,7 @@ static bool go(struct xl_direct *d, struct direct_space *s, enum sandbox_stop *w
 		return false;
 	s->last = begun + took;
 	took = took > d->handoff ? took - d->handoff : 0;
+	d->brief = took < d->stay_brief;
 	d->ticks += took;
 	d->n_run++;
 	xl_direct_stayed(d, xl_direct_record(d, s->cr3), took);
@@ -583,7 +584,7 @@ static void give_up(struct xl_direct *d, struct direct_space *s)
 	r->on = d->always;
 }
 
-void xl_direct_run(struct xl_cpu *x)
+static void run(struct xl_cpu *x)
 {
 	struct xl_direct *d = x->direct;
 	struct x86_cpu *c = &x->ic.c;
@@ -608,7 +609,8 @@ void xl_direct_run(struct xl_cpu *x)
 				map(d, s, s->wants, &p, false, true);
 			s->wants = 0;
 		}
-		bind_thread(d, true);
+		bind_thread(d, d->brief);
+		s->sb.here = d->brief;
 		if (!freshen(d, s) || !sandbox_apply(&s->sb)) {
 			give_up(d, s);
 			return;
@@ -623,8 +625,6 @@ void xl_direct_run(struct xl_cpu *x)
 			return;
 		}
 		x->direct_ran = true;
-		if (why == SANDBOX_KICKED)	/* a new choice now and then */
-			bind_thread(d, false);
 		get_regs(c, s);
 		if (unlikely(c->s.rflags & FLAGS_ODD))	/* POPF did */
 			x86_mode_update(c);
@@ -636,16 +636,22 @@ void xl_direct_run(struct xl_cpu *x)
 			d->n_kick++;
 		else if (!at_signal(d, s))
 			return;
-		if (!r->on) {	/* it did not stay long enough lately */
-			bind_thread(d, false);
+		if (!r->on)	/* it did not stay long enough lately */
 			return;
-		}
 		if (c->leave_block || atomic_load_explicit(&c->vcpu.events, memory_order_relaxed)) {
 			x->direct_on = true;
 			return;
 		}
 	}
 }
+
+void xl_direct_run(struct xl_cpu *x)
+{
+	run(x);
+	bind_thread(x->direct, false);
+}
+
+void xl_direct_aborted(struct xl_direct *d) { bind_thread(d, false); }
 
 void xl_direct_kick(struct interp_cpu *ic)
 {
@@ -713,6 +719,7 @@ int xl_direct_new(struct xl_cpu *x, enum cpu_direct what, struct xl_direct **out
 	/* Ten microseconds there and back are won again after some 2.5 of native code. */
 	d->stay_on = 5 * us;
 	d->stay_off = 5 * us / 2;
+	d->stay_brief = 100 * us;
 	d->stay_most = 400 * us;	/* one stay until the timer ticks is enough to begin */
 	d->total_least = 3000 * us;	/* a process takes a millisecond to make, and its pages to be mapped */
 	pthread_mutex_init(&d->lock, NULL);

@@ -65,11 +65,12 @@ struct xl_direct {
 	struct xl_cpu *x;
 	bool always;
 	bool impossible;		/* the host does not let us */
-	uint64_t stay_on, stay_off, stay_most, total_least;	/* ticks, see direct.c */
+	uint64_t stay_on, stay_off, stay_brief, stay_most, total_least;	/* ticks, see direct.c */
 	uint64_t handoff;		/* what going there and back costs, in ticks */
 	pthread_mutex_t lock;		/* the spaces' maps, and running */
 	pid_t running;			/* or 0 */
 	bool bound;			/* the thread is, to one CPU of the host */
+	bool brief;			/* the last stretch was too short to let the host's scheduler choose */
 	cpu_set_t allowed;		/* those it may be on else */
 	struct direct_space space[DIRECT_SPACES];
 	struct direct_record record[DIRECT_RECORDS];
@@ -96,6 +97,8 @@ int xl_direct_new(struct xl_cpu *x, enum cpu_direct what, struct xl_direct **d);
 void xl_direct_free(struct xl_direct *d);
 /* User code at s.rip, which is to run natively, does until something needs the run loop. */
 void xl_direct_run(struct xl_cpu *x);
+/* A fault of the guest came out of xl_direct_run. */
+void xl_direct_aborted(struct xl_direct *d);
 void xl_direct_kick(struct interp_cpu *ic);
 void xl_direct_marked(void *xe, uint64_t page);
 void xl_direct_stats(const struct xl_engine *xe, engine_stat_fn fn, void *opaque);

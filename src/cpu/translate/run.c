@@ -245,6 +245,8 @@ void xl_aborted(struct interp_cpu *ic)
 	x->step = false;
 	x->nogroup = false;
 	x->desc2 = 0;
+	if (x->direct)
+		xl_direct_aborted(x->direct);
 	if (x->own_stubs)
 		ic->stubs = x->own_stubs;
 }

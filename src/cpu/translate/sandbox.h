@@ -13,6 +13,7 @@
 #ifndef LODGE_CPU_TRANSLATE_SANDBOX_H
 #define LODGE_CPU_TRANSLATE_SANDBOX_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -34,7 +35,9 @@ struct sandbox {
 	pid_t pid;
 	struct sandbox_op *ops;		/* shared with it, read-only there */
 	unsigned n_ops;
-	int cpu;			/* of the host, that it is bound to; -1: none yet */
+	bool here;			/* it is to run on the CPU its tracer is on */
+	int cpu;			/* of the host, that it is bound to; -1: none */
+	cpu_set_t anywhere;		/* the CPUs it may run on else */
 	struct user_regs_struct regs;	/* as it stopped, or is to go on */
 	int signo;			/* SANDBOX_SIGNAL */
 	int code;
