@@ -19,6 +19,7 @@
 #include "cpu/x86/decode.h"
 
 #define LARGE_PAGE 0x200000ull
+#define SPACE_SIZE (DIRECT_MAP_SIZE * (sizeof(struct direct_map) + sizeof(uint32_t)))
 #define AROUND 32		/* pages that are mapped with the one that is missing */
 #define AROUND_CODE 8
 #define FLAGS_NATIVE (X86_FL_ARITH | X86_FL_TF | X86_FL_DF | X86_FL_NT | X86_FL_AC | X86_FL_ID)
@@ -204,7 +205,7 @@ static unsigned hash(uint64_t page) { return (unsigned)(page * 0x9e3779b97f4a7c1
 static void forget_all(struct direct_space *s)
 {
 	memset(s->map, 0, DIRECT_MAP_SIZE * sizeof(*s->map));
-	s->n = s->n_gone = 0;
+	s->n = s->n_gone = s->n_list = 0;
 	s->stale = false;
 	s->n_dead = 0;
 }
@@ -239,6 +240,7 @@ static void note(struct direct_space *s, uint64_t key, uint64_t offset)
 	s->n_gone -= (m->key & DM_GONE) != 0;
 	s->n++;
 	*m = (struct direct_map){ key, offset };
+	s->list[s->n_list++] = (uint32_t)(m - s->map);
 }
 
 static bool unmap(struct xl_direct *d, struct direct_space *s, struct direct_map *m)
@@ -276,7 +278,7 @@ static bool freshen(struct xl_direct *d, struct direct_space *s)
 
 	if (!s->stale && !s->n_dead)
 		return true;
-	if (s->n_gone > DIRECT_MAP_SIZE / 4)
+	if (s->n_gone > DIRECT_MAP_SIZE / 4 || s->n_list > DIRECT_MAP_SIZE / 2)
 		return clear(d, s);
 	pthread_mutex_lock(&d->lock);
 	if (!s->stale && s->n_dead <= DIRECT_DEAD) {
@@ -284,9 +286,17 @@ static bool freshen(struct xl_direct *d, struct direct_space *s)
 			if ((s->map[s->dead[k]].key & (DM_USED | DM_DEAD)) == (DM_USED | DM_DEAD))
 				ok = unmap(d, s, &s->map[s->dead[k]]);
 	} else {
-		for (unsigned i = 0; i < DIRECT_MAP_SIZE && ok; i++)
-			if (s->map[i].key & DM_USED)
-				ok = check_one(d, s, &s->map[i]);
+		unsigned kept = 0;
+
+		for (unsigned k = 0; k < s->n_list && ok; k++) {
+			struct direct_map *m = &s->map[s->list[k]];
+
+			if (m->key & DM_USED)
+				ok = check_one(d, s, m);
+			if (m->key & DM_USED)
+				s->list[kept++] = s->list[k];
+		}
+		s->n_list = kept;
 	}
 	s->stale = false;
 	s->n_dead = 0;
@@ -380,7 +390,7 @@ static bool map_around(struct xl_direct *d, struct direct_space *s, uint64_t lin
 	bool wrote = !code && x86_tlb_cached(c, lin, X86_WRITE, X86_ACC_USER) != NULL;
 	struct x86_user_page p;
 
-	if (s->n + AROUND > DIRECT_MAP_MAX && !clear(d, s))
+	if ((s->n + AROUND > DIRECT_MAP_MAX || s->n_list + 2 * AROUND > DIRECT_MAP_SIZE) && !clear(d, s))
 		return false;
 	if (!accessed(c, lin, code, wrote, &p) || !map(d, s, lin, &p, code, wrote))
 		return false;
@@ -404,7 +414,7 @@ static void space_free(struct xl_direct *d, struct direct_space *s)
 	pthread_mutex_unlock(&d->lock);
 	sandbox_free(&s->sb);
 	if (s->map)
-		munmap(s->map, DIRECT_MAP_SIZE * sizeof(*s->map));
+		munmap(s->map, SPACE_SIZE);
 	s->map = NULL;
 }
 
@@ -438,12 +448,13 @@ static struct direct_space *space_new(struct xl_direct *d, uint64_t cr3)
 	}
 	if (s->cr3)
 		space_free(d, s);
-	s->map = mmap(NULL, DIRECT_MAP_SIZE * sizeof(*s->map), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	s->map = mmap(NULL, SPACE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (s->map == MAP_FAILED) {
 		s->map = NULL;
 		return NULL;
 	}
-	s->n = s->n_gone = 0;
+	s->list = (uint32_t *)(s->map + DIRECT_MAP_SIZE);
+	s->n = s->n_gone = s->n_list = 0;
 	s->stale = false;
 	s->n_dead = 0;
 	s->wants = 0;
@@ -489,7 +500,7 @@ static void bind_thread(struct xl_direct *d, bool bound)
 static bool go(struct xl_direct *d, struct direct_space *s, enum sandbox_stop *why)
 {
 	struct interp_cpu *ic = &d->x->ic;
-	uint64_t begun, took;
+	uint64_t begun, took, lost;
 	bool events;
 
 	pthread_mutex_lock(&d->lock);
@@ -511,9 +522,11 @@ static bool go(struct xl_direct *d, struct direct_space *s, enum sandbox_stop *w
 	s->last = begun + took;
 	took = took > d->handoff ? took - d->handoff : 0;
 	d->brief = took < d->stay_brief;
+	lost = begun - d->since;	/* comparing and mapping */
+	d->since = s->last;
 	d->ticks += took;
 	d->n_run++;
-	xl_direct_stayed(d, xl_direct_record(d, s->cr3), took);
+	xl_direct_stayed(d, xl_direct_record(d, s->cr3), took > lost ? took - lost : 0);
 	return true;
 }
 
@@ -592,6 +605,7 @@ static void run(struct xl_cpu *x)
 	struct direct_record *r = xl_direct_record(d, cr3);
 	struct direct_space *s = NULL;
 
+	d->since = x86_host_tsc();
 	x->exit = NULL;
 	x->direct_on = false;	/* until user code is come to again */
 	while (fits(c)) {
@@ -670,8 +684,8 @@ static void marked(struct xl_direct *d, uint64_t offset)
 	for (unsigned n = 0; n < DIRECT_SPACES; n++) {
 		struct direct_space *s = &d->space[n];
 
-		for (unsigned i = 0; s->cr3 && i < DIRECT_MAP_SIZE; i++) {
-			struct direct_map *m = &s->map[i];
+		for (unsigned k = 0; s->cr3 && k < s->n_list; k++) {
+			struct direct_map *m = &s->map[s->list[k]];
 			uint64_t len = m->key & DM_LARGE ? LARGE_PAGE : PAGE_4K;
 
 			if ((m->key & DM_USED) && (m->key & DM_WRITE) && offset - m->offset < len)
@@ -717,11 +731,11 @@ int xl_direct_new(struct xl_cpu *x, enum cpu_direct what, struct xl_direct **out
 	d->x = x;
 	d->always = what == CPU_DIRECT_ALWAYS;
 	/* Ten microseconds there and back are won again after some 2.5 of native code. */
-	d->stay_on = 5 * us;
+	d->stay_on = 12 * us;
 	d->stay_off = 5 * us / 2;
 	d->stay_brief = 100 * us;
 	d->stay_most = 400 * us;	/* one stay until the timer ticks is enough to begin */
-	d->total_least = 3000 * us;	/* a process takes a millisecond to make, and its pages to be mapped */
+	d->total_least = 10000 * us;	/* a process takes a millisecond to make, and its pages to be mapped */
 	pthread_mutex_init(&d->lock, NULL);
 	*out = d;
 	return 0;

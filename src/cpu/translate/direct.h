@@ -46,6 +46,8 @@ struct direct_space {
 	struct sandbox sb;
 	struct direct_map *map;		/* a hash table, open addressing */
 	unsigned n, n_gone;		/* entries used; and gone */
+	uint32_t *list;			/* where those used are, and some that are not any more */
+	unsigned n_list;
 	bool stale;			/* all may be wrong */
 	unsigned n_dead;		/* some are: those at dead[], or, if there are more, any */
 	uint32_t dead[DIRECT_DEAD];
@@ -66,6 +68,7 @@ struct xl_direct {
 	bool always;
 	bool impossible;		/* the host does not let us */
 	uint64_t stay_on, stay_off, stay_brief, stay_most, total_least;	/* ticks, see direct.c */
+	uint64_t since;			/* host TSC when it last stopped, or was turned to */
 	uint64_t handoff;		/* what going there and back costs, in ticks */
 	pthread_mutex_t lock;		/* the spaces' maps, and running */
 	pid_t running;			/* or 0 */
