@@ -15,7 +15,7 @@ import termios
 import threading
 import time
 
-from guest import ACCEL, INITRD, KERNEL, LODGE, SLOW, Failed, Skip, check, lodge, need_guest, run_all, tiny
+from guest import ACCEL, ARGS, INITRD, KERNEL, LODGE, SLOW, Failed, Skip, check, lodge, need_guest, run_all, tiny
 
 
 class Shared:
@@ -205,9 +205,9 @@ def two_at_once():
         check("init reached" in a.text() and "init reached" in b.text(), "one of two VMs did not boot")
 
 
-def exec_tiny(command, *options, machine="pc", stdin=b""):
+def exec_tiny(command, *options, machine="pc", stdin=b"", memory="256M"):
     need_guest()
-    p = subprocess.run([LODGE, "run", "--accel", ACCEL, "--machine", machine, "--memory", "256M", "--kernel", KERNEL,
+    p = subprocess.run([LODGE, "run", "--accel", ACCEL, *ARGS, "--machine", machine, "--memory", memory, "--kernel", KERNEL,
                         "--initrd", INITRD, *options, "--append", "quiet", "--net", "none", "--exec", command],
                        input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=150 * SLOW)
     return p.returncode, p.stdout, p.stderr
@@ -245,7 +245,7 @@ def exec_stdin():
     check(out.endswith(INPUT), f"{len(out)} bytes came; the input did not come back, or changed")
 
 
-def program(name, flags, want_line):
+def program(name, flags, want_line, memory="256M"):
     """A program says in the guest what it says on this host, where that runs it; its exit status is 42."""
     src = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.c")
     cc = shutil.which("gcc") or shutil.which("clang") or shutil.which("cc")
@@ -253,8 +253,9 @@ def program(name, flags, want_line):
     if not cc or not cpio:
         raise Skip("no compiler or no cpio")
     need_guest()
+    # On pages of its own: those with the C library's CPUID do not run natively (--direct).
     with tempfile.TemporaryDirectory() as d:
-        p = subprocess.run([cc, "-O1", "-static", "-o", f"{d}/{name}", src, *flags], stderr=subprocess.PIPE)
+        p = subprocess.run([cc, "-O1", "-static", "-falign-functions=4096", "-o", f"{d}/{name}", src, *flags], stderr=subprocess.PIPE)
         if p.returncode:
             raise Skip(f"{cc} makes no such programs: {p.stderr.decode()[-200:]!r}")
         try:
@@ -266,7 +267,7 @@ def program(name, flags, want_line):
                              cwd=d, check=True).stdout
         with open(f"{d}/img", "wb") as f:
             f.write(img)
-        status, out, err = exec_tiny(f"/{name}", "--initrd", f"{d}/img")
+        status, out, err = exec_tiny(f"/{name}", "--initrd", f"{d}/img", memory=memory)
         check(status == 42, f"status {status}, not 42; {out!r} {err!r}")
         check(want_line in out, f"{want_line!r} is missing: {out!r}")
         check(want is None or out == want, f"the guest says {out!r}, the host {want!r}")
@@ -285,6 +286,11 @@ def program_x87():
 def program_system():
     """Code astride pages, strings, bit strings, flags, SYSCALL's registers."""
     program("progsys", [], b"end\n")
+
+
+def program_memory():
+    """Pages touched, given back, copied on write, protected: more of them than native user code is let map."""
+    program("progmem", [], b"end\n", memory="512M")
 
 
 def exec_timeout():
@@ -426,6 +432,7 @@ sys.exit(run_all([
     ("a 32-bit program on the 64-bit kernel", program_32_bit),
     ("x87 over faults, errors, signals and processes", program_x87),
     ("a program's code astride pages, string moves, bit strings, flags", program_system),
+    ("a program's pages: touched, given back, copied, protected", program_memory),
     ("a read-only disk stays as it is", read_only_disk),
     ("a write error on the host reaches the guest, the VM stays", write_error_reaches_the_guest),
     ("SIGHUP presses the power button", hangup_is_the_power_button),

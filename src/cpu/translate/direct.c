@@ -148,7 +148,7 @@ static bool fits(struct x86_cpu *c)
 	       c->s.xcr0 == host.xcr0 && (c->s.cr4 & (X86_CR4_OSXSAVE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT)) ==
 	       (X86_CR4_OSXSAVE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT) && !(c->s.cr4 & X86_CR4_PKE) &&
 	       !(c->s.cr0 & (X86_CR0_TS | X86_CR0_EM)) && (c->s.cr0 & X86_CR0_NE) && !(c->s.rip >> 47) &&
-	       !(g[X86_FS].base >> 47) && !(g[X86_GS].base >> 47) && !mem_dirty_enabled(c->vcpu.m->mem);
+	       g[X86_FS].base < SANDBOX_TOP && g[X86_GS].base < SANDBOX_TOP && !mem_dirty_enabled(c->vcpu.m->mem);
 }
 
 /* --- which code must not run natively --- */
@@ -200,8 +200,6 @@ static bool code_is_plain(const uint8_t *page, bool rdpid)
 
 /* --- mappings --- */
 
-static unsigned hash(uint64_t page) { return (unsigned)(page * 0x9e3779b97f4a7c15ull >> (64 - DIRECT_MAP_BITS)); }
-
 static void forget_all(struct direct_space *s)
 {
 	memset(s->map, 0, DIRECT_MAP_SIZE * sizeof(*s->map));
@@ -220,12 +218,19 @@ static bool clear(struct xl_direct *d, struct direct_space *s)
 	return sandbox_clear(&s->sb);
 }
 
+/* A search ends at an empty entry, so there has to be one; and the list has an end. */
+static bool has_room(const struct direct_space *s)
+{
+	return s->n < DIRECT_MAP_MAX && s->n + s->n_gone < DIRECT_MAP_SIZE / 4 * 3 && s->n_list < DIRECT_MAP_SIZE;
+}
+
+/* There is room. */
 static void note(struct direct_space *s, uint64_t key, uint64_t offset)
 {
 	uint64_t page = key & ~0xfffull, large = key & DM_LARGE;
 	struct direct_map *m = NULL;
 
-	for (unsigned i = hash(page | large);; i++) {
+	for (unsigned i = xl_direct_hash(page | large);; i++) {
 		struct direct_map *at = &s->map[i % DIRECT_MAP_SIZE];
 
 		if (at->key && (at->key & DM_USED) && ((at->key ^ key) & (~0xfffull | DM_LARGE)) == 0) {
@@ -276,10 +281,6 @@ static bool freshen(struct xl_direct *d, struct direct_space *s)
 {
 	bool ok = true;
 
-	if (!s->stale && !s->n_dead)
-		return true;
-	if (s->n_gone > DIRECT_MAP_SIZE / 4 || s->n_list > DIRECT_MAP_SIZE / 2)
-		return clear(d, s);
 	pthread_mutex_lock(&d->lock);
 	if (!s->stale && s->n_dead <= DIRECT_DEAD) {
 		for (unsigned k = 0; k < s->n_dead && ok; k++)
@@ -354,6 +355,8 @@ static bool map(struct xl_direct *d, struct direct_space *s, uint64_t lin, struc
 		return false;
 	if (code && (!p->exec || !plain(d, p)))
 		return false;
+	if (!has_room(s) && !clear(d, s))
+		return false;
 	key = page | DM_USED | (p->size == LARGE_PAGE ? DM_LARGE : 0) | (code ? DM_EXEC : 0);
 	pthread_mutex_lock(&d->lock);
 	w = !code && p->write && writable(d, p, wanted);
@@ -390,8 +393,6 @@ static bool map_around(struct xl_direct *d, struct direct_space *s, uint64_t lin
 	bool wrote = !code && x86_tlb_cached(c, lin, X86_WRITE, X86_ACC_USER) != NULL;
 	struct x86_user_page p;
 
-	if ((s->n + AROUND > DIRECT_MAP_MAX || s->n_list + 2 * AROUND > DIRECT_MAP_SIZE) && !clear(d, s))
-		return false;
 	if (!accessed(c, lin, code, wrote, &p) || !map(d, s, lin, &p, code, wrote))
 		return false;
 	for (uint64_t at = from; at < from + n * PAGE_4K; at += PAGE_4K) {

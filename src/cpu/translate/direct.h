@@ -89,7 +89,10 @@ static inline bool xl_direct_crosses(const struct xl_cpu *x)
 }
 struct direct_record *xl_direct_record(struct xl_direct *d, uint64_t cr3);
 void xl_direct_stayed(struct xl_direct *d, struct direct_record *r, uint64_t ticks);
+/* The mapping is dead. d->lock is held. */
 void xl_direct_kill(struct direct_space *s, struct direct_map *m);
+static inline unsigned xl_direct_hash(uint64_t page) { return (unsigned)(page * 0x9e3779b97f4a7c15ull >> (64 - DIRECT_MAP_BITS)); }
+/* The mapping that page lies in, or NULL. [the vCPU's thread, which alone makes and removes them] */
 struct direct_map *xl_direct_find(struct direct_space *s, uint64_t page);
 /* page as x86_cpu.tlb_flushed has it. */
 void xl_direct_flushed(struct xl_direct *d, uint64_t page);

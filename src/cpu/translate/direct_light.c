@@ -2,11 +2,9 @@
 /* Native user code: what light calls do of it. */
 #include "cpu/translate/direct.h"
 
-static unsigned hash(uint64_t page) { return (unsigned)(page * 0x9e3779b97f4a7c15ull >> (64 - DIRECT_MAP_BITS)); }
-
 static struct direct_map *find(struct direct_space *s, uint64_t page, uint64_t large)
 {
-	for (unsigned i = hash(page | large);; i++) {
+	for (unsigned i = xl_direct_hash(page | large);; i++) {
 		struct direct_map *m = &s->map[i % DIRECT_MAP_SIZE];
 
 		if (!m->key)
@@ -45,9 +43,11 @@ void xl_direct_flushed(struct xl_direct *d, uint64_t page)
 		}
 		m[0] = find(s, page, 0);
 		m[1] = find(s, page & ~0x1fffffull, DM_LARGE);
+		pthread_mutex_lock(&d->lock);	/* another vCPU may kill some as well */
 		for (unsigned k = 0; k < 2; k++)
 			if (m[k])
 				xl_direct_kill(s, m[k]);
+		pthread_mutex_unlock(&d->lock);
 	}
 }
 

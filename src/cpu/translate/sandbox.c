@@ -142,6 +142,7 @@ static void child(const int fds[3])
 		for (int fd = EXEC_FD + 1; fd < 4096; fd++)
 			close(fd);
 	fcntl(EXEC_FD, F_SETFD, FD_CLOEXEC);
+	setsid();	/* signals of the terminal are not for it */
 	sigemptyset(&empty);
 	sigprocmask(SIG_SETMASK, &empty, NULL);
 	setrlimit(RLIMIT_CORE, &none);
@@ -263,6 +264,7 @@ bool sandbox_unmap(struct sandbox *s, uint64_t lin, uint64_t len)
 
 bool sandbox_clear(struct sandbox *s)
 {
+	memset(s->ops, 0, s->n_ops * sizeof(*s->ops));
 	s->n_ops = 0;
 	return sandbox_unmap(s, 0, SANDBOX_PAGE) &&
 	       sandbox_unmap(s, SANDBOX_PAGE + SANDBOX_OWN, SANDBOX_TOP - SANDBOX_PAGE - SANDBOX_OWN) && sandbox_apply(s);
