@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include "base/bits.h"
 #include "base/log.h"
 #include "block/image_int.h"
+#include "block/protocol.h"
 #include "block/qcow2/qcow2.h"
 
 #define MAX_DEPTH 200
@@ -88,16 +90,43 @@ static bool names_protocol(const char *name)
 	return name[n] == ':';
 }
 
+/* Only who trusts the image has us talk to servers it chose. */
+static int resolve_uri(const char *base, const char *uri, const char *what, enum blk_trust trust, char **out,
+		       struct err *e)
+{
+	if (trust != BLK_TRUST_ALL)
+		return err_set(e, -EACCES, "image '%s' names '%s' as its %s, on a server: that is opened only if the user "
+			       "says so (backing=on with a disk)", base, uri, what);
+	*out = strdup(uri);
+	return *out ? 0 : err_set(e, -ENOMEM, "out of memory while opening image '%s'", base);
+}
+
+/* A path; one that would be taken for a URI gets ./ in front. */
+static char *named_file(const char *base, const char *name)
+{
+	char *path = blk_relative_path(base, name), *local;
+
+	if (!path || (!blk_is_uri(path) && strncmp(path, "file:", 5) != 0))
+		return path;
+	if (asprintf(&local, "./%s", path) < 0)
+		local = NULL;
+	free(path);
+	return local;
+}
+
 int image_resolve(const char *base, const char *name, const char *what, enum blk_trust trust, char **out, struct err *e)
 {
+	bool file = !strncmp(name, "file:", 5);
 	char *path;
 	int ret;
 
-	if (!strncmp(name, "file:", 5))
+	if (file)
 		name += 5;
-	if (!*name || names_protocol(name))
+	else if (blk_is_uri(name))
+		return resolve_uri(base, name, what, trust, out, e);
+	if (!*name || (!file && names_protocol(name)))
 		return err_set(e, -ENOTSUP, "image '%s' names '%s' as its %s, which is not a file", base, name, what);
-	path = blk_relative_path(base, name);
+	path = named_file(base, name);
 	if (!path)
 		return err_set(e, -ENOMEM, "out of memory while opening image '%s'", base);
 	if (access(path, F_OK)) {
@@ -170,7 +199,7 @@ int image_open(struct loop *l, const char *path, const struct blk_image_opts *o,
 	if (depth > MAX_DEPTH)
 		return err_set(e, -ELOOP, "'%s': more than %d backing files, or a circle of them", path, MAX_DEPTH);
 	fo.open_ended = true;
-	ret = blk_open_file(l, path, &fo, &file, e);
+	ret = blk_open_protocol(l, path, &fo, depth > 0, &file, e);
 	if (ret)
 		return ret;
 	ret = put_format(file, o, depth, out, e);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Opening a disk image of any format, with everything it stands on: protocol
- * node (file or block device), format node, backing files.
+ * node (file, block device or server: protocol.h), format node, backing files.
  *
  * Images are not trusted.  A file that the image, not the user, names (backing
  * file, external data file) is opened only as far as `trust` goes.  Without a
@@ -30,7 +30,7 @@ struct blk_image_opts {
 	uint64_t cache_bytes;		/* bound of the metadata caches of one layer, 0: 32 MiB */
 };
 
-/* A node of the image's contents.  The message says what to do. */
+/* A node of the image's contents.  `path` is a path or a URI (protocol.h).  The message says what to do. */
 int blk_open_image(struct loop *l, const char *path, const struct blk_image_opts *o, struct blk_node **out,
 		   struct err *e);
 

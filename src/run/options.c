@@ -195,7 +195,10 @@ const struct opt run_opts[] = {
 	  "unless a console= is among them. If the last one names hvc0, the console is a virtio console, and the serial port "
 	  "shows what the guest prints before (earlycon=uart8250,io,0x3f8).", .parse = parse_append },
 	{ "disk", 'd', "FILE[,ro][,format=F][,cache=C]", "virtio disk, image file or block device; may be repeated",
-	  "A virtio disk on an image file or a block device; may be repeated. *format=* is *raw* or *qcow2*; without it "
+	  "A virtio disk on an image file, a block device or an NBD server; may be repeated. A server's export is named by a URI: "
+	  "*nbd://HOST/EXPORT*, *nbd+unix:///EXPORT?socket=PATH*, with TLS *nbds://* and *nbds+unix://* (*tls-certificates=FOLDER* "
+	  "or *tls-psk-file=FILE* in the URI, see nbd_connect_uri(3)); *null-co://SIZE* is a disk that is not there, for benchmarks. A "
+	  "file whose name looks like a URI is written with ./ or file: in front. *format=* is *raw* or *qcow2*; without it "
 	  "the file is looked at, and if it is taken for raw the guest may not write something into the first sector that "
 	  "looks like another format. *backing=* says which backing files (and data files) the image may name: *folder*, those in its own "
 	  "folder or below (the default), *on*, any, *off*, none. *ro* makes it read-only. *serial=* is seen by "
