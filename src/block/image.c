@@ -133,13 +133,18 @@ int image_resolve(const char *base, const char *name, const char *what, enum blk
 		ret = err_set(e, -errno, "image '%s' names '%s' as its %s: %s", base, path, what, strerror(errno));
 	} else if (trust == BLK_TRUST_NONE || (trust == BLK_TRUST_FOLDER && !same_folder(base, path))) {
 		ret = err_set(e, -EACCES, "image '%s' names '%s' as its %s, outside its own folder: that is opened only "
-			      "if the user says so (backing=on with a disk)", base, path, what);
+			      "if the user says so (backing=on with a disk, --backing on with lodge img)", base, path, what);
 	} else {
 		*out = path;
 		return 0;
 	}
 	free(path);
 	return ret;
+}
+
+int blk_named_path(const char *base, const char *name, enum blk_trust trust, char **out, struct err *e)
+{
+	return image_resolve(base, name, "backing file", trust, out, e);
 }
 
 static int raw_on_file(struct blk_node *file, bool probed, struct blk_node **out, struct err *e)

@@ -41,6 +41,10 @@ const char *blk_probe(const uint8_t *first, size_t len);
  * another format: such a request fails with EPERM. */
 int blk_raw_guarded(struct blk_node *file, struct blk_node **out);
 
+/* The file that image `base` names as its backing file, if `trust` lets it be opened. malloc'ed in *out.
+ * ENOENT, EACCES (the message says how to consent), ENOTSUP (not a file), ENOMEM */
+int blk_named_path(const char *base, const char *name, enum blk_trust trust, char **out, struct err *e);
+
 /* Resolves what image `base` calls `name`: absolute, or relative to the folder of base. malloc'ed. NULL: no memory */
 char *blk_relative_path(const char *base, const char *name);
 

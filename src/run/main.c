@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "img/img.h"
 #include "run/opts.h"
 
 static const struct verb verb_run = {
@@ -21,7 +22,22 @@ static const struct verb verb_doctor = {
 	.main = doctor_main,
 };
 
-const struct verb *const lodge_verbs[] = { &verb_run, &verb_doctor, NULL };
+/* Has verbs and options of its own: img/main.c. */
+static int run_img(const struct verb *v, int argc, char **argv)
+{
+	return img_main(argc, argv);
+}
+
+static const struct opt no_opts[] = { { 0 } };
+
+static const struct verb verb_img = {
+	.name = "img",
+	.summary = "Makes, checks, converts and changes disk images.",
+	.opts = no_opts,
+	.main = run_img,
+};
+
+const struct verb *const lodge_verbs[] = { &verb_run, &verb_doctor, &verb_img, NULL };
 
 static void usage(FILE *f)
 {
@@ -48,6 +64,8 @@ static int help(int argc, char **argv)
 		fprintf(stderr, "lodge: there is no verb '%s'; see 'lodge help'\n", argv[2]);
 		return 1;
 	}
+	if (v == &verb_img)
+		return img_help(argc > 3 ? argv[3] : NULL, stdout);
 	if (v)
 		opts_help(v, stdout);
 	else

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The verbs of `lodge img`, for main.c's table. */
+#ifndef LODGE_IMG_VERBS_H
+#define LODGE_IMG_VERBS_H
+
+#include "img/img.h"
+
+extern const struct img_verb img_verb_create;
+extern const struct img_verb img_verb_info;
+
+#endif
