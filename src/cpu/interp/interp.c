@@ -29,6 +29,7 @@ struct interp_engine {
 	struct x86_codemap *codemap;
 	struct mem_listener listener;
 	_Atomic uint64_t tsc_base;	/* guest TSC = host TSC + this (+ each vCPU's offset) */
+	uint64_t tsc_zero;		/* guest TSC (without offset) at guest time 0 */
 	struct interp_cpu *cpus[MACHINE_MAX_VCPUS];
 	unsigned n_cpus;
 	const struct interp_tier *tier;
@@ -520,7 +521,10 @@ int interp_engine_new(struct machine *m, const struct cpu_engine_config *cfg, co
 			goto fail;
 		}
 	}
-	atomic_store(&e->tsc_base, 0 - x86_host_tsc());
+	if (tier && tier->host_tsc(e->tier_engine))
+		e->tsc_zero = x86_host_tsc();
+	else
+		atomic_store(&e->tsc_base, 0 - x86_host_tsc());
 	e->listener = (struct mem_listener){ .added = map_changed, .removed = map_changed, .opaque = e };
 	mem_listen(m->mem, &e->listener);
 	mem_make_ahead(m->mem);
@@ -577,6 +581,7 @@ static int vcpu_create(struct cpu_engine *base, unsigned id, struct err *err)
 	ic->c.has_syscall32 = x86_model_is_amd(&e->model);
 	ic->c.has_1g = x86_has(&e->model, X86_F_81_EDX, BIT(26));
 	ic->c.tsc_base_offset = atomic_load(&e->tsc_base);
+	ic->c.tsc_zero = e->tsc_zero;
 	ic->c.tlb_gen = 1;
 	power_on(ic, false);
 	ic->c.s.activity = id ? X86_WAIT_SIPI : X86_ACTIVE;
@@ -636,7 +641,7 @@ static int clock_get_ns(struct cpu_engine *base, uint64_t *ns)
 {
 	struct interp_engine *e = engine_of(base);
 
-	*ns = (uint64_t)((unsigned __int128)(x86_host_tsc() + atomic_load(&e->tsc_base)) * 1000000 / e->model.tsc_khz);
+	*ns = (uint64_t)((unsigned __int128)(x86_host_tsc() + atomic_load(&e->tsc_base) - e->tsc_zero) * 1000000 / e->model.tsc_khz);
 	return 0;
 }
 
@@ -644,7 +649,7 @@ static int clock_set_ns(struct cpu_engine *base, uint64_t ns)
 {
 	struct interp_engine *e = engine_of(base);
 
-	atomic_store(&e->tsc_base, (uint64_t)((unsigned __int128)ns * e->model.tsc_khz / 1000000) - x86_host_tsc());
+	atomic_store(&e->tsc_base, (uint64_t)((unsigned __int128)ns * e->model.tsc_khz / 1000000) + e->tsc_zero - x86_host_tsc());
 	return 0;
 }
 

@@ -124,6 +124,8 @@ struct interp_tier {
 	const struct cpu_engine_ops *ops;	/* of the engine as users know it */
 	int (*engine_init)(struct cpu_engine *e, const struct cpu_engine_config *cfg, void **tier_engine, struct err *err);
 	void (*engine_free)(void *tier_engine);
+	/* Is the guest's TSC to be the host's, instead of beginning at 0? [once, behind engine_init] */
+	bool (*host_tsc)(void *tier_engine);
 	/* The vCPU, zeroed, beginning with struct interp_cpu; NULL: no memory. */
 	struct interp_cpu *(*cpu_new)(void *tier_engine);
 	void (*cpu_free)(struct interp_cpu *ic);

@@ -180,7 +180,11 @@ static bool tells(const uint8_t *page, unsigned i, bool rdpid)
 	case 0xa2: return begins_at(page, i);	/* CPUID */
 	case 0xc7: return i && p[2] >= 0xf8 && (p[-1] == 0xf3 || (i > 1 && p[-2] == 0xf3));	/* RDPID */
 	case 0x03: return !rdpid && begins_at(page, i);	/* LSL, by which the number of the CPU is found where RDPID is not */
-	case 0x00: case 0x01:			/* SLDT, STR, SGDT, SIDT, SMSW */
+	case 0x01:
+		if (p[2] == 0xf9)		/* RDTSCP */
+			return begins_at(page, i);
+		/* fall through */
+	case 0x00:				/* SLDT, STR, SGDT, SIDT, SMSW */
 		return !host.umip && ((p[2] >> 3 & 7) < 2 || (p[1] && (p[2] >> 3 & 7) == 4)) && begins_at(page, i);
 	default: return false;
 	}
@@ -419,6 +423,12 @@ static void space_free(struct xl_direct *d, struct direct_space *s)
 	s->map = NULL;
 }
 
+/* It has the host's counter, if that is the guest's and user mode may read it. False: it is gone. */
+static bool tsc_as_guest(const struct x86_cpu *c, struct direct_space *s)
+{
+	return sandbox_tsc(&s->sb, !(c->tsc_base_offset + c->s.tsc_offset) && !(c->s.cr4 & X86_CR4_TSD));
+}
+
 /* What going there and back costs: the least of a few times. */
 static bool measure(struct xl_direct *d, struct direct_space *s)
 {
@@ -459,7 +469,8 @@ static struct direct_space *space_new(struct xl_direct *d, uint64_t cr3)
 	s->stale = false;
 	s->n_dead = 0;
 	s->wants = 0;
-	if (sandbox_new(&s->sb, mem_ram_fd(d->x->ic.c.vcpu.m->mem), NULL) < 0 || !measure(d, s)) {
+	if (sandbox_new(&s->sb, mem_ram_fd(d->x->ic.c.vcpu.m->mem), NULL) < 0 || !tsc_as_guest(&d->x->ic.c, s) ||
+	    !sandbox_apply(&s->sb) || !measure(d, s)) {
 		space_free(d, s);
 		return NULL;
 	}
@@ -626,7 +637,7 @@ static void run(struct xl_cpu *x)
 		}
 		bind_thread(d, d->brief);
 		s->sb.here = d->brief;
-		if (!freshen(d, s) || !sandbox_apply(&s->sb)) {
+		if (!tsc_as_guest(c, s) || !freshen(d, s) || !sandbox_apply(&s->sb)) {
 			give_up(d, s);
 			return;
 		}
@@ -663,10 +674,14 @@ static void run(struct xl_cpu *x)
 void xl_direct_run(struct xl_cpu *x)
 {
 	run(x);
-	bind_thread(x->direct, false);
+	xl_direct_unbind(x->direct);
 }
 
-void xl_direct_aborted(struct xl_direct *d) { bind_thread(d, false); }
+void xl_direct_unbind(struct xl_direct *d)
+{
+	if (d->bound && (!d->brief || x86_host_tsc() - d->since > d->stay_most))
+		bind_thread(d, false);
+}
 
 void xl_direct_kick(struct interp_cpu *ic)
 {
@@ -718,25 +733,30 @@ void xl_direct_marked(void *opaque, uint64_t page)
 
 /* --- life --- */
 
+bool xl_direct_possible(void)
+{
+	host_find();
+	return host.ok;
+}
+
 int xl_direct_new(struct xl_cpu *x, enum cpu_direct what, struct xl_direct **out)
 {
 	struct xl_direct *d;
 	uint64_t us = x86_tsc_khz() / 1000;
 
-	host_find();
-	if (what == CPU_DIRECT_OFF || !host.ok)
+	if (what == CPU_DIRECT_OFF || !xl_direct_possible())
 		return 0;
 	d = calloc(1, sizeof(*d));
 	if (!d)
 		return -ENOMEM;
 	d->x = x;
 	d->always = what == CPU_DIRECT_ALWAYS;
-	/* Ten microseconds there and back are won again after some 2.5 of native code. */
-	d->stay_on = 12 * us;
-	d->stay_off = 5 * us / 2;
+	/* Ten microseconds there and back are won again after some 3 of native code (less what is lost there already). */
+	d->stay_on = 5 * us;
+	d->stay_off = us;
 	d->stay_brief = 100 * us;
 	d->stay_most = 400 * us;	/* one stay until the timer ticks is enough to begin */
-	d->total_least = 10000 * us;	/* a process takes a millisecond to make, and its pages to be mapped */
+	d->total_least = 2000 * us;	/* a process takes a millisecond to make, and its pages to be mapped */
 	pthread_mutex_init(&d->lock, NULL);
 	*out = d;
 	return 0;

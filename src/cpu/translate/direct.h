@@ -98,13 +98,15 @@ struct direct_map *xl_direct_find(struct direct_space *s, uint64_t page);
 void xl_direct_flushed(struct xl_direct *d, uint64_t page);
 
 /* --- direct.c --- */
+/* Does the host's CPU have what it takes? */
+bool xl_direct_possible(void);
 /* Each vCPU's, if the host can (and `what` is not off): *d stays NULL otherwise. Status 0 or -ENOMEM. */
 int xl_direct_new(struct xl_cpu *x, enum cpu_direct what, struct xl_direct **d);
 void xl_direct_free(struct xl_direct *d);
 /* User code at s.rip, which is to run natively, does until something needs the run loop. */
 void xl_direct_run(struct xl_cpu *x);
-/* A fault of the guest came out of xl_direct_run. */
-void xl_direct_aborted(struct xl_direct *d);
+/* The thread may be anywhere again, if native code is not run for brief moments any more. */
+void xl_direct_unbind(struct xl_direct *d);
 void xl_direct_kick(struct interp_cpu *ic);
 void xl_direct_marked(void *xe, uint64_t page);
 void xl_direct_stats(const struct xl_engine *xe, engine_stat_fn fn, void *opaque);

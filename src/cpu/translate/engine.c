@@ -151,6 +151,9 @@ fail:
 	return err_set(err, r, "the translator has no memory for its code cache (%s); are executable mappings forbidden?", strerror(-r));
 }
 
+/* Where user code runs natively RDTSC tells what the host's counter has. */
+static bool host_tsc(void *opaque) { return ((struct xl_engine *)opaque)->direct != CPU_DIRECT_OFF && xl_direct_possible(); }
+
 static void cpu_free(struct interp_cpu *ic)
 {
 	xl_check_cpu_fini((struct xl_cpu *)ic);
@@ -191,6 +194,7 @@ static const struct interp_tier tier = {
 	.ops = &cpu_engine_translate,
 	.engine_init = tier_engine_init,
 	.engine_free = tier_engine_free,
+	.host_tsc = host_tsc,
 	.cpu_new = cpu_new,
 	.cpu_free = cpu_free,
 	.run = xl_run,
@@ -203,6 +207,7 @@ static const struct interp_tier check_tier = {
 	.ops = &cpu_engine_check,
 	.engine_init = tier_engine_init,
 	.engine_free = tier_engine_free,
+	.host_tsc = host_tsc,
 	.cpu_new = cpu_new,
 	.cpu_free = cpu_free,
 	.run = xl_check_run,

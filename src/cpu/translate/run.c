@@ -231,6 +231,8 @@ void xl_run(struct interp_cpu *ic)
 
 	xl_thread_is(x);
 	x->exit = NULL;
+	if (x->direct)
+		xl_direct_unbind(x->direct);
 	do {
 		run_one(x);
 	} while (likely(!c->leave_block) && likely(!atomic_load_explicit(&c->vcpu.events, memory_order_relaxed)));
@@ -246,7 +248,7 @@ void xl_aborted(struct interp_cpu *ic)
 	x->nogroup = false;
 	x->desc2 = 0;
 	if (x->direct)
-		xl_direct_aborted(x->direct);
+		xl_direct_unbind(x->direct);
 	if (x->own_stubs)
 		ic->stubs = x->own_stubs;
 }

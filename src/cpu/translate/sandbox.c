@@ -5,7 +5,7 @@
  * A sandbox is born from a program of one page made here (ELF, in a memfd), so
  * that nothing of this process is ever in its memory.  Behind exec(2) it unmaps
  * what the kernel gave it (stack, vDSO), and a seccomp filter takes away all
- * system calls but those that change mappings.  Those too it makes only when its
+ * system calls but those that change mappings, and whether RDTSC traps.  Those too it makes only when its
  * tracer lets it: it is resumed with PTRACE_SYSEMU, under which the kernel makes
  * no call at all, wherever the instruction may be.
  *
@@ -79,10 +79,13 @@ _Static_assert(sizeof(struct sandbox_op) == 56, "as the code steps");
 
 static const struct sock_filter filter[] = {
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 3),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 6),
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 2, 0),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_munmap, 1, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 5, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_munmap, 4, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 2),
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),	/* the low half: an int */
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PR_SET_TSC, 1, 0),
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 };
@@ -259,6 +262,16 @@ bool sandbox_unmap(struct sandbox *s, uint64_t lin, uint64_t len)
 		last->arg[1] += len;
 		return true;
 	}
+	return add(s, &op);
+}
+
+bool sandbox_tsc(struct sandbox *s, bool allowed)
+{
+	struct sandbox_op op = { SYS_prctl, { PR_SET_TSC, allowed ? PR_TSC_ENABLE : PR_TSC_SIGSEGV } };
+
+	if (s->tsc_allowed == allowed)
+		return true;
+	s->tsc_allowed = allowed;
 	return add(s, &op);
 }
 

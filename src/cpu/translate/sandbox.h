@@ -35,6 +35,7 @@ struct sandbox {
 	pid_t pid;
 	struct sandbox_op *ops;		/* shared with it, read-only there */
 	unsigned n_ops;
+	bool tsc_allowed;		/* see sandbox_tsc */
 	bool here;			/* it is to run on the CPU its tracer is on */
 	int cpu;			/* of the host, that it is bound to; -1: none */
 	cpu_set_t anywhere;		/* the CPUs it may run on else */
@@ -55,6 +56,9 @@ void sandbox_free(struct sandbox *s);
 bool sandbox_map(struct sandbox *s, uint64_t lin, uint64_t offset, uint64_t len, int prot);
 bool sandbox_unmap(struct sandbox *s, uint64_t lin, uint64_t len);
 bool sandbox_apply(struct sandbox *s);
+/* From the next sandbox_apply on: may it read the host's TSC?  (At first not: RDTSC and RDTSCP are SANDBOX_SIGNAL
+ * then, and each run costs twice as much, since the host changes CR4 on each switch of processes.) */
+bool sandbox_tsc(struct sandbox *s, bool allowed);
 /* Unmaps everything but its own pages. */
 bool sandbox_clear(struct sandbox *s);
 /* Goes on with s->regs (and s->xstate if xstate_new) until it stops; then s->regs and s->xstate are what they are. */

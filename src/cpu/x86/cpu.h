@@ -124,6 +124,7 @@ struct x86_cpu {
 	bool watch;			/* DR7 arms a data breakpoint: pages that hold one are not cached */
 	struct x86_codemap *codemap;
 	uint64_t tsc_base_offset;	/* guest TSC = host TSC + this + s.tsc_offset */
+	uint64_t tsc_zero;		/* guest TSC at guest time 0 = this + s.tsc_offset */
 
 	struct x86_event pending;	/* what x86_raise left for the run loop */
 	jmp_buf *fault_jmp;

@@ -3,7 +3,7 @@
  * KVM's paravirtual clock (Linux Documentation/virt/kvm/x86/msr.rst).
  *
  * System time is the unadjusted guest TSC turned into nanoseconds: the page says
- * "0 ns at TSC value tsc_offset" on every vCPU, with one multiplier, so clocks of
+ * "0 ns at TSC value tsc_zero + tsc_offset" on every vCPU, with one multiplier, so clocks of
  * all vCPUs agree to the nanosecond and the STABLE flag is true.
  */
 #include "cpu/x86/pvclock.h"
@@ -53,7 +53,7 @@ void x86_pvclock_update(struct x86_cpu *c)
 {
 	struct mem *m = c->vcpu.m->mem;
 	uint64_t gpa = c->s.kvm_system_time & ~1ull;
-	struct pvclock_vcpu_time_info t = { .tsc_timestamp = c->s.tsc_offset };
+	struct pvclock_vcpu_time_info t = { .tsc_timestamp = c->tsc_zero + c->s.tsc_offset };
 	uint32_t version = 0, odd;
 
 	if (!(c->s.kvm_system_time & 1))
@@ -90,7 +90,7 @@ bool x86_pvclock_set_time(struct x86_cpu *c, uint64_t v)
 bool x86_pvclock_set_wall(struct x86_cpu *c, uint64_t v)
 {
 	struct mem *m = c->vcpu.m->mem;
-	uint64_t ticks = x86_rdtsc(c) - c->s.tsc_offset;
+	uint64_t ticks = x86_rdtsc(c) - c->tsc_zero - c->s.tsc_offset;
 	uint64_t boot = (uint64_t)clock_wall_ns(c->vcpu.m->clock) - ticks_to_ns(c->model->tsc_khz, ticks);
 	struct pvclock_wall_clock w = { .sec = (uint32_t)(boot / 1000000000u), .nsec = (uint32_t)(boot % 1000000000u) };
 	uint32_t version;
