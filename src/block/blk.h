@@ -102,7 +102,7 @@ struct blk_node {
 	struct blk_info i;
 	bool open_ended;		/* see blk_open_opts */
 	char *path;			/* as it was opened; NULL: not a file. Freed with the node. */
-	const char *format;		/* of an image's top: "raw", "qcow2"; else NULL */
+	const char *format;		/* of an image's top: "raw", "qcow2", "vdi" ...; else NULL */
 	/* Children, owned: what an image is stored in, and what shows through it. NULL: none. */
 	struct blk_node *file, *backing;
 	unsigned in_flight;		/* submitted, done not yet called */

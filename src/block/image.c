@@ -16,6 +16,7 @@
 
 #include "base/bits.h"
 #include "base/log.h"
+#include "block/foreign/foreign.h"
 #include "block/image_int.h"
 #include "block/protocol.h"
 #include "block/qcow2/qcow2.h"
@@ -187,11 +188,10 @@ static int put_format(struct blk_node *file, const struct blk_image_opts *o, uns
 		return raw_on_file(file, !o->format, out, e);
 	if (!strcmp(format, "qcow2"))
 		return qcow2_open(file, &inner, depth, out, e);
-	if (o->format)
-		return err_set(e, -ENOTSUP, "disk '%s': format '%s' is not known here: raw and qcow2 are", file->path, format);
-	return err_set(e, -ENOTSUP,
-		       "disk '%s' looks like a %s image, which is not supported: convert it, or say format=raw to use its bytes as they are",
-		       file->path, format);
+	if (foreign_format(format))
+		return foreign_open(format, file, o, depth, out, e);
+	return err_set(e, -ENOTSUP, "disk '%s': format '%s' is not known here: raw, qcow2, vdi and vpc are", file->path,
+		       format);
 }
 
 int image_open(struct loop *l, const char *path, const struct blk_image_opts *o, unsigned depth, struct blk_node **out,

@@ -22,7 +22,7 @@ enum blk_trust {
 
 struct blk_image_opts {
 	struct blk_open_opts file;	/* for every file of the image; open_ended is chosen here */
-	const char *format;		/* "raw", "qcow2", NULL: probe */
+	const char *format;		/* "raw", "qcow2"; read-only "vdi", "vpc"; NULL: probe */
 	enum blk_trust trust;
 	bool no_backing;		/* leave the backing file closed: what is not in the image reads as zeros;
 					 * for looking at an image, always with file.read_only */

@@ -187,7 +187,7 @@ static const char *const accel_words[] = { "auto", "kvm", "interp", "translate",
 static const char *const huge_words[] = { "off", "thp", "2m", NULL };
 static const char *const cache_words[] = { "writeback", "none", "writethrough", "unsafe", NULL };
 static const char *const aio_words[] = { "auto", "uring", "threads", NULL };
-static const char *const format_words[] = { "raw", "qcow2", NULL };
+static const char *const format_words[] = { "raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc", NULL };
 static const char *const backing_words[] = { "folder", "on", "off", NULL };
 static const char *const net_words[] = { "user", "tap", "none", NULL };
 

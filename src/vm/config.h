@@ -9,7 +9,7 @@
  *   huge-pages off|thp|2m [off]  pin LIST
  *   kernel FILE  initrd.N FILE  append TEXT
  *   disk.N.file F  disk.N.ro on|off  disk.N.serial S  disk.N.cache writeback|none|writethrough|unsafe
- *   disk.N.aio auto|uring|threads  disk.N.format raw|qcow2 [by looking]  disk.N.backing folder|on|off [folder]
+ *   disk.N.aio auto|uring|threads  disk.N.format raw|qcow2|vmdk|vdi|vhdx|vpc [by looking]  disk.N.backing folder|on|off [folder]
  *   net.N.kind user|tap|none  net.N.fwd.N SPEC  net.N.mac M  net.N.if NAME  net.N.queues N  net.N.restrict on|off
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
  *   debug-exit on|off [off]  test-device on|off [off]  balloon on|off [on]  rng on|off [on]
