@@ -104,7 +104,7 @@ static const struct img_key qcow2_keys[] = {
 	{ NULL },
 };
 
-static int qcow2_options(const struct img_keys *k, struct qcow2_create_opts *o, struct err *e)
+int img_qcow2_options(const struct img_keys *k, struct qcow2_create_opts *o, struct err *e)
 {
 	static const char *const compats[] = { "0.10", "v2", "1.1", "v3", NULL };
 	static const char *const types[] = { "zlib", "zstd", NULL };
@@ -172,7 +172,7 @@ static int qcow2_make(struct img *m, const char *path, const struct img_keys *k)
 	struct qcow2_create_opts o = { 0 };
 	struct blk_node *file;
 	bool made = false;
-	int ret = qcow2_options(k, &o, &m->e);
+	int ret = img_qcow2_options(k, &o, &m->e);
 
 	if (!ret && o.data_file)
 		ret = make_data_file(m, path, o.data_file, &made);

@@ -184,6 +184,10 @@ bool img_format_help(const struct img_format *f, const struct img_keys *k);
 /* Checks keys, refuses what would be destroyed without m->force, makes it; what failed leaves no new file. */
 int img_format_create(struct img *m, const struct img_format *f, const char *path, const struct img_keys *k);
 
+/* -o of a qcow2 image; the strings stay k's. */
+struct qcow2_create_opts;
+int img_qcow2_options(const struct img_keys *k, struct qcow2_create_opts *o, struct err *e);
+
 /* ---- term.c ---- */
 
 /* done of total; -p only. img_progress_end leaves the line complete. */

@@ -5,7 +5,13 @@
 
 #include "img/img.h"
 
+extern const struct img_verb img_verb_bench;
+extern const struct img_verb img_verb_check;
 extern const struct img_verb img_verb_create;
 extern const struct img_verb img_verb_info;
+extern const struct img_verb img_verb_map;
+extern const struct img_verb img_verb_measure;
+extern const struct img_verb img_verb_resize;
+extern const struct img_verb img_verb_snapshot;
 
 #endif

@@ -50,6 +50,10 @@ static void bash(FILE *f)
 		fprintf(f, "%s ", (*v)->name);
 	fputs("help --version' -- \"$cur\"))\n\t\treturn\n\tfi\n\tcase $verb in\n", f);
 	for (const struct verb *const *v = lodge_verbs; *v; v++) {
+		if (!(*v)->opts->name) {
+			bash_img(f);
+			continue;
+		}
 		fprintf(f, "\t%s)\n\t\tcase $prev in\n", (*v)->name);
 		for (const struct opt *o = (*v)->opts; o->name; o++) {
 			if (!o->arg)
@@ -115,6 +119,10 @@ static void zsh(FILE *f)
 	fputs("\t\t)\n\t\t_describe verb verbs\n\t\treturn\n\tfi\n\tlocal verb=$words[2]\n"
 	      "\tshift words\n\t(( CURRENT-- ))\n\tcase $verb in\n", f);
 	for (const struct verb *const *v = lodge_verbs; *v; v++) {
+		if (!(*v)->opts->name) {
+			zsh_img(f);
+			continue;
+		}
 		fprintf(f, "\t%s)\n\t\t_arguments \\\n", (*v)->name);
 		for (const struct opt *o = (*v)->opts; o->name; o++)
 			zsh_option(o, f);
@@ -154,6 +162,7 @@ static void fish(FILE *f)
 			fputs("'\n", f);
 		}
 	}
+	fish_img(f);
 }
 
 int generate(const char *kind, FILE *f)
@@ -164,6 +173,8 @@ int generate(const char *kind, FILE *f)
 		zsh(f);
 	else if (!strcmp(kind, "fish"))
 		fish(f);
+	else if (!strncmp(kind, "man-img", 7))
+		return man_img(kind + 7 + (kind[7] == '-'), f) ? -EINVAL : fflush(f) ? -EIO : 0;
 	else if (!strncmp(kind, "man-", 4)) {
 		for (const struct verb *const *v = lodge_verbs; *v; v++)
 			if (!strcmp((*v)->name, kind + 4)) {

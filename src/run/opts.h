@@ -52,8 +52,14 @@ int doctor_main(const struct verb *v, int argc, char **argv);
 int opts_parse(const struct verb *v, int argc, char **argv, struct conf *c, struct opt_state *st,
 	       struct err *e);
 void opts_help(const struct verb *v, FILE *f);
-/* kind: man-run, man-lodge, man-doctor, bash, zsh, fish. -EINVAL: none of them. */
+/* kind: man-run, man-lodge, man-doctor, man-img (options of many verbs), man-img-VERB (its own), bash, zsh, fish.
+ * -EINVAL: none of them. */
 int generate(const char *kind, FILE *f);
+/* generate_img.c: the parts about `lodge img`, whose verbs have their own tables (a verb without options is img). */
+int man_img(const char *verb, FILE *f);
+void bash_img(FILE *f);
+void zsh_img(FILE *f);
+void fish_img(FILE *f);
 
 /* Finds lodge-vmm: $LODGE_VMM, next to this program, the configured place. */
 int find_vmm(char *path, size_t len, struct err *e);

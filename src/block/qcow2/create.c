@@ -182,17 +182,25 @@ static int write_tables(struct blk_node *file, const struct layout *y, uint8_t *
 	return ret;
 }
 
-/* Gives every cluster its place, by writing zeros' worth of nothing: tables only. */
+struct fill {
+	uint64_t from;
+	bool shows;			/* the backing file goes on showing through; else the clusters read as zeros */
+};
+
+/* Gives clusters their place, by writing zeros' worth of nothing: tables only. */
 static int fill_tables(struct qcow2 *q, struct co *c, void *arg)
 {
+	const struct fill *f = arg;
 	uint64_t host, end = align_up(q->n.i.size, q->cluster);
 	int ret = 0;
 	bool zero = true;
 
-	for (uint64_t off = 0; off < end && !ret; off += q->cluster) {
+	for (uint64_t off = align_up(f->from, q->cluster); off < end && !ret; off += q->cluster) {
 		struct slice *s;
 
 		ret = l2_get_for_write(q, c, off, &s);
+		if (!ret && (entry_get(q, s, off).e & OFFSET_MASK))
+			continue;
 		if (!ret && q->ext_data)
 			host = off;
 		else
@@ -201,12 +209,12 @@ static int fill_tables(struct qcow2 *q, struct co *c, void *arg)
 			ret = zero_clusters(q, c, host, 1);
 		ret = ret ? ret : l2_get_for_write(q, c, off, &s);
 		if (!ret)
-			entry_set(q, s, off, (struct entry){ host | OFLAG_COPIED, q->backing_name ? 0 : 0xffffffff });
+			entry_set(q, s, off, (struct entry){ host | OFLAG_COPIED, f->shows ? 0 : 0xffffffff });
 	}
 	return ret;
 }
 
-static int write_full(struct blk_node *n, struct err *e)
+static int write_full(struct blk_node *n, uint64_t from, struct err *e)
 {
 	size_t step = 1u << 20;
 	uint8_t *zeros = q_buf(step);
@@ -214,36 +222,61 @@ static int write_full(struct blk_node *n, struct err *e)
 
 	if (zeros)
 		memset(zeros, 0, step);
-	for (uint64_t at = 0; at < n->i.size && !ret; at += step)
+	for (uint64_t at = from; at < n->i.size && !ret; at += step)
 		ret = blk_pwrite(n, at, zeros, MIN(step, n->i.size - at));
 	free(zeros);
 	return ret ? err_set(e, ret, "the clusters of the new image cannot be written: %s", strerror(-ret)) : 0;
+}
+
+static int prealloc_from(struct blk_node *n, struct fill f, enum qcow2_prealloc mode, struct err *e)
+{
+	struct qcow2 *q = to_q(n);
+	int ret = q_alone(q, fill_tables, &f);
+
+	if (ret)
+		err_set(e, ret, "the clusters of image '%s' cannot be given their places: %s", n->path ? n->path : "", strerror(-ret));
+	/* The file must reach to the end of the last cluster. */
+	if (!ret && (q->data->i.size < n->i.size || !q->ext_data))
+		ret = blk_resize(q->data, q->ext_data ? n->i.size : MAX(q->end << q->cluster_bits, q->data->i.size), e);
+	if (!ret && mode == QCOW2_PREALLOC_FALLOC)
+		ret = blk_file_reserve(q->data, e);
+	if (!ret && mode == QCOW2_PREALLOC_FULL)
+		ret = write_full(n, f.from, e);
+	return ret;
+}
+
+int qcow2_preallocate(struct blk_node *n, uint64_t from, enum qcow2_prealloc mode, struct err *e)
+{
+	int ret;
+
+	if (mode == QCOW2_PREALLOC_OFF)
+		return 0;
+	ret = prealloc_from(n, (struct fill){ from, false }, mode, e);
+	blk_drain(n);
+	return ret;
 }
 
 static int preallocate(struct blk_node *file, const struct qcow2_create_opts *o, struct err *e)
 {
 	struct blk_image_opts io = { .trust = BLK_TRUST_ALL, .no_backing = true };
 	struct blk_node *n;
-	struct qcow2 *q;
 	int ret = qcow2_open(file, &io, 0, &n, e);
 
 	if (ret)
 		return ret;
-	q = to_q(n);
-	ret = q_alone(q, fill_tables, NULL);
-	if (ret)
-		err_set(e, ret, "the clusters of the new image cannot be given their places: %s", strerror(-ret));
-	/* The file must reach to the end of the last cluster. */
-	if (!ret && (q->data->i.size < n->i.size || !q->ext_data))
-		ret = blk_resize(q->data, q->ext_data ? n->i.size : MAX(q->end << q->cluster_bits, q->data->i.size), e);
-	if (!ret && o->prealloc == QCOW2_PREALLOC_FALLOC)
-		ret = blk_file_reserve(q->data, e);
-	if (!ret && o->prealloc == QCOW2_PREALLOC_FULL)
-		ret = write_full(n, e);
+	ret = prealloc_from(n, (struct fill){ 0, to_q(n)->backing_name }, o->prealloc, e);
 	blk_drain(n);
 	if (qcow2_close_inner(n) && !ret)
 		ret = err_set(e, -EIO, "the tables of the new image cannot be written");
 	return ret;
+}
+
+int qcow2_create_check(const struct qcow2_create_opts *o, struct err *e)
+{
+	struct layout y = { 0 };
+	int ret = choose(o, &y, e);
+
+	return ret ? ret : measure(o, &y, e);
 }
 
 int qcow2_create(struct blk_node *file, const struct qcow2_create_opts *o, struct err *e)

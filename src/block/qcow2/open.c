@@ -346,6 +346,8 @@ static int prepare_write(struct opening *op)
 	/* The data file is the disk's, in length too. */
 	if (q->ext_data && blk_extend(q->data, q->n.i.size))
 		return err_set(op->e, -EIO, "the data file of image '%s' is too short and cannot be made longer", op->path);
+	if (op->o->repair)
+		return 0;
 	if (q->incompat & INCOMPAT_CORRUPT)
 		return err_set(op->e, -EIO, "image '%s' is marked as corrupt: repair it first, or open it read-only", op->path);
 	if (!(q->incompat & INCOMPAT_DIRTY))
@@ -482,19 +484,6 @@ int qcow2_open(struct blk_node *file, const struct blk_image_opts *o, unsigned d
 		return ret;
 	}
 	*out = &q->n;
-	return 0;
-}
-
-int qcow2_plug_backing(struct blk_node *n, struct blk_node *backing, struct blk_node **old)
-{
-	struct qcow2 *q = to_q(n);
-
-	if (old)
-		*old = n->backing;
-	else if (n->backing)
-		return -EBUSY;
-	n->backing = backing;
-	q->backing_size = backing ? backing->i.size : 0;
 	return 0;
 }
 

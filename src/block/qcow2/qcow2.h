@@ -34,12 +34,19 @@ struct qcow2_create_opts {
 	enum qcow2_prealloc prealloc;
 };
 
+/* Would qcow2_create take these? -EINVAL with the reason */
+int qcow2_create_check(const struct qcow2_create_opts *o, struct err *e);
+
 /* Writes an empty image to an open-ended node. */
 int qcow2_create(struct blk_node *file, const struct qcow2_create_opts *o, struct err *e);
 
 /* Takes `file` over if it succeeds. depth: number of layers above. */
 int qcow2_open(struct blk_node *file, const struct blk_image_opts *o, unsigned depth, struct blk_node **out,
 	       struct err *e);
+
+/* Gives every cluster from byte `from` on its place, as creation with this mode does; what is there must read as
+ * zeros (it has just been made: from is the disk's former size). */
+int qcow2_preallocate(struct blk_node *n, uint64_t from, enum qcow2_prealloc mode, struct err *e);
 
 struct qcow2_info {
 	unsigned version;
@@ -56,11 +63,6 @@ void qcow2_get_info(struct blk_node *n, struct qcow2_info *out);
 
 /* Names another backing file (NULL: none) without touching data. */
 int qcow2_set_backing(struct blk_node *n, const char *backing, const char *format, struct err *e);
-
-/* The backing image is `backing`, owned by n from now on, instead of none (no_backing) or of another, which is the
- * caller's then (returned through *old; NULL: there must be none).  Only what shows is changed, not the name
- * in the image.  Nothing is in flight. EBUSY: there is one */
-int qcow2_plug_backing(struct blk_node *n, struct blk_node *backing, struct blk_node **old);
 
 /* Makes the image empty again: everything is unallocated and shows the backing file (after a commit).
  * Not with internal snapshots. */
