@@ -65,7 +65,7 @@ void blk_node_init(struct blk_node *n, struct loop *l, const struct blk_driver *
 	n->open_ended = false;
 	n->path = NULL;
 	n->format = NULL;
-	n->file = n->backing = NULL;
+	n->file = n->backing = n->redirect = NULL;
 	n->done_first = n->done_last = NULL;
 	pthread_mutex_init(&n->done_lock, NULL);
 	loop_bh_init(l, &n->done_bh, deliver, n);
@@ -125,8 +125,11 @@ static int check(const struct blk_node *n, const struct blk_req *r)
 
 void blk_submit(struct blk_node *n, struct blk_req *r)
 {
-	int ret = check(n, r);
+	int ret;
 
+	while (n->redirect)
+		n = n->redirect;
+	ret = check(n, r);
 	r->node = n;
 	r->next = NULL;
 	n->in_flight++;
@@ -149,14 +152,25 @@ bool blk_more_finished(struct blk_node *n)
 {
 	bool more;
 
+	while (n->redirect)
+		n = n->redirect;
 	pthread_mutex_lock(&n->done_lock);
 	more = n->done_first != NULL;
 	pthread_mutex_unlock(&n->done_lock);
 	return more;
 }
 
+/* Where requests to n go now. */
+static struct blk_node *target(struct blk_node *n)
+{
+	while (n->redirect)
+		n = n->redirect;
+	return n;
+}
+
 void blk_progress(struct blk_node *n)
 {
+	n = target(n);
 	if (!blk_more_finished(n))
 		n->drv->wait(n);
 	deliver(n);
@@ -164,8 +178,18 @@ void blk_progress(struct blk_node *n)
 
 void blk_drain(struct blk_node *n)
 {
-	while (n->in_flight)
-		blk_progress(n);
+	for (;;) {
+		/* Each time: what runs meanwhile may put another node in the slot. */
+		struct blk_node *to = target(n);
+
+		/* What a slot refused while it was held. */
+		if (to != n && n->in_flight)
+			deliver(n);
+		if (!to->in_flight && !n->in_flight)
+			return;
+		if (to->in_flight)
+			blk_progress(to);
+	}
 }
 
 int blk_resize(struct blk_node *n, uint64_t size, struct err *e)

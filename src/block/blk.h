@@ -82,6 +82,7 @@ struct blk_open_opts {
 
 struct blk_driver {
 	const char *name;
+	bool filter;			/* shows what n->file shows: see filter.h */
 	/* A request that passed the checks.  Answered by blk_finish, perhaps at once. */
 	void (*submit)(struct blk_node *n, struct blk_req *r);
 	/* Blocks until something has got on: a request was given to blk_finish, or a child's has been answered. */
@@ -103,6 +104,8 @@ struct blk_node {
 	bool open_ended;		/* see blk_open_opts */
 	char *path;			/* as it was opened; NULL: not a file. Freed with the node. */
 	const char *format;		/* of an image's top: "raw", "qcow2", "vdi" ...; else NULL */
+	/* A slot (graph.h) that holds nothing back: requests go straight there. Else NULL. */
+	struct blk_node *redirect;
 	/* Children, owned: what an image is stored in, and what shows through it. NULL: none. */
 	struct blk_node *file, *backing;
 	unsigned in_flight;		/* submitted, done not yet called */

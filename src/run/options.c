@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/disk.h"
 #include "run/opts.h"
 
 /* Splits "a,b=c,d" at commas; ",," is a comma of the value.  Calls fn for every
@@ -47,6 +48,8 @@ struct target {
 static int disk_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	struct target *t = opaque;
+	struct blk_disk_opts trial = { 0 };
+	int ret;
 
 	if (!name)
 		return conf_setf(t->c, val, e, "disk.%u.file", t->n);
@@ -55,7 +58,11 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 	if (val && (!strcmp(name, "ro") || !strcmp(name, "serial") || !strcmp(name, "cache") || !strcmp(name, "aio") || !strcmp(name, "format") ||
 		    !strcmp(name, "backing")))
 		return conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
-	return err_set(e, -EINVAL, "'%.40s' is not one of ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND "
+	ret = val ? blk_disk_option(&trial, name, val, e) : -ENOENT;
+	if (ret != -ENOENT)
+		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
+	return err_set(e, -EINVAL, "'%.40s' is not one of ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
+		       "copy-on-read=on|off, iops=N, bps=N and their kind "
 		       "(a comma in a file's name is written twice)", name);
 }
 
@@ -203,7 +210,10 @@ const struct opt run_opts[] = {
 	  "looks like another format. *backing=* says which backing files (and data files) the image may name: *folder*, those in its own "
 	  "folder or below (the default), *on*, any, *off*, none. *ro* makes it read-only. *serial=* is seen by "
 	  "the guest in /dev/disk/by-id. *cache=* is *writeback* (the default), *none* (direct I/O), *writethrough* "
-	  "or *unsafe* (flushes are ignored). *aio=* is *auto*, *uring* or *threads*. A comma in the file's name is "
+	  "or *unsafe* (flushes are ignored). *aio=* is *auto*, *uring* or *threads*. *copy-on-read=on* keeps what is read from "
+	  "backing files in the image. *bps=N* and *iops=N* limit bytes and requests a second, *bps-rd*, *bps-wr*, *iops-rd* and *iops-wr* "
+	  "reads and writes each; each of the six with *-max* is a higher rate for bursts, of *-max-length* seconds (1) after quiet times; with "
+	  "*iops-size=BYTES* a request that is longer counts as several. A comma in the file's name is "
 	  "written twice. The file is locked while the guest runs.", COMPLETE_FILE, .parse = parse_disk },
 	{ "net", 'n', "user[,fwd=...]|tap[,if=NAME]|none", "network card; may be repeated [user]",
 	  "A virtio network card; may be repeated. *user* needs no rights: the guest gets 10.0.2.15 by DHCP, reaches what "

@@ -206,7 +206,7 @@ static int add_disk(struct vm *vm, unsigned i, struct err *e)
 	char id[32];
 	int ret;
 
-	ret = blk_open_image(vm->m->loop, d->path, &d->open, &node, e);
+	ret = blk_open_disk(vm->m->loop, d->path, &d->open, &d->more, &node, e);
 	if (ret)
 		return err_prefix(e, ret, "--disk");
 	if (d->serial)

@@ -376,7 +376,7 @@ static int set_disk(struct vm_disk *d, const char *field, const char *val, struc
 		d->open.trust = w == 0 ? BLK_TRUST_FOLDER : w == 1 ? BLK_TRUST_ALL : BLK_TRUST_NONE;
 		return ret;
 	}
-	return -ENOENT;
+	return blk_disk_option(&d->more, field, val, e);
 }
 
 static int set_net(struct vm_net *n, const char *field, const char *val, struct err *e)
@@ -495,6 +495,9 @@ static int check_whole(struct vm_config *v, struct err *e)
 	for (unsigned i = 0; i < v->n_disks; i++)
 		if (!v->disk[i].path)
 			return err_set(e, -EINVAL, "--disk: disk %u names no file", i);
+	for (unsigned i = 0; i < v->n_disks && !ret; i++)
+		if (blk_disk_check(&v->disk[i].more, &v->disk[i].open, e))
+			ret = err_prefix(e, -EINVAL, "--disk");
 	for (unsigned i = 0; i < v->n_nets && !ret; i++)
 		ret = check_net(&v->net[i], i, v, e);
 	if (!ret && v->debugcon == VM_CONSOLE_PTY)

@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "block/image.h"
+#include "block/disk.h"
 #include "cpu/engine.h"
 #include "machine/machine.h"
 #include "net/port.h"
@@ -45,6 +45,7 @@ struct vm_disk {
 	const char *path;
 	const char *serial;		/* NULL: none */
 	struct blk_image_opts open;
+	struct blk_disk_opts more;	/* filters */
 };
 
 struct vm_net {

@@ -487,6 +487,19 @@ int qcow2_open(struct blk_node *file, const struct blk_image_opts *o, unsigned d
 	return 0;
 }
 
+int qcow2_plug_backing(struct blk_node *n, struct blk_node *backing, struct blk_node **old)
+{
+	struct qcow2 *q = to_q(n);
+
+	if (old)
+		*old = n->backing;
+	else if (n->backing)
+		return -EBUSY;
+	n->backing = backing;
+	q->backing_size = backing ? backing->i.size : 0;
+	return 0;
+}
+
 void qcow2_get_info(struct blk_node *n, struct qcow2_info *out)
 {
 	const struct qcow2 *q = to_q(n);

@@ -64,6 +64,11 @@ void qcow2_get_info(struct blk_node *n, struct qcow2_info *out);
 /* Names another backing file (NULL: none) without touching data. */
 int qcow2_set_backing(struct blk_node *n, const char *backing, const char *format, struct err *e);
 
+/* The backing image is `backing`, owned by n from now on, instead of none (no_backing) or of another, which is the
+ * caller's then (returned through *old; NULL: there must be none).  Only what shows is changed, not the name
+ * in the image.  Nothing is in flight. EBUSY: there is one */
+int qcow2_plug_backing(struct blk_node *n, struct blk_node *backing, struct blk_node **old);
+
 /* Makes the image empty again: everything is unallocated and shows the backing file (after a commit).
  * Not with internal snapshots. */
 int qcow2_make_empty(struct blk_node *n, struct err *e);

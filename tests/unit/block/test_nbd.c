@@ -153,8 +153,8 @@ static void poor_servers(void **state)
 	static const char *const poor[] = {
 		"--filter=fua memory 1M",
 		"--filter=nozero memory 1M",
-		"--filter=blocksize-policy memory 1M blocksize-minimum=512 blocksize-preferred=512 blocksize-maximum=4096 "
-		"blocksize-error-policy=error",
+		("--filter=blocksize-policy memory 1M blocksize-minimum=512 blocksize-preferred=512 blocksize-maximum=4096 "
+		 "blocksize-error-policy=error"),
 		"--no-sr memory 1M",
 		"--filter=noextents --filter=delay memory 1M delay-write=1ms",
 	};

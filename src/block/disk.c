@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From options to a disk: see disk.h. */
+#include "block/disk.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/checked.h"
+#include "block/graph.h"
+
+#define MAX_NAME 40
+#define MAX_BURST 3600
+
+static int parse_number(const char *name, const char *text, uint64_t *out, struct err *e)
+{
+	static const char units[] = "kmgt";
+	const char *unit;
+	char *end;
+
+	errno = 0;
+	*out = strtoull(text, &end, 10);
+	unit = *end ? strchr(units, tolower((unsigned char)*end)) : NULL;
+	if (!isdigit((unsigned char)*text) || errno || (*end && (!unit || end[1])) ||
+	    (unit && mul_overflows(*out, BIT64(10 * (unit - units + 1)), out)) || *out > INT64_MAX)
+		return err_set(e, -EINVAL, "%s=%.40s: that is not a number; K, M, G and T (1024) may follow one", name, text);
+	return 0;
+}
+
+/* "-rd", "-wr" or nothing, then "-max", "-max-length" or nothing. */
+static struct blk_rate *find_rate(struct blk_rate rates[3], const char *rest, const char **after)
+{
+	enum blk_rate_of of = BLK_RATE_TOTAL;
+
+	if (!strncmp(rest, "-rd", 3) || !strncmp(rest, "-read", 5))
+		of = BLK_RATE_READ;
+	if (!strncmp(rest, "-wr", 3) || !strncmp(rest, "-write", 6))
+		of = BLK_RATE_WRITE;
+	if (of != BLK_RATE_TOTAL)
+		rest += strcspn(rest + 1, "-") + 1;
+	else if (!strncmp(rest, "-total", 6))
+		rest += 6;
+	*after = rest;
+	return &rates[of];
+}
+
+static int set_rate(struct blk_rate rates[3], const char *name, const char *rest, const char *value, struct err *e)
+{
+	const char *after;
+	struct blk_rate *r = find_rate(rates, rest, &after);
+	uint64_t n;
+	int ret;
+
+	if (*after && strcmp(after, "-max") != 0 && strcmp(after, "-max-length") != 0)
+		return -ENOENT;
+	ret = parse_number(name, value, &n, e);
+	if (ret)
+		return ret;
+	if (!*after)
+		r->avg = n;
+	else if (!strcmp(after, "-max"))
+		r->max = n;
+	else if (n < 1 || n > MAX_BURST)
+		return err_set(e, -EINVAL, "%s=%.40s: a burst lasts 1 to %d seconds", name, value, MAX_BURST);
+	else
+		r->length = (unsigned)n;
+	return 0;
+}
+
+int blk_disk_option(struct blk_disk_opts *o, const char *full, const char *value, struct err *e)
+{
+	const char *given = strncmp(full, "throttling.", 11) ? full : full + 11;
+	char name[MAX_NAME];
+
+	snprintf(name, sizeof(name), "%s", given);
+	for (char *p = name; *p; p++)
+		*p = *p == '_' ? '-' : *p;
+	if (!strcmp(name, "copy-on-read")) {
+		if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+			return err_set(e, -EINVAL, "copy-on-read=%.40s: write on or off", value);
+		o->copy_on_read = !strcmp(value, "on");
+		return 0;
+	}
+	if (!strcmp(name, "iops-size"))
+		return parse_number(full, value, &o->throttle.op_size, e);
+	if (!strncmp(name, "iops", 4))
+		return set_rate(o->throttle.ops, full, name + 4, value, e);
+	if (!strncmp(name, "bps", 3))
+		return set_rate(o->throttle.bytes, full, name + 3, value, e);
+	return -ENOENT;
+}
+
+int blk_disk_check(const struct blk_disk_opts *o, const struct blk_image_opts *io, struct err *e)
+{
+	if (o->copy_on_read && io->file.read_only)
+		return err_set(e, -EINVAL, "copy-on-read writes to the image: it does not go with a read-only disk");
+	return blk_throttle_check(&o->throttle, e);
+}
+
+int blk_open_disk(struct loop *l, const char *path, const struct blk_image_opts *io, const struct blk_disk_opts *o,
+		  struct blk_node **out, struct err *e)
+{
+	struct blk_node *n;
+	int ret = blk_open_image(l, path, io, &n, e);
+
+	if (ret)
+		return ret;
+	if (o->copy_on_read)
+		ret = blk_copy_on_read_new(n, &n, e);
+	if (!ret && blk_throttle_wanted(&o->throttle))
+		ret = blk_throttle_new(n, &o->throttle, &n, e);
+	if (!ret && blk_slot_new(n, out))
+		ret = err_set(e, -ENOMEM, "out of memory while opening disk '%s'", path);
+	if (ret)
+		blk_close(n);
+	return ret;
+}

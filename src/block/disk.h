@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A disk for a machine: an image, the filters its user wants, and a slot on top (graph.h). */
+#ifndef LODGE_BLOCK_DISK_H
+#define LODGE_BLOCK_DISK_H
+
+#include "block/filter.h"
+#include "block/image.h"
+
+struct blk_disk_opts {
+	bool copy_on_read;
+	struct blk_throttle_opts throttle;
+};
+
+/* One option by its name on a command line: "copy-on-read", "iops", "bps-max" ...; underscores do for hyphens, and
+ * QEMU's "throttling." may stand in front.  ENOENT: no such option. EINVAL */
+int blk_disk_option(struct blk_disk_opts *o, const char *name, const char *value, struct err *e);
+/* Whether the options go together: EINVAL. */
+int blk_disk_check(const struct blk_disk_opts *o, const struct blk_image_opts *io, struct err *e);
+/* `path` and `io` as blk_open_image has them. */
+int blk_open_disk(struct loop *l, const char *path, const struct blk_image_opts *io, const struct blk_disk_opts *o,
+		  struct blk_node **out, struct err *e);
+
+#endif
