@@ -26,7 +26,7 @@ struct blk_image_opts {
 	enum blk_trust trust;
 	bool no_backing;		/* leave the backing file closed: what is not in the image reads as zeros;
 					 * for looking at an image, always with file.read_only */
-	bool backing_writable;		/* open the first backing file for writing too (commit) */
+	unsigned backing_writable;	/* open the n-th backing file (1: the first), and no other, for writing too (commit) */
 	bool repair;			/* for a check that repairs: an image marked as damaged or not closed may be opened for
 					 * writing, and is left as it is */
 	uint64_t cache_bytes;		/* bound of the metadata caches of one layer, 0: 32 MiB */

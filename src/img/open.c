@@ -116,7 +116,7 @@ int img_where(struct img *m, const char *arg, const char *format, unsigned how, 
 	int ret = 0;
 
 	*w = (struct img_where){ .o = { .trust = m->trust, .no_backing = how & IMG_NO_BACKING,
-					.backing_writable = how & IMG_BACKING_WRITE } };
+					.backing_writable = how & IMG_BACKING_WRITE ? 1 : 0 } };
 	w->o.file.read_only = !(how & IMG_WRITE);
 	w->o.file.no_lock = (m->share && w->o.file.read_only) || (how & IMG_NO_LOCK);
 	if (m->share && (how & IMG_WRITE))

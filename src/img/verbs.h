@@ -7,6 +7,7 @@
 
 extern const struct img_verb img_verb_bench;
 extern const struct img_verb img_verb_check;
+extern const struct img_verb img_verb_convert;
 extern const struct img_verb img_verb_create;
 extern const struct img_verb img_verb_info;
 extern const struct img_verb img_verb_map;

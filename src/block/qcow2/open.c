@@ -254,8 +254,8 @@ static int open_backing(struct opening *op, unsigned depth)
 	ret = image_resolve(op->path, q->backing_name, "backing file", o.trust, &path, op->e);
 	if (ret)
 		return ret;
-	o.file.read_only = !o.backing_writable;
-	o.backing_writable = false;
+	o.file.read_only = o.backing_writable != 1;
+	o.backing_writable -= o.backing_writable != 0;
 	o.format = q->backing_format && *q->backing_format ? q->backing_format : NULL;
 	/* What was probed may be a guest's invention: it names nothing further by itself. */
 	if (!o.format && o.trust == BLK_TRUST_FOLDER)

@@ -85,6 +85,8 @@ int qcow2_snapshot_create(struct blk_node *n, const char *name, struct err *e);
 /* By name, or by id if no name fits. Apply: the disk is as it was then. */
 int qcow2_snapshot_apply(struct blk_node *n, const char *name_or_id, struct err *e);
 int qcow2_snapshot_delete(struct blk_node *n, const char *name_or_id, struct err *e);
+/* Shows the disk as it was then, with its size of then, for as long as the node is open, which must be read-only. */
+int qcow2_snapshot_view(struct blk_node *n, const char *name_or_id, struct err *e);
 
 enum { QCOW2_FIX_LEAKS = 1, QCOW2_FIX_ERRORS = 2 };
 struct qcow2_check {

@@ -520,6 +520,34 @@ static int apply_main(struct qcow2 *q, struct co *c, void *arg)
 	return ret;
 }
 
+/* The snapshot's table in place of the disk's, in memory. */
+static int view_main(struct qcow2 *q, struct co *c, void *arg)
+{
+	struct snap_op *op = arg;
+	uint64_t *l1 = NULL, *dirty;
+	struct snap *s;
+	int i, ret = find_main(q, c, op, &s, &i);
+
+	if (ret)
+		return ret;
+	dirty = calloc(s[i].l1_size / 64 + 1, 8);
+	ret = dirty ? l1_load(q, c, s[i].l1_off, s[i].l1_size, &l1) : -ENOMEM;
+	if (ret) {
+		free(dirty);
+		err_set(op->e, ret, "snapshot '%s' of image '%s' cannot be read: %s", op->name, path_of(q), strerror(-ret));
+	} else {
+		free(q->l1);
+		free(q->l1_dirty);
+		q->l1 = l1;
+		q->l1_dirty = dirty;
+		q->l1_size = s[i].l1_size;
+		q->l1_off = s[i].l1_off;
+		q->n.i.size = align_up(s[i].s.disk_size, BLK_SECTOR);
+	}
+	snaps_free(s, q->n_snaps);
+	return ret;
+}
+
 static int delete_main(struct qcow2 *q, struct co *c, void *arg)
 {
 	struct snap_op *op = arg;
@@ -584,6 +612,15 @@ int qcow2_snapshot_apply(struct blk_node *n, const char *name_or_id, struct err 
 	int ret = may_change(n, e);
 
 	return ret ? ret : q_alone(to_q(n), apply_main, &op);
+}
+
+int qcow2_snapshot_view(struct blk_node *n, const char *name_or_id, struct err *e)
+{
+	struct snap_op op = { .name = name_or_id, .e = e };
+
+	if (!n->i.read_only)
+		return err_set(e, -EINVAL, "image '%s' is open for writing", path_of(to_q(n)));
+	return q_alone(to_q(n), view_main, &op);
 }
 
 int qcow2_snapshot_delete(struct blk_node *n, const char *name_or_id, struct err *e)
