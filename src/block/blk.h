@@ -65,6 +65,10 @@ struct blk_info {
 	bool read_only, can_discard, can_zero, is_device;
 	bool can_compress;		/* takes writes with `compress` */
 	uint32_t cluster;		/* unit of allocation of a format, 0: none */
+	/* What a driver of the disk had better know, in bytes; 0: nothing known. */
+	uint32_t min_io, opt_io;	/* least and best size of requests */
+	uint32_t align_offset;		/* of the first whole physical block */
+	uint32_t discard_unit;		/* smaller discards give nothing back */
 };
 
 enum blk_cache { BLK_CACHE_WRITEBACK, BLK_CACHE_NONE, BLK_CACHE_WRITETHROUGH, BLK_CACHE_UNSAFE };
@@ -134,6 +138,8 @@ int blk_open_mem(struct loop *l, uint64_t size, struct blk_node **out);
 int blk_open_mem_file(struct loop *l, uint64_t max, struct blk_node **out);
 /* The n-th request from now, and no other, fails with EIO (0: never). Memory nodes only. */
 void blk_mem_fail_after(struct blk_node *n, unsigned nth);
+/* The same with another error, and for every request from the n-th on if `all`. */
+void blk_mem_fail_with(struct blk_node *n, unsigned nth, int error, bool all);
 /* Holds requests back until released or drained. Memory nodes only. */
 void blk_mem_hold(struct blk_node *n, bool on);
 uint8_t *blk_mem_data(struct blk_node *n);

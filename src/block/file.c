@@ -13,10 +13,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -225,6 +227,32 @@ static int open_fd(const char *path, const struct blk_open_opts *o, struct blk_f
 	return say_cannot_open(path, o->read_only, -errno, e);
 }
 
+/* Only for speed, so what cannot be had is left at 0. */
+static void device_hints(struct blk_file *f)
+{
+	struct blk_info *i = &f->n.i;
+	unsigned int n = 0;
+	char path[96];
+	struct stat st;
+	int offset = 0;
+	FILE *unit;
+
+	if (ioctl(f->fd, BLKIOMIN, &n) == 0)
+		i->min_io = n;
+	if (ioctl(f->fd, BLKIOOPT, &n) == 0)
+		i->opt_io = n;
+	if (ioctl(f->fd, BLKALIGNOFF, &offset) == 0 && offset > 0)
+		i->align_offset = (uint32_t)offset;
+	if (fstat(f->fd, &st))
+		return;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/queue/discard_granularity", major(st.st_rdev), minor(st.st_rdev));
+	unit = fopen(path, "re");
+	if (unit && fscanf(unit, "%u", &n) == 1 && is_pow2(n))
+		i->discard_unit = n;
+	if (unit)
+		fclose(unit);
+}
+
 static int device_geometry(const char *path, struct blk_file *f, struct err *e)
 {
 	struct blk_info *i = &f->n.i;
@@ -240,6 +268,7 @@ static int device_geometry(const char *path, struct blk_file *f, struct err *e)
 	if (ioctl(f->fd, BLKPBSZGET, &physical) == 0 && is_pow2(physical))
 		i->physical_block = MAX(physical, i->request_align);
 	i->size = align_down(i->size, BLK_SECTOR);
+	device_hints(f);
 	return 0;
 }
 

@@ -18,6 +18,8 @@ struct blk_mem {
 	uint8_t *data;			/* mapping: untouched pages cost nothing */
 	uint64_t max;			/* its length */
 	unsigned fail_after;
+	int fail_error;
+	bool fail_all;
 	bool hold;
 	struct blk_req *held, **held_end;
 };
@@ -52,7 +54,8 @@ static int run(struct blk_mem *m, struct blk_req *r)
 static void mem_answer(struct blk_mem *m, struct blk_req *r)
 {
 	if (m->fail_after && --m->fail_after == 0) {
-		blk_finish(r, -EIO);
+		m->fail_after = m->fail_all;
+		blk_finish(r, m->fail_error);
 		return;
 	}
 	blk_finish(r, run(m, r));
@@ -163,9 +166,18 @@ int blk_open_mem_file(struct loop *l, uint64_t max, struct blk_node **out)
 	return 0;
 }
 
+void blk_mem_fail_with(struct blk_node *n, unsigned nth, int error, bool all)
+{
+	struct blk_mem *m = container_of(n, struct blk_mem, n);
+
+	m->fail_after = nth;
+	m->fail_error = error;
+	m->fail_all = all;
+}
+
 void blk_mem_fail_after(struct blk_node *n, unsigned nth)
 {
-	container_of(n, struct blk_mem, n)->fail_after = nth;
+	blk_mem_fail_with(n, nth, -EIO, false);
 }
 
 void blk_mem_hold(struct blk_node *n, bool on)

@@ -31,6 +31,7 @@ enum machine_request {
 	MACHINE_REQ_RESET,	/* port 0x64, 0xcf9, ACPI reset register */
 	MACHINE_REQ_POWEROFF,	/* S5 */
 	MACHINE_REQ_SUSPEND,	/* S3 */
+	MACHINE_REQ_PAUSE,	/* stand still until the host says go on */
 	MACHINE_REQ_PANIC,	/* pvpanic */
 	MACHINE_REQ_TRIPLE_FAULT,
 	MACHINE_REQ_DEBUG_EXIT,	/* isa-debug-exit, code = (value << 1) | 1 */

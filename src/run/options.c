@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "block/disk.h"
 #include "run/opts.h"
 
@@ -45,8 +46,20 @@ struct target {
 	unsigned n, n_fwd;
 };
 
+/* Equal, with '_' as good as '-': QEMU's names have some of each. */
+static bool same_word(const char *given, const char *key)
+{
+	while (*given && (*given == *key || (*given == '_' && *key == '-')))
+		given++, key++;
+	return !*given && !*key;
+}
+
 static int disk_part(void *opaque, const char *name, const char *val, struct err *e)
 {
+	static const char *const keys[] = {
+		"ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
+		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity",
+	};
 	struct target *t = opaque;
 	struct blk_disk_opts trial = { 0 };
 	int ret;
@@ -55,14 +68,15 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 		return conf_setf(t->c, val, e, "disk.%u.file", t->n);
 	if (!strcmp(name, "ro") && (!val || !*val))
 		return conf_setf(t->c, "on", e, "disk.%u.ro", t->n);
-	if (val && (!strcmp(name, "ro") || !strcmp(name, "serial") || !strcmp(name, "cache") || !strcmp(name, "aio") || !strcmp(name, "format") ||
-		    !strcmp(name, "backing")))
-		return conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
+	for (unsigned i = 0; val && i < ARRAY_LEN(keys); i++)
+		if (same_word(name, keys[i]))
+			return conf_setf(t->c, val, e, "disk.%u.%s", t->n, keys[i]);
 	ret = val ? blk_disk_option(&trial, name, val, e) : -ENOENT;
 	if (ret != -ENOENT)
 		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
 	return err_set(e, -EINVAL, "'%.40s' is not one of ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
-		       "copy-on-read=on|off, iops=N, bps=N and their kind "
+		       "copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
+		       "num-queues=N, discard=unmap|ignore and the block sizes "
 		       "(a comma in a file's name is written twice)", name);
 }
 
@@ -213,8 +227,14 @@ const struct opt run_opts[] = {
 	  "or *unsafe* (flushes are ignored). *aio=* is *auto*, *uring* or *threads*. *copy-on-read=on* keeps what is read from "
 	  "backing files in the image. *bps=N* and *iops=N* limit bytes and requests a second, *bps-rd*, *bps-wr*, *iops-rd* and *iops-wr* "
 	  "reads and writes each; each of the six with *-max* is a higher rate for bursts, of *-max-length* seconds (1) after quiet times; with "
-	  "*iops-size=BYTES* a request that is longer counts as several. A comma in the file's name is "
-	  "written twice. The file is locked while the guest runs.", COMPLETE_FILE, .parse = parse_disk },
+	  "*iops-size=BYTES* a request that is longer counts as several. "
+	  "*werror=* and *rerror=* say what happens when a write or read fails on the host: *report* it to the guest, *stop* (the guest is "
+	  "paused, and goes on and tries again when this process gets SIGUSR2), *ignore*, or, for writes, *enospc*: stop when "
+	  "there is no room left, else report (the default for writes; for reads it is report). Each disk has an I/O thread; disks with the "
+	  "same *iothread=NAME* share one, *iothread=off* uses the thread of the other devices. *num-queues=N* sets the number of "
+	  "queues, *discard=ignore* keeps the guest from giving space back. *logical_block_size=*, *physical_block_size=*, "
+	  "*min_io_size=*, *opt_io_size=* and *discard_granularity=* (bytes) are what the guest is told; by default what the image or device says. "
+	  "A comma in the file's name is written twice. The file is locked while the guest runs.", COMPLETE_FILE, .parse = parse_disk },
 	{ "net", 'n', "user[,fwd=...]|tap[,if=NAME]|none", "network card; may be repeated [user]",
 	  "A virtio network card; may be repeated. *user* needs no rights: the guest gets 10.0.2.15 by DHCP, reaches what "
 	  "this process can reach, and the host's loopback at 10.0.2.2. *fwd=tcp:HOSTPORT:GUESTPORT* (or udp:, or "

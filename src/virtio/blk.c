@@ -10,10 +10,13 @@
  * device then waits for its reset.
  *
  * Reset, queue reset and pause drain the node, so nothing of an earlier life
- * reaches guest memory later.  The host's I/O errors become VIRTIO_BLK_S_IOERR;
- * the machine goes on.
+ * reaches guest memory later.  What becomes of the host's I/O errors is decided
+ * in blk_error.c.
+ *
+ * On an I/O thread the rings are walked and answered there, and neither a vCPU's
+ * thread nor the machine's loop has to do with a transfer.
  */
-#include "virtio/blk.h"
+#include "virtio/blk_int.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -23,17 +26,6 @@
 #include "base/checked.h"
 #include "base/iov.h"
 #include "base/log.h"
-
-#define F_SIZE_MAX (1ull << 1)
-#define F_SEG_MAX (1ull << 2)
-#define F_RO (1ull << 5)
-#define F_BLK_SIZE (1ull << 6)
-#define F_FLUSH (1ull << 9)
-#define F_TOPOLOGY (1ull << 10)
-#define F_CONFIG_WCE (1ull << 11)
-#define F_MQ (1ull << 12)
-#define F_DISCARD (1ull << 13)
-#define F_WRITE_ZEROES (1ull << 14)
 
 #define T_IN 0
 #define T_OUT 1
@@ -48,72 +40,13 @@
 
 #define SEG_UNMAP 1u
 
-#define MAX_SEGMENTS 32			/* of a discard or write-zeroes request */
-#define MAX_RANGE_SECTORS (1u << 21)	/* of one segment: 1 GiB */
-#define SIZE_MAX_BYTES (4u << 20)
-#define MAX_ERRORS_LOGGED 5
-
 /* Chains per kick; a guest that refills as fast as we answer waits its turn. */
 #define KICK_BUDGET 1024
-
-/* 5.2.4 */
-struct blk_config {
-	uint64_t capacity;
-	uint32_t size_max, seg_max;
-	uint16_t cylinders;
-	uint8_t heads, sectors;
-	uint32_t blk_size;
-	uint8_t physical_block_exp, alignment_offset;
-	uint16_t min_io_size;
-	uint32_t opt_io_size;
-	uint8_t writeback, unused0;
-	uint16_t num_queues;
-	uint32_t max_discard_sectors, max_discard_seg, discard_sector_alignment;
-	uint32_t max_write_zeroes_sectors, max_write_zeroes_seg;
-	uint8_t write_zeroes_may_unmap, unused1[3];
-};
-_Static_assert(sizeof(struct blk_config) == 64, "virtio 1.2, 5.2.4 (60 bytes and tail padding)");
-_Static_assert(offsetof(struct blk_config, max_discard_sectors) == 36, "virtio 1.2, 5.2.4");
-#define CONFIG_LEN 60
 
 struct header {
 	uint32_t type, ioprio;
 	uint64_t sector;
 };
-
-struct segment {
-	uint64_t sector;
-	uint32_t n_sectors, flags;
-};
-
-struct virtio_blk {
-	struct virtio_dev d;
-	struct blk_node *node;
-	struct blk_config cfg;
-	char serial[VIRTIO_BLK_SERIAL_LEN];
-	struct virtio_blk_stats stats;
-	unsigned errors_logged;
-	uint64_t flush_queues;		/* bit q: used ring grew, interrupt not yet considered */
-	struct vq_chain chain;		/* scratch of kick */
-};
-
-/* A request in flight; the pieces, and for ranges the segments, follow it. */
-struct vreq {
-	struct blk_req r;
-	struct virtio_blk *b;
-	uint16_t q, head;
-	uint64_t len_write;		/* writable bytes of the chain, status included */
-	uint8_t *status;		/* in guest memory: written, never read */
-	unsigned seg, n_segs;
-	struct segment *segs;
-	unsigned niov;
-	struct iovec iov[];
-};
-
-static struct virtio_blk *to_blk(struct virtio_dev *d)
-{
-	return container_of(d, struct virtio_blk, d);
-}
 
 /* ---- answers ---- */
 
@@ -135,52 +68,17 @@ static void answer(struct virtio_blk *b, unsigned q, uint16_t head, uint8_t *sta
 	b->flush_queues |= BIT64(q);
 }
 
-static void count(struct virtio_blk *b, const struct vreq *v)
-{
-	switch (v->r.op) {
-	case BLK_READ:
-		b->stats.reads++;
-		b->stats.bytes_read += v->r.len;
-		break;
-	case BLK_WRITE:
-		b->stats.writes++;
-		b->stats.bytes_written += v->r.len;
-		break;
-	case BLK_FLUSH: b->stats.flushes++; break;
-	case BLK_DISCARD: b->stats.discards++; break;
-	case BLK_WRITE_ZEROES: b->stats.zeroes++; break;
-	case BLK_STATUS: break;		/* not a guest's */
-	}
-}
-
-static void host_error(struct virtio_blk *b, const struct vreq *v, int ret)
-{
-	static const char *const names[] = { "read", "write", "flush", "discard", "write zeroes" };
-
-	b->stats.errors++;
-	if (b->errors_logged++ >= MAX_ERRORS_LOGGED)
-		return;
-	log_warn("%s: %s at byte %llu failed on the host: %s%s", b->d.id, names[v->r.op],
-		 (unsigned long long)v->r.offset, strerror(-ret),
-		 b->errors_logged == MAX_ERRORS_LOGGED ? " (further errors are counted only)" : "");
-}
-
-static void finish(struct vreq *v, int ret)
+void vblk_answer(struct vreq *v, bool ok)
 {
 	struct virtio_blk *b = v->b;
 	bool in = v->r.op == BLK_READ;
 
-	if (ret)
-		host_error(b, v, ret);
-	else
-		count(b, v);
+	vblk_count_end(b, v, ok, loop_now_ns());
 	for (unsigned i = 0; in && i < v->niov; i++)
 		mem_written_host(b->d.m->mem, v->iov[i].iov_base, v->iov[i].iov_len);
-	answer(b, v->q, v->head, v->status, ret ? S_IOERR : S_OK, in ? v->len_write - 1 : 0);
+	answer(b, v->q, v->head, v->status, ok ? S_OK : S_IOERR, in ? v->len_write - 1 : 0);
 	free(v);
 }
-
-static void submit_segment(struct vreq *v);
 
 static void req_done(struct blk_req *r, int ret)
 {
@@ -188,9 +86,11 @@ static void req_done(struct blk_req *r, int ret)
 	struct virtio_blk *b = v->b;
 
 	if (!ret && v->n_segs && ++v->seg < v->n_segs)
-		submit_segment(v);
+		vblk_submit(v);
+	else if (ret)
+		vblk_failed(v, ret);
 	else
-		finish(v, ret);
+		vblk_answer(v, true);
 	if (!blk_more_finished(b->node))
 		flush_queues(b);
 }
@@ -203,6 +103,25 @@ static bool write_through(const struct virtio_blk *b)
 	if (virtio_has(&b->d, F_CONFIG_WCE))
 		return !b->cfg.writeback;
 	return !virtio_has(&b->d, F_FLUSH);
+}
+
+void vblk_submit(struct vreq *v)
+{
+	if (v->n_segs) {
+		const struct segment *s = &v->segs[v->seg];
+
+		v->r.offset = s->sector * BLK_SECTOR;
+		v->r.len = (uint64_t)s->n_sectors * BLK_SECTOR;
+		v->r.unmap = s->flags & SEG_UNMAP && v->b->cfg.write_zeroes_may_unmap;
+	}
+	v->r.fua = v->r.op != BLK_READ && v->r.op != BLK_FLUSH && write_through(v->b);
+	blk_submit(v->b->node, &v->r);
+}
+
+static void start(struct vreq *v)
+{
+	vblk_count_start(v->b, v, loop_now_ns());
+	vblk_submit(v);
 }
 
 static struct vreq *new_req(struct virtio_blk *b, unsigned q, const struct vq_chain *c, uint8_t *status,
@@ -261,8 +180,7 @@ static int do_rw(struct virtio_blk *b, unsigned q, const struct vq_chain *c, con
 	v->r.len = len;
 	v->r.iov = v->iov;
 	v->r.niov = v->niov;
-	v->r.fua = !in && write_through(b);
-	blk_submit(b->node, &v->r);
+	start(v);
 	return -1;
 }
 
@@ -273,19 +191,8 @@ static int do_flush(struct virtio_blk *b, unsigned q, const struct vq_chain *c, 
 	if (!v)
 		return S_IOERR;
 	v->r.op = BLK_FLUSH;
-	blk_submit(b->node, &v->r);
+	start(v);
 	return -1;
-}
-
-static void submit_segment(struct vreq *v)
-{
-	const struct segment *s = &v->segs[v->seg];
-
-	v->r.offset = s->sector * BLK_SECTOR;
-	v->r.len = (uint64_t)s->n_sectors * BLK_SECTOR;
-	v->r.unmap = s->flags & SEG_UNMAP;
-	v->r.fua = write_through(v->b);
-	blk_submit(v->b->node, &v->r);
 }
 
 /* 5.2.6.2: unknown flags are unsupported, and unmap means nothing to a discard. */
@@ -323,7 +230,7 @@ static int do_ranges(struct virtio_blk *b, unsigned q, const struct vq_chain *c,
 		free(v);
 		return ret;
 	}
-	submit_segment(v);
+	start(v);
 	return -1;
 }
 
@@ -364,7 +271,7 @@ static int dispatch(struct virtio_blk *b, unsigned q, const struct vq_chain *c, 
 
 /* One chain: header at the very beginning of the readable part, status in the
  * very last writable byte, whatever the layout of descriptors (2.7.4.1). */
-static int handle(struct virtio_blk *b, unsigned q, const struct vq_chain *c)
+int vblk_handle(struct virtio_blk *b, unsigned q, const struct vq_chain *c)
 {
 	const struct iovec *last;
 	struct header h;
@@ -379,6 +286,8 @@ static int handle(struct virtio_blk *b, unsigned q, const struct vq_chain *c)
 	s = dispatch(b, q, c, &h, status);
 	if (s >= 0)
 		answer(b, q, c->head, status, (uint8_t)s, h.type == T_GET_ID ? c->len_write - 1 : 0);
+	if (s > S_OK)
+		b->stats.invalid++;
 	return 0;
 }
 
@@ -393,7 +302,7 @@ static void blk_kick(struct virtio_dev *d, unsigned q)
 		vq_kick_enable(vq, false);
 		while (budget && (ret = vq_get(vq, &b->chain)) == 1) {
 			budget--;
-			ret = handle(b, q, &b->chain);
+			ret = vblk_handle(b, q, &b->chain);
 			if (ret)
 				break;
 		}
@@ -426,11 +335,18 @@ static void blk_pause(struct virtio_dev *d)
 	blk_drain(to_blk(d)->node);
 }
 
+static void blk_resume(struct virtio_dev *d)
+{
+	vblk_retry(to_blk(d));
+	flush_queues(to_blk(d));
+}
+
 static void blk_reset(struct virtio_dev *d)
 {
 	struct virtio_blk *b = to_blk(d);
 
 	blk_drain(b->node);
+	vblk_retry_forget(b, -1);
 	b->flush_queues = 0;
 	b->cfg.writeback = 1;
 }
@@ -438,27 +354,31 @@ static void blk_reset(struct virtio_dev *d)
 static void blk_queue_reset(struct virtio_dev *d, unsigned q)
 {
 	blk_drain(to_blk(d)->node);
+	vblk_retry_forget(to_blk(d), (int)q);
 	to_blk(d)->flush_queues &= ~BIT64(q);
 }
 
 struct blk_state {
 	uint64_t capacity;
 	uint8_t writeback;
+	uint32_t n_retry;		/* a blob of their chains follows if there are any */
 };
 
 static const struct snap_field state_fields[] = {
 	SNAP_FIELD(struct blk_state, capacity),
 	SNAP_FIELD(struct blk_state, writeback),
+	{ "n_retry", offsetof(struct blk_state, n_retry), 4, 1, 2, 0 },
 	SNAP_END,
 };
-static const struct snap_table state_table = { "virtio-blk", 1, state_fields };
+static const struct snap_table state_table = { "virtio-blk", 2, state_fields };
 
 static int blk_save(struct virtio_dev *d, struct snap_out *o)
 {
 	struct virtio_blk *b = to_blk(d);
-	struct blk_state s = { b->cfg.capacity, b->cfg.writeback };
+	struct blk_state s = { b->cfg.capacity, b->cfg.writeback, vblk_retry_count(b) };
+	int ret = snap_put(o, d->id, &state_table, &s);
 
-	return snap_put(o, d->id, &state_table, &s);
+	return ret || !s.n_retry ? ret : vblk_retry_save(b, o);
 }
 
 static int blk_load(struct virtio_dev *d, struct snap_in *in, struct err *e)
@@ -473,16 +393,22 @@ static int blk_load(struct virtio_dev *d, struct snap_in *in, struct err *e)
 		return err_set(e, -EINVAL, "saved state of disk %s is of %llu sectors, the disk here has %llu", d->id,
 			       (unsigned long long)s.capacity, (unsigned long long)b->cfg.capacity);
 	b->cfg.writeback = s.writeback & 1;
-	return 0;
+	return vblk_retry_load(b, s.n_retry, in, e);
 }
 
 static void blk_free(struct virtio_dev *d)
 {
 	struct virtio_blk *b = to_blk(d);
 
+	virtio_dev_lock(d);
 	/* Drains while the queues are still there for the answers. */
 	blk_close(b->node);
+	if (b->retry)
+		log_warn("%s: %u request(s) that failed on the host were never repeated: what they were to write is lost", d->id,
+			 vblk_retry_count(b));
+	vblk_retry_forget(b, -1);
 	virtio_dev_fini(d);
+	virtio_dev_unlock(d);
 	free(b);
 }
 
@@ -496,83 +422,45 @@ static const struct virtio_dev_ops blk_ops = {
 	.reset = blk_reset,
 	.queue_reset = blk_queue_reset,
 	.pause = blk_pause,
+	.resume = blk_resume,
 	.save = blk_save,
 	.load = blk_load,
 	.free = blk_free,
 };
 
-static uint64_t make_config(struct virtio_blk *b, unsigned queues, uint16_t queue_size, uint32_t block_size)
-{
-	const struct blk_info *i = &b->node->i;
-	uint32_t physical = MAX(i->physical_block, block_size);
-	uint64_t f = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY | F_CONFIG_WCE;
-
-	b->cfg.capacity = i->size / BLK_SECTOR;
-	b->cfg.size_max = SIZE_MAX_BYTES;
-	/* Header and status take two descriptors of a chain without indirection. */
-	b->cfg.seg_max = queue_size - 2u;
-	b->cfg.blk_size = block_size;
-	b->cfg.physical_block_exp = (uint8_t)(__builtin_ctz(physical) - __builtin_ctz(block_size));
-	b->cfg.min_io_size = 1;
-	b->cfg.writeback = 1;
-	b->cfg.num_queues = (uint16_t)queues;
-	b->cfg.max_discard_sectors = b->cfg.max_write_zeroes_sectors = MAX_RANGE_SECTORS;
-	b->cfg.max_discard_seg = b->cfg.max_write_zeroes_seg = MAX_SEGMENTS;
-	b->cfg.discard_sector_alignment = physical / BLK_SECTOR;
-	b->cfg.write_zeroes_may_unmap = 1;
-	if (queues > 1)
-		f |= F_MQ;
-	if (i->read_only)
-		return f | F_RO;
-	return f | (i->can_discard ? F_DISCARD : 0) | (i->can_zero ? F_WRITE_ZEROES : 0);
-}
-
-static int check_opts(const char *id, unsigned queues, uint16_t queue_size, uint32_t block_size, uint64_t size,
-		      struct err *e)
-{
-	if (!queues || queues > VIRTIO_MAX_QUEUES)
-		return err_set(e, -EINVAL, "disk %s: %u queues, but 1 to %d are possible", id, queues,
-			       VIRTIO_MAX_QUEUES);
-	if (!is_pow2(queue_size) || queue_size < 8 || queue_size > VQ_MAX_SIZE)
-		return err_set(e, -EINVAL, "disk %s: queue size %u is not a power of two from 8 to %d", id, queue_size,
-			       VQ_MAX_SIZE);
-	if (!is_pow2(block_size) || block_size < BLK_SECTOR || block_size > 4096)
-		return err_set(e, -EINVAL, "disk %s: block size %u is not 512, 1024, 2048 or 4096", id, block_size);
-	if (size % block_size)
-		return err_set(e, -EINVAL, "disk %s: its size is no multiple of its block size, %u bytes", id,
-			       block_size);
-	return 0;
-}
-
-int virtio_blk_new(struct machine *m, const char *id, struct blk_node *node, const struct virtio_blk_opts *o,
+int virtio_blk_new(struct machine *m, const char *id, struct blk_node *node, const struct virtio_blk_opts *opts,
 		   struct virtio_dev **out, struct err *e)
 {
-	unsigned queues = o->queues ? o->queues : 1;
-	uint16_t queue_size = o->queue_size ? o->queue_size : 256, sizes[VIRTIO_MAX_QUEUES];
-	uint32_t block_size = o->block_size ? o->block_size : BLK_SECTOR;
+	uint16_t sizes[VIRTIO_MAX_QUEUES];
+	struct virtio_blk_opts o = *opts;
 	struct virtio_blk *b;
-	int ret = check_opts(id, queues, queue_size, block_size, node->i.size, e);
+	int ret;
 
+	o.queues = o.queues ? o.queues : 1;
+	o.queue_size = o.queue_size ? o.queue_size : 256;
+	o.block_size = o.block_size ? o.block_size : BLK_SECTOR;
+	ret = vblk_check_opts(id, &o, node->i.size, e);
 	if (ret)
 		return ret;
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return err_set(e, -ENOMEM, "out of memory for disk %s", id);
 	b->node = node;
-	memcpy(b->serial, o->serial, strnlen(o->serial, VIRTIO_BLK_SERIAL_LEN));
-	for (unsigned q = 0; q < queues; q++)
-		sizes[q] = queue_size;
-	ret = virtio_dev_init(&b->d, m, &blk_ops, id, make_config(b, queues, queue_size, block_size), CONFIG_LEN,
-			      queues, sizes);
+	b->d.io = o.io;
+	b->on_read_error = o.on_read_error;
+	b->on_write_error = o.on_write_error;
+	b->retry_end = &b->retry;
+	b->stop_work = (struct iothread_work){ .cb = vblk_stop_machine, .opaque = b };
+	memcpy(b->serial, o.serial, strnlen(o.serial, VIRTIO_BLK_SERIAL_LEN));
+	for (unsigned q = 0; q < o.queues; q++)
+		sizes[q] = o.queue_size;
+	virtio_dev_lock(&b->d);
+	ret = virtio_dev_init(&b->d, m, &blk_ops, id, vblk_make_config(b, &o), BLK_CONFIG_LEN, o.queues, sizes);
+	virtio_dev_unlock(&b->d);
 	if (ret) {
 		free(b);
 		return err_set(e, ret, "disk %s cannot be set up: %s", id, strerror(-ret));
 	}
 	*out = &b->d;
 	return 0;
-}
-
-void virtio_blk_get_stats(const struct virtio_dev *d, struct virtio_blk_stats *out)
-{
-	*out = container_of((struct virtio_dev *)(uintptr_t)d, struct virtio_blk, d)->stats;
 }

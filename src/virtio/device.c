@@ -3,7 +3,7 @@
  * What all virtio devices share: status, features, queues, doorbells
  * (virtio 1.2, 2.1, 2.2, 2.4, 3.1).
  *
- * A kick is an eventfd on the machine's loop.  Whether it is acted on is decided
+ * A kick is an eventfd on the machine's loop or an I/O thread's.  Whether it is acted on is decided
  * when the loop sees it: not before DRIVER_OK, not while paused, not after the
  * device broke.  Nothing is lost by that: start and resume look at every ready
  * queue.
@@ -66,12 +66,59 @@ static void doorbells(struct virtio_dev *d, bool on)
 
 /* ---- construction ---- */
 
+static void queue_irq(struct virtio_dev *d, unsigned q)
+{
+	if (d->transport && d->status & VIRTIO_S_DRIVER_OK)
+		d->transport->queue_irq(d->transport_opaque, q);
+}
+
+/* 2.1.2: tell a driver that is up. */
+static void config_irq(struct virtio_dev *d)
+{
+	if (d->transport && d->status & VIRTIO_S_DRIVER_OK)
+		d->transport->config_irq(d->transport_opaque);
+}
+
 static void queue_notify(void *opaque, struct vq *vq)
 {
 	struct virtio_dev *d = opaque;
 
-	if (d->transport && d->status & VIRTIO_S_DRIVER_OK)
-		d->transport->queue_irq(d->transport_opaque, vq->index);
+	if (!d->io) {
+		queue_irq(d, vq->index);
+		return;
+	}
+	d->irq_queues |= BIT64(vq->index);
+	iothread_defer(d->io, &d->irq_work);
+}
+
+/* Both locks held. */
+static void tell_guest(void *opaque)
+{
+	struct virtio_dev *d = opaque;
+	uint64_t mask = d->irq_queues;
+
+	d->irq_queues = 0;
+	for (; mask; mask &= mask - 1)
+		queue_irq(d, (unsigned)__builtin_ctzll(mask));
+	if (d->broken_untold) {
+		d->broken_untold = false;
+		d->status |= VIRTIO_S_NEEDS_RESET;
+		config_irq(d);
+	}
+}
+
+void virtio_dev_defer(struct virtio_dev *d, struct iothread_work *w)
+{
+	if (d->io)
+		iothread_defer(d->io, w);
+	else
+		w->cb(w->opaque);
+}
+
+void virtio_dev_cancel(struct virtio_dev *d, struct iothread_work *w)
+{
+	if (d->io)
+		iothread_cancel(d->io, w);
 }
 
 static int queue_init(struct virtio_dev *d, unsigned q, uint16_t max_size)
@@ -94,7 +141,7 @@ static int queue_init(struct virtio_dev *d, unsigned q, uint16_t max_size)
 	k->events = EPOLLIN;
 	k->cb = kick_fd_ready;
 	k->opaque = vq;
-	ret = loop_fd_add(d->m->loop, k);
+	ret = loop_fd_add(d->io ? iothread_loop(d->io) : d->m->loop, k);
 	if (ret) {
 		close(k->fd);
 		k->fd = -1;
@@ -122,6 +169,9 @@ int virtio_dev_init(struct virtio_dev *d, struct machine *m, const struct virtio
 	d->config_generation = 0;
 	d->started = d->paused = false;
 	d->transport = NULL;
+	d->irq_queues = 0;
+	d->broken_untold = false;
+	d->irq_work = (struct iothread_work){ .cb = tell_guest, .opaque = d };
 	for (d->n_queues = 0; d->n_queues < n_queues; d->n_queues++) {
 		ret = queue_init(d, d->n_queues, queue_sizes[d->n_queues]);
 		if (ret) {
@@ -135,6 +185,7 @@ int virtio_dev_init(struct virtio_dev *d, struct machine *m, const struct virtio
 void virtio_dev_fini(struct virtio_dev *d)
 {
 	d->started = false;
+	virtio_dev_cancel(d, &d->irq_work);
 	for (unsigned q = 0; q < d->n_queues; q++) {
 		vq_reset(&d->vq[q]);
 		loop_fd_del(&d->kick_fd[q]);
@@ -147,26 +198,23 @@ void virtio_dev_fini(struct virtio_dev *d)
 
 void virtio_dev_broken(struct virtio_dev *d, const char *why)
 {
-	if (d->status & VIRTIO_S_NEEDS_RESET)
+	if (d->status & VIRTIO_S_NEEDS_RESET || d->broken_untold)
 		return;
 	log_guest("%s: the driver broke the protocol (%s); waiting for its reset", d->id, why);
-	d->status |= VIRTIO_S_NEEDS_RESET;
 	d->started = false;
 	for (unsigned q = 0; q < d->n_queues; q++)
 		d->vq[q].broken = true;
-	/* 2.1.2: tell a driver that is up. */
-	if (d->transport && d->status & VIRTIO_S_DRIVER_OK)
-		d->transport->config_irq(d->transport_opaque);
+	d->broken_untold = true;
+	virtio_dev_defer(d, &d->irq_work);
 }
 
 void virtio_dev_config_changed(struct virtio_dev *d)
 {
 	d->config_generation++;
-	if (d->transport && d->status & VIRTIO_S_DRIVER_OK)
-		d->transport->config_irq(d->transport_opaque);
+	config_irq(d);
 }
 
-void virtio_dev_reset(struct virtio_dev *d)
+static void reset(struct virtio_dev *d)
 {
 	doorbells(d, false);
 	d->started = false;
@@ -174,8 +222,18 @@ void virtio_dev_reset(struct virtio_dev *d)
 		d->ops->reset(d);
 	for (unsigned q = 0; q < d->n_queues; q++)
 		vq_reset(&d->vq[q]);
+	virtio_dev_cancel(d, &d->irq_work);
+	d->irq_queues = 0;
+	d->broken_untold = false;
 	d->driver_features = 0;
 	d->status = 0;
+}
+
+void virtio_dev_reset(struct virtio_dev *d)
+{
+	virtio_dev_lock(d);
+	reset(d);
+	virtio_dev_unlock(d);
 }
 
 /* 2.2: the subset is acceptable if it was offered and is of this century. */
@@ -202,12 +260,12 @@ static void start(struct virtio_dev *d)
 	kick_all(d);	/* buffers may have been made available before DRIVER_OK */
 }
 
-void virtio_dev_set_status(struct virtio_dev *d, uint8_t status)
+static void set_status(struct virtio_dev *d, uint8_t status)
 {
 	uint8_t old = d->status, up;
 
 	if (!status) {
-		virtio_dev_reset(d);
+		reset(d);
 		return;
 	}
 	/* 2.1.1: the driver only ever adds bits, and NEEDS_RESET is ours. */
@@ -225,6 +283,13 @@ void virtio_dev_set_status(struct virtio_dev *d, uint8_t status)
 		start(d);
 }
 
+void virtio_dev_set_status(struct virtio_dev *d, uint8_t status)
+{
+	virtio_dev_lock(d);
+	set_status(d, status);
+	virtio_dev_unlock(d);
+}
+
 void virtio_dev_set_driver_features(struct virtio_dev *d, uint64_t f)
 {
 	if (!(d->status & VIRTIO_S_FEATURES_OK))
@@ -233,7 +298,7 @@ void virtio_dev_set_driver_features(struct virtio_dev *d, uint64_t f)
 
 /* ---- queues ---- */
 
-void virtio_dev_queue_reset(struct virtio_dev *d, unsigned q)
+static void queue_reset(struct virtio_dev *d, unsigned q)
 {
 	struct vq *vq = &d->vq[q];
 	bool event_idx = vq->event_idx, indirect = vq->indirect, broken = vq->broken;
@@ -250,21 +315,26 @@ void virtio_dev_queue_reset(struct virtio_dev *d, unsigned q)
 	vq_reset(vq);
 	vq->event_idx = event_idx;
 	vq->indirect = indirect;
-	vq->broken = broken && d->status & VIRTIO_S_NEEDS_RESET;
+	vq->broken = broken && (d->status & VIRTIO_S_NEEDS_RESET || d->broken_untold);
+	d->irq_queues &= ~BIT64(q);
 	doorbells(d, true);
 }
 
-void virtio_dev_queue_enable(struct virtio_dev *d, unsigned q, bool on)
+void virtio_dev_queue_reset(struct virtio_dev *d, unsigned q)
 {
-	struct vq *vq;
+	virtio_dev_lock(d);
+	queue_reset(d, q);
+	virtio_dev_unlock(d);
+}
 
-	if (q >= d->n_queues)
-		return;
-	vq = &d->vq[q];
-	if (vq->ready == on || d->status & VIRTIO_S_NEEDS_RESET)
+static void queue_enable(struct virtio_dev *d, unsigned q, bool on)
+{
+	struct vq *vq = &d->vq[q];
+
+	if (vq->ready == on || d->status & VIRTIO_S_NEEDS_RESET || d->broken_untold)
 		return;
 	if (!on) {
-		virtio_dev_queue_reset(d, q);
+		queue_reset(d, q);
 		return;
 	}
 	if (vq_start(vq)) {
@@ -273,6 +343,15 @@ void virtio_dev_queue_enable(struct virtio_dev *d, unsigned q, bool on)
 	}
 	doorbells(d, true);
 	kick(d, q);
+}
+
+void virtio_dev_queue_enable(struct virtio_dev *d, unsigned q, bool on)
+{
+	if (q >= d->n_queues)
+		return;
+	virtio_dev_lock(d);
+	queue_enable(d, q, on);
+	virtio_dev_unlock(d);
 }
 
 /* ---- configuration space ---- */
@@ -284,6 +363,7 @@ void virtio_dev_config_access(struct virtio_dev *d, uint32_t off, void *buf, uns
 			memset(buf, 0xff, len);
 		return;
 	}
+	virtio_dev_lock(d);
 	if (!write) {
 		memset(buf, 0, len);
 		if (d->ops->config_read)
@@ -291,6 +371,7 @@ void virtio_dev_config_access(struct virtio_dev *d, uint32_t off, void *buf, uns
 	} else if (d->ops->config_write) {
 		d->ops->config_write(d, off, buf, len);
 	}
+	virtio_dev_unlock(d);
 }
 
 /* ---- pause ---- */
@@ -299,19 +380,26 @@ void virtio_dev_pause(struct virtio_dev *d)
 {
 	if (d->paused)
 		return;
+	virtio_dev_lock(d);
 	if (d->ops->pause)
 		d->ops->pause(d);
 	d->paused = true;
+	/* What ended just now must be in the saved state of the interrupt chips. */
+	virtio_dev_cancel(d, &d->irq_work);
+	tell_guest(d);
+	virtio_dev_unlock(d);
 }
 
 void virtio_dev_resume(struct virtio_dev *d)
 {
 	if (!d->paused)
 		return;
+	virtio_dev_lock(d);
 	d->paused = false;
 	if (d->ops->resume)
 		d->ops->resume(d);
 	kick_all(d);
+	virtio_dev_unlock(d);
 }
 
 /* ---- snapshots ---- */
@@ -373,7 +461,7 @@ static int queue_save(struct virtio_dev *d, unsigned q, struct snap_out *o)
 	return snap_put(o, id, &vq_table, &s);
 }
 
-int virtio_dev_save(struct virtio_dev *d, struct snap_out *o)
+static int dev_save(struct virtio_dev *d, struct snap_out *o)
 {
 	struct dev_state s = { .driver_features = d->driver_features, .n_queues = d->n_queues,
 			       .status = d->status, .config_generation = d->config_generation };
@@ -383,6 +471,16 @@ int virtio_dev_save(struct virtio_dev *d, struct snap_out *o)
 		ret = queue_save(d, q, o);
 	if (!ret && d->ops->save)
 		ret = d->ops->save(d, o);
+	return ret;
+}
+
+int virtio_dev_save(struct virtio_dev *d, struct snap_out *o)
+{
+	int ret;
+
+	virtio_dev_lock(d);
+	ret = dev_save(d, o);
+	virtio_dev_unlock(d);
 	return ret;
 }
 
@@ -417,7 +515,7 @@ static int queue_load(struct virtio_dev *d, unsigned q, struct snap_in *in, stru
 
 /* The machine was reset before; the transport restored its own registers and
  * calls doorbells afterwards. */
-int virtio_dev_load(struct virtio_dev *d, struct snap_in *in, struct err *e)
+static int dev_load(struct virtio_dev *d, struct snap_in *in, struct err *e)
 {
 	struct dev_state s = { 0 };
 	int ret = snap_get(in, d->id, &dev_table, &s, e);
@@ -427,7 +525,7 @@ int virtio_dev_load(struct virtio_dev *d, struct snap_in *in, struct err *e)
 	if (s.n_queues != d->n_queues)
 		return err_set(e, -EINVAL, "saved state of %s has %u queues, this machine's has %u", d->id,
 			       s.n_queues, d->n_queues);
-	virtio_dev_reset(d);
+	reset(d);
 	d->driver_features = s.driver_features;
 	d->config_generation = s.config_generation;
 	d->status = s.status;
@@ -446,5 +544,15 @@ int virtio_dev_load(struct virtio_dev *d, struct snap_in *in, struct err *e)
 	ret = d->ops->load ? d->ops->load(d, in, e) : 0;
 	if (!ret)
 		doorbells(d, true);
+	return ret;
+}
+
+int virtio_dev_load(struct virtio_dev *d, struct snap_in *in, struct err *e)
+{
+	int ret;
+
+	virtio_dev_lock(d);
+	ret = dev_load(d, in, e);
+	virtio_dev_unlock(d);
 	return ret;
 }

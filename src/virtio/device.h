@@ -7,10 +7,19 @@
  * the status machine (virtio 1.2, 2.1 and 3.1), feature negotiation, queues and
  * doorbells.  Doorbells (queue notify) arrive as eventfds on the machine's
  * loop, so vCPUs do not wait for device work.  Machine lock held everywhere.
+ *
+ * A device may work on an I/O thread (machine/iothread.h) instead: its doorbells
+ * are on that one's loop, and kick and completions run there with the I/O
+ * thread's lock alone.  That lock protects the queues and what the device
+ * documents; the functions for transports take it, inside the machine lock, and
+ * call all of virtio_dev_ops with both.  Interrupts are then raised a moment
+ * later, with both locks held.  "The device's lock" is the I/O thread's, or
+ * without one the machine's.
  */
 #ifndef LODGE_VIRTIO_DEVICE_H
 #define LODGE_VIRTIO_DEVICE_H
 
+#include "machine/iothread.h"
 #include "machine/machine.h"
 #include "virtio/queue.h"
 
@@ -80,6 +89,11 @@ struct virtio_dev {
 	unsigned n_queues;
 	struct vq vq[VIRTIO_MAX_QUEUES];
 	struct loop_fd kick_fd[VIRTIO_MAX_QUEUES];
+	struct iothread *io;		/* set before virtio_dev_init; NULL: works on the machine's loop */
+	/* With an I/O thread: what is to be told to the guest, by irq_work. */
+	uint64_t irq_queues;
+	bool broken_untold;
+	struct iothread_work irq_work;
 	const struct virtio_transport_ops *transport;
 	void *transport_opaque;
 };
@@ -89,10 +103,26 @@ struct virtio_dev {
 int virtio_dev_init(struct virtio_dev *d, struct machine *m, const struct virtio_dev_ops *ops,
 		    const char *id, uint64_t features, uint32_t config_len,
 		    unsigned n_queues, const uint16_t *queue_sizes);
+/* The device's lock held. */
 void virtio_dev_fini(struct virtio_dev *d);
-/* The guest broke the protocol: sets NEEDS_RESET, stops the queues, tells the driver. */
+/* The guest broke the protocol: sets NEEDS_RESET, stops the queues, tells the driver.  The device's lock held. */
 void virtio_dev_broken(struct virtio_dev *d, const char *why);
-/* Configuration space changed: generation++, configuration interrupt. */
+/* Does w with the machine lock and the device's held: at once if there is no I/O thread, else soon.
+ * The device's lock held; w is cancelled when the device is reset or gone. */
+void virtio_dev_defer(struct virtio_dev *d, struct iothread_work *w);
+void virtio_dev_cancel(struct virtio_dev *d, struct iothread_work *w);
+/* The device's lock, for functions of device files that are called with the machine's. */
+static inline void virtio_dev_lock(struct virtio_dev *d)
+{
+	if (d->io)
+		iothread_lock(d->io);
+}
+static inline void virtio_dev_unlock(struct virtio_dev *d)
+{
+	if (d->io)
+		iothread_unlock(d->io);
+}
+/* Configuration space changed: generation++, configuration interrupt.  Both locks held. */
 void virtio_dev_config_changed(struct virtio_dev *d);
 static inline bool virtio_has(const struct virtio_dev *d, uint64_t feature)
 {

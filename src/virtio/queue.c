@@ -103,9 +103,12 @@ static void vq_forget_host(struct vq *vq)
 	vq->used_host = NULL;
 }
 
+/* Any thread.  Who walks the queue just now may still use the old view: it is RAM, which stays mapped. */
 static void vq_map_changed(void *opaque, const struct mem_range *r)
 {
-	vq_forget_host(opaque);
+	struct vq *vq = opaque;
+
+	atomic_store_explicit(&vq->stale, true, memory_order_release);
 }
 
 /* All three areas are asked for as writable: a ring in ROM is a mistake even
@@ -114,8 +117,10 @@ static bool vq_resolve(struct vq *vq)
 {
 	uint64_t n = vq->size;
 
-	if (likely(vq->used_host))
+	if (likely(vq->used_host && !atomic_load_explicit(&vq->stale, memory_order_relaxed)))
 		return true;
+	/* Before the look-up, so that a change during it is not missed. */
+	atomic_exchange(&vq->stale, false);
 	vq->desc_host = mem_ptr(vq->mem, vq->desc, DESC_SIZE * n, true);
 	vq->avail_host = mem_ptr(vq->mem, vq->avail, 6 + 2 * n, true);
 	vq->used_host = mem_ptr(vq->mem, vq->used, 6 + 8 * n, true);
@@ -295,6 +300,11 @@ int vq_get(struct vq *vq, struct vq_chain *c)
 	vq->last_avail++;
 	vq->in_flight++;
 	return 1;
+}
+
+int vq_get_again(struct vq *vq, uint16_t head, struct vq_chain *c)
+{
+	return vq_usable(vq) && vq->in_flight ? vq_walk(vq, head, c) : -EPROTO;
 }
 
 void vq_unget(struct vq *vq)

@@ -16,6 +16,7 @@
 #ifndef LODGE_VIRTIO_QUEUE_H
 #define LODGE_VIRTIO_QUEUE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -42,9 +43,10 @@ struct vq {
 	void (*notify)(void *opaque, struct vq *vq);
 	void *opaque;
 	uint16_t index;
-	/* Host view of the rings; dropped when the memory map changes. */
+	/* Host view of the rings; looked up anew when the memory map has changed. */
 	const uint8_t *desc_host, *avail_host;
 	uint8_t *used_host;
+	atomic_bool stale;		/* set by any thread */
 	struct mem_listener listener;	/* registered while ready */
 };
 
@@ -64,6 +66,9 @@ int vq_start(struct vq *vq);
 
 /* 1: *c holds a chain; 0: nothing available; -EPROTO. */
 int vq_get(struct vq *vq, struct vq_chain *c);
+/* The chain at `head` of one that was got before and not yet put (an earlier life of the device has it
+ * in flight, and saved its head): walked and checked anew. 0 or -EPROTO */
+int vq_get_again(struct vq *vq, uint16_t head, struct vq_chain *c);
 /* Puts back the chain just got (it was the last vq_get): it will be got again. */
 void vq_unget(struct vq *vq);
 /* Returns the chain with `written` bytes (clamped to len_write) in its writable part; marks the

@@ -16,7 +16,6 @@
 
 #include "base/log.h"
 #include "virtio/balloon.h"
-#include "virtio/blk.h"
 #include "virtio/console.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
@@ -24,7 +23,6 @@
 #include "vm/internal.h"
 
 #define ESCAPE_KEY 0x1d		/* Ctrl-] */
-#define MAX_DISK_QUEUES 8
 #define MULTIBOOT_MAGIC 0x1badb002u
 #define MULTIBOOT_SEARCH 8192
 
@@ -197,31 +195,6 @@ static int build_platform(struct vm *vm, struct err *e)
 	return platform_new(vm->m, vm->engine, &vm->pcfg, &vm->platform, e);
 }
 
-static int add_disk(struct vm *vm, unsigned i, struct err *e)
-{
-	const struct vm_disk *d = &vm->cfg->disk[i];
-	struct virtio_blk_opts bo = { .queues = MIN(vm->cfg->cpus, MAX_DISK_QUEUES) };
-	struct blk_node *node;
-	struct virtio_dev *dev;
-	char id[32];
-	int ret;
-
-	ret = blk_open_disk(vm->m->loop, d->path, &d->open, &d->more, &node, e);
-	if (ret)
-		return err_prefix(e, ret, "--disk");
-	if (d->serial)
-		snprintf(bo.serial, sizeof(bo.serial), "%s", d->serial);
-	snprintf(id, sizeof(id), "disk%u", i);
-	ret = virtio_blk_new(vm->m, id, node, &bo, &dev, e);
-	if (ret)
-		blk_close(node);
-	if (!ret)
-		ret = platform_add_virtio(vm->platform, dev, e);
-	if (!ret)
-		vm->disk[i] = dev;
-	return ret;
-}
-
 static int add_net(struct vm *vm, unsigned i, struct err *e)
 {
 	const struct vm_net *n = &vm->cfg->net[i];
@@ -298,7 +271,7 @@ static int build_machine(struct vm *vm, struct err *e)
 	if (!ret)
 		ret = add_console(vm, e);
 	for (unsigned i = 0; !ret && i < vm->cfg->n_disks; i++)
-		ret = add_disk(vm, i, e);
+		ret = vm_add_disk(vm, i, e);
 	for (unsigned i = 0; !ret && i < vm->cfg->n_nets; i++)
 		ret = add_net(vm, i, e);
 	return ret ? ret : add_small(vm, e);
@@ -334,6 +307,7 @@ void vm_unbuild(struct vm *vm)
 	if (vm->console)
 		chardev_free(vm->console);
 	machine_unlock(vm->m);
+	vm_free_iothreads(vm);
 	if (vm->engine)
 		vm->engine_ops->free(vm->engine);
 	machine_free(vm->m);

@@ -189,6 +189,8 @@ static const char *const cache_words[] = { "writeback", "none", "writethrough", 
 static const char *const aio_words[] = { "auto", "uring", "threads", NULL };
 static const char *const format_words[] = { "raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc", NULL };
 static const char *const backing_words[] = { "folder", "on", "off", NULL };
+static const char *const error_words[] = { "report", "stop", "ignore", "enospc", NULL };	/* as enum virtio_blk_on_error */
+static const char *const discard_words[] = { "unmap", "ignore", NULL };
 static const char *const net_words[] = { "user", "tap", "none", NULL };
 
 static int set_console(const char *value, enum vm_console *kind, const char **file, struct err *e)
@@ -344,6 +346,71 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 	return -ENOENT;
 }
 
+static int set_on_error(const char *val, bool read, enum virtio_blk_on_error *out, struct err *e)
+{
+	int w = 0, ret = parse_word(val, error_words, &w, e);
+
+	if (!ret && read && w == VIRTIO_BLK_ENOSPC)
+		return err_set(e, -EINVAL, "enospc is for writes; rerror= is report, stop or ignore");
+	*out = (enum virtio_blk_on_error)w;
+	return ret;
+}
+
+static int set_iothread(const char *val, struct vm_disk *d, struct err *e)
+{
+	bool on = true;
+
+	if (!*val)
+		return err_set(e, -EINVAL, "iothread= is on, off or a name");
+	d->iothread = parse_bool(val, &on, NULL) ? val : NULL;
+	d->no_iothread = !on;
+	return 0;
+}
+
+/* Bytes, with K or M if one likes. */
+static int set_bytes(const char *val, unsigned *out, struct err *e)
+{
+	uint64_t n;
+
+	if (isdigit((unsigned char)val[0]) && isdigit((unsigned char)val[strlen(val) - 1]))
+		return parse_uint(val, 0, 1u << 30, out, e);
+	if (vm_parse_size(val, &n, e))
+		return -EINVAL;
+	*out = (unsigned)n;
+	return n <= 1u << 30 ? 0 : err_set(e, -EINVAL, "'%.40s' is more than 1 GiB", val);
+}
+
+/* What the guest's driver is to know.  -ENOENT: none of these. */
+static int set_disk_device(struct vm_disk *d, const char *field, const char *val, struct err *e)
+{
+	int w = 0, ret;
+
+	if (!strcmp(field, "rerror"))
+		return set_on_error(val, true, &d->on_read_error, e);
+	if (!strcmp(field, "werror"))
+		return set_on_error(val, false, &d->on_write_error, e);
+	if (!strcmp(field, "iothread"))
+		return set_iothread(val, d, e);
+	if (!strcmp(field, "num-queues"))
+		return parse_uint(val, 1, VIRTIO_MAX_QUEUES, &d->queues, e);
+	if (!strcmp(field, "discard")) {
+		ret = parse_word(val, discard_words, &w, e);
+		d->no_discard = w;
+		return ret;
+	}
+	if (!strcmp(field, "logical-block-size"))
+		return set_bytes(val, &d->block_size, e);
+	if (!strcmp(field, "physical-block-size"))
+		return set_bytes(val, &d->physical_block, e);
+	if (!strcmp(field, "min-io-size"))
+		return set_bytes(val, &d->min_io, e);
+	if (!strcmp(field, "opt-io-size"))
+		return set_bytes(val, &d->opt_io, e);
+	if (!strcmp(field, "discard-granularity"))
+		return set_bytes(val, &d->discard_unit, e);
+	return -ENOENT;
+}
+
 static int set_disk(struct vm_disk *d, const char *field, const char *val, struct err *e)
 {
 	int w = 0, ret;
@@ -376,7 +443,8 @@ static int set_disk(struct vm_disk *d, const char *field, const char *val, struc
 		d->open.trust = w == 0 ? BLK_TRUST_FOLDER : w == 1 ? BLK_TRUST_ALL : BLK_TRUST_NONE;
 		return ret;
 	}
-	return blk_disk_option(&d->more, field, val, e);
+	ret = set_disk_device(d, field, val, e);
+	return ret == -ENOENT ? blk_disk_option(&d->more, field, val, e) : ret;
 }
 
 static int set_net(struct vm_net *n, const char *field, const char *val, struct err *e)
@@ -527,6 +595,8 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)
 	};
 	for (unsigned i = 0; i < VM_MAX_NETS; i++)
 		out->net[i].queues = 1;
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
+		out->disk[i].on_write_error = VIRTIO_BLK_ENOSPC;
 	for (size_t i = 0; !ret && conf_nth(c, i, &key, &val); i++) {
 		char opt[64];
 

@@ -10,6 +10,10 @@
  *   kernel FILE  initrd.N FILE  append TEXT
  *   disk.N.file F  disk.N.ro on|off  disk.N.serial S  disk.N.cache writeback|none|writethrough|unsafe
  *   disk.N.aio auto|uring|threads  disk.N.format raw|qcow2|vmdk|vdi|vhdx|vpc [by looking]  disk.N.backing folder|on|off [folder]
+ *   disk.N.rerror report|stop|ignore [report]  disk.N.werror report|stop|ignore|enospc [enospc]
+ *   disk.N.iothread on|off|NAME [on]  disk.N.num-queues N [one for each vCPU, at most 8]
+ *   disk.N.discard unmap|ignore [unmap]  disk.N.logical-block-size N  disk.N.physical-block-size N
+ *   disk.N.min-io-size N  disk.N.opt-io-size N  disk.N.discard-granularity N
  *   net.N.kind user|tap|none  net.N.fwd.N SPEC  net.N.mac M  net.N.if NAME  net.N.queues N  net.N.restrict on|off
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
  *   debug-exit on|off [off]  test-device on|off [off]  balloon on|off [on]  rng on|off [on]
@@ -29,6 +33,7 @@
 #include "cpu/engine.h"
 #include "machine/machine.h"
 #include "net/port.h"
+#include "virtio/blk.h"
 #include "vm/conf.h"
 
 #define VM_MAX_DISKS 16
@@ -46,6 +51,11 @@ struct vm_disk {
 	const char *serial;		/* NULL: none */
 	struct blk_image_opts open;
 	struct blk_disk_opts more;	/* filters */
+	enum virtio_blk_on_error on_read_error, on_write_error;
+	const char *iothread;		/* disks of one name share a thread; NULL: one of its own */
+	bool no_iothread, no_discard;
+	unsigned queues;		/* 0: the builder's choice */
+	unsigned block_size, physical_block, min_io, opt_io, discard_unit;	/* bytes; 0: as the image is */
 };
 
 struct vm_net {

@@ -17,6 +17,7 @@
 #include "vm/vm.h"
 
 struct vm_exec;
+struct vm_iothreads;
 
 /* The threads' side of a vCPU. */
 struct vm_vcpu {
@@ -40,6 +41,7 @@ struct vm {
 	struct chardev *console, *debugcon;
 	struct vm_exec *exec;
 	struct virtio_dev *disk[VM_MAX_DISKS], *net[VM_MAX_NETS];	/* the machine's, for --stats */
+	struct vm_iothreads *io;
 
 	/* Run control: run_lock may be taken with the machine lock held, never
 	 * the other way round. */
@@ -50,6 +52,8 @@ struct vm {
 	unsigned n_running;		/* threads inside vcpu_run (or about to be) */
 	enum machine_request req;	/* the first request since the vCPUs last ran */
 	int req_code;
+	bool pause_asked;		/* besides req, which may be something that ends the wish */
+	bool paused;			/* clock and devices stand still; machine lock */
 	struct loop_bh parked_bh;	/* posted when the last vCPU has stopped for a request */
 	struct vm_vcpu vcpu[MACHINE_MAX_VCPUS];
 
@@ -73,6 +77,11 @@ int vm_build(struct vm *vm, struct err *e);
 void vm_unbuild(struct vm *vm);
 /* The kernel command line: what the machine needs, then what the user gave. */
 char *vm_make_cmdline(const struct vm_config *cfg);
+
+/* disk.c */
+int vm_add_disk(struct vm *vm, unsigned i, struct err *e);
+/* The devices are gone. No lock held. */
+void vm_free_iothreads(struct vm *vm);
 
 /* vcpu.c */
 int vm_vcpus_start(struct vm *vm, struct err *e);

@@ -34,8 +34,11 @@ void vm_request(void *opaque, enum machine_request req, int code)
 	struct vm *vm = opaque;
 
 	pthread_mutex_lock(&vm->run_lock);
+	if (req == MACHINE_REQ_PAUSE) {
+		vm->pause_asked = true;
+		stop_all(vm);
 	/* The first wins, except that the host's wish to quit beats all. */
-	if (vm->req == MACHINE_REQ_NONE || req == MACHINE_REQ_QUIT) {
+	} else if (vm->req == MACHINE_REQ_NONE || req == MACHINE_REQ_QUIT) {
 		vm->req = req;
 		vm->req_code = code;
 		stop_all(vm);
@@ -156,6 +159,7 @@ void vm_vcpus_resume(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->run_lock);
 	vm->req = MACHINE_REQ_NONE;
+	vm->pause_asked = false;
 	for (unsigned i = 0; i < vm->m->n_vcpus; i++)
 		atomic_fetch_and(&vm->m->vcpus[i]->events, ~VCPU_EV_STOP);
 	vm->run = true;

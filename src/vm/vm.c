@@ -29,6 +29,7 @@ static void signal_set(sigset_t *set)
 	sigaddset(set, SIGINT);
 	sigaddset(set, SIGHUP);
 	sigaddset(set, SIGQUIT);
+	sigaddset(set, SIGUSR2);
 }
 
 void vm_block_signals(void)
@@ -66,6 +67,49 @@ static void restart(struct vm *vm)
 	vm_vcpus_resume(vm);
 }
 
+/* Machine lock held, vCPUs parked. */
+static void stand_still(struct vm *vm)
+{
+	if (vm->paused)
+		return;
+	vm->paused = true;
+	clock_pause(vm->m->clock);
+	machine_pause_devs(vm->m);
+	log_warn("the guest is paused; 'kill -USR2 %ld' lets it go on", (long)getpid());
+}
+
+void vm_resume(struct vm *vm)
+{
+	if (!vm->paused)
+		return;
+	vm->paused = false;
+	log_info("the guest goes on");
+	clock_resume(vm->m->clock);
+	machine_resume_devs(vm->m);
+	vm_vcpus_resume(vm);
+}
+
+bool vm_paused(const struct vm *vm)
+{
+	return vm->paused;
+}
+
+/* What was asked for changes nothing about whether it runs. */
+static void go_on(struct vm *vm)
+{
+	bool pause;
+
+	pthread_mutex_lock(&vm->run_lock);
+	pause = vm->pause_asked;
+	vm->pause_asked = false;
+	vm->req = MACHINE_REQ_NONE;
+	pthread_mutex_unlock(&vm->run_lock);
+	if (pause)
+		stand_still(vm);
+	if (!vm->paused)
+		vm_vcpus_resume(vm);
+}
+
 static void handle(struct vm *vm, enum machine_request req, int code)
 {
 	switch (req) {
@@ -95,10 +139,11 @@ static void handle(struct vm *vm, enum machine_request req, int code)
 		break;
 	case MACHINE_REQ_SUSPEND:
 		log_warn("the guest asked to be suspended to RAM, which is not supported; it goes on");
-		vm_vcpus_resume(vm);
+		go_on(vm);
 		break;
+	case MACHINE_REQ_PAUSE:
 	case MACHINE_REQ_NONE:
-		vm_vcpus_resume(vm);
+		go_on(vm);
 		break;
 	}
 }
@@ -130,7 +175,7 @@ static void on_deadline(void *opaque)
 
 void vm_shutdown(struct vm *vm, const char *why)
 {
-	if (vm->shutting_down || !vm->cfg->shutdown_timeout) {
+	if (vm->shutting_down || !vm->cfg->shutdown_timeout || vm->paused) {
 		log_warn("%s: ending the guest at once", why);
 		vm_request(vm, MACHINE_REQ_QUIT, VM_EXIT_KILLED);
 		return;
@@ -152,6 +197,7 @@ static void on_signal(void *opaque, uint32_t events)
 	case SIGHUP: vm_shutdown(vm, "the terminal is gone (SIGHUP)"); break;
 	case SIGINT: vm_shutdown(vm, "interrupted (SIGINT)"); break;
 	case SIGQUIT: vm_request(vm, MACHINE_REQ_QUIT, VM_EXIT_KILLED); break;
+	case SIGUSR2: vm_resume(vm); break;
 	default: vm_shutdown(vm, "asked to end (SIGTERM)"); break;
 	}
 }

@@ -29,7 +29,7 @@ enum vm_exit {
 
 struct vm;
 
-/* SIGTERM, SIGINT, SIGHUP, SIGQUIT must be blocked in all threads: they are
+/* SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR2 must be blocked in all threads: they are
  * taken from a signalfd (vm_block_signals does that; call it first of all). */
 void vm_block_signals(void);
 
@@ -39,5 +39,15 @@ int vm_new(const struct vm_config *cfg, struct vm **out, struct err *e);
  * the guest's own).  *e is filled when it is VM_EXIT_HOST. */
 int vm_run(struct vm *vm, struct err *e);
 void vm_free(struct vm *vm);
+
+/*
+ * Pause: vCPUs are parked, virtual time and the devices stand still; what a disk
+ * has in flight is finished first.  Asked for by machine_ask(MACHINE_REQ_PAUSE),
+ * from any thread with the machine lock held, and true a moment later.  A guest
+ * that is paused because of a disk (werror=stop) repeats its requests when it goes
+ * on.  Loop thread, machine lock held; no effect if it is not paused.
+ */
+void vm_resume(struct vm *vm);
+bool vm_paused(const struct vm *vm);
 
 #endif

@@ -230,8 +230,8 @@ static void host_errors(void **state)
 	assert_false(f->d->status & VIRTIO_S_NEEDS_RESET);
 	virtio_blk_get_stats(f->d, &s);
 	assert_int_equal(s.errors, 3);
-	assert_int_equal(s.writes, 1);
-	assert_int_equal(s.bytes_written, 512);
+	assert_int_equal(s.op[VIRTIO_BLK_WRITES].count, 1);
+	assert_int_equal(s.op[VIRTIO_BLK_WRITES].bytes, 512);
 }
 
 /* No place for the header or for the status: nothing can be answered. */

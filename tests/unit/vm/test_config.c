@@ -125,6 +125,12 @@ static void test_refusals_name_the_option(void **state)
 	refused("disk.0.ro", "on", "names no file");
 	refused("disk.0.serial", "123456789012345678901", "20 characters");
 	refused("disk.16.file", "x", "at most 16 disks");
+	refused("disk.0.werror", "retry", "--disk");
+	refused("disk.0.rerror", "enospc", "for writes");
+	refused("disk.0.num-queues", "65", "--disk");
+	refused("disk.0.discard", "on", "--disk");
+	refused("disk.0.opt-io-size", "2G", "more than 1 GiB");
+	refused("disk.0.iothread", "", "--disk");
 	refused("net.0.mac", "x", "--net");
 	refused("net.0.if", "averylonginterfacename", "15 characters");
 	refused("nonsense", "1", "nonsense");

@@ -210,6 +210,64 @@ static void test_resumes(void **state)
 	assert_int_equal(fake_finish(f), VM_EXIT_POWEROFF);
 }
 
+static bool paused(struct fake *f)
+{
+	bool yes;
+
+	machine_lock(f->vm.m);
+	yes = vm_paused(&f->vm);
+	machine_unlock(f->vm.m);
+	return yes;
+}
+
+static void ask(struct fake *f, enum machine_request req, int code)
+{
+	machine_lock(f->vm.m);
+	machine_ask(f->vm.m, req, code);
+	machine_unlock(f->vm.m);
+}
+
+/* Paused: no vCPU runs and time stands still, until it goes on; being asked twice is once. */
+static void test_pauses(void **state)
+{
+	struct fake *f = fake_new();
+
+	fake_start(f);
+	for (int i = 0; i < 20; i++) {
+		int before;
+		int64_t now;
+
+		wait_running(f);
+		/* A guest that asks for something else just then changes nothing. */
+		if (i % 3 == 1)
+			ask(f, MACHINE_REQ_SUSPEND, 0);
+		ask(f, MACHINE_REQ_PAUSE, 0);
+		if (i % 3 == 2)
+			ask(f, MACHINE_REQ_PAUSE, 0);
+		while (!paused(f))
+			loop_turn(f->vm.m->loop, 10);
+		ask(f, MACHINE_REQ_PAUSE, 0);
+		now = clock_now(f->vm.m->clock);
+		before = f->runs;
+		for (int k = 0; k < 5; k++)
+			loop_turn(f->vm.m->loop, 1);
+		assert_int_equal(f->inside, 0);
+		assert_int_equal(f->runs, before);
+		assert_int_equal(clock_now(f->vm.m->clock), now);
+		machine_lock(f->vm.m);
+		vm_resume(&f->vm);
+		machine_unlock(f->vm.m);
+		assert_false(paused(f));
+		while (f->runs < before + N_VCPUS)
+			loop_turn(f->vm.m->loop, 10);
+	}
+	ask(f, MACHINE_REQ_PAUSE, 0);
+	while (!paused(f))
+		loop_turn(f->vm.m->loop, 10);
+	ask(f, MACHINE_REQ_QUIT, VM_EXIT_KILLED);
+	assert_int_equal(fake_finish(f), VM_EXIT_KILLED);
+}
+
 static void test_two_in_one_process(void **state)
 {
 	struct fake *a = fake_new(), *b = fake_new();
@@ -271,6 +329,7 @@ int main(void)
 		cmocka_unit_test(test_first_request_wins),
 		cmocka_unit_test(test_quit_beats_the_guest),
 		cmocka_unit_test(test_resumes),
+		cmocka_unit_test(test_pauses),
 		cmocka_unit_test(test_two_in_one_process),
 		cmocka_unit_test(test_request_before_the_start),
 		cmocka_unit_test(test_console_is_named),

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Disks of the tiny guest: what the guest sees of them, and what happens when the host cannot write."""
+import os
+import re
+import resource
+import signal
+import tempfile
+import time
+
+from guest import SLOW, check, lodge, run_all, tiny
+
+MIB = 1 << 20
+PAUSED = "the guest is paused; 'kill -USR2"
+
+
+def at_shell(vm):
+    vm.expect(r"init reached", 120)
+    vm.expect(r"# ", 30)
+
+
+def image(folder, fmt, size):
+    path = os.path.join(folder, f"disk.{fmt}")
+    if fmt == "raw":
+        with open(path, "wb") as f:
+            f.truncate(size)
+    else:
+        code, _, err = lodge("img", "create", "-f", fmt, path, str(size))
+        check(code == 0, f"lodge img create failed: {err}")
+    return path
+
+
+def wait_paused(vm):
+    deadline = time.monotonic() + 60 * SLOW
+    while PAUSED not in vm.err() and time.monotonic() < deadline:
+        vm.pump(0.1)
+    check(PAUSED in vm.err(), "the guest was not paused")
+
+
+def no_room(iothread):
+    """werror=stop, and the file may not grow beyond 4 MiB: the guest is paused, knows nothing of it, and goes on when it may."""
+    def test():
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "disk.raw")
+            with open(path, "wb") as f:
+                f.truncate(MIB)
+                os.truncate(path, 16 * MIB)
+            with tiny("--disk", f"{path},format=raw,werror=stop,iothread={iothread}", "--stats") as vm:
+                at_shell(vm)
+                soft, hard = resource.prlimit(vm.p.pid, resource.RLIMIT_FSIZE)
+                resource.prlimit(vm.p.pid, resource.RLIMIT_FSIZE, (4 * MIB, hard))
+                start = len(vm.text())
+                vm.send("dd if=/dev/zero bs=1M count=16 | tr '\\0' Z | dd of=/dev/vda bs=64k && sync && echo written-$((40+2))\n")
+                wait_paused(vm)
+                before = vm.text()
+                vm.pump(0.5)
+                vm.signal(signal.SIGUSR2)	# too early: it is paused again
+                time.sleep(0.5)
+                vm.pump(0.1)
+                check("written-42" not in vm.text()[start:] and vm.text() == before, "the guest went on while it was paused")
+                check(vm.err().count(PAUSED) >= 2, "the requests were not repeated")
+                resource.prlimit(vm.p.pid, resource.RLIMIT_FSIZE, (soft, hard))
+                vm.signal(signal.SIGUSR2)
+                vm.expect("written-42", 60, start)
+                check("error" not in vm.text()[start:].lower(), "the guest saw an error")
+                vm.send("poweroff\n")
+                check(vm.wait(60) == 0, f"the guest ended with status {vm.p.returncode}")
+                m = re.search(r"disk0_retried (\d+)", vm.err())
+                check(m and int(m.group(1)) > 0, "no repeated requests were counted")
+            with open(path, "rb") as f:
+                check(f.read() == b"Z" * (16 * MIB), "what was written is not in the file")
+    return test
+
+
+def reported():
+    """werror=report: the guest's own business."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = image(folder, "raw", 16 * MIB)
+        with tiny("--disk", f"{path},format=raw,werror=report") as vm:
+            at_shell(vm)
+            hard = resource.prlimit(vm.p.pid, resource.RLIMIT_FSIZE)[1]
+            resource.prlimit(vm.p.pid, resource.RLIMIT_FSIZE, (4 * MIB, hard))
+            out = vm.shell("dd if=/dev/zero of=/dev/vda bs=1M count=16 oflag=direct 2>&1")
+            check("error" in out.lower(), f"the guest saw no error: {out!r}")
+            vm.send("poweroff\n")
+            check(vm.wait(60) == 0, f"the guest ended with status {vm.p.returncode}")
+
+
+def ended_while_paused():
+    """SIGTERM ends a guest that cannot react."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = image(folder, "raw", 16 * MIB)
+        with tiny("--disk", f"{path},format=raw,werror=stop") as vm:
+            at_shell(vm)
+            hard = resource.prlimit(vm.p.pid, resource.RLIMIT_FSIZE)[1]
+            resource.prlimit(vm.p.pid, resource.RLIMIT_FSIZE, (4 * MIB, hard))
+            vm.send("dd if=/dev/zero of=/dev/vda bs=1M count=16 oflag=direct\n")
+            wait_paused(vm)
+            vm.signal(signal.SIGTERM)
+            check(vm.wait(10) == 8, f"SIGTERM gave status {vm.p.returncode}, not 8")
+            check("never repeated" in vm.err(), "nobody was told of the requests that are lost")
+
+
+def seen_by_the_guest():
+    """Sizes, queues and limits as the command line says; two disks on one thread."""
+    with tempfile.TemporaryDirectory() as folder:
+        a, b = image(folder, "raw", 16 * MIB), os.path.join(folder, "b.raw")
+        with open(b, "wb") as f:
+            f.truncate(8 * MIB)
+        with tiny("--cpus", "2", "--disk",
+                  f"{a},format=raw,logical_block_size=4096,physical_block_size=16K,opt_io_size=64K,discard_granularity=32K,"
+                  "serial=lodge-a,num-queues=2,iothread=both",
+                  "--disk", f"{b},format=raw,discard=ignore,iothread=both") as vm:
+            at_shell(vm)
+            q = "/sys/block/vda/queue"
+            out = vm.shell(f"cat /sys/block/vda/size {q}/logical_block_size {q}/physical_block_size {q}/optimal_io_size "
+                           f"{q}/discard_granularity /sys/block/vda/serial; echo; ls /sys/block/vda/mq; "
+                           "cat /sys/block/vdb/queue/discard_max_bytes")
+            want = ["32768", "4096", "16384", "65536", "32768", "lodge-a", "0", "1", "0"]
+            got = out.split()[-len(want):]
+            check(got == want, f"the guest sees {got}, not {want}")
+            threads = [open(f"/proc/{vm.p.pid}/task/{t}/comm").read().strip() for t in os.listdir(f"/proc/{vm.p.pid}/task")]
+            check(threads.count("io-both") == 1, f"the threads are {threads}")
+            vm.send("poweroff\n")
+            check(vm.wait(60) == 0, f"the guest ended with status {vm.p.returncode}")
+
+
+def main():
+    return run_all([
+        ("no room on the host pauses the guest", no_room("on")),
+        ("no room, without an I/O thread", no_room("off")),
+        ("werror=report", reported),
+        ("a paused guest is ended at once", ended_while_paused),
+        ("what the guest sees of its disks", seen_by_the_guest),
+    ], 2)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
