@@ -64,6 +64,7 @@ struct blk_info {
 	uint32_t physical_block;
 	bool read_only, can_discard, can_zero, is_device;
 	bool can_compress;		/* takes writes with `compress` */
+	bool encrypted;			/* what is written here is encrypted by this node, or by what it is made of */
 	uint32_t cluster;		/* unit of allocation of a format, 0: none */
 	/* What a driver of the disk had better know, in bytes; 0: nothing known. */
 	uint32_t min_io, opt_io;	/* least and best size of requests */

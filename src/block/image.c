@@ -18,12 +18,15 @@
 #include "base/log.h"
 #include "block/foreign/foreign.h"
 #include "block/image_int.h"
+#include "block/luks/luks.h"
 #include "block/protocol.h"
 #include "block/qcow2/qcow2.h"
+#include "block/secret.h"
 
 #define MAX_DEPTH 200
 
-/* LUKS is missing on purpose: a guest may encrypt its disk, and such a header names no file. */
+/* LUKS is missing on purpose: a guest may encrypt its disk, and such a header names no file. It is looked for where the
+ * user gives a key. */
 static const struct {
 	const char *name;
 	size_t off, len;
@@ -164,7 +167,13 @@ static int raw_on_file(struct blk_node *file, bool probed, struct blk_node **out
 	return 0;
 }
 
-static int probe_file(struct blk_node *file, const char **format, struct err *e)
+const char *blk_image_key(const struct blk_image_opts *o, unsigned depth)
+{
+	return o->n_keys ? o->keys[MIN(depth, o->n_keys - 1)] : NULL;
+}
+
+static int probe_file(struct blk_node *file, const struct blk_image_opts *o, unsigned depth, const char **format,
+		      struct err *e)
 {
 	uint8_t first[BLK_SECTOR] = { 0 };
 	int ret = blk_pread(file, 0, first, sizeof(first));
@@ -172,6 +181,8 @@ static int probe_file(struct blk_node *file, const char **format, struct err *e)
 	if (ret)
 		return err_set(e, ret, "disk '%s' cannot be read: %s", file->path, strerror(-ret));
 	*format = blk_probe(first, sizeof(first));
+	if ((o->no_key || blk_image_key(o, depth)) && !memcmp(first, "LUKS\xba\xbe", 6))
+		*format = "luks";
 	return 0;
 }
 
@@ -180,7 +191,7 @@ static int put_format(struct blk_node *file, const struct blk_image_opts *o, uns
 {
 	const char *format = o->format;
 	struct blk_image_opts inner = *o;
-	int ret = format ? 0 : probe_file(file, &format, e);
+	int ret = format ? 0 : probe_file(file, o, depth, &format, e);
 
 	if (ret)
 		return ret;
@@ -188,9 +199,11 @@ static int put_format(struct blk_node *file, const struct blk_image_opts *o, uns
 		return raw_on_file(file, !o->format, out, e);
 	if (!strcmp(format, "qcow2"))
 		return qcow2_open(file, &inner, depth, out, e);
+	if (!strcmp(format, "luks"))
+		return luks_open(file, &inner, depth, out, e);
 	if (foreign_format(format))
 		return foreign_open(format, file, o, depth, out, e);
-	return err_set(e, -ENOTSUP, "disk '%s': format '%s' is not known here: raw, qcow2, vdi and vpc are", file->path,
+	return err_set(e, -ENOTSUP, "disk '%s': format '%s' is not known here: raw, qcow2, luks, vdi and vpc are", file->path,
 		       format);
 }
 
@@ -216,5 +229,17 @@ int image_open(struct loop *l, const char *path, const struct blk_image_opts *o,
 int blk_open_image(struct loop *l, const char *path, const struct blk_image_opts *o, struct blk_node **out,
 		   struct err *e)
 {
-	return image_open(l, path, o, 0, out, e);
+	bool encrypted = false;
+	int ret = image_open(l, path, o, 0, out, e);
+
+	if (ret || !o->n_keys || o->no_key)
+		return ret;
+	/* Who gives a key must not get a disk that takes everything in clear. */
+	for (struct blk_node *n = *out; n && !encrypted; n = n->backing)
+		encrypted = n->i.encrypted;
+	if (encrypted)
+		return 0;
+	blk_close(*out);
+	return err_set(e, -EINVAL, "a key is given for disk '%s', but nothing in it is encrypted: leave the key away if that is "
+		       "as it should be", path);
 }

@@ -22,7 +22,8 @@ enum blk_trust {
 
 struct blk_image_opts {
 	struct blk_open_opts file;	/* for every file of the image; open_ended is chosen here */
-	const char *format;		/* "raw", "qcow2"; read-only "vdi", "vpc"; NULL: probe */
+	/* "raw", "qcow2", "luks"; read-only "vdi", "vpc"; NULL: probe (LUKS only where there is a key, or no_key) */
+	const char *format;
 	enum blk_trust trust;
 	bool no_backing;		/* leave the backing file closed: what is not in the image reads as zeros;
 					 * for looking at an image, always with file.read_only */
@@ -30,7 +31,18 @@ struct blk_image_opts {
 	bool repair;			/* for a check that repairs: an image marked as damaged or not closed may be opened for
 					 * writing, and is left as it is */
 	uint64_t cache_bytes;		/* bound of the metadata caches of one layer, 0: 32 MiB */
+	/* Encrypted layers.  keys[i] is the id of the secret for the layer i files down (0: the image itself), NULL for none; the
+	 * last one is also for all below.  Where a key is given, something must be encrypted. The secrets are used while opening only. */
+	struct blk_secrets *secrets;	/* see block/secret.h; NULL: none */
+	const char *const *keys;
+	unsigned n_keys;
+	bool no_key;			/* open encrypted layers without their contents, which then cannot be read or written (EACCES);
+					 * for looking at an image, always with file.read_only */
+	bool discard;			/* LUKS: give discarded space back to the host, which shows where there is data */
 };
+
+/* The secret for the layer at a depth, or NULL. */
+const char *blk_image_key(const struct blk_image_opts *o, unsigned depth);
 
 /* A node of the image's contents.  `path` is a path or a URI (protocol.h).  The message says what to do. */
 int blk_open_image(struct loop *l, const char *path, const struct blk_image_opts *o, struct blk_node **out,
