@@ -203,7 +203,7 @@ static int put_format(struct blk_node *file, const struct blk_image_opts *o, uns
 		return luks_open(file, &inner, depth, out, e);
 	if (foreign_format(format))
 		return foreign_open(format, file, o, depth, out, e);
-	return err_set(e, -ENOTSUP, "disk '%s': format '%s' is not known here: raw, qcow2, luks, vdi and vpc are", file->path,
+	return err_set(e, -ENOTSUP, "disk '%s': format '%s' is not known here: raw, qcow2, luks, vmdk, vdi, vhdx and vpc are", file->path,
 		       format);
 }
 

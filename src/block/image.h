@@ -22,7 +22,7 @@ enum blk_trust {
 
 struct blk_image_opts {
 	struct blk_open_opts file;	/* for every file of the image; open_ended is chosen here */
-	/* "raw", "qcow2", "luks"; read-only "vdi", "vpc"; NULL: probe (LUKS only where there is a key, or no_key) */
+	/* "raw", "qcow2", "luks"; read-only "vmdk", "vdi", "vhdx", "vpc"; NULL: probe (LUKS only where there is a key, or no_key) */
 	const char *format;
 	enum blk_trust trust;
 	bool no_backing;		/* leave the backing file closed: what is not in the image reads as zeros;

@@ -18,6 +18,7 @@
 
 #include "base/bits.h"
 #include "block/image.h"
+#include "foreign_make.h"
 #include "script.h"
 
 #define MAX_READ (1u << 20)
@@ -29,6 +30,16 @@ static const struct shape {
 } shapes[] = {
 	{ "vdi", "static=off", .big = true },
 	{ "vdi", "static=on" },
+	{ "vmdk", "subformat=monolithicSparse", .big = true },
+	{ "vmdk", "subformat=monolithicSparse,zeroed_grain=on" },
+	{ "vmdk", "subformat=monolithicFlat" },
+	{ "vmdk", "subformat=twoGbMaxExtentSparse", .big = true },
+	{ "vmdk", "subformat=twoGbMaxExtentFlat", .big = true },
+	{ "vmdk", "subformat=streamOptimized", .big = true },
+	{ "vhdx", "subformat=dynamic", .big = true },
+	{ "vhdx", "subformat=dynamic,block_size=1M" },
+	{ "vhdx", "subformat=dynamic,block_size=2M,block_state_zero=off" },
+	{ "vhdx", "subformat=fixed,block_size=1M" },
 	{ "vpc", "subformat=dynamic,force_size=on", .big = true },
 	{ "vpc", "subformat=dynamic" },
 	{ "vpc", "subformat=fixed", .named = true },
@@ -191,22 +202,123 @@ static const char *one_shape(struct rng *r, const struct shape *s, const struct 
 	return bad;
 }
 
+/* An image that stands on another one, after the peer wrote to it. Changes the disk. */
+static const char *backed_vmdk(struct rng *r, struct disk *d)
+{
+	if (!run_command("rm -f image*; qemu-img convert -f raw -O vmdk disk image-base && "
+			 "qemu-img create -f vmdk -b image-base -F vmdk image-top"))
+		return "qemu-img cannot make the image";
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t off = rng_below(r, d->size / 512) * 512, len = least(d->size - off, (1 + rng_below(r, 200)) * 512);
+		unsigned pattern = (unsigned)rng_below(r, 255) + 1;
+
+		if (!run_command("qemu-io -t unsafe -f vmdk -c 'write -P %u %llu %llu' image-top", pattern, (unsigned long long)off,
+				 (unsigned long long)len))
+			return "qemu-io cannot write to the image";
+		memset(d->data + off, (int)pattern, len);
+	}
+	return open_and_compare(r, "image-top", rng_one_in(r, 2) ? "vmdk" : NULL, d, false);
+}
+
 static unsigned one(uint64_t seed)
 {
 	struct rng r = { seed * 0x2545f4914f6cdd1dull };
 	bool big = rng_one_in(&r, 8);
+	const char *bad;
 	unsigned failed = 0;
 	struct disk d;
 
 	make_disk(&r, big, &d);
 	for (unsigned i = 0; i < ARRAY_LEN(shapes); i++) {
-		const char *bad = big && !shapes[i].big ? NULL : one_shape(&r, &shapes[i], &d);
-
+		bad = big && !shapes[i].big ? NULL : one_shape(&r, &shapes[i], &d);
 		if (bad)
 			printf("# seed %llu: %s (%s, %s)\n", (unsigned long long)seed, bad, shapes[i].format, shapes[i].options);
 		failed += bad != NULL;
 	}
+	bad = big ? NULL : backed_vmdk(&r, &d);
+	if (bad)
+		printf("# seed %llu: %s (vmdk with a parent)\n", (unsigned long long)seed, bad);
+	failed += bad != NULL;
 	free_disk(&d);
+	return failed;
+}
+
+/* A disk whose contents are in memory. */
+static void disk_of(const struct made *m, struct disk *d)
+{
+	d->size = m->size;
+	d->fd = open(file_name("disk"), O_RDWR | O_CREAT | O_TRUNC, 0600);
+	if (d->fd < 0 || write(d->fd, m->disk, m->size) != (ssize_t)m->size)
+		exit(2);
+	d->data = mmap(NULL, d->size, PROT_READ, MAP_SHARED, d->fd, 0);
+	if (d->data == MAP_FAILED)
+		exit(2);
+}
+
+/* What was made by hand is what the peer takes it for. */
+static const char *by_hand(struct rng *r, const struct made *m, const char *format, bool log)
+{
+	int fd = open(file_name("hand"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	const char *bad = NULL;
+	struct disk d;
+
+	if (fd < 0 || write(fd, m->file, m->len) != (ssize_t)m->len)
+		exit(2);
+	close(fd);
+	disk_of(m, &d);
+	bad = open_and_compare(r, "hand", format, &d, false);
+	/* The peer writes before it reads. */
+	if (log && !run_command("qemu-img check -f vhdx -r all hand"))
+		bad = bad ? bad : "the peer cannot carry out the log";
+	if (!bad && !run_command("qemu-img compare -f raw -F %s disk hand", format))
+		bad = "the peer reads something else";
+	free_disk(&d);
+	return bad;
+}
+
+enum { HAND_VPC, HAND_VMDK, HAND_VHDX = HAND_VMDK + 7, HAND_DIRTY, N_HAND };
+
+static const char *make_by_hand(unsigned i, struct made *m)
+{
+	static const unsigned vmdk[] = {
+		0, VMDK_MAKE_SECOND, VMDK_MAKE_ZEROED, VMDK_MAKE_PACKED, VMDK_MAKE_PACKED | VMDK_MAKE_FOOTER,
+		VMDK_MAKE_BARE, VMDK_MAKE_PACKED | VMDK_MAKE_FOOTER | VMDK_MAKE_V3,
+	};
+
+	switch (i) {
+	case HAND_VPC:
+		make_vpc(m, false);
+		return "vpc";
+	case HAND_VHDX:
+	case HAND_DIRTY:
+		make_vhdx(m, i == HAND_DIRTY ? VHDX_MAKE_DIRTY : VHDX_MAKE_CLEAN);
+		return "vhdx";
+	default:
+		make_vmdk(m, vmdk[i - HAND_VMDK], 0x11223344, 0xffffffff, NULL);
+		return "vmdk";
+	}
+}
+
+static unsigned all_by_hand(void)
+{
+	unsigned failed = 0;
+
+	for (unsigned i = 0; i < N_HAND; i++) {
+		struct rng r = { i + 1 };
+		struct made m;
+		const char *format, *bad;
+
+		/* The peer has no use for a second directory where the first is damaged, nor we for an extent alone. */
+		if (i == HAND_VMDK + 1 || i == HAND_VMDK + 5)
+			continue;
+		made_init(&m);
+		format = make_by_hand(i, &m);
+		bad = by_hand(&r, &m, format, i == HAND_DIRTY);
+		if (bad)
+			printf("# made by hand, %u: %s (%s)\n", i, bad, format);
+		failed += bad != NULL;
+		made_fini(&m);
+	}
 	return failed;
 }
 
@@ -242,6 +354,7 @@ int main(int argc, char **argv)
 	}
 	for (uint64_t i = seed; i < seed + count; i++)
 		failed += one(i);
+	failed += all_by_hand();
 	printf("%sok 1 - %llu disks in every shape, seeds from %llu: %llu wrong\n1..1\n", failed ? "not " : "",
 	       (unsigned long long)count, (unsigned long long)seed, (unsigned long long)failed);
 	clean_up();

@@ -20,9 +20,8 @@ static const struct {
 	const char *name;
 	int (*open)(const struct foreign_opening *op, struct foreign **out);
 } formats[] = {
-	{ "vdi", vdi_open }, { "vpc", vpc_open },
+	{ "vdi", vdi_open }, { "vhdx", vhdx_open }, { "vmdk", vmdk_open }, { "vpc", vpc_open },
 	/* Known by their looks, and refused by name. */
-	{ "vmdk", NULL }, { "vhdx", NULL },
 	{ "qcow", NULL }, { "qed", NULL }, { "parallels", NULL }, { "dmg", NULL },
 };
 
@@ -79,6 +78,11 @@ static void foreign_close(struct blk_node *n)
 
 	foreign_free(container_of(n, struct foreign, n));
 	blk_close(file);
+}
+
+struct foreign *foreign_of(struct blk_node *n)
+{
+	return n->drv == &foreign_driver ? container_of(n, struct foreign, n) : NULL;
 }
 
 int foreign_add_node(struct foreign *f, struct blk_node *n)
@@ -337,6 +341,18 @@ static int do_read(struct foreign *f, struct co *c, const struct blk_req *r)
 	return batch_wait(&b) ? b.ret : ret;
 }
 
+/* What the format calls data may be a hole in its file. One that cannot tell shows data. */
+static void look_for_hole(struct co *c, const struct piece *p, struct blk_extent *x)
+{
+	struct blk_extent below = { 0 };
+
+	if (request(c, p->node, &(struct blk_req){ .op = BLK_STATUS, .offset = p->host, .len = p->len, .ext = &below }) || !below.len)
+		return;
+	x->len = MIN(x->len, below.len);
+	x->zero = below.zero;
+	x->data = !below.zero;
+}
+
 static int do_status(struct foreign *f, struct co *c, const struct blk_req *r)
 {
 	struct blk_extent *x = r->ext;
@@ -354,6 +370,8 @@ static int do_status(struct foreign *f, struct co *c, const struct blk_req *r)
 	x->offset = x->has_offset ? p.host : 0;
 	if (x->has_offset)
 		x->file = p.node->path;
+	if (p.kind == PIECE_DATA)
+		look_for_hole(c, &p, x);
 	part = p.kind == PIECE_NOTHING && !r->shallow ? parent_part(f, r->offset, p.len) : 0;
 	if (!part)
 		return 0;

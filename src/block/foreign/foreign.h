@@ -88,6 +88,8 @@ struct foreign_opening {
 
 /* Opens one format; on success *out owns op->file. */
 int vdi_open(const struct foreign_opening *op, struct foreign **out);
+int vhdx_open(const struct foreign_opening *op, struct foreign **out);
+int vmdk_open(const struct foreign_opening *op, struct foreign **out);
 int vpc_open(const struct foreign_opening *op, struct foreign **out);
 
 /* In the embedded struct, all zero before: sets up the node. ENOMEM with the message. On failure, and
@@ -101,6 +103,8 @@ int foreign_bad(const struct foreign_opening *op, const char *what);
 int foreign_damaged(struct foreign *f, const char *what, uint64_t where);
 /* The backing file. */
 int foreign_parent(struct foreign *f, const struct foreign_opening *op, const char *path, const char *format);
+/* Of a node that foreign_open made; NULL: another. */
+struct foreign *foreign_of(struct blk_node *n);
 /* Adds a node to f->extra, which owns it then. */
 int foreign_add_node(struct foreign *f, struct blk_node *n);
 /* The first bytes of a file, 512 at a time; zeros behind its end. */

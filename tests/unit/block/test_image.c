@@ -90,11 +90,11 @@ static void unknown_formats(void **state)
 
 	make_raw(path, 1 << 20);
 	fd = open(path, O_WRONLY);
-	assert_int_equal(pwrite(fd, "KDMV", 4, 0), 4);
+	assert_int_equal(pwrite(fd, "QED", 4, 0), 4);
 	close(fd);
 	assert_int_equal(try_open(path, NULL, BLK_TRUST_FOLDER, &n, &e), -ENOTSUP);
-	assert_non_null(strstr(e.msg, "vmdk"));
-	assert_int_equal(try_open(path, "vmdk", BLK_TRUST_FOLDER, &n, &e), -ENOTSUP);
+	assert_non_null(strstr(e.msg, "qed"));
+	assert_int_equal(try_open(path, "qed", BLK_TRUST_FOLDER, &n, &e), -ENOTSUP);
 	assert_int_equal(try_open(path, "raw", BLK_TRUST_FOLDER, &n, &e), 0);
 	blk_close(n);
 	assert_int_equal(try_open(path, "qcow2", BLK_TRUST_FOLDER, &n, &e), -EINVAL);
