@@ -218,6 +218,8 @@ static int start_engine(struct rig_engine *e, const char *name, const char *mode
 	cfg.heat = 1;
 	if (!strcmp(name, "translate:small"))	/* code is given up all the time */
 		cfg.code_cache = CODE_CACHE_MIN;
+	if (!strcmp(name, "translate:smp"))	/* the second never runs */
+		cfg.n_vcpus = 2;
 	if (e->ops == &cpu_engine_check && name[5] == ':') {	/* "check:N": the N-th instruction comes out wrong */
 		cfg.spoil = (unsigned)atoi(name + 6);
 		e->quiet = true;
@@ -237,6 +239,8 @@ static int start_engine(struct rig_engine *e, const char *name, const char *mode
 	if (r < 0)
 		return r;
 	r = e->ops->vcpu_create(e->e, 0, &err);
+	if (r == 0 && cfg.n_vcpus > 1)
+		r = e->ops->vcpu_create(e->e, 1, &err);
 	if (r < 0)
 		return r;
 	e->v = e->m->vcpus[0];

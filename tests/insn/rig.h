@@ -76,7 +76,7 @@ void native_run(struct native *n, const struct rig_case *c, struct rig_result *r
 
 /* --- engine.c --- */
 /* name: "stub" (exec stubs only, called directly), "interp", "translate", "check", "kvm"; "translate:small": with
- * the smallest code cache; "check:N": the N-th instruction it translates comes out wrong.  NULL: not available here. */
+ * the smallest code cache; "translate:smp": with two vCPUs; "check:N": the N-th instruction it translates comes out wrong.  NULL: not available here. */
 struct rig_engine *rig_engine_new(const char *name);
 /* With a CPU model ("x86-64-v2") other than the fullest. */
 struct rig_engine *rig_engine_new_model(const char *name, const char *model);

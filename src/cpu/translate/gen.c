@@ -333,6 +333,7 @@ static void emit_slow(struct gen *g, const struct gen_slow *s)
 		gen_canonical_or_step(g, s->off);
 		a_jmp(a, s->back);
 		break;
+	case SLOW_PLAIN: gen_loop_plain(g); break;
 	case SLOW_CALLOUT:
 		a_mov_i(a, H_R10, (uintptr_t)&g->b->uops[s->uop].u);
 		a_call(a, t->callout);
@@ -358,9 +359,12 @@ static bool emit_block(struct gen *g)
 	emit_entries(g);
 	if (g->verp2)
 		gen_page2(g);
+	gen_loop_head(g);
 	for (unsigned n = 0; n < g->n; n++) {
 		bool shadow = g->shadow;
 
+		if (n == g->in_loop)
+			g->held[0] = g->held[1] = GEN_NO_GROUP;
 		g->insn[n].host = g->a.n;
 		emit_insn(g, &g->insn[n]);
 		if (shadow)
@@ -409,8 +413,11 @@ static struct xl_block *translate(struct xl_cpu *x, const struct x86_tlb_entry *
 	if (!gen_collect(g, off) || g->n == 0)
 		return NULL;
 	gen_liveness(g);
-	if (!(key & XL_KEY_NOGROUP))
+	g->held[0] = g->held[1] = GEN_NO_GROUP;
+	if (!(key & XL_KEY_NOGROUP)) {
 		gen_find_groups(g);
+		gen_loop_hold(g);
+	}
 	g->b = xl_region_room(xe, meta_size(g, XL_MAX_EXITS), &room);
 	if (!g->b)
 		return NULL;
@@ -442,6 +449,7 @@ static struct xl_block *translate(struct xl_cpu *x, const struct x86_tlb_entry *
 	if (!xl_publish(xe, g->b))
 		return NULL;
 	xe->n_bytes += g->hot.n + g->a.n;
+	xe->n_loops += g->in_loop != 0;
 	if (unlikely(xe->dump != NULL))
 		xl_dump_block(g, c->s.rip);
 	return g->b;

@@ -20,6 +20,7 @@ struct gen_insn {
 	bool aligned;		/* a misaligned operand is #GP before it is #PF */
 	bool masked;		/* a mask says which bytes of the operand are accessed */
 	bool ends, vec, high8, renamed;
+	bool inverted;		/* GI_JCC of an unrolled loop: out of it where the condition does not hold, else on */
 	uint8_t x87;		/* GX_* */
 	uint16_t fop;		/* GX_NOTED: FOP */
 	uint8_t as[INSN_ENC_OPCODE + 1];	/* host register for each field, INSN_NOREG: as it is */
@@ -31,7 +32,7 @@ struct gen_insn {
 	uint8_t group;		/* or GEN_NO_GROUP */
 	bool group_first;
 	int32_t group_off;	/* the access's own, as in struct gen_group's min and max */
-	int32_t delta;		/* RSP here less RSP at the block's start */
+	int32_t delta;		/* of its address, as far as registers have changed by constants since the block's start */
 	unsigned uop;
 	unsigned host;		/* where its code begins, from that of the emitted */
 	bool writes;		/* arithmetic flags */
@@ -46,9 +47,10 @@ struct gen_insn {
 struct gen_group {
 	uint8_t base, index, scale, write;
 	unsigned n;		/* accesses */
-	int32_t min, max;	/* of the span, exclusive; from the address with displacement 0 (and RSP at the block's start) */
+	int32_t min, max;	/* of the span, exclusive; from the address with displacement 0 and registers as at the block's start */
 	bool split;		/* takes no writes */
 	unsigned begin;		/* instruction with its first access */
+	bool hoisted;		/* probed where the block begins */
 };
 
 /* Where an access's host address is: [base + index + disp], and in the vCPU block
@@ -70,7 +72,7 @@ enum { GX_NONE, GX_USES, GX_NOTED, GX_STORES_ENV, GX_LOADS_ENV };
 enum { FL_DEAD, FL_HOST, FL_MEM, FL_BOTH };
 
 enum { SLOW_MISS, SLOW_STORED_H, SLOW_STORED_M, SLOW_LINK, SLOW_VEC, SLOW_X87, SLOW_POLL, SLOW_POLL_LIVE, SLOW_INDIRECT, SLOW_CANONICAL,
-       SLOW_FAR_JCC, SLOW_CALLOUT };
+       SLOW_FAR_JCC, SLOW_CALLOUT, SLOW_PLAIN };
 
 struct gen_slow {
 	uint8_t what, acc;
@@ -116,6 +118,13 @@ struct gen {
 	int fl;
 	bool guarded;		/* xl_guards */
 	struct gen_slow *probe;	/* the last for a store by itself */
+	/* The block begins with a loop: so many of the instructions are in it, and it is there more than once; plain: this
+	 * is the variant that goes through it once, without groups (see gen_loop.c). */
+	unsigned loop, copies;
+	bool plain;
+	uintptr_t plain_at;	/* jump to that variant */
+	unsigned in_loop;	/* instructions of the loop and its copies, if groups are probed before it, else 0 */
+	uint8_t held[2];	/* groups whose host addresses R10 and R11 hold there, or GEN_NO_GROUP */
 	unsigned n_groups;
 	struct gen_group groups[GEN_MAX_GROUPS];
 	struct gen_insn insn[XL_MAX_INSNS];
@@ -141,7 +150,7 @@ static inline int64_t gen_imm(const struct insn *i)
 /* Of a direct branch: offset of its target from the start of the page. */
 static inline int32_t gen_target_of(const struct gen_insn *gi)
 {
-	return (int32_t)(gi->off + gi->i.len + gi->i.op[0].imm);
+	return (int32_t)(gi->off + gi->i.len + (gi->inverted ? 0 : gi->i.op[0].imm));
 }
 
 static inline bool gen_in_page(int32_t target) { return target >= 0 && target < (int32_t)PAGE_4K; }
@@ -151,6 +160,15 @@ static inline bool gen_in_page(int32_t target) { return target >= 0 && target < 
 bool gen_collect(struct gen *g, unsigned off);
 void gen_liveness(struct gen *g);
 void gen_find_groups(struct gen *g);
+
+/* --- gen_loop.c --- */
+/* The last instruction is a branch back to the block's start: how many times the loop is to be there; 0: it is not unrolled. */
+unsigned gen_loop_copies(const struct gen *g);
+/* Which groups' addresses stay in registers in the loop. */
+void gen_loop_hold(struct gen *g);
+/* The probes that are made before the loop. */
+void gen_loop_head(struct gen *g);
+void gen_loop_plain(struct gen *g);	/* SLOW_PLAIN */
 
 /* --- pass three: gen.c --- */
 /* Both take R11. */
@@ -178,6 +196,11 @@ void gen_ea(struct gen *g, const struct gen_insn *gi, unsigned dst);
  */
 struct gen_at gen_access(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len);
 static inline bool gen_quiet_access(const struct gen_insn *gi) { return gi->group != GEN_NO_GROUP && !gi->group_first; }
+/* The probe of a group where the block begins; returns the branch taken where there is no translation, or it
+ * would not be in one page. */
+unsigned gen_probe_group(struct gen *g, unsigned group);
+/* reg = host address of a group. */
+void gen_group_host(struct gen *g, unsigned group, unsigned reg);
 /* The access by a move between it and a host register, at->disp included. */
 void gen_at_op(struct gen *g, unsigned w, unsigned op, unsigned reg, const struct gen_at *at);
 /* After a store: does the page hold code? Destroys R11, and the host's flags unless they are the guest's and live.
@@ -185,6 +208,8 @@ void gen_at_op(struct gen *g, unsigned w, unsigned op, unsigned reg, const struc
 struct gen_slow *gen_stored(struct gen *g, const struct gen_insn *gi, const struct gen_at *at, unsigned len);
 
 /* --- gen_copy.c --- */
+/* Vector registers are the guest's from here on. need: live flags. */
+void gen_use_vectors(struct gen *g, uint32_t need);
 /* 32-bit code: finds how to copy it; false: not possible. */
 bool gen_copies32(struct gen *g, struct gen_insn *gi);
 void gen_copy(struct gen *g, struct gen_insn *gi);
@@ -232,6 +257,9 @@ void gen_page2(struct gen *g);
 
 /* --- gen_flow.c --- */
 void gen_jcc(struct gen *g, const struct gen_insn *gi);
+/* A branch (cc: 16 = always) of the instruction at `off` to another place of the page, patched when
+ * that is translated. */
+struct xl_exit *gen_link(struct gen *g, unsigned cc, unsigned off, int32_t target);
 void gen_call(struct gen *g, const struct gen_insn *gi);
 void gen_call_indirect(struct gen *g, const struct gen_insn *gi);
 void gen_jmp_indirect(struct gen *g, const struct gen_insn *gi);

@@ -23,7 +23,7 @@ void gen_fault_here(struct gen *g, const struct gen_insn *gi)
 	g->x87_late = false;
 }
 
-static void use_vectors(struct gen *g, uint32_t live)
+void gen_use_vectors(struct gen *g, uint32_t live)
 {
 	struct gen_slow *s;
 
@@ -94,7 +94,7 @@ void gen_copy(struct gen *g, struct gen_insn *gi)
 	struct gen_at at;
 
 	if (gi->vec)
-		use_vectors(g, gi->need);
+		gen_use_vectors(g, gi->need);
 	if (gi->x87)
 		gen_x87_use(g, gi);
 	if (i->has_mem) {

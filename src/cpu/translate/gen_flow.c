@@ -24,12 +24,11 @@ static struct xl_exit *exit_new(struct gen *g, unsigned off, int32_t target)
 	e->target = target;
 	e->acc = (uint8_t)g->acc;
 	e->forward = target > (int32_t)off;
+	e->nogroup = (g->key & XL_KEY_NOGROUP) && !g->plain;
 	return e;
 }
 
-/* A branch (cc: 16 = always) of the instruction at `off` to another place of the page, patched when
- * that is translated. */
-static void emit_link(struct gen *g, unsigned cc, unsigned off, int32_t target)
+struct xl_exit *gen_link(struct gen *g, unsigned cc, unsigned off, int32_t target)
 {
 	struct gen_slow *s = gen_slow_new(g, SLOW_LINK);
 	unsigned opcode = cc == 16 ? 1 : 2;
@@ -41,6 +40,7 @@ static void emit_link(struct gen *g, unsigned cc, unsigned off, int32_t target)
 	s->at = cc == 16 ? a_jmp_fwd(a) : a_jcc_fwd(a, cc);
 	s->exit = exit_new(g, off, target);
 	s->exit->patch = (uint32_t)(a->run + s->at - (uintptr_t)g->xe->rx);
+	return s->exit;
 }
 
 /* R11 = xl_jc_index of R10 */
@@ -80,7 +80,7 @@ void gen_goto(struct gen *g, const struct gen_insn *gi, int32_t target)
 	if (gen_in_page(target)) {
 		if (g->live_out)
 			gen_flags_restore(g);
-		emit_link(g, 16, gi->off, target);
+		gen_link(g, 16, gi->off, target);
 		return;
 	}
 	gen_flags_clobber(g, X86_FL_ARITH);
@@ -168,11 +168,11 @@ void gen_ret(struct gen *g, const struct gen_insn *gi)
 void gen_jcc(struct gen *g, const struct gen_insn *gi)
 {
 	int32_t to = gen_target_of(gi);
-	unsigned cc = gi->i.opcode & 15;
+	unsigned cc = (gi->i.opcode & 15) ^ gi->inverted;
 
 	gen_flags_restore(g);
 	if (gen_in_page(to)) {
-		emit_link(g, cc, gi->off, to);
+		gen_link(g, cc, gi->off, to);
 	} else {
 		struct gen_slow *s = gen_slow_new(g, SLOW_FAR_JCC);
 

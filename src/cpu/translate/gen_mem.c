@@ -119,16 +119,16 @@ static void emit_lin(struct gen *g, const struct gen_insn *gi)
 }
 
 /* The base's displacement that makes [base + index] the group's address with displacement `off`. */
-static int32_t group_disp(const struct gen_group *r, const struct gen_insn *gi, int32_t off)
+static int32_t group_disp(const struct gen_insn *gi, int32_t off)
 {
-	return r->base == X86_RSP ? off - gi->delta : off;
+	return off - gi->delta;
 }
 
 static void emit_group_lin(struct gen *g, const struct gen_insn *gi)
 {
 	const struct gen_group *r = &g->groups[gi->group];
 
-	emit_ea_of(g, r->base, r->index, r->scale, group_disp(r, gi, r->min), g->word, H_R10);
+	emit_ea_of(g, r->base, r->index, r->scale, group_disp(gi, r->min), g->word, H_R10);
 }
 
 /* --- probes: R10 is a linear address before and a host address after --- */
@@ -222,9 +222,34 @@ static struct gen_at further(struct gen *g, const struct gen_insn *gi)
 {
 	const struct gen_group *r = &g->groups[gi->group];
 
-	a_ld(&g->a, H_R10, SCRATCH(gi->group));
-	return (struct gen_at){ H_R10, H_NONE, gi->group_off - r->min, SCRATCH_FLAGS(gi->group) };
+	unsigned base = g->held[1] == gi->group ? H_R11 : H_R10;
+
+	if (g->held[0] != gi->group && g->held[1] != gi->group)
+		a_ld(&g->a, H_R10, SCRATCH(gi->group));
+	return (struct gen_at){ (uint8_t)base, H_NONE, gi->group_off - r->min, SCRATCH_FLAGS(gi->group) };
 }
+
+unsigned gen_probe_group(struct gen *g, unsigned group)
+{
+	const struct gen_group *r = &g->groups[group];
+	unsigned how = r->write ? X86_WRITE : X86_READ, at;
+	struct xasm *a = &g->a;
+
+	emit_ea_of(g, r->base, r->index, r->scale, r->min, g->word, H_R10);
+	emit_tlb_index(g);
+	a_rsx(a, 1, 0x33, H_R10, H_R11, tlb_field(g, offsetof(struct xl_tlb, tag), how));
+	a_alu_ri(a, 1, 7, H_R10, (int32_t)PAGE_4K - (r->max - r->min));
+	at = a_jcc_fwd(a, CC_A);
+	a_rsx(a, 1, 0x03, H_R10, H_R11, tlb_field(g, offsetof(struct xl_tlb, host), how));
+	if (group != g->held[0])
+		a_st(a, H_R10, SCRATCH(group));
+	if (r->write && !g->guarded)
+		keep_flags(g, SCRATCH_FLAGS(group));
+	count_probe(g, how);
+	return at;
+}
+
+void gen_group_host(struct gen *g, unsigned group, unsigned reg) { a_ld(&g->a, reg, SCRATCH(group)); }
 
 struct gen_at gen_access(struct gen *g, const struct gen_insn *gi, unsigned how, unsigned len)
 {

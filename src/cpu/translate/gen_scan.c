@@ -345,7 +345,7 @@ static bool reads_undefined(struct gen *g, const struct gen_insn *gi)
 /* False: the code changed under our hands. */
 bool gen_collect(struct gen *g, unsigned off)
 {
-	unsigned jccs = 0;
+	unsigned jccs = 0, start = off;
 
 	for (g->n = 0; g->n < XL_MAX_INSNS; ) {
 		struct gen_insn *gi = &g->insn[g->n];
@@ -376,8 +376,20 @@ bool gen_collect(struct gen *g, unsigned off)
 		g->n++;
 		off += gi->i.len;
 		g->next = off;
-		if (ends || (gi->kind == GI_JCC && ++jccs == XL_MAX_EXITS / 2))
+		if (ends || (gi->kind == GI_JCC && ++jccs == XL_MAX_JCCS))
 			return true;
+		if (gi->kind == GI_JCC && !g->loop && gen_target_of(gi) == (int32_t)start) {
+			g->copies = gen_loop_copies(g);
+			g->loop = g->copies ? g->n : 0;
+			g->plain = g->loop && (g->key & XL_KEY_NOGROUP);
+			if (g->plain)
+				return true;
+		}
+		if (gi->kind == GI_JCC && g->n < g->loop * g->copies) {
+			gi->inverted = true;
+			jccs--;
+			off = start;
+		}
 	}
 	return true;
 }

@@ -68,7 +68,7 @@ void xl_link(struct xl_engine *xe, struct xl_exit *e, struct xl_block *to)
 {
 	const struct xl_block *from = e->from;
 
-	if (to->verp != from->verp || to->key != ((from->key & ~XL_KEY_ACC_MASK) | XL_KEY_OF_ACC(e->acc)) ||
+	if (to->verp != from->verp || to->key != ((from->key & ~(XL_KEY_ACC_MASK | XL_KEY_NOGROUP)) | XL_KEY_OF_ACC(e->acc) | (e->nogroup ? XL_KEY_NOGROUP : 0)) ||
 	    (to->gpa & 0xfff) != (uint64_t)e->target)
 		return;
 	pthread_mutex_lock(&xe->page_lock);

@@ -105,7 +105,7 @@ void xl_enter(struct xl_cpu *x, const struct xl_block *b)
 	xl_count_exit(x);
 	if (x->exit) {
 		c->s.rip = c->blk_rip + (uint64_t)(int64_t)x->exit->target;
-		x->nogroup = x->exit->from->key & XL_KEY_NOGROUP;
+		x->nogroup = x->exit->nogroup;
 	}
 }
 

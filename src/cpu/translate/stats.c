@@ -111,6 +111,7 @@ void xl_stats(void *xe_opaque, engine_stat_fn fn, void *opaque)
 	for (unsigned i = 0; i < xe->n_cpus; i++)
 		add(&t, xe->cpus[i]);
 	fn(opaque, "blocks translated", xe->n_blocks);
+	fn(opaque, "loops unrolled", xe->n_loops);
 	fn(opaque, "instructions translated", xe->n_insns);
 	fn(opaque, "bytes of translated code", xe->n_bytes);
 	fn(opaque, "blocks invalidated", xe->n_invalidated);

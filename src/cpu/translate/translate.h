@@ -90,6 +90,7 @@ struct xl_exit {
 	uint32_t patch;			/* offset in the code cache of the branch's displacement */
 	int32_t target;			/* offset from the page's start */
 	uint8_t acc;			/* access class there: STAC and CLAC change it within a block */
+	bool nogroup;			/* to the target's variant without groups */
 	bool forward;			/* the target lies behind the branch: pending events need no look there */
 	uint32_t unlinked;		/* the displacement as it was emitted */
 	struct xl_exit *to_next, **to_prev;	/* of those linked to the same block; to_prev NULL: not linked */
@@ -111,7 +112,8 @@ struct xl_uop {
 };
 
 #define XL_MAX_INSNS 64
-#define XL_MAX_EXITS 12
+#define XL_MAX_EXITS 18
+#define XL_MAX_JCCS 6		/* conditional branches, without those of loops that are there more than once */
 
 struct xl_block {
 	_Atomic(struct xl_block *) hash_next;
@@ -222,7 +224,7 @@ struct xl_engine {
 	/* By xl_place: what is known of places in the code, XL_PLACE_*. */
 	uint8_t places[1u << XL_PLACE_BITS];
 	unsigned n_places;		/* noted since it was empty */
-	uint64_t n_blocks, n_insns, n_invalidated, n_stubs_forgotten, n_bytes, n_retired, n_no_room, most_code, most_meta;
+	uint64_t n_blocks, n_insns, n_invalidated, n_stubs_forgotten, n_bytes, n_loops, n_retired, n_no_room, most_code, most_meta;
 };
 
 struct xl_cpu {
