@@ -199,6 +199,7 @@ static int write_all(struct blk_node *file, uint64_t off, const struct luks_new 
 
 	/* Whatever was there before, other headers and keys above all. */
 	ret = ret ? ret : blk_pwrite_zeroes(file, off, n->payload, true);
+	ret = ret ? ret : blk_extend(file, off + n->payload);
 	ret = ret ? ret : blk_pwrite(file, off + n->slot.offset, area, n->slot.size);
 	if (!ret && n->version == 2) {
 		memset(h, 0, len);

@@ -344,6 +344,8 @@ static int count_all(struct check *k)
 	int ret = count(k, 0, q->cluster);
 
 	ret = ret ? ret : count_area(k, "the L1 table", q->l1_off, q->l1_size * 8ull);
+	if (!ret && q->crypt_len)
+		ret = count_area(k, "the LUKS header", q->crypt_off, align_up(q->crypt_len, q->cluster));
 	ret = ret ? ret : walk_l1(k, q->l1, q->l1_size, true);
 	ret = ret ? ret : walk_snapshots(k);
 	ret = ret ? ret : walk_bitmaps(k);

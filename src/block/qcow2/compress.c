@@ -270,7 +270,7 @@ int do_write_compressed(struct qcow2 *q, struct co *c, uint64_t off, uint64_t le
 	uint8_t *in = q_buf(q->cluster), *out = q_buf(q->cluster);
 	int ret = in && out ? 0 : -ENOMEM;
 
-	if (q->ext_data)
+	if (q->ext_data || q->crypt_method)
 		ret = -ENOTSUP;
 	else if ((off & (q->cluster - 1)) || ((len & (q->cluster - 1)) && off + len != q->n.i.size))
 		ret = -EINVAL;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/checked.h"
+#include "block/luks/luks.h"
 #include "block/qcow2/internal.h"
 
 #define FEATURE_LEN 48u
@@ -17,7 +18,7 @@
 struct layout {
 	uint32_t cluster;
 	unsigned cluster_bits, rc_order, header_len;
-	uint64_t size, l1_size, rt_clusters, rb_clusters, l1_clusters;
+	uint64_t size, l1_size, rt_clusters, rb_clusters, l1_clusters, crypt_len, crypt_clusters;
 	uint64_t incompat, compat, autoclear;
 };
 
@@ -48,6 +49,8 @@ static int choose(const struct qcow2_create_opts *o, struct layout *y, struct er
 		return bad(e, "preallocation hides the backing file");
 	if (o->backing && strlen(o->backing) > 1023)
 		return bad(e, "the backing file's name is longer than 1023 bytes");
+	if (o->luks && (o->data_file_raw || (o->prealloc && version == 2)))
+		return bad(e, "encryption goes neither with data_file_raw nor, in version 2, with preallocation");
 	if (o->size > (uint64_t)INT64_MAX - 511)
 		return bad(e, "the disk is too large");
 	y->size = align_up(o->size, BLK_SECTOR);
@@ -71,16 +74,24 @@ static int measure(const struct qcow2_create_opts *o, struct layout *y, struct e
 	if (y->l1_size * 8 > MAX_L1_BYTES)
 		return bad(e, "the disk is too large for clusters of this size");
 	y->l1_clusters = MAX((y->l1_size * 8 + y->cluster - 1) >> y->cluster_bits, 1u);
+	y->crypt_len = o->luks ? luks_header_size(o->luks) : 0;
+	y->crypt_clusters = (y->crypt_len + y->cluster - 1) >> y->cluster_bits;
 	y->rt_clusters = y->rb_clusters = 1;
 	do {
 		before = used;
-		used = 1 + y->rt_clusters + y->rb_clusters + y->l1_clusters;
+		used = 1 + y->rt_clusters + y->rb_clusters + y->l1_clusters + y->crypt_clusters;
 		y->rb_clusters = (used + per_block - 1) / per_block;
 		y->rt_clusters = (y->rb_clusters * 8 + y->cluster - 1) >> y->cluster_bits;
 	} while (used != before);
 	if (y->rt_clusters << y->cluster_bits > MAX_RT_BYTES)
 		return bad(e, "the disk is too large for clusters and refcounts of this size");
 	return 0;
+}
+
+/* In clusters: behind all tables. */
+static uint64_t crypt_place(const struct layout *y)
+{
+	return 1 + y->rt_clusters + y->rb_clusters + y->l1_clusters;
 }
 
 static uint8_t *put_extension(uint8_t *p, uint32_t type, const void *data, size_t len)
@@ -112,20 +123,25 @@ static uint8_t *put_features(uint8_t *p)
 	return put_extension(p, EXT_FEATURES, table, sizeof(table));
 }
 
-int put_names(uint8_t *h, uint32_t cluster, unsigned header_len, const char *backing, const char *backing_format,
-	      const char *data_file)
+int put_names(uint8_t *h, uint32_t cluster, unsigned header_len, const struct header_names *n)
 {
-	uint8_t *p = h + header_len;
-	size_t need = header_len + 8 + (backing ? strlen(backing) : 0) + (backing_format ? strlen(backing_format) + 16 : 0) +
-		      (data_file ? strlen(data_file) + 16 : 0);
+	const char *backing = n->backing;
+	uint8_t *p = h + header_len, crypt[16];
+	size_t need = header_len + 8 + (backing ? strlen(backing) : 0) + (n->backing_format ? strlen(n->backing_format) + 16 : 0) +
+		      (n->data_file ? strlen(n->data_file) + 16 : 0) + (n->crypt_len ? 24 : 0);
 
 	if (need > cluster)
 		return -ENOSPC;
 	memset(p, 0, cluster - header_len);
-	if (backing_format)
-		p = put_extension(p, EXT_BACKING_FORMAT, backing_format, strlen(backing_format));
-	if (data_file)
-		p = put_extension(p, EXT_DATA_FILE, data_file, strlen(data_file));
+	if (n->backing_format)
+		p = put_extension(p, EXT_BACKING_FORMAT, n->backing_format, strlen(n->backing_format));
+	if (n->data_file)
+		p = put_extension(p, EXT_DATA_FILE, n->data_file, strlen(n->data_file));
+	if (n->crypt_len) {
+		st_be64(crypt, n->crypt_off);
+		st_be64(crypt + 8, n->crypt_len);
+		p = put_extension(p, EXT_CRYPTO, crypt, sizeof(crypt));
+	}
 	if (header_len >= H_V3_LEN && need + 8 + 8 * FEATURE_LEN <= cluster)
 		p = put_features(p);
 	p += 8;
@@ -155,12 +171,16 @@ static int put_header(uint8_t *h, const struct qcow2_create_opts *o, const struc
 	}
 	if (o->compression)
 		h[H_COMPRESSION] = (uint8_t)o->compression;
-	return put_names(h, y->cluster, y->header_len, o->backing, o->backing_format, o->data_file);
+	if (o->luks)
+		st_be32(h + H_CRYPT, QCOW2_CRYPT_LUKS);
+	return put_names(h, y->cluster, y->header_len,
+			 &(struct header_names){ .backing = o->backing, .backing_format = o->backing_format, .data_file = o->data_file,
+						 .crypt_off = o->luks ? crypt_place(y) << y->cluster_bits : 0, .crypt_len = y->crypt_len });
 }
 
 static int write_tables(struct blk_node *file, const struct layout *y, uint8_t *buf)
 {
-	uint64_t used = 1 + y->rt_clusters + y->rb_clusters + y->l1_clusters, per_block = (uint64_t)y->cluster * 8 >> y->rc_order;
+	uint64_t used = crypt_place(y) + y->crypt_clusters, per_block = (uint64_t)y->cluster * 8 >> y->rc_order;
 	uint64_t at = y->cluster;
 	int ret = 0;
 
@@ -187,6 +207,18 @@ struct fill {
 	bool shows;			/* the backing file goes on showing through; else the clusters read as zeros */
 };
 
+/* A place with nothing in it. Its zeros are noise if they are decrypted, so that it must be called zero. */
+static struct entry empty_entry(const struct qcow2 *q, uint64_t host, bool shows)
+{
+	struct entry e = { host | OFLAG_COPIED, shows ? 0 : 0xffffffff };
+
+	if (q->crypt_method && q->ext_l2)
+		e.bitmap <<= 32;
+	else if (q->crypt_method)
+		e.e |= OFLAG_ZERO;
+	return e;
+}
+
 /* Gives clusters their place, by writing zeros' worth of nothing: tables only. */
 static int fill_tables(struct qcow2 *q, struct co *c, void *arg)
 {
@@ -209,7 +241,7 @@ static int fill_tables(struct qcow2 *q, struct co *c, void *arg)
 			ret = zero_clusters(q, c, host, 1);
 		ret = ret ? ret : l2_get_for_write(q, c, off, &s);
 		if (!ret)
-			entry_set(q, s, off, (struct entry){ host | OFLAG_COPIED, f->shows ? 0 : 0xffffffff });
+			entry_set(q, s, off, empty_entry(q, host, f->shows));
 	}
 	return ret;
 }
@@ -231,15 +263,19 @@ static int write_full(struct blk_node *n, uint64_t from, struct err *e)
 static int prealloc_from(struct blk_node *n, struct fill f, enum qcow2_prealloc mode, struct err *e)
 {
 	struct qcow2 *q = to_q(n);
-	int ret = q_alone(q, fill_tables, &f);
+	int ret;
 
+	if (q->crypt_method && q->version < 3)
+		return err_set(e, -ENOTSUP, "image '%s' is encrypted and of version 2, which has no word for zeros: it is not "
+			       "preallocated", n->path ? n->path : "");
+	ret = q_alone(q, fill_tables, &f);
 	if (ret)
 		err_set(e, ret, "the clusters of image '%s' cannot be given their places: %s", n->path ? n->path : "", strerror(-ret));
 	/* The file must reach to the end of the last cluster. */
-	if (!ret && (q->data->i.size < n->i.size || !q->ext_data))
-		ret = blk_resize(q->data, q->ext_data ? n->i.size : MAX(q->end << q->cluster_bits, q->data->i.size), e);
+	if (!ret && (q->store->i.size < n->i.size || !q->ext_data))
+		ret = blk_resize(q->store, q->ext_data ? n->i.size : MAX(q->end << q->cluster_bits, q->store->i.size), e);
 	if (!ret && mode == QCOW2_PREALLOC_FALLOC)
-		ret = blk_file_reserve(q->data, e);
+		ret = blk_file_reserve(q->store, e);
 	if (!ret && mode == QCOW2_PREALLOC_FULL)
 		ret = write_full(n, f.from, e);
 	return ret;
@@ -258,7 +294,8 @@ int qcow2_preallocate(struct blk_node *n, uint64_t from, enum qcow2_prealloc mod
 
 static int preallocate(struct blk_node *file, const struct qcow2_create_opts *o, struct err *e)
 {
-	struct blk_image_opts io = { .trust = BLK_TRUST_ALL, .no_backing = true };
+	struct blk_image_opts io = { .trust = BLK_TRUST_ALL, .no_backing = true, .secrets = o->secrets, .keys = &o->key,
+				     .n_keys = o->luks ? 1 : 0 };
 	struct blk_node *n;
 	int ret = qcow2_open(file, &io, 0, &n, e);
 
@@ -288,6 +325,11 @@ int qcow2_create(struct blk_node *file, const struct qcow2_create_opts *o, struc
 	ret = ret ? ret : measure(o, &y, e);
 	if (ret)
 		return ret;
+	if (o->luks) {
+		ret = crypt_create(file, crypt_place(&y) << y.cluster_bits, o, e);
+		if (ret)
+			return ret;
+	}
 	buf = q_buf(y.cluster);
 	if (!buf)
 		return err_set(e, -ENOMEM, "out of memory for a new image");

@@ -8,6 +8,7 @@
  *   cache.c    slices of L2 tables and refcount blocks in bounded memory
  *   refcount.c allocation of host clusters           commit.c    writing metadata in safe order
  *   compress.c compressed clusters                   snapshot.c, check.c, resize.c
+ *   crypt.c    encrypted images
  *
  * Numbers from the file are hostile.  Every one is checked where it is read into
  * struct qcow2 (header) or decoded (tables), in 64 bits.
@@ -72,6 +73,9 @@ enum {
 #define EXT_CRYPTO 0x0537be77u
 #define EXT_DATA_FILE 0x44415441u
 
+#define QCOW2_CRYPT_AES 1u
+#define QCOW2_CRYPT_LUKS 2u
+
 #define OFLAG_COPIED (1ull << 63)
 #define OFLAG_COMPRESSED (1ull << 62)
 #define OFLAG_ZERO 1ull
@@ -115,7 +119,8 @@ struct sub;
 
 struct qcow2 {
 	struct blk_node n;
-	struct blk_node *data;		/* where guest clusters lie: n.file, or the external data file (owned) */
+	struct blk_node *store;		/* where guest clusters lie: n.file, or the external data file (owned) */
+	struct blk_node *data;		/* what guest data goes through: store, or a node over it that encrypts (owned) */
 	struct blk_node *crew;		/* threads for compression; made when first needed */
 	struct co_pool cos;
 	struct co_mutex lock, compress_lock;
@@ -129,6 +134,8 @@ struct qcow2 {
 	enum qcow2_compression compression;
 	uint64_t incompat, compat, autoclear;
 	char *backing_name, *backing_format, *data_name;
+	unsigned crypt_method;
+	uint64_t crypt_off, crypt_len;	/* the LUKS header, 0: none */
 	unsigned n_bitmaps;
 	uint64_t bitmap_dir_off, bitmap_dir_len;
 	uint64_t backing_size;		/* of n.backing, 0 without */
@@ -287,8 +294,20 @@ int l1_load(struct qcow2 *q, struct co *c, uint64_t off, uint32_t n, uint64_t **
 /* Closes the image, but not the file it is in. */
 int qcow2_close_inner(struct blk_node *n);
 /* Extensions and backing file's name into the first cluster, behind its header. -ENOSPC */
-int put_names(uint8_t *h, uint32_t cluster, unsigned header_len, const char *backing, const char *backing_format,
-	      const char *data_file);
+struct header_names {
+	const char *backing, *backing_format, *data_file;	/* NULL: none */
+	uint64_t crypt_off, crypt_len;				/* 0: none */
+};
+int put_names(uint8_t *h, uint32_t cluster, unsigned header_len, const struct header_names *n);
+/* ---- crypt.c ---- */
+struct luks_info;
+int crypt_parse_extension(struct qcow2 *q, const uint8_t *p, uint32_t len);	/* EINVAL */
+int crypt_check(const struct qcow2 *q, const char *path, struct err *e);
+/* Puts the node that encrypts into q->data, if there is to be one. */
+int crypt_open(struct qcow2 *q, const struct blk_image_opts *o, unsigned depth, const char *path, struct err *e);
+const struct luks_info *crypt_info(const struct qcow2 *q);			/* NULL: not encrypted */
+int crypt_create(struct blk_node *file, uint64_t off, const struct qcow2_create_opts *o, struct err *e);
+
 /* Smallest L1 for a disk of so many bytes. */
 uint64_t l1_needed(const struct qcow2 *q, uint64_t size);
 

@@ -189,7 +189,7 @@ int group_status(struct group *g, struct blk_node *n, const struct blk_req *r)
 
 int q_barrier(struct qcow2 *q, struct co *c)
 {
-	int ret = q->data != q->n.file ? q_op(q, c, q->data, BLK_FLUSH, 0, 0, false) : 0;
+	int ret = q->ext_data ? q_op(q, c, q->store, BLK_FLUSH, 0, 0, false) : 0;
 
 	return ret ? ret : q_op(q, c, q->n.file, BLK_FLUSH, 0, 0, false);
 }
@@ -327,7 +327,7 @@ static bool fast_alloc(struct qcow2 *q, struct blk_req *r, struct slice *s)
 	uint64_t first = align_down(r->offset, q->cluster), end = align_up(r->offset + r->len, q->cluster);
 	uint64_t l1e = q->l1[l1_index(q, r->offset)], host;
 
-	if (q->lock.held || !q->zero_beyond || q->ext_l2 || q->ext_data || !(l1e & OFLAG_COPIED) ||
+	if (q->lock.held || !q->zero_beyond || q->crypt_method || q->ext_l2 || q->ext_data || !(l1e & OFLAG_COPIED) ||
 	    end > slice_end(q, r->offset) || backing_part(q, first, end - first))
 		return false;
 	for (uint64_t off = first; off < end; off += q->cluster) {
@@ -479,7 +479,7 @@ void qcow2_submit(struct blk_node *n, struct blk_req *r)
 	struct track *t = track_of(r);
 
 	if (!tracked(r)) {
-		if (!q->lock.held && q->data == n->file && q_clean(q) && forward(q, r, n->file, 0))
+		if (!q->lock.held && !q->ext_data && q_clean(q) && forward(q, r, n->file, 0))
 			return;
 		start_slow(q, r);
 		return;
@@ -521,7 +521,7 @@ void qcow2_finished(struct blk_node *n, struct blk_req *r)
 void qcow2_wait(struct blk_node *n)
 {
 	struct qcow2 *q = to_q(n);
-	struct blk_node *child[] = { n->file, q->data, n->backing, q->crew };
+	struct blk_node *child[] = { n->file, q->store, q->data, n->backing, q->crew };
 
 	for (unsigned i = 0; i < ARRAY_LEN(child); i++) {
 		if (child[i] && child[i]->in_flight) {

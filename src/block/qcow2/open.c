@@ -94,8 +94,7 @@ static int parse_header(struct opening *op)
 	if (q->cluster_bits < MIN_CLUSTER_BITS || q->cluster_bits > MAX_CLUSTER_BITS)
 		return bad(op, -EINVAL, "its cluster size");
 	q->cluster = 1u << q->cluster_bits;
-	if (ld_be32(h + H_CRYPT))
-		return err_set(op->e, -ENOTSUP, "image '%s' is encrypted, which is not supported", op->path);
+	q->crypt_method = ld_be32(h + H_CRYPT);
 	ret = parse_v3(op);
 	if (ret)
 		return ret;
@@ -153,6 +152,8 @@ static int parse_extension(struct opening *op, uint32_t type, const uint8_t *p, 
 				: keep_text(op, p, len, &op->q->backing_format);
 	case EXT_DATA_FILE:
 		return keep_text(op, p, len, &op->q->data_name);
+	case EXT_CRYPTO:
+		return crypt_parse_extension(op->q, p, len) ? bad(op, -EINVAL, "the place of its LUKS header") : 0;
 	case EXT_BITMAPS:
 		return parse_bitmaps(op, p, len);
 	default:
@@ -274,7 +275,7 @@ static int open_data_file(struct opening *op)
 	char *path;
 	int ret;
 
-	q->data = q->n.file;
+	q->data = q->store = q->n.file;
 	if (!q->ext_data)
 		return 0;
 	if (!q->data_name || !*q->data_name)
@@ -283,10 +284,11 @@ static int open_data_file(struct opening *op)
 	if (ret)
 		return ret;
 	fo.open_ended = true;
-	ret = blk_open_file(q->n.loop, path, &fo, &q->data, op->e);
+	ret = blk_open_file(q->n.loop, path, &fo, &q->store, op->e);
 	free(path);
 	if (ret)
-		q->data = q->n.file;
+		q->store = q->n.file;
+	q->data = q->store;
 	return ret;
 }
 
@@ -362,8 +364,10 @@ static int prepare_write(struct opening *op)
 static void q_free(struct qcow2 *q)
 {
 	crew_close(q);
-	if (q->data && q->data != q->n.file)
+	if (q->data && q->data != q->store)
 		blk_close(q->data);
+	if (q->store && q->store != q->n.file)
+		blk_close(q->store);
 	blk_close(q->n.backing);
 	cache_fini(&q->l2c);
 	cache_fini(&q->rbc);
@@ -452,6 +456,7 @@ static int open_all(struct opening *op, unsigned depth)
 
 	ret = ret ? ret : parse_header(op);
 	ret = ret ? ret : parse_extensions(op);
+	ret = ret ? ret : crypt_check(op->q, op->path, op->e);
 	ret = ret ? ret : parse_backing(op);
 	if (ret)
 		return ret;
@@ -459,6 +464,7 @@ static int open_all(struct opening *op, unsigned depth)
 	ret = load_tables(op);
 	ret = ret ? ret : init_caches(op);
 	ret = ret ? ret : open_data_file(op);
+	ret = ret ? ret : crypt_open(op->q, op->o, depth, op->path, op->e);
 	ret = ret ? ret : open_backing(op, depth);
 	return ret ? ret : prepare_write(op);
 }
@@ -511,5 +517,6 @@ void qcow2_get_info(struct blk_node *n, struct qcow2_info *out)
 		.data_file_raw = q->autoclear & AUTOCLEAR_RAW_DATA, .virtual_size = n->i.size,
 		.file_size = n->file->i.size, .backing = q->backing_name, .backing_format = q->backing_format,
 		.data_file = q->data_name, .n_snapshots = q->n_snaps, .n_bitmaps = q->n_bitmaps,
+		.encryption = crypt_info(q),
 	};
 }

@@ -12,6 +12,9 @@
 
 #include "block/image.h"
 
+struct luks_create_opts;
+struct luks_info;
+
 enum qcow2_compression { QCOW2_ZLIB, QCOW2_ZSTD };
 enum qcow2_prealloc {
 	QCOW2_PREALLOC_OFF,
@@ -32,6 +35,10 @@ struct qcow2_create_opts {
 	const char *data_file;		/* external data file, as written; must exist and be empty or as long as the disk */
 	bool data_file_raw;
 	enum qcow2_prealloc prealloc;
+	/* Encryption with LUKS: how, and the id of the passphrase among secrets. NULL: none */
+	const struct luks_create_opts *luks;
+	struct blk_secrets *secrets;
+	const char *key;
 };
 
 /* Would qcow2_create take these? -EINVAL with the reason */
@@ -58,6 +65,7 @@ struct qcow2_info {
 	/* As written in the image; NULL: none. Live as long as the node. */
 	const char *backing, *backing_format, *data_file;
 	unsigned n_snapshots, n_bitmaps;
+	const struct luks_info *encryption;	/* NULL: none */
 };
 void qcow2_get_info(struct blk_node *n, struct qcow2_info *out);
 

@@ -195,9 +195,9 @@ static void describe(const struct qcow2 *q, const struct run *run, struct blk_ex
 	x->data = !x->zero;
 	x->allocated = run->kind != KIND_UNALLOCATED;
 	x->compressed = run->kind == KIND_COMPRESSED;
-	x->has_offset = run->kind == KIND_NORMAL || (run->kind == KIND_ZERO && run->has_host);
+	x->has_offset = !q->crypt_method && (run->kind == KIND_NORMAL || (run->kind == KIND_ZERO && run->has_host));
 	x->offset = x->has_offset ? run->host : 0;
-	x->file = q->data->path ? q->data->path : q->n.path;
+	x->file = q->store->path ? q->store->path : q->n.path;
 }
 
 static bool same(const struct run *a, const struct run *b)

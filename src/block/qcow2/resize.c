@@ -102,11 +102,13 @@ static int names_main(struct qcow2 *q, struct co *c, void *arg)
 	const struct names *a = arg;
 	uint8_t *h = q_buf(q->cluster);
 	char *backing = a->backing ? strdup(a->backing) : NULL, *format = a->format ? strdup(a->format) : NULL;
+	const struct header_names names = { .backing = backing, .backing_format = format, .data_file = q->data_name,
+					    .crypt_off = q->crypt_off, .crypt_len = q->crypt_len };
 	int ret = !h || (a->backing && !backing) || (a->format && !format) ? -ENOMEM : 0;
 
 	/* Extensions nobody here knows would be lost. */
 	ret = ret ? ret : q_rw(q, c, q->n.file, BLK_READ, 0, h, q->cluster);
-	ret = ret ? ret : put_names(h, q->cluster, q->header_len, backing, format, q->data_name);
+	ret = ret ? ret : put_names(h, q->cluster, q->header_len, &names);
 	ret = ret ? ret : q_commit(q, c);
 	ret = ret ? ret : q_rw(q, c, q->n.file, BLK_WRITE, 0, h, q->cluster);
 	ret = ret ? ret : q_barrier(q, c);

@@ -90,6 +90,8 @@ static int make_plan(struct qcow2 *q, struct co *c, const struct run *run, uint6
 		p->host = run->host - (pos - p->first);
 	else
 		ret = alloc_clusters(q, c, p->n, &p->host, &p->zero);
+	/* What was never written reads as zeros, which are noise when decrypted. */
+	p->zero = p->zero && !q->crypt_method;
 	p->skip_head = p->skip_head && p->zero;
 	p->skip_tail = p->skip_tail && p->zero;
 	return ret;
