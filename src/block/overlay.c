@@ -55,7 +55,7 @@ int blk_commit(struct blk_node *top, unsigned depth, bool empty, const struct bl
 
 	qcow2_get_info(top, &i);
 	if (!ret && empty && i.n_snapshots)
-		ret = err_set(e, -EBUSY, "image '%s' has snapshots, so it cannot be made empty", name_of(top));
+		ret = err_set(e, -EBUSY, "image '%s' has snapshots, so it cannot be made empty: commit without that (-d)", name_of(top));
 	if (!ret && base->i.size < top->i.size) {
 		ret = blk_resize(base, top->i.size, e);
 		if (ret)
@@ -80,6 +80,7 @@ struct rebase {
 	struct blk_node *top;
 	const struct blk_work *w;
 	uint64_t unit;
+	bool zero_flags;		/* the format has a word for zeros */
 	struct err *e;
 };
 
@@ -98,9 +99,23 @@ static int rebase_skip(void *opaque, uint64_t off, uint64_t *len)
 	return x.allocated;
 }
 
+/*
+ * May zeros be written as such?  The format must note them down although it sees zeros there already, in the backing
+ * file of now: it does for whole clusters that this file reaches, in version 3.
+ */
+static bool notes_zeros(const struct rebase *r, uint64_t off, uint64_t len)
+{
+	uint64_t cluster = r->top->i.cluster, end = off + len;
+
+	if (!r->zero_flags || off % cluster || (end % cluster && end != r->top->i.size))
+		return false;
+	return r->top->backing && align_down(end - 1, cluster) < r->top->backing->i.size;
+}
+
 static int rebase_write(struct rebase *r, uint64_t off, const uint8_t *data, size_t len)
 {
-	int ret = mem_is_zero(data, len) ? blk_pwrite_zeroes(r->top, off, len, true) : blk_pwrite(r->top, off, data, len);
+	bool zero = notes_zeros(r, off, len) && mem_is_zero(data, len);
+	int ret = zero ? blk_pwrite_zeroes(r->top, off, len, true) : blk_pwrite(r->top, off, data, len);
 
 	return ret ? err_set(r->e, ret, "'%s' cannot be written at byte %" PRIu64 ": %s", name_of(r->top), off,
 			     strerror(-ret)) : 0;
@@ -146,8 +161,11 @@ int blk_rebase(struct blk_node *top, struct blk_node *base, const char *name, co
 	struct blk_pairs_opts o = { .a = top, .b = base, .len = top->i.size, .skip = rebase_skip, .look = rebase_look,
 				    .progress = rebase_progress, .opaque = &r };
 	struct blk_node *none = NULL;
+	struct qcow2_info i;
 	int ret = 0;
 
+	qcow2_get_info(top, &i);
+	r.zero_flags = i.version >= 3;
 	r.unit = MIN(MAX(top->i.cluster, MIN_UNIT), MAX_UNIT);
 	/* Past its only sector it reads as zeros, as in it. */
 	if (!base) {

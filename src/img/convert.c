@@ -25,7 +25,7 @@ enum { OPT_SALVAGE = 'a', OPT_ZERO = 'z', OPT_VERIFY = 'v' };
 static const struct img_opt convert_opts[] = {
 	{ 'O', 'O', NULL, "FORMAT", "format of the image to be made, default raw", "raw qcow2" },
 	{ 'o', 'o', "options", "KEY=VALUE,...", "options of that format; '-o help' lists them", NULL },
-	{ 'B', 'B', "backing", "FILE", "the new image has this backing file, which has the same contents as the source's: only what the "
+	{ 'B', 'B', "backing-file", "FILE", "the new image has this backing file, which has the same contents as the source's: only what the "
 	  "source has beyond it is copied", "@" },
 	{ 'F', 'F', "backing-format", "FORMAT", "its format", "raw qcow2" },
 	{ 'c', 'c', NULL, NULL, "compressed (qcow2)", NULL },

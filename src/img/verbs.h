@@ -7,11 +7,15 @@
 
 extern const struct img_verb img_verb_bench;
 extern const struct img_verb img_verb_check;
+extern const struct img_verb img_verb_commit;
+extern const struct img_verb img_verb_compare;
 extern const struct img_verb img_verb_convert;
 extern const struct img_verb img_verb_create;
+extern const struct img_verb img_verb_dd;
 extern const struct img_verb img_verb_info;
 extern const struct img_verb img_verb_map;
 extern const struct img_verb img_verb_measure;
+extern const struct img_verb img_verb_rebase;
 extern const struct img_verb img_verb_resize;
 extern const struct img_verb img_verb_snapshot;
 
