@@ -181,7 +181,7 @@ static int probe_file(struct blk_node *file, const struct blk_image_opts *o, uns
 	if (ret)
 		return err_set(e, ret, "disk '%s' cannot be read: %s", file->path, strerror(-ret));
 	*format = blk_probe(first, sizeof(first));
-	if ((o->no_key || blk_image_key(o, depth)) && !memcmp(first, "LUKS\xba\xbe", 6))
+	if ((o->no_key || o->luks_by_looks || blk_image_key(o, depth)) && !memcmp(first, "LUKS\xba\xbe", 6))
 		*format = "luks";
 	return 0;
 }

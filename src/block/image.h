@@ -38,6 +38,7 @@ struct blk_image_opts {
 	unsigned n_keys;
 	bool no_key;			/* open encrypted layers without their contents, which then cannot be read or written (EACCES);
 					 * for looking at an image, always with file.read_only */
+	bool luks_by_looks;		/* probe for LUKS also where no key is given, which then is an error that says so */
 	bool discard;			/* LUKS: give discarded space back to the host, which shows where there is data */
 };
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "block/secret.h"
 #include "img/img.h"
 
 #define MAX_OPTS 64
@@ -23,7 +24,7 @@ static const struct {
 	unsigned group;			/* 0: every verb */
 	struct img_opt o;
 } common[] = {
-	{ IMG_OPT_FORMAT, { ID_FORMAT, 'f', NULL, "FORMAT", "format of the image", "raw qcow2" } },
+	{ IMG_OPT_FORMAT, { ID_FORMAT, 'f', NULL, "FORMAT", "format of the image", "raw qcow2 luks" } },
 	{ IMG_OPT_CACHE, { ID_CACHE, 't', NULL, "CACHE", "writeback, none (direct I/O), writethrough, directsync or unsafe",
 			   "writeback none writethrough directsync unsafe" } },
 	{ IMG_OPT_SRC_CACHE, { ID_SRC_CACHE, 'T', NULL, "CACHE", "the same for what is only read",
@@ -34,7 +35,7 @@ static const struct {
 			  "backing and data files an image may name: in its own folder or below (default), any, none", "folder on off" } },
 	{ IMG_OPT_OPEN, { ID_IMAGE_OPTS, 0, "image-opts", NULL,
 			  "the image is given as driver=FORMAT,file.filename=FILE,... instead of a name", NULL } },
-	{ IMG_OPT_OPEN, { ID_OBJECT, 0, "object", "secret,id=ID,file=FILE", "names a file with a passphrase, for options that take an ID",
+	{ IMG_OPT_OPEN, { ID_OBJECT, 0, "object", "secret,id=ID,file=FILE", "names a file (or with fd=N a descriptor) with a passphrase, for options that take an ID",
 			  NULL } },
 	{ IMG_OPT_OUTPUT, { ID_OUTPUT, 0, "output", "human|json", "for people (default) or for programs", "human json" } },
 	{ IMG_OPT_FORCE, { ID_FORCE, 0, "force", NULL, "do it although data will be lost", NULL } },
@@ -183,48 +184,53 @@ static int missing_value(struct img *m)
 	return err_set(&m->e, -EINVAL, "option '%s' needs a value: %s", m->argv[optind - 1], o ? o->arg : "");
 }
 
+static const char *const secret_keys[] = { "id", "file", "fd", "format", NULL };
+
+static int secret_from_keys(struct img *m, const struct img_keys *k)
+{
+	static const char *const formats[] = { "raw", "base64", NULL };
+	struct blk_secret_source from = { .file = img_keys_get(k, "file"), .fd = -1 };
+	const char *id = img_keys_get(k, "id"), *fd = img_keys_get(k, "fd");
+	unsigned format = 0;
+	uint64_t n = 0;
+	int ret = img_keys_word(k, "format", formats, &format, &m->e);
+
+	if (!ret && (!id || !from.file == !fd))
+		ret = err_set(&m->e, -EINVAL, "--object secret needs id=ID and either file=FILE or fd=N");
+	if (!ret && fd) {
+		ret = img_number(fd, "fd", 65535, &n, &m->e);
+		from.fd = (int)n;
+	}
+	from.base64 = format;
+	if (!ret && !m->secrets && blk_secrets_new(&m->secrets))
+		ret = err_set(&m->e, -ENOMEM, "out of memory");
+	return ret ? ret : blk_secrets_add(m->secrets, id, &from, &m->e);
+}
+
 /* "secret,id=ID,file=FILE" */
 static int add_secret(struct img *m, const char *text)
 {
 	struct img_keys k = { 0 };
-	struct img_secret *more, *s;
-	const char *id, *file;
 	int ret;
 
 	if (strncmp(text, "secret,", 7) != 0)
 		return err_set(&m->e, -EINVAL, "--object: '%.40s' is not known here: secret,id=ID,file=FILE is", text);
 	ret = img_keys_add(&k, text + 7, &m->e);
-	id = img_keys_get(&k, "id");
-	file = img_keys_get(&k, "file");
 	if (!ret && img_keys_get(&k, "data"))
 		ret = err_set(&m->e, -EINVAL, "--object: a passphrase on the command line can be seen by every user of this host: "
 			      "write it to a file and give file=FILE");
-	for (unsigned i = 0; i < k.n && !ret; i++)
-		if (strcmp(k.kv[i].key, "id") != 0 && strcmp(k.kv[i].key, "file") != 0 &&
-		    !(!strcmp(k.kv[i].key, "format") && !strcmp(k.kv[i].val, "raw")))
-			ret = err_set(&m->e, -EINVAL, "--object secret: '%.40s' is not known here: id and file are", k.kv[i].key);
-	if (!ret && (!id || !file))
-		ret = err_set(&m->e, -EINVAL, "--object secret needs id=ID and file=FILE");
-	more = ret ? NULL : realloc(m->secrets, (m->n_secrets + 1) * sizeof(*more));
-	if (more) {
-		m->secrets = more;
-		s = &more[m->n_secrets++];
-		s->id = strdup(id);
-		s->file = strdup(file);
-		ret = s->id && s->file ? 0 : err_set(&m->e, -ENOMEM, "out of memory");
-	} else if (!ret) {
-		ret = err_set(&m->e, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < k.n && !ret; i++) {
+		bool known = false;
+
+		for (unsigned j = 0; secret_keys[j]; j++)
+			known = known || !strcmp(k.kv[i].key, secret_keys[j]);
+		if (!known)
+			ret = err_set(&m->e, -EINVAL, "--object secret: '%.40s' is not known here: id, file, fd and format are",
+				      k.kv[i].key);
 	}
+	ret = ret ? ret : secret_from_keys(m, &k);
 	img_keys_free(&k);
 	return ret;
-}
-
-const struct img_secret *img_secret_find(const struct img *m, const char *id)
-{
-	for (unsigned i = 0; i < m->n_secrets; i++)
-		if (!strcmp(m->secrets[i].id, id))
-			return &m->secrets[i];
-	return NULL;
 }
 
 static int set_trust(struct img *m, const char *val)

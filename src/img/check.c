@@ -143,7 +143,7 @@ static int run_check(struct img *m)
 		ret = id < 0 ? id : parse_repair(m, val, &fix);
 	ret = ret ? ret : img_operands(m, 1, 1);
 	/* Backing files have nothing to do with it. */
-	ret = ret ? ret : img_where(m, m->operand[0], m->format, IMG_NO_BACKING | (fix ? IMG_WRITE : 0), &w);
+	ret = ret ? ret : img_where(m, m->operand[0], m->format, IMG_NO_BACKING | IMG_NO_KEY | (fix ? IMG_WRITE : 0), &w);
 	if (ret)
 		return ret;
 	w.o.repair = fix;

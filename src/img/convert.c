@@ -23,7 +23,7 @@ struct convert {
 enum { OPT_SALVAGE = 'a', OPT_ZERO = 'z', OPT_VERIFY = 'v' };
 
 static const struct img_opt convert_opts[] = {
-	{ 'O', 'O', NULL, "FORMAT", "format of the image to be made, default raw", "raw qcow2" },
+	{ 'O', 'O', NULL, "FORMAT", "format of the image to be made, default raw", "raw qcow2 luks" },
 	{ 'o', 'o', "options", "KEY=VALUE,...", "options of that format; '-o help' lists them", NULL },
 	{ 'B', 'B', "backing-file", "FILE", "the new image has this backing file, which has the same contents as the source's: only what the "
 	  "source has beyond it is copied", "@" },
@@ -119,7 +119,7 @@ static int set_backing(struct img *m, struct convert *c)
 	path = blk_relative_path(c->t.dst, c->backing);
 	if (!path)
 		return err_set(&m->e, -ENOMEM, "out of memory");
-	ret = img_open(m, path, c->backing_format, IMG_NAMED | IMG_NO_BACKING | IMG_SOURCE, &n);
+	ret = img_open(m, path, c->backing_format, IMG_NAMED | IMG_NO_BACKING | IMG_NO_KEY | IMG_SOURCE, &n);
 	free(path);
 	if (ret)
 		return err_prefix(&m->e, ret, "backing file");

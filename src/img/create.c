@@ -87,7 +87,7 @@ static int look_at_backing(struct img *m, struct create *c)
 	if (!path)
 		return err_set(&m->e, -ENOMEM, "out of memory");
 	/* The chain below it must be whole only if a file in it could be destroyed. */
-	ret = img_open(m, path, format, m->force ? IMG_NAMED : IMG_NAMED | IMG_NO_BACKING, &n);
+	ret = img_open(m, path, format, IMG_NAMED | IMG_NO_KEY | (m->force ? 0 : IMG_NO_BACKING), &n);
 	free(path);
 	if (ret)
 		return err_prefix(&m->e, ret, "backing file");

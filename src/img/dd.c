@@ -19,7 +19,7 @@ struct dd {
 };
 
 static const struct img_opt dd_opts[] = {
-	{ 'O', 'O', NULL, "FORMAT", "format of the image to be made, default raw", "raw qcow2" },
+	{ 'O', 'O', NULL, "FORMAT", "format of the image to be made, default raw", "raw qcow2 luks" },
 	{ 'o', 'o', "options", "KEY=VALUE,...", "options of that format; '-o help' lists them", NULL },
 	{ 0 },
 };

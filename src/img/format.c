@@ -14,6 +14,7 @@
 
 #include "base/bits.h"
 #include "block/qcow2/qcow2.h"
+#include "img/luks.h"
 
 static int disk_size(const struct img_keys *k, uint64_t *size, struct err *e)
 {
@@ -95,6 +96,15 @@ static const struct img_key qcow2_keys[] = {
 	{ "cluster_size", "size", "unit of allocation: 512 to 2M, default 64K" },
 	{ "compat", "0.10|v2|1.1|v3", "version of the format, default 1.1" },
 	{ "compression_type", "zlib|zstd", "of compressed clusters, default zlib" },
+	{ "encrypt.format", "luks", "the contents are encrypted" },
+	{ "encrypt.key-secret", "ID", "with this passphrase: --object secret,id=ID,file=FILE" },
+	{ "encrypt.cipher-alg", "aes-128|aes-192|aes-256", "default aes-256" },
+	{ "encrypt.cipher-mode", "xts|cbc", "default xts" },
+	{ "encrypt.ivgen-alg", "plain64|essiv|plain", "default plain64" },
+	{ "encrypt.ivgen-hash-alg", "sha256", "with essiv" },
+	{ "encrypt.hash-alg", "sha1|sha256|sha512", "default sha256" },
+	{ "encrypt.iter-time", "ms", "time to open the image on a machine like this, default 2000" },
+	{ "encrypt.pbkdf-force-iterations", "number", "instead of measuring" },
 	{ "data_file", "FILE", "the disk's contents lie in this file, which is made too" },
 	{ "data_file_raw", "on|off", "that file alone is the disk, as a raw image" },
 	{ "extended_l2", "on|off", "32 subclusters in each cluster" },
@@ -140,6 +150,23 @@ int img_qcow2_options(const struct img_keys *k, struct qcow2_create_opts *o, str
 	return 0;
 }
 
+/* With encrypt.format=luks; else nothing about encryption may be said. */
+static int qcow2_encryption(struct img *m, const struct img_keys *k, struct img_luks *l, struct qcow2_create_opts *o)
+{
+	const char *format = img_keys_get(k, "encrypt.format");
+
+	for (unsigned i = 0; i < k->n && !format; i++)
+		if (!strncmp(k->kv[i].key, "encrypt.", 8))
+			return err_set(&m->e, -EINVAL, "-o %.40s: say encrypt.format=luks too", k->kv[i].key);
+	if (!format)
+		return 0;
+	if (strcmp(format, "luks") != 0)
+		return err_set(&m->e, -ENOTSUP, "-o encrypt.format=%.40s: only luks is made here", format);
+	o->luks = &l->o;
+	o->secrets = m->secrets;
+	return img_luks_options(k, "encrypt.", l, &m->e);
+}
+
 /* The external data file: made anew, unless there is one that would be lost. */
 static int make_data_file(struct img *m, const char *path, const char *name, bool *made)
 {
@@ -170,9 +197,14 @@ static int qcow2_make(struct img *m, const char *path, const struct img_keys *k)
 {
 	struct blk_open_opts fo = { .open_ended = true };
 	struct qcow2_create_opts o = { 0 };
+	struct img_luks l;
 	struct blk_node *file;
 	bool made = false;
 	int ret = img_qcow2_options(k, &o, &m->e);
+
+	ret = ret ? ret : qcow2_encryption(m, k, &l, &o);
+	if (!ret && o.luks)
+		o.key = l.key;
 
 	if (!ret && o.data_file)
 		ret = make_data_file(m, path, o.data_file, &made);
@@ -190,7 +222,7 @@ static const struct img_format format_qcow2 = { .name = "qcow2", .keys = qcow2_k
 
 /* ---- all ---- */
 
-const struct img_format *const img_formats[] = { &format_raw, &format_qcow2, NULL };
+const struct img_format *const img_formats[] = { &format_raw, &format_qcow2, &img_format_luks, NULL };
 
 const struct img_format *img_format_find(const char *name, struct err *e)
 {

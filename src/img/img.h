@@ -6,6 +6,7 @@
  *   main.c     finds the verb, prints what went wrong        args.c    options
  *   open.c     from an argument to a block node              keys.c    -o key=value,... and sizes
  *   format.c   formats that can be made, and their options   term.c    progress, signals, questions of output
+ *   luks.c     encryption
  *
  * Names of verbs, options and JSON members are qemu-img's wherever the meaning is
  * the same.  Where qemu-img would destroy data without a word, this refuses and
@@ -64,11 +65,6 @@ extern const struct img_verb *const img_verbs[];	/* ends with NULL */
 /* The options of a verb, common ones last: the i-th, NULL at the end. */
 const struct img_opt *img_opt_at(const struct img_verb *v, unsigned i);
 
-/* "--object secret,id=ID,file=FILE": what encrypted images are opened with. */
-struct img_secret {
-	char *id, *file;
-};
-
 /* "-o key=value,...", in the order given; a key given again counts last. */
 struct img_keys {
 	struct img_key_value {
@@ -86,8 +82,7 @@ struct img {
 	const char *format, *cache, *src_cache;
 	bool share, quiet, progress, json, force, image_opts, help;
 	enum blk_trust trust;
-	struct img_secret *secrets;
-	unsigned n_secrets;
+	struct blk_secrets *secrets;	/* "--object secret,id=ID,file=FILE": what encrypted images are opened with */
 	/* What is not an option, once img_next has returned 0. */
 	char **operand;
 	int n_operands;
@@ -118,7 +113,6 @@ int img_operands(struct img *m, int min, int max);
 const char *img_nearest(const char *typed, const char *const *words);
 /* "; did you mean 'x'?", or "". Static storage. */
 const char *img_suggest(const char *typed, const char *const *words);
-const struct img_secret *img_secret_find(const struct img *m, const char *id);
 
 /* ---- open.c ---- */
 
@@ -129,12 +123,18 @@ enum {
 	IMG_SOURCE = 8,			/* cache mode from -T, not -t */
 	IMG_NAMED = 16,			/* an image was named by another one: only what may be opened without consent */
 	IMG_NO_LOCK = 32,
+	IMG_NO_KEY = 64,		/* contents are of no interest: if there is no key, do without */
 };
+#define IMG_MAX_KEYS 8
 /* What the argument (a file's name; with --image-opts driver=..,file.filename=..) says. Strings malloc'ed. */
 struct img_where {
 	char *path, *format;
+	char *key[IMG_MAX_KEYS];	/* ids of secrets, of the image and the files below it; NULL: none */
+	unsigned n_keys;
 	struct blk_image_opts o;
 };
+/* The secret of the layer at a depth. */
+int img_where_key(struct img *m, struct img_where *w, unsigned depth, const char *id);
 int img_where(struct img *m, const char *arg, const char *format, unsigned how, struct img_where *w);
 void img_where_free(struct img_where *w);
 /* format: NULL probes. */

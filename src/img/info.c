@@ -16,6 +16,7 @@
 #include "block/qcow2/qcow2.h"
 #include "img/img.h"
 #include "img/info.h"
+#include "img/luks.h"
 #include "img/verbs.h"
 
 #define MAX_CHAIN 200
@@ -72,6 +73,12 @@ static int describe_qcow2(json_t *j, const struct qcow2_info *i)
 		bad |= set_bool(data, "extended-l2", i->extended_l2);
 	} else {
 		bad |= set_number(data, "refcount-bits", i->refcount_bits);
+	}
+	if (i->encryption) {
+		json_t *luks = img_luks_json(i->encryption);
+
+		bad |= json_object_set_new(data, "encrypt", luks);
+		bad |= luks && set_text(luks, "format", "luks");
 	}
 	bad |= json_object_set_new(j, "format-specific", json_pack("{s:s, s:o}", "type", "qcow2", "data", data));
 	return bad;
@@ -145,6 +152,11 @@ int img_describe(struct img *m, struct blk_node *n, json_t **out)
 		if (q.n_snapshots)
 			ret = describe_snapshots(m, j, n);
 	}
+	if (n->format && !strcmp(n->format, "luks"))
+		bad |= json_object_set_new(j, "format-specific", json_pack("{s:s, s:o}", "type", "luks", "data",
+									   img_luks_json(luks_get_info(n))));
+	if (n->i.encrypted)
+		bad |= set_bool(j, "encrypted", true);
 	bad |= set_number(j, "actual-size", occupied(n->path));
 	bad |= set_bool(j, "dirty-flag", q.dirty);
 	if (!ret && !bad) {
@@ -188,23 +200,49 @@ void img_snapshots_print(const json_t *list)
 	}
 }
 
-static void print_specific(const json_t *data)
+static void print_value(const json_t *v, int indent);
+
+static void print_object(const json_t *data, int indent)
 {
 	const char *key;
 	json_t *v;
 
-	printf("Format specific information:\n");
 	json_object_foreach((json_t *)(uintptr_t)data, key, v) {
-		printf("    ");
+		printf("%*s", indent, "");
 		for (const char *p = key; *p; p++)
 			putchar(*p == '-' ? ' ' : *p);
-		if (json_is_string(v))
-			printf(": %s\n", json_string_value(v));
-		else if (json_is_boolean(v))
-			printf(": %s\n", json_is_true(v) ? "true" : "false");
-		else
-			printf(": %lld\n", (long long)json_integer_value(v));
+		print_value(v, indent);
 	}
+}
+
+/* What follows a name, with the end of its line. */
+static void print_value(const json_t *v, int indent)
+{
+	const json_t *element;
+	size_t i;
+
+	if (json_is_object(v)) {
+		printf(":\n");
+		print_object(v, indent + 4);
+	} else if (json_is_array(v)) {
+		printf(":\n");
+		json_array_foreach(v, i, element) {
+			printf("%*s[%zu]", indent + 4, "", i);
+			print_value(element, indent + 4);
+		}
+	} else if (json_is_string(v)) {
+		printf(": %s\n", json_string_value(v));
+	} else if (json_is_boolean(v)) {
+		printf(": %s\n", json_is_true(v) ? "true" : "false");
+	} else {
+		printf(": %lld\n", (long long)json_integer_value(v));
+	}
+}
+
+static void print_specific(const json_t *data)
+{
+	printf("Format specific information:\n");
+	print_object(data, 4);
 }
 
 static void print_backing(const json_t *j)
@@ -230,10 +268,10 @@ static void print_info(const json_t *j)
 	printf("virtual size: %s (%llu bytes)\n", img_size_text(number_of(j, "virtual-size"), a, sizeof(a)),
 	       (unsigned long long)number_of(j, "virtual-size"));
 	printf("disk size: %s\n", img_size_text(number_of(j, "actual-size"), b, sizeof(b)));
-	if (number_of(j, "cluster-size"))
-		printf("cluster_size: %llu\n", (unsigned long long)number_of(j, "cluster-size"));
 	if (json_is_true(json_object_get(j, "encrypted")))
 		printf("encrypted: yes\n");
+	if (number_of(j, "cluster-size"))
+		printf("cluster_size: %llu\n", (unsigned long long)number_of(j, "cluster-size"));
 	if (json_is_true(json_object_get(j, "dirty-flag")))
 		printf("cleanly shut down: no\n");
 	print_backing(j);
@@ -338,7 +376,7 @@ static int run_info(struct img *m)
 	while ((id = img_next(m, &val)) > 0)
 		chain = true;
 	ret = id ? id : img_operands(m, 1, 1);
-	ret = ret ? ret : img_where(m, m->operand[0], m->format, IMG_NO_BACKING, &w);
+	ret = ret ? ret : img_where(m, m->operand[0], m->format, IMG_NO_BACKING | IMG_NO_KEY, &w);
 	for (more = chain; !ret;) {
 		ret = chain_layer(m, &ch, &w, &more);
 		if (!more)

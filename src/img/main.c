@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/secret.h"
 #include "img/img.h"
 #include "img/verbs.h"
 
@@ -82,11 +83,7 @@ int img_help(const char *name, FILE *f)
 
 static void img_fini(struct img *m)
 {
-	for (unsigned i = 0; i < m->n_secrets; i++) {
-		free(m->secrets[i].id);
-		free(m->secrets[i].file);
-	}
-	free(m->secrets);
+	blk_secrets_free(m->secrets);
 	free(m->longopts);
 	loop_free(m->loop);
 }

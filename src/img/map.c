@@ -128,7 +128,7 @@ static int run_map(struct img *m)
 			length = val;
 	}
 	ret = id ? id : img_operands(m, 1, 1);
-	ret = ret ? ret : img_open(m, m->operand[0], m->format, 0, &n);
+	ret = ret ? ret : img_open(m, m->operand[0], m->format, IMG_NO_KEY, &n);
 	if (ret)
 		return ret;
 	ret = map_range(m, n, start, length, &mp);

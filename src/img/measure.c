@@ -166,7 +166,7 @@ static int run_measure(struct img *m)
 	int ret = measure_args(m, &ms);
 
 	if (!ret && !ms.size)
-		ret = img_open(m, m->operand[0], m->format, 0, &n);
+		ret = img_open(m, m->operand[0], m->format, IMG_NO_KEY, &n);
 	if (!ret && n && n->format && !strcmp(n->format, "qcow2") && !strcmp(ms.target, "qcow2")) {
 		struct qcow2_info i;
 

@@ -4,7 +4,9 @@
  *
  * An argument is the name of a file or block device.  With --image-opts it is a
  * list: driver= (or format=) the format, file.filename= (or filename=, file=) the
- * file, cache.direct= and cache.no-flush=, backing=folder|on|off.
+ * file, cache.direct= and cache.no-flush=, backing=folder|on|off, key-secret= (or
+ * encrypt.key-secret=) the key; with "backing." in front, once for each file down,
+ * that of a backing file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +42,7 @@ int img_cache_mode(const char *name, struct blk_open_opts *o, struct err *e)
 /* What --image-opts knows. */
 static const char *const where_keys[] = {
 	"driver", "format", "file.driver", "file.filename", "filename", "file", "cache.direct", "cache.no-flush", "backing",
-	"read-only", "force-share", NULL,
+	"read-only", "force-share", "key-secret", "encrypt.key-secret", NULL,
 };
 
 static const char *first_of(const struct img_keys *k, const char *a, const char *b, const char *c)
@@ -74,15 +76,45 @@ static int where_flags(const struct img_keys *k, struct img_where *w, struct err
 	return 0;
 }
 
-static int where_from_keys(const char *arg, struct img_where *w, struct err *e)
+int img_where_key(struct img *m, struct img_where *w, unsigned depth, const char *id)
+{
+	if (depth >= IMG_MAX_KEYS)
+		return err_set(&m->e, -E2BIG, "keys can be given for %d files of a chain", IMG_MAX_KEYS);
+	free(w->key[depth]);
+	w->key[depth] = strdup(id);
+	w->n_keys = MAX(w->n_keys, depth + 1);
+	return w->key[depth] ? 0 : err_set(&m->e, -ENOMEM, "out of memory");
+}
+
+/* "backing.backing.encrypt.key-secret" and the like: 1 if the key is one of these. */
+static int where_secret(struct img *m, const struct img_key_value *kv, struct img_where *w)
+{
+	const char *key = kv->key;
+	unsigned depth = 0;
+	int ret;
+
+	for (; !strncmp(key, "backing.", 8); key += 8)
+		depth++;
+	if (!strcmp(key, "encrypt.format"))
+		return !strcmp(kv->val, "luks") ? 1 : err_set(&m->e, -ENOTSUP, "--image-opts: encrypt.format=%.40s: only luks is known "
+							      "here", kv->val);
+	if (strcmp(key, "key-secret") != 0 && strcmp(key, "encrypt.key-secret") != 0)
+		return 0;
+	ret = img_where_key(m, w, depth, kv->val);
+	return ret ? ret : 1;
+}
+
+static int where_from_keys(struct img *m, const char *arg, struct img_where *w, struct err *e)
 {
 	struct img_keys k = { 0 };
 	const char *driver, *path, *file_driver;
 	int ret = img_keys_add(&k, arg, e);
 
 	for (unsigned i = 0; i < k.n && !ret; i++) {
-		bool known = false;
+		int known = where_secret(m, &k.kv[i], w);
 
+		if (known < 0)
+			ret = known;
 		for (unsigned j = 0; where_keys[j]; j++)
 			known = known || !strcmp(k.kv[i].key, where_keys[j]);
 		if (!known)
@@ -115,7 +147,8 @@ int img_where(struct img *m, const char *arg, const char *format, unsigned how, 
 	const char *cache = how & IMG_SOURCE ? m->src_cache : m->cache;
 	int ret = 0;
 
-	*w = (struct img_where){ .o = { .trust = m->trust, .no_backing = how & IMG_NO_BACKING,
+	*w = (struct img_where){ .o = { .trust = m->trust, .no_backing = how & IMG_NO_BACKING, .no_key = how & IMG_NO_KEY,
+					.luks_by_looks = true,
 					.backing_writable = how & IMG_BACKING_WRITE ? 1 : 0 } };
 	w->o.file.read_only = !(how & IMG_WRITE);
 	w->o.file.no_lock = (m->share && w->o.file.read_only) || (how & IMG_NO_LOCK);
@@ -126,7 +159,7 @@ int img_where(struct img *m, const char *arg, const char *format, unsigned how, 
 	if (!ret && m->image_opts && !(how & IMG_NAMED)) {
 		if (format)
 			return err_set(&m->e, -EINVAL, "--image-opts says the format with driver=, not with -f");
-		ret = where_from_keys(arg, w, &m->e);
+		ret = where_from_keys(m, arg, w, &m->e);
 	} else if (!ret) {
 		if (!strncmp(arg, "file:", 5) && access(arg, F_OK))
 			arg += 5;
@@ -144,6 +177,10 @@ void img_where_free(struct img_where *w)
 {
 	free(w->path);
 	free(w->format);
+	for (unsigned i = 0; i < IMG_MAX_KEYS; i++)
+		free(w->key[i]);
+	memset(w->key, 0, sizeof(w->key));
+	w->n_keys = 0;
 	w->path = w->format = NULL;
 }
 
@@ -154,6 +191,10 @@ int img_open_where(struct img *m, const struct img_where *w, struct blk_node **o
 	if (!o.file.read_only)
 		img_hold_signals();
 	o.format = w->format;
+	o.secrets = m->secrets;
+	o.keys = (const char *const *)w->key;
+	o.n_keys = w->n_keys;
+	o.no_key = o.no_key && !w->n_keys;
 	return blk_open_image(m->loop, w->path, &o, out, &m->e);
 }
 

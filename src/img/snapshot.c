@@ -73,7 +73,7 @@ static int run_snapshot(struct img *m)
 	ret = id ? id : img_operands(m, 1, 1);
 	what = what ? what : 'l';
 	/* Tables only: no guest data is looked at, so backing files stay closed. */
-	ret = ret ? ret : img_open(m, m->operand[0], m->format, IMG_NO_BACKING | (what == 'l' ? 0 : IMG_WRITE), &n);
+	ret = ret ? ret : img_open(m, m->operand[0], m->format, IMG_NO_BACKING | IMG_NO_KEY | (what == 'l' ? 0 : IMG_WRITE), &n);
 	if (ret)
 		return ret;
 	ret = act(m, n, what, name);

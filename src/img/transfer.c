@@ -75,6 +75,14 @@ static int make_target(struct transfer *t)
 	return ret ? ret : img_format_create(m, t->format, t->dst, &t->keys);
 }
 
+/* What the image was made with is what it is opened with. */
+static const char *target_key(const struct transfer *t)
+{
+	const char *key = img_keys_get(&t->keys, "key-secret");
+
+	return key ? key : img_keys_get(&t->keys, "encrypt.key-secret");
+}
+
 static int open_target(struct transfer *t)
 {
 	struct img *m = t->m;
@@ -93,7 +101,9 @@ static int open_target(struct transfer *t)
 	if (ret)
 		return ret;
 	w.o.file.aio = BLK_AIO_THREADS;
-	ret = img_open_where(m, &w, &t->target);
+	if (target_key(t))
+		ret = img_where_key(m, &w, 0, target_key(t));
+	ret = ret ? ret : img_open_where(m, &w, &t->target);
 	img_where_free(&w);
 	return ret;
 }
@@ -105,7 +115,8 @@ static bool reads_zero(const struct transfer *t)
 
 	if (t->existing)
 		return t->target_is_zero;
-	if (n->backing || n->i.is_device)
+	/* What is not written to a LUKS volume reads as noise. */
+	if (n->backing || n->i.is_device || (n->format && !strcmp(n->format, "luks")))
 		return false;
 	return !img_keys_get(&t->keys, "data_file") || t->made;
 }
@@ -144,7 +155,7 @@ static int check_fits(struct transfer *t)
 		return err_set(e, -ENOSPC, "'%s' has %" PRIu64 " bytes, too few for the source's %" PRIu64 ": enlarge it first "
 			       "(lodge img resize)", t->dst, n->i.size, t->o.len);
 	if (t->o.compress && !n->i.can_compress)
-		return err_set(e, -ENOTSUP, "-c: an image like '%s' cannot hold compressed data: qcow2 images without data file can",
+		return err_set(e, -ENOTSUP, "-c: an image like '%s' cannot hold compressed data: qcow2 images without data file or encryption can",
 			       t->dst);
 	return 0;
 }
@@ -175,8 +186,10 @@ static int verify_target(struct transfer *t)
 	struct img *m = t->m;
 	struct blk_compare_opts o = { .a = t->o.src, .a_off = t->o.src_off, .b_off = t->o.dst_off, .len = t->o.len,
 				      .progress = verify_progress, .opaque = t };
+	const char *const key = target_key(t);
 	struct blk_image_opts io = { .format = t->target_format, .trust = m->trust,
-				     .file = { .read_only = true, .cache = BLK_CACHE_NONE } };
+				     .file = { .read_only = true, .cache = BLK_CACHE_NONE }, .secrets = m->secrets, .keys = &key,
+				     .n_keys = key ? 1 : 0 };
 	enum blk_difference found;
 	uint64_t at;
 	int ret;

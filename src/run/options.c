@@ -43,7 +43,7 @@ static int each_part(const char *text, part_fn fn, void *opaque, struct err *e)
 
 struct target {
 	struct conf *c;
-	unsigned n, n_fwd;
+	unsigned n, n_fwd, n_keys;
 };
 
 /* Equal, with '_' as good as '-': QEMU's names have some of each. */
@@ -52,6 +52,19 @@ static bool same_word(const char *given, const char *key)
 	while (*given && (*given == *key || (*given == '_' && *key == '-')))
 		given++, key++;
 	return !*given && !*key;
+}
+
+/* Where a key is, never what it is: a command line is there for all to read. */
+static int disk_key(struct target *t, const char *kind, const char *val, struct err *e)
+{
+	char *text;
+	int ret;
+
+	if (asprintf(&text, "%s:%s", kind, val) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	ret = conf_setf(t->c, text, e, "disk.%u.key.%u", t->n, t->n_keys++);
+	free(text);
+	return ret;
 }
 
 static int disk_part(void *opaque, const char *name, const char *val, struct err *e)
@@ -68,6 +81,8 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 		return conf_setf(t->c, val, e, "disk.%u.file", t->n);
 	if (!strcmp(name, "ro") && (!val || !*val))
 		return conf_setf(t->c, "on", e, "disk.%u.ro", t->n);
+	if (val && (same_word(name, "key-file") || same_word(name, "key-fd")))
+		return disk_key(t, name[5] == 'i' ? "file" : "fd", val, e);
 	for (unsigned i = 0; val && i < ARRAY_LEN(keys); i++)
 		if (same_word(name, keys[i]))
 			return conf_setf(t->c, val, e, "disk.%u.%s", t->n, keys[i]);
@@ -75,7 +90,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 	if (ret != -ENOENT)
 		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
 	return err_set(e, -EINVAL, "'%.40s' is not one of ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
-		       "copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
+		       "key-file=FILE, key-fd=N, copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
 		       "num-queues=N, discard=unmap|ignore and the block sizes "
 		       "(a comma in a file's name is written twice)", name);
 }
@@ -219,10 +234,12 @@ const struct opt run_opts[] = {
 	  "A virtio disk on an image file, a block device or an NBD server; may be repeated. A server's export is named by a URI: "
 	  "*nbd://HOST/EXPORT*, *nbd+unix:///EXPORT?socket=PATH*, with TLS *nbds://* and *nbds+unix://* (*tls-certificates=FOLDER* "
 	  "or *tls-psk-file=FILE* in the URI, see nbd_connect_uri(3)); *null-co://SIZE* is a disk that is not there, for benchmarks. A "
-	  "file whose name looks like a URI is written with ./ or file: in front. *format=* is *raw* or *qcow2*, or, with *ro*, *vmdk*, *vdi*, *vhdx* or *vpc*; without it "
+	  "file whose name looks like a URI is written with ./ or file: in front. *format=* is *raw*, *qcow2* or *luks*, or, with *ro*, *vmdk*, *vdi*, *vhdx* or *vpc*; without it "
 	  "the file is looked at, and if it is taken for raw the guest may not write something into the first sector that "
 	  "looks like another format. *backing=* says which backing files (and data files) the image may name: *folder*, those in its own "
-	  "folder or below (the default), *on*, any, *off*, none. *ro* makes it read-only. *serial=* is seen by "
+	  "folder or below (the default), *on*, any, *off*, none. *key-file=FILE* or *key-fd=N* (a descriptor that the shell opened: N<FILE) "
+	  "holds the passphrase of an encrypted image, every byte of it; it is also tried on encrypted backing files, unless they get keys of their own, "
+	  "in order, by repeating the option. *ro* makes it read-only. *serial=* is seen by "
 	  "the guest in /dev/disk/by-id. *cache=* is *writeback* (the default), *none* (direct I/O), *writethrough* "
 	  "or *unsafe* (flushes are ignored). *aio=* is *auto*, *uring* or *threads*. *copy-on-read=on* keeps what is read from "
 	  "backing files in the image. *bps=N* and *iops=N* limit bytes and requests a second, *bps-rd*, *bps-wr*, *iops-rd* and *iops-wr* "

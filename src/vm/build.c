@@ -270,8 +270,8 @@ static int build_machine(struct vm *vm, struct err *e)
 	/* The console first: the guest's first virtio device is where it prints. */
 	if (!ret)
 		ret = add_console(vm, e);
-	for (unsigned i = 0; !ret && i < vm->cfg->n_disks; i++)
-		ret = vm_add_disk(vm, i, e);
+	if (!ret)
+		ret = vm_add_disks(vm, e);
 	for (unsigned i = 0; !ret && i < vm->cfg->n_nets; i++)
 		ret = add_net(vm, i, e);
 	return ret ? ret : add_small(vm, e);

@@ -10,6 +10,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fnmatch.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -187,7 +188,7 @@ static const char *const accel_words[] = { "auto", "kvm", "interp", "translate",
 static const char *const huge_words[] = { "off", "thp", "2m", NULL };
 static const char *const cache_words[] = { "writeback", "none", "writethrough", "unsafe", NULL };
 static const char *const aio_words[] = { "auto", "uring", "threads", NULL };
-static const char *const format_words[] = { "raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc", NULL };
+static const char *const format_words[] = { "raw", "qcow2", "luks", "vmdk", "vdi", "vhdx", "vpc", NULL };
 static const char *const backing_words[] = { "folder", "on", "off", NULL };
 static const char *const error_words[] = { "report", "stop", "ignore", "enospc", NULL };	/* as enum virtio_blk_on_error */
 static const char *const discard_words[] = { "unmap", "ignore", NULL };
@@ -396,6 +397,8 @@ static int set_disk_device(struct vm_disk *d, const char *field, const char *val
 	if (!strcmp(field, "discard")) {
 		ret = parse_word(val, discard_words, &w, e);
 		d->no_discard = w;
+		/* Said aloud, it is also for encrypted disks, where it shows what is in use. */
+		d->open.discard = !ret && !w;
 		return ret;
 	}
 	if (!strcmp(field, "logical-block-size"))
@@ -409,6 +412,26 @@ static int set_disk_device(struct vm_disk *d, const char *field, const char *val
 	if (!strcmp(field, "discard-granularity"))
 		return set_bytes(val, &d->discard_unit, e);
 	return -ENOENT;
+}
+
+/* "file:PATH" or "fd:N". */
+static int set_disk_key(struct vm_disk *d, const char *number, const char *val, struct err *e)
+{
+	unsigned n, fd;
+	int ret = parse_uint(number, 0, VM_MAX_KEYS - 1, &n, e);
+
+	if (ret)
+		return err_set(e, -E2BIG, "a disk has at most %d keys", VM_MAX_KEYS);
+	d->key[n] = val;
+	d->n_keys = MAX(d->n_keys, n + 1);
+	if (!strncmp(val, "file:", 5) && val[5])
+		return 0;
+	if (strncmp(val, "fd:", 3))
+		return err_set(e, -EINVAL, "'%.40s' is neither file:PATH nor fd:NUMBER", val);
+	ret = parse_uint(val + 3, 3, 65535, &fd, e);
+	if (!ret && fcntl((int)fd, F_GETFD) < 0)
+		ret = err_set(e, -EBADF, "key-fd=%u: no such descriptor is open (a shell opens one with %u<FILE)", fd, fd);
+	return ret;
 }
 
 static int set_disk(struct vm_disk *d, const char *field, const char *val, struct err *e)
@@ -443,6 +466,8 @@ static int set_disk(struct vm_disk *d, const char *field, const char *val, struc
 		d->open.trust = w == 0 ? BLK_TRUST_FOLDER : w == 1 ? BLK_TRUST_ALL : BLK_TRUST_NONE;
 		return ret;
 	}
+	if (!strncmp(field, "key.", 4))
+		return set_disk_key(d, field + 4, val, e);
 	ret = set_disk_device(d, field, val, e);
 	return ret == -ENOENT ? blk_disk_option(&d->more, field, val, e) : ret;
 }
@@ -563,6 +588,10 @@ static int check_whole(struct vm_config *v, struct err *e)
 	for (unsigned i = 0; i < v->n_disks; i++)
 		if (!v->disk[i].path)
 			return err_set(e, -EINVAL, "--disk: disk %u names no file", i);
+	for (unsigned i = 0; i < v->n_disks; i++)
+		for (unsigned k = 0; k < v->disk[i].n_keys; k++)
+			if (!v->disk[i].key[k])
+				return err_set(e, -EINVAL, "--disk: disk.%u.key.%u is missing", i, k);
 	for (unsigned i = 0; i < v->n_disks && !ret; i++)
 		if (blk_disk_check(&v->disk[i].more, &v->disk[i].open, e))
 			ret = err_prefix(e, -EINVAL, "--disk");

@@ -14,6 +14,7 @@
  *   disk.N.iothread on|off|NAME [on]  disk.N.num-queues N [one for each vCPU, at most 8]
  *   disk.N.discard unmap|ignore [unmap]  disk.N.logical-block-size N  disk.N.physical-block-size N
  *   disk.N.min-io-size N  disk.N.opt-io-size N  disk.N.discard-granularity N
+ *   disk.N.key.M file:PATH | fd:NUMBER   key of the image (M = 0), its backing file (1) ...; the last is for all below
  *   net.N.kind user|tap|none  net.N.fwd.N SPEC  net.N.mac M  net.N.if NAME  net.N.queues N  net.N.restrict on|off
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
  *   debug-exit on|off [off]  test-device on|off [off]  balloon on|off [on]  rng on|off [on]
@@ -37,6 +38,7 @@
 #include "vm/conf.h"
 
 #define VM_MAX_DISKS 16
+#define VM_MAX_KEYS 8
 #define VM_MAX_NETS 8
 #define VM_MAX_INITRDS 32
 #define VM_MAX_FWDS 32
@@ -50,6 +52,8 @@ struct vm_disk {
 	const char *path;
 	const char *serial;		/* NULL: none */
 	struct blk_image_opts open;
+	const char *key[VM_MAX_KEYS];	/* "file:PATH" or "fd:N", which also is the secret's id */
+	unsigned n_keys;
 	struct blk_disk_opts more;	/* filters */
 	enum virtio_blk_on_error on_read_error, on_write_error;
 	const char *iothread;		/* disks of one name share a thread; NULL: one of its own */

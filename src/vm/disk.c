@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "block/secret.h"
 #include "machine/iothread.h"
 #include "virtio/blk.h"
 #include "vm/internal.h"
@@ -92,9 +93,10 @@ static struct virtio_blk_opts device_opts(const struct vm *vm, const struct vm_d
 }
 
 /* Machine lock held. */
-int vm_add_disk(struct vm *vm, unsigned i, struct err *e)
+static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, struct err *e)
 {
 	const struct vm_disk *d = &vm->cfg->disk[i];
+	struct blk_image_opts open = d->open;
 	struct virtio_blk_opts o;
 	struct virtio_dev *dev;
 	struct blk_node *node;
@@ -105,8 +107,11 @@ int vm_add_disk(struct vm *vm, unsigned i, struct err *e)
 	ret = iothread_for(vm, i, &io, e);
 	if (ret)
 		return ret;
+	open.secrets = secrets;
+	open.keys = d->key;
+	open.n_keys = d->n_keys;
 	node_lock(io);
-	ret = blk_open_disk(io ? iothread_loop(io) : vm->m->loop, d->path, &d->open, &d->more, &node, e);
+	ret = blk_open_disk(io ? iothread_loop(io) : vm->m->loop, d->path, &open, &d->more, &node, e);
 	node_unlock(io);
 	if (ret)
 		return err_prefix(e, ret, "--disk");
@@ -122,6 +127,39 @@ int vm_add_disk(struct vm *vm, unsigned i, struct err *e)
 	ret = platform_add_virtio(vm->platform, dev, e);
 	if (!ret)
 		vm->disk[i] = dev;
+	return ret;
+}
+
+/* Each key once, however many disks it opens: a descriptor can be read only once. */
+static int add_secrets(const struct vm_disk *d, struct blk_secrets *s, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned k = 0; k < d->n_keys && !ret; k++) {
+		const char *key = d->key[k];
+		bool file = !strncmp(key, "file:", 5);
+		const struct blk_secret_source from = { .file = file ? key + 5 : NULL, .fd = file ? -1 : atoi(key + 3) };
+
+		ret = blk_secrets_add(s, key, &from, e);
+		if (ret == -EEXIST)
+			ret = 0;
+	}
+	return ret;
+}
+
+int vm_add_disks(struct vm *vm, struct err *e)
+{
+	struct blk_secrets *s;
+	int ret = blk_secrets_new(&s);
+
+	if (ret)
+		return err_set(e, ret, "out of memory");
+	for (unsigned i = 0; i < vm->cfg->n_disks && !ret; i++)
+		ret = add_secrets(&vm->cfg->disk[i], s, e);
+	for (unsigned i = 0; i < vm->cfg->n_disks && !ret; i++)
+		ret = add_disk(vm, i, s, e);
+	/* Wiped before the guest runs. */
+	blk_secrets_free(s);
 	return ret;
 }
 

@@ -79,7 +79,7 @@ void vm_unbuild(struct vm *vm);
 char *vm_make_cmdline(const struct vm_config *cfg);
 
 /* disk.c */
-int vm_add_disk(struct vm *vm, unsigned i, struct err *e);
+int vm_add_disks(struct vm *vm, struct err *e);
 /* The devices are gone. No lock held. */
 void vm_free_iothreads(struct vm *vm);
 

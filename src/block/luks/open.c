@@ -176,7 +176,7 @@ static int secret_for(const struct blk_image_opts *o, unsigned depth, const char
 
 	if (!id)
 		return err_set(e, -EACCES, "image '%s' is encrypted, and no key is given for it (key-file= with a disk, key-secret= "
-			       "with lodge img)", name);
+			       "with lodge img; format raw takes a LUKS volume as it is)", name);
 	return blk_secrets_get(o->secrets, id, pass, len, e);
 }
 

@@ -131,6 +131,11 @@ static void test_refusals_name_the_option(void **state)
 	refused("disk.0.discard", "on", "--disk");
 	refused("disk.0.opt-io-size", "2G", "more than 1 GiB");
 	refused("disk.0.iothread", "", "--disk");
+	refused("disk.0.key.0", "secret", "neither file:PATH nor fd:NUMBER");
+	refused("disk.0.key.0", "fd:1", "--disk");
+	refused("disk.0.key.0", "fd:999", "no such descriptor");
+	refused("disk.0.key.8", "file:k", "at most 8 keys");
+	refused("disk.0.key.1", "file:k", "names no file");
 	refused("net.0.mac", "x", "--net");
 	refused("net.0.if", "averylonginterfacename", "15 characters");
 	refused("nonsense", "1", "nonsense");
