@@ -163,6 +163,9 @@ int blk_resize(struct blk_node *n, uint64_t size, struct err *e);
 
 /* Open-ended nodes: see struct blk_driver. 0 or -errno */
 int blk_extend(struct blk_node *n, uint64_t size);
+/* Makes a regular file `size` bytes long if it is shorter, with room reserved behind its end; requests may be in flight.
+ * ENOTSUP: it is no such file, or its file system cannot. */
+int blk_file_grow(struct blk_node *n, uint64_t size);
 /* Has the host reserve room for the whole of a file, as far as its file system can. */
 int blk_file_reserve(struct blk_node *n, struct err *e);
 

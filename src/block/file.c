@@ -153,6 +153,20 @@ static int file_extend(struct blk_node *n, uint64_t size)
 	return 0;
 }
 
+int blk_file_grow(struct blk_node *n, uint64_t size)
+{
+	struct blk_file *f = container_of(n, struct blk_file, n);
+
+	if (n->drv != &file_driver || n->i.is_device || !n->open_ended)
+		return -ENOTSUP;
+	if (size <= n->i.size)
+		return 0;
+	if (fallocate(f->fd, 0, (off_t)n->i.size, (off_t)(size - n->i.size)))
+		return -errno;
+	n->i.size = size;
+	return 0;
+}
+
 int blk_file_reserve(struct blk_node *n, struct err *e)
 {
 	struct blk_file *f = container_of(n, struct blk_file, n);

@@ -559,7 +559,7 @@ static int finish(struct check *k)
 	ret = ret ? ret : q_barrier(q, k->c);
 	if (ret || k->res->check_errors || k->res->corruptions != k->res->corruptions_fixed)
 		return ret;
-	q->broken = false;
+	q->broken = q->damaged = false;
 	if (!(k->fix & QCOW2_FIX_ERRORS) || !(q->incompat & (INCOMPAT_DIRTY | INCOMPAT_CORRUPT)))
 		return 0;
 	q->incompat &= ~(INCOMPAT_DIRTY | INCOMPAT_CORRUPT);

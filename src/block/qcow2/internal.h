@@ -150,7 +150,8 @@ struct qcow2 {
 	struct cache l2c, rbc;
 	uint64_t hint;			/* cluster: below it hardly anything is free */
 	uint64_t end;			/* cluster: nothing from here on was ever used; reads as zeros if zero_beyond */
-	uint64_t extended;		/* `end` of the last commit: the file is that long */
+	uint64_t extended;		/* cluster: the file is that long at least */
+	bool ahead, no_ahead;		/* the file was made longer than need be; that cannot be done */
 	struct freed *freed;
 	unsigned n_freed, cap_freed;
 	uint64_t compress_at;		/* byte in the file where the next compressed cluster may go, 0: nowhere yet */
@@ -160,7 +161,10 @@ struct qcow2 {
 	unsigned n_exclusive, n_waiting;
 	struct sub *sub_idle;
 	unsigned n_sub_idle;
-	bool broken;			/* found corrupt while running: no more writes */
+	bool broken;			/* found damaged, or stuck half way: no more writes */
+	bool damaged;			/* ... damaged: the header is to say so */
+	bool ready;			/* open is through */
+	struct blk_req mark;		/* has the header say so */
 };
 
 static inline struct qcow2 *to_q(struct blk_node *n) { return container_of(n, struct qcow2, n); }
@@ -198,8 +202,12 @@ int q_alone(struct qcow2 *q, int (*fn)(struct qcow2 *q, struct co *c, void *arg)
 void *q_buf(size_t len);
 /* Reads guest data through all layers. [lock not held] */
 int q_read(struct qcow2 *q, struct co *c, uint64_t off, uint64_t len, const struct iovec *iov, unsigned niov);
-/* The image was found damaged: no more writes from here on. Returns -EIO. */
+/* The image was found damaged: no more writes from here on, by nobody, for its header is marked (the corrupt bit). Returns -EIO. */
 int q_broken(struct qcow2 *q, const char *what, uint64_t where);
+/* Marks it, if that is due. [lock] */
+void q_mark_damage(struct qcow2 *q, struct co *c);
+/* An error of the host left something half done: no more writes until it is opened anew. Returns -EIO. */
+int q_stuck(struct qcow2 *q, const char *what);
 
 /* ---- cache.c ---- */
 int cache_init(struct cache *ca, unsigned slice, uint64_t bytes);

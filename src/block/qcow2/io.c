@@ -199,11 +199,32 @@ void *q_buf(size_t len)
 	return aligned_alloc(4096, align_up(MAX(len, (size_t)1), 4096));
 }
 
+static void mark_done(struct blk_req *r, int ret)
+{
+}
+
 int q_broken(struct qcow2 *q, const char *what, uint64_t where)
 {
 	if (!q->broken)
 		log_warn("image '%s' is damaged (%s at %llu): it is not written any more; see to it with a check",
 			 q->n.path ? q->n.path : "", what, (unsigned long long)where);
+	q->broken = true;
+	if (q->damaged || q->n.i.read_only)
+		return -EIO;
+	q->damaged = true;
+	if (!q->ready)
+		return -EIO;
+	/* Found anywhere, perhaps where nothing can be waited for: a flush of our own has it marked. */
+	q->mark = (struct blk_req){ .op = BLK_FLUSH, .done = mark_done };
+	blk_submit(&q->n, &q->mark);
+	return -EIO;
+}
+
+int q_stuck(struct qcow2 *q, const char *what)
+{
+	if (!q->broken)
+		log_warn("image '%s': %s, because of an error of the host: it is not written any more until it is opened anew",
+			 q->n.path ? q->n.path : "", what);
 	q->broken = true;
 	return -EIO;
 }
@@ -359,6 +380,27 @@ static bool fast_write(struct qcow2 *q, struct blk_req *r)
 
 /* ---- the slow path ---- */
 
+/* Nobody else may write it either, until it is repaired.  Version 2 has no way to say so. */
+void q_mark_damage(struct qcow2 *q, struct co *c)
+{
+	uint8_t *h;
+	int ret;
+
+	if (!q->damaged || q->version < 3 || q->incompat & INCOMPAT_CORRUPT)
+		return;
+	h = q_buf(512);
+	ret = h ? q_rw(q, c, q->n.file, BLK_READ, 0, h, 512) : -ENOMEM;
+	q->incompat |= INCOMPAT_CORRUPT;
+	if (!ret) {
+		st_be64(h + H_INCOMPAT, ld_be64(h + H_INCOMPAT) | INCOMPAT_CORRUPT);
+		ret = q_rw(q, c, q->n.file, BLK_WRITE, 0, h, 512);
+	}
+	ret = ret ? ret : q_barrier(q, c);
+	if (ret)
+		log_warn("image '%s' could not be marked as corrupt: %s", q->n.path ? q->n.path : "", strerror(-ret));
+	free(h);
+}
+
 static int flush_all(struct qcow2 *q, struct co *c)
 {
 	int ret = 0;
@@ -366,6 +408,7 @@ static int flush_all(struct qcow2 *q, struct co *c)
 	if (q->n.i.read_only)
 		return 0;
 	co_lock(c, &q->lock);
+	q_mark_damage(q, c);
 	ret = q_clean(q) ? 0 : q_commit(q, c);
 	co_unlock(&q->lock);
 	return ret ? ret : q_barrier(q, c);
@@ -479,7 +522,7 @@ void qcow2_submit(struct blk_node *n, struct blk_req *r)
 	struct track *t = track_of(r);
 
 	if (!tracked(r)) {
-		if (!q->lock.held && !q->ext_data && q_clean(q) && forward(q, r, n->file, 0))
+		if (!q->lock.held && !q->ext_data && !q->damaged && q_clean(q) && forward(q, r, n->file, 0))
 			return;
 		start_slow(q, r);
 		return;

@@ -392,16 +392,24 @@ static int commit_all(struct qcow2 *q, struct co *c, void *arg)
 	/* Clusters given back by the first are counted by the second. */
 	for (unsigned i = 0; i < 2 && !ret && !q_clean(q); i++)
 		ret = q_commit(q, c);
+	q_mark_damage(q, c);
 	return ret ? ret : q_barrier(q, c);
 }
 
 int qcow2_close_inner(struct blk_node *n)
 {
 	struct qcow2 *q = to_q(n);
-	int ret = n->i.read_only || q_clean(q) ? 0 : q_alone(q, commit_all, NULL);
+	int ret;
+
+	/* No request of our own any more. */
+	q->ready = false;
+	ret = n->i.read_only || q_clean(q) ? 0 : q_alone(q, commit_all, NULL);
 
 	if (ret)
 		log_warn("image '%s' could not be completed while closing it: %s", n->path ? n->path : "", strerror(-ret));
+	/* Room that was made ahead and is not needed. */
+	if (!ret && q->ahead && n->file->i.size > q->end << q->cluster_bits)
+		blk_resize(n->file, q->end << q->cluster_bits, NULL);
 	q_free(q);
 	return ret;
 }
@@ -489,6 +497,7 @@ int qcow2_open(struct blk_node *file, const struct blk_image_opts *o, unsigned d
 		q_free(q);
 		return ret;
 	}
+	q->ready = true;
 	*out = &q->n;
 	return 0;
 }

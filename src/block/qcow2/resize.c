@@ -62,7 +62,7 @@ static int resize_main(struct qcow2 *q, struct co *c, void *arg)
 	ret = ret ? ret : q_barrier(q, c);
 	if (ret) {
 		q->n.i.size = old;
-		return q_broken(q, "a header that could not be written", 0);
+		return q_stuck(q, "its header could not be written");
 	}
 	return q_commit(q, c);
 }

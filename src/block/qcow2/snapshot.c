@@ -171,7 +171,7 @@ static int snaps_store(struct qcow2 *q, struct co *c, const struct snap *s, unsi
 	if (ret) {
 		q->snaps_off = old_off;
 		q->n_snaps = old_n;
-		return q_broken(q, "a header that could not be written", 0);
+		return q_stuck(q, "its header could not be written");
 	}
 	return old_len ? free_later(q, old_off, clusters_of(q, old_len), true) : 0;
 }
@@ -246,7 +246,7 @@ static int count_tree(struct qcow2 *q, struct co *c, const uint64_t *l1, uint32_
 		struct tree_walk back = { .delta = -1, .limit = w.done };
 
 		if (touch_tree(q, c, &back, l1, n) || q_commit(q, c))
-			q_broken(q, "refcounts that could not be taken back", 0);
+			q_stuck(q, "refcounts could not be taken back");
 	}
 	return ret;
 }
@@ -452,7 +452,7 @@ static int apply(struct qcow2 *q, struct co *c, const struct snap *s)
 		q->l1_off = old_off;
 		q->l1_size = old_n;
 		q->n.i.size = old_size;
-		ret = q_broken(q, "a header that could not be written", 0);
+		ret = q_stuck(q, "its header could not be written");
 		goto out;
 	}
 	q->l1 = l1;

@@ -91,10 +91,10 @@ static inline uint64_t ring_used(unsigned q) { return ring_desc(q) + 0x2000; }
 /* 3.1.1, up to DRIVER_OK. False: the device did not take the features. */
 static inline bool guest_start(struct guest *g, struct virtio_dev *d, uint64_t features)
 {
+	machine_lock(g->m);
 	g->d = d;
 	d->transport = &guest_transport;
 	d->transport_opaque = g;
-	machine_lock(g->m);
 	virtio_dev_set_status(d, 0);
 	virtio_dev_set_status(d, 3);
 	virtio_dev_set_driver_features(d, features | VIRTIO_F_VERSION_1 | g->always);
@@ -171,7 +171,8 @@ static inline bool guest_used(struct guest *g, unsigned q, uint32_t *head, uint3
 {
 	uint8_t *used = g->ram + ring_used(q), *elem;
 
-	if (ld_le16(used + 2) == g->used_seen[q])
+	/* Acquire: pairs with the device's release, which may be on another thread. */
+	if (__atomic_load_n((uint16_t *)(void *)(used + 2), __ATOMIC_ACQUIRE) == g->used_seen[q])
 		return false;
 	elem = used + 4 + 8 * (g->used_seen[q]++ % g->d->vq[q].size);
 	/* used_event: interrupts from here on, please (2.7.7). */
