@@ -7,7 +7,8 @@
  * of the access have passed.  Page-table reads see memory as other vCPUs leave it.
  *
  * The TLB caches translations per access class; PCIDs are accepted and not
- * tagged (a legal, if less remembering, TLB).  Global pages survive the flush of
+ * tagged (a legal, if less remembering, TLB; kept generations for the last
+ * twelve were tried: context switches took as long).  Global pages survive the flush of
  * CR3 writes only in the sense that nothing forbids dropping them: the flush
  * drops everything.  A flush is a change of generation, so it costs nothing.
  */
