@@ -6,9 +6,11 @@
  * since neither the loop nor the guest may wait for it.  Compressed data is packed
  * byte after byte into host clusters, each of which counts how many guest clusters
  * it serves; the sector that two of them share is kept, so that the second can be
- * written without reading.
+ * written without reading.  So they are written one at a time, in the order of the
+ * requests; they are compressed side by side.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -17,12 +19,24 @@
 #include "block/file.h"
 #include "block/qcow2/internal.h"
 
-#define CREW_THREADS 4
+#define MIN_CREW 4
+#define MAX_CREW 16
 #define WINDOW_BITS 12
+
+/* What the libraries need to work, which costs more to make than some clusters take. Parts are made when needed. */
+struct tools {
+	z_stream pack, unpack;
+	bool can_pack, can_unpack;
+	ZSTD_CCtx *zpack;
+	ZSTD_DCtx *zunpack;
+	struct tools *next;
+};
 
 struct crew {
 	struct blk_node n;
 	struct pool *pool;
+	pthread_mutex_t lock;
+	struct tools *idle;
 };
 
 struct job {
@@ -34,68 +48,130 @@ struct job {
 	size_t room, out_len;
 };
 
-/* out_len 0: did not fit. */
-static int pack(struct job *j)
+static void point_at(z_stream *z, const struct job *j)
 {
-	z_stream z = { .next_in = (uint8_t *)(uintptr_t)j->in, .avail_in = (uInt)j->in_len, .next_out = j->out,
-		       .avail_out = (uInt)j->room };
+	z->next_in = (uint8_t *)(uintptr_t)j->in;
+	z->avail_in = (uInt)j->in_len;
+	z->next_out = j->out;
+	z->avail_out = (uInt)j->room;
+}
+
+static int pack_zstd(struct tools *t, struct job *j)
+{
 	size_t n;
 
-	j->out_len = 0;
-	if (j->how == QCOW2_ZSTD) {
-		n = ZSTD_compress(j->out, j->room, j->in, j->in_len, ZSTD_CLEVEL_DEFAULT);
-		j->out_len = ZSTD_isError(n) ? 0 : n;
-		return 0;
-	}
-	if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -WINDOW_BITS, 9, Z_DEFAULT_STRATEGY) != Z_OK)
+	if (!t->zpack)
+		t->zpack = ZSTD_createCCtx();
+	if (!t->zpack)
 		return -ENOMEM;
-	if (deflate(&z, Z_FINISH) == Z_STREAM_END)
-		j->out_len = j->room - z.avail_out;
-	deflateEnd(&z);
+	n = ZSTD_compressCCtx(t->zpack, j->out, j->room, j->in, j->in_len, ZSTD_CLEVEL_DEFAULT);
+	j->out_len = ZSTD_isError(n) ? 0 : n;
 	return 0;
 }
 
-static int unpack_zstd(struct job *j)
+/* out_len 0: did not fit. */
+static int pack(struct tools *t, struct job *j)
+{
+	z_stream *z = &t->pack;
+
+	j->out_len = 0;
+	if (j->how == QCOW2_ZSTD)
+		return pack_zstd(t, j);
+	if (!t->can_pack)
+		t->can_pack = deflateInit2(z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -WINDOW_BITS, 9, Z_DEFAULT_STRATEGY) == Z_OK;
+	else if (deflateReset(z) != Z_OK)
+		return -EIO;
+	if (!t->can_pack)
+		return -ENOMEM;
+	point_at(z, j);
+	if (deflate(z, Z_FINISH) == Z_STREAM_END)
+		j->out_len = j->room - z->avail_out;
+	return 0;
+}
+
+static int unpack_zstd(struct tools *t, struct job *j)
 {
 	ZSTD_outBuffer out = { j->out, j->room, 0 };
 	ZSTD_inBuffer in = { j->in, j->in_len, 0 };
-	ZSTD_DCtx *d = ZSTD_createDCtx();
 	size_t left = 1;
-	int ret = d ? 0 : -ENOMEM;
+	int ret = 0;
 
+	if (!t->zunpack)
+		t->zunpack = ZSTD_createDCtx();
+	if (!t->zunpack)
+		return -ENOMEM;
+	ZSTD_DCtx_reset(t->zunpack, ZSTD_reset_session_only);
 	/* What follows in the last sector is not ours. */
 	while (!ret && out.pos < out.size) {
 		size_t before = out.pos + in.pos;
 
-		left = ZSTD_decompressStream(d, &out, &in);
+		left = ZSTD_decompressStream(t->zunpack, &out, &in);
 		if (ZSTD_isError(left) || (left == 0 && out.pos < out.size) || out.pos + in.pos == before)
 			ret = out.pos == out.size ? 0 : -EIO;
 	}
-	ZSTD_freeDCtx(d);
 	return ret;
 }
 
-static int unpack(struct job *j)
+static int unpack(struct tools *t, struct job *j)
 {
-	z_stream z = { .next_in = (uint8_t *)(uintptr_t)j->in, .avail_in = (uInt)j->in_len, .next_out = j->out,
-		       .avail_out = (uInt)j->room };
+	z_stream *z = &t->unpack;
 	int ret;
 
 	if (j->how == QCOW2_ZSTD)
-		return unpack_zstd(j);
-	if (inflateInit2(&z, -WINDOW_BITS) != Z_OK)
+		return unpack_zstd(t, j);
+	if (!t->can_unpack)
+		t->can_unpack = inflateInit2(z, -WINDOW_BITS) == Z_OK;
+	else if (inflateReset(z) != Z_OK)
+		return -EIO;
+	if (!t->can_unpack)
 		return -ENOMEM;
-	ret = inflate(&z, Z_FINISH);
-	ret = (ret == Z_STREAM_END || ret == Z_BUF_ERROR) && z.avail_out == 0 ? 0 : -EIO;
-	inflateEnd(&z);
-	return ret;
+	point_at(z, j);
+	ret = inflate(z, Z_FINISH);
+	return (ret == Z_STREAM_END || ret == Z_BUF_ERROR) && z->avail_out == 0 ? 0 : -EIO;
+}
+
+static struct tools *tools_get(struct crew *w)
+{
+	struct tools *t;
+
+	pthread_mutex_lock(&w->lock);
+	t = w->idle;
+	if (t)
+		w->idle = t->next;
+	pthread_mutex_unlock(&w->lock);
+	return t ? t : calloc(1, sizeof(*t));
+}
+
+static void tools_put(struct crew *w, struct tools *t)
+{
+	pthread_mutex_lock(&w->lock);
+	t->next = w->idle;
+	w->idle = t;
+	pthread_mutex_unlock(&w->lock);
+}
+
+static void tools_free(struct tools *t)
+{
+	if (t->can_pack)
+		deflateEnd(&t->pack);
+	if (t->can_unpack)
+		inflateEnd(&t->unpack);
+	ZSTD_freeCCtx(t->zpack);
+	ZSTD_freeDCtx(t->zunpack);
+	free(t);
 }
 
 static void crew_run(void *opaque, struct blk_req *r)
 {
 	struct job *j = (struct job *)(uintptr_t)r->drv[0];
+	struct tools *t = tools_get(opaque);
+	int ret = -ENOMEM;
 
-	blk_finish(r, j->pack ? pack(j) : unpack(j));
+	if (t) {
+		ret = j->pack ? pack(t, j) : unpack(t, j);
+		tools_put(opaque, t);
+	}
+	blk_finish(r, ret);
 }
 
 static void crew_submit(struct blk_node *n, struct blk_req *r)
@@ -111,16 +187,26 @@ static void crew_wait(struct blk_node *n)
 
 static const struct blk_driver crew_driver = { .name = "crew", .submit = crew_submit, .wait = crew_wait };
 
+/* As many as there are CPUs for us: threads come into being only when there is work for them. */
+static unsigned crew_size(void)
+{
+	cpu_set_t cpus;
+	int n = sched_getaffinity(0, sizeof(cpus), &cpus) ? 0 : CPU_COUNT(&cpus);
+
+	return (unsigned)MIN(MAX(n, MIN_CREW), MAX_CREW);
+}
+
 static int crew_open(struct qcow2 *q)
 {
 	struct crew *w = calloc(1, sizeof(*w));
 
 	if (!w)
 		return -ENOMEM;
-	if (pool_new(CREW_THREADS, crew_run, NULL, &w->pool)) {
+	if (pool_new(crew_size(), crew_run, w, &w->pool)) {
 		free(w);
 		return -ENOMEM;
 	}
+	pthread_mutex_init(&w->lock, NULL);
 	blk_node_init(&w->n, q->n.loop, &crew_driver);
 	q->crew = &w->n;
 	return 0;
@@ -135,6 +221,13 @@ void crew_close(struct qcow2 *q)
 	w = container_of(q->crew, struct crew, n);
 	blk_drain(&w->n);
 	pool_free(w->pool);
+	while (w->idle) {
+		struct tools *t = w->idle;
+
+		w->idle = t->next;
+		tools_free(t);
+	}
+	pthread_mutex_destroy(&w->lock);
 	blk_node_fini(&w->n);
 	free(w);
 	q->crew = NULL;
@@ -245,42 +338,92 @@ static int write_packed(struct qcow2 *q, struct co *c, uint64_t guest, const uin
 	return ret;
 }
 
-static int write_one(struct qcow2 *q, struct co *c, uint64_t off, uint64_t len, uint8_t *in, uint8_t *out)
+/* ---- one after the other, in the order they were submitted, however long each is worked on ---- */
+
+/* One request, from its submission on. */
+struct turn {
+	uint64_t ticket;
+	struct co *c;
+	struct turn *next;		/* in q->pack_waiting */
+	uint8_t *in, *out;		/* a cluster each */
+};
+
+static void wait_turn(struct qcow2 *q, struct turn *t)
 {
-	struct iovec v = { in, len };
-	struct job j = { .how = q->compression, .pack = true, .in = in, .in_len = q->cluster, .out = out,
+	if (q->pack_turn == t->ticket)
+		return;
+	t->next = q->pack_waiting;
+	q->pack_waiting = t;
+	while (q->pack_turn != t->ticket)
+		co_wait(t->c);
+}
+
+static void end_turn(struct qcow2 *q)
+{
+	struct turn **p = &q->pack_waiting, *t;
+
+	q->pack_turn++;
+	while (*p && (*p)->ticket != q->pack_turn)
+		p = &(*p)->next;
+	t = *p;
+	if (!t)
+		return;
+	*p = t->next;
+	co_resume(t->c);
+}
+
+static int write_one(struct qcow2 *q, struct turn *t, uint64_t off, uint64_t len)
+{
+	struct iovec v = { t->in, len };
+	struct job j = { .how = q->compression, .pack = true, .in = t->in, .in_len = q->cluster, .out = t->out,
 			 .room = q->cluster - 1 };
 	int ret;
 
-	memset(in + len, 0, q->cluster - len);
-	ret = work(q, c, &j);
+	memset(t->in + len, 0, q->cluster - len);
+	ret = work(q, t->c, &j);
 	if (ret)
 		return ret;
-	if (!j.out_len)
-		return do_write(q, c, off, len, &v, 1);
-	co_lock(c, &q->compress_lock);
-	ret = write_packed(q, c, off, out, j.out_len);
-	co_unlock(&q->compress_lock);
+	wait_turn(q, t);
+	return j.out_len ? write_packed(q, t->c, off, t->out, j.out_len) : do_write(q, t->c, off, len, &v, 1);
+}
+
+static int write_clusters(struct qcow2 *q, struct turn *t, uint64_t off, uint64_t len, const struct iovec *iov, unsigned niov)
+{
+	int ret = 0;
+
+	if (q->ext_data || q->crypt_method)
+		return -ENOTSUP;
+	if ((off & (q->cluster - 1)) || ((len & (q->cluster - 1)) && off + len != q->n.i.size))
+		return -EINVAL;
+	t->in = q_buf(q->cluster);
+	t->out = q_buf(q->cluster);
+	if (!t->in || !t->out)
+		return -ENOMEM;
+	for (uint64_t at = 0; at < len && !ret; at += q->cluster) {
+		uint64_t part = MIN(len - at, (uint64_t)q->cluster);
+
+		iov_to_buf(iov, niov, at, t->in, part);
+		ret = write_one(q, t, off + at, part);
+	}
 	return ret;
 }
 
 int do_write_compressed(struct qcow2 *q, struct co *c, uint64_t off, uint64_t len, const struct iovec *iov,
 			unsigned niov)
 {
-	uint8_t *in = q_buf(q->cluster), *out = q_buf(q->cluster);
-	int ret = in && out ? 0 : -ENOMEM;
+	struct turn *t = calloc(1, sizeof(*t));
+	int ret;
 
-	if (q->ext_data || q->crypt_method)
-		ret = -ENOTSUP;
-	else if ((off & (q->cluster - 1)) || ((len & (q->cluster - 1)) && off + len != q->n.i.size))
-		ret = -EINVAL;
-	for (uint64_t at = 0; at < len && !ret; at += q->cluster) {
-		uint64_t part = MIN(len - at, (uint64_t)q->cluster);
-
-		iov_to_buf(iov, niov, at, in, part);
-		ret = write_one(q, c, off + at, part, in, out);
-	}
-	free(in);
-	free(out);
+	if (!t)
+		return -ENOMEM;
+	t->c = c;
+	t->ticket = q->pack_tickets++;
+	ret = write_clusters(q, t, off, len, iov, niov);
+	/* Those behind it wait for it, whatever became of it. */
+	wait_turn(q, t);
+	end_turn(q);
+	free(t->in);
+	free(t->out);
+	free(t);
 	return ret;
 }

@@ -116,6 +116,7 @@ struct freed {
 };
 
 struct sub;
+struct turn;
 
 struct qcow2 {
 	struct blk_node n;
@@ -123,7 +124,9 @@ struct qcow2 {
 	struct blk_node *data;		/* what guest data goes through: store, or a node over it that encrypts (owned) */
 	struct blk_node *crew;		/* threads for compression; made when first needed */
 	struct co_pool cos;
-	struct co_mutex lock, compress_lock;
+	struct co_mutex lock;
+	uint64_t pack_tickets, pack_turn;	/* of writes of compressed clusters, see compress.c */
+	struct turn *pack_waiting;
 
 	unsigned version, cluster_bits, rc_order, header_len;
 	uint32_t cluster;		/* bytes */

@@ -451,7 +451,7 @@ static void fill_info(struct qcow2 *q)
 	i->request_align = BLK_SECTOR;
 	i->physical_block = MAX(f->physical_block, 4096u);
 	i->can_discard = i->can_zero = !i->read_only;
-	i->can_compress = !q->ext_data;
+	i->can_compress = !q->ext_data && !q->crypt_method;
 	i->cluster = q->cluster;
 	q->end = q->extended = (f->size + q->cluster - 1) >> q->cluster_bits;
 	/* Past its end a regular file reads as zeros, whatever was there before it. */
