@@ -101,6 +101,37 @@ def ended_while_paused():
             check("never repeated" in vm.err(), "nobody was told of the requests that are lost")
 
 
+def encrypted(fmt):
+    """What the guest writes is read back with the key, and is not in the file."""
+    def test():
+        with tempfile.TemporaryDirectory() as folder:
+            path, key, back = (os.path.join(folder, name) for name in ("disk", "key", "back"))
+            with open(key, "w") as f:
+                f.write("a passphrase, and what it says")
+            prefix = "encrypt.format=luks,encrypt." if fmt == "qcow2" else "version=2,pbkdf-memory=1024,sector-size=4096,"
+            inner = "encrypt." if fmt == "qcow2" else ""
+            code, _, err = lodge("img", "create", "--object", f"secret,id=k,file={key}", "-f", fmt, "-o",
+                                 f"{prefix}key-secret=k,{inner}pbkdf-force-iterations={1000 if inner else 4}",
+                                 path, str(8 * MIB))
+            check(code == 0, f"lodge img create failed: {err}")
+            with tiny("--disk", f"{path},key-file={key}") as vm:
+                at_shell(vm)
+                vm.shell("yes LODGE-PLAIN-TEXT | head -c 1048576 | dd of=/dev/vda bs=64k seek=3 2>/dev/null; sync")
+                out = vm.shell("dd if=/dev/vda bs=64k skip=3 count=16 2>/dev/null | head -c 1048576 | sort -u | head -2")
+                check("LODGE-PLAIN-TEXT" in out, f"the guest reads {out!r}")
+                vm.send("poweroff\n")
+                check(vm.wait(60) == 0, f"the guest ended with status {vm.p.returncode}")
+            code, _, err = lodge("img", "convert", "--object", f"secret,id=k,file={key}", "--image-opts",
+                                 f"driver={fmt},{inner}key-secret=k,file.filename={path}", "-O", "raw", back)
+            check(code == 0, f"lodge img convert failed: {err}")
+            with open(back, "rb") as f:
+                f.seek(3 * 65536)
+                check(f.read(MIB) == (b"LODGE-PLAIN-TEXT\n" * MIB)[:MIB], "what the guest wrote is not in the image")
+            with open(path, "rb") as f:
+                check(b"LODGE-PLAIN" not in f.read(), "the file holds what was written in clear")
+    return test
+
+
 def seen_by_the_guest():
     """Sizes, queues and limits as the command line says; two disks on one thread."""
     with tempfile.TemporaryDirectory() as folder:
@@ -132,6 +163,8 @@ def main():
         ("werror=report", reported),
         ("a paused guest is ended at once", ended_while_paused),
         ("what the guest sees of its disks", seen_by_the_guest),
+        ("an encrypted disk (LUKS2)", encrypted("luks")),
+        ("an encrypted disk (qcow2)", encrypted("qcow2")),
     ], 2)
 
 
