@@ -206,6 +206,18 @@ int blk_resize(struct blk_node *n, uint64_t size, struct err *e)
 	return n->drv->resize(n, size, e);
 }
 
+int blk_reopen(struct blk_node *n, const struct blk_reopen *how, struct err *e)
+{
+	blk_drain(n);
+	if (n->drv->reopen)
+		return n->drv->reopen(n, how, e);
+	if ((n->i.read_only && !how->read_only) || how->set_cache)
+		return err_set(e, -ENOTSUP, "disk '%s' (%s) cannot be opened otherwise while it is in use", n->path ? n->path : "",
+			       n->drv->name);
+	n->i.read_only = how->read_only;
+	return 0;
+}
+
 static void closing_flush_done(struct blk_req *r, int ret)
 {
 	*(int *)r->opaque = ret;

@@ -85,6 +85,12 @@ struct blk_open_opts {
 	enum blk_aio aio;
 };
 
+struct blk_reopen {
+	bool read_only;
+	bool set_cache;			/* to `cache`; else it stays */
+	enum blk_cache cache;
+};
+
 struct blk_driver {
 	const char *name;
 	bool filter;			/* shows what n->file shows: see filter.h */
@@ -98,6 +104,8 @@ struct blk_driver {
 	int (*resize)(struct blk_node *n, uint64_t size, struct err *e);
 	/* Sees to it that the node is at least so long, in i.size and behind it. At once; requests may be in flight. NULL: it is */
 	int (*extend)(struct blk_node *n, uint64_t size);
+	/* Other ways of access (blk_reopen). Nothing is in flight. NULL: may become read-only. May wait. */
+	int (*reopen)(struct blk_node *n, const struct blk_reopen *how, struct err *e);
 	/* Nothing is in flight any more. Frees the node, and closes its children. */
 	void (*close)(struct blk_node *n);
 };
@@ -160,6 +168,11 @@ void blk_progress(struct blk_node *n);
 /* Drains, then makes the disk longer or shorter (what is cut off is lost, what is added reads as
  * zeros).  A multiple of 512 bytes.  EINVAL, EROFS, ENOTSUP, or what the host says. */
 int blk_resize(struct blk_node *n, uint64_t size, struct err *e);
+
+/* Drains, then has the node and what it is stored in (not backing images) accessed otherwise: for reading only, or for
+ * writing again, or with another use of the host's cache.  Image locks go along, and nobody else can come in as a writer
+ * meanwhile.  If it fails all is as it was: EBUSY (somebody else uses it), ENOTSUP, or what the host says. */
+int blk_reopen(struct blk_node *n, const struct blk_reopen *how, struct err *e);
 
 /* Open-ended nodes: see struct blk_driver. 0 or -errno */
 int blk_extend(struct blk_node *n, uint64_t size);

@@ -159,6 +159,7 @@ static const struct blk_driver cor_driver = {
 	.submit = cor_submit,
 	.wait = filter_wait,
 	.resize = filter_resize,
+	.reopen = filter_reopen,
 	.close = cor_close,
 };
 

@@ -130,6 +130,7 @@ static const struct blk_driver fault_driver = {
 	.submit = fault_submit,
 	.wait = fault_wait,
 	.resize = filter_resize,
+	.reopen = filter_reopen,
 	.extend = filter_extend,
 	.close = fault_close,
 };

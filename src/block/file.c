@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -26,6 +27,7 @@
 #define POOL_THREADS 4
 
 static const struct blk_driver file_driver;
+static int file_reopen(struct blk_node *n, const struct blk_reopen *how, struct err *e);
 
 static bool op_modifies(const struct blk_req *r)
 {
@@ -183,6 +185,7 @@ static const struct blk_driver file_driver = {
 	.finished = file_finished,
 	.resize = file_resize,
 	.extend = file_extend,
+	.reopen = file_reopen,
 	.close = file_close,
 };
 
@@ -223,14 +226,21 @@ static int check_kind(const char *path, bool read_only, struct err *e)
 	return 0;
 }
 
+static int open_flags(bool read_only, enum blk_cache cache)
+{
+	int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY;
+
+	if (cache == BLK_CACHE_NONE)
+		flags |= O_DIRECT;
+	if (cache == BLK_CACHE_WRITETHROUGH)
+		flags |= O_DSYNC;
+	return flags;
+}
+
 static int open_fd(const char *path, const struct blk_open_opts *o, struct blk_file *f, struct err *e)
 {
-	int flags = (o->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY;
+	int flags = open_flags(o->read_only, o->cache);
 
-	if (o->cache == BLK_CACHE_NONE)
-		flags |= O_DIRECT;
-	if (o->cache == BLK_CACHE_WRITETHROUGH)
-		flags |= O_DSYNC;
 	f->fd = open(path, flags);
 	if (f->fd >= 0)
 		return 0;
@@ -372,6 +382,83 @@ static int start_io(const char *path, struct blk_file *f, enum blk_aio aio, stru
 	return 0;
 }
 
+/*
+ * The lock goes from one description to the other by way of a shared one that
+ * both may hold: no writer can come in between.  A reader can, and then the new
+ * one cannot become exclusive.
+ */
+static int move_lock(int from, int to, bool was_exclusive, bool exclusive, const char *path, struct err *e)
+{
+	int ret;
+
+	if (was_exclusive)
+		file_relock(from, false);
+	ret = file_lock(to, path, false, e);
+	if (!ret) {
+		file_unlock(from);
+		ret = exclusive ? file_relock(to, true) : 0;
+		if (!ret)
+			return 0;
+		file_unlock(to);
+		file_lock(from, path, false, NULL);
+		err_set(e, -EBUSY, "disk '%s' is used by another process: it cannot be opened for writing", path);
+	}
+	if (was_exclusive && file_relock(from, true))
+		log_warn("disk '%s': another process reads it now, and may see it change", path);
+	return ret == -EAGAIN ? -EBUSY : ret;
+}
+
+/* Size and alignment as the new descriptor has them; the size is as it was. */
+static int settle_reopened(struct blk_file *f, struct err *e)
+{
+	uint64_t size = f->n.i.size;
+	int ret = geometry(f->n.path, f, e);
+
+	f->n.i.size = size;
+	f->direct = false;
+	if (!ret && f->cache == BLK_CACHE_NONE)
+		ret = direct_alignment(f->n.path, f, e);
+	if (!ret && f->ring && file_ring_new_fd(f->ring))
+		ret = err_set(e, -EIO, "disk '%s': io_uring does not take the descriptor", f->n.path);
+	return ret;
+}
+
+static int file_reopen(struct blk_node *n, const struct blk_reopen *how, struct err *e)
+{
+	struct blk_file *f = container_of(n, struct blk_file, n);
+	enum blk_cache cache = how->set_cache ? how->cache : f->cache, old_cache = f->cache;
+	struct blk_info old_info = n->i;
+	int old = f->fd, fd, ret = 0;
+	char link[64];
+
+	if (cache == f->cache && how->read_only == n->i.read_only)
+		return 0;
+	/* Not by its path, where another file may be by now. */
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", old);
+	fd = open(link, open_flags(how->read_only, cache));
+	if (fd < 0)
+		return errno == EINVAL && cache == BLK_CACHE_NONE ?
+			err_set(e, -EINVAL, "disk '%s': its file system has no direct I/O", n->path) :
+			say_cannot_open(n->path, how->read_only, -errno, e);
+	f->fd = fd;
+	f->cache = cache;
+	n->i.read_only = how->read_only;
+	ret = settle_reopened(f, e);
+	if (!ret && !f->no_lock)
+		ret = move_lock(old, fd, !old_info.read_only, !how->read_only, n->path, e);
+	if (!ret) {
+		close(old);
+		return 0;
+	}
+	f->fd = old;
+	f->cache = old_cache;
+	n->i = old_info;
+	settle_reopened(f, NULL);
+	n->i = old_info;
+	close(fd);
+	return ret;
+}
+
 int blk_create_file(const char *path, bool over, struct err *e)
 {
 	int fd, ret;
@@ -404,6 +491,7 @@ int blk_open_file(struct loop *l, const char *path, const struct blk_open_opts *
 	if (!f)
 		return err_set(e, -ENOMEM, "out of memory while opening disk '%s'", path);
 	f->cache = o->cache;
+	f->no_lock = o->no_lock;
 	f->waiting_end = &f->waiting;
 	blk_node_init(&f->n, l, &file_driver);
 	f->n.i.read_only = o->read_only;

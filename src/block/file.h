@@ -23,6 +23,7 @@ struct blk_file {
 	struct blk_node n;
 	int fd;
 	enum blk_cache cache;
+	bool no_lock;			/* nobody is kept away */
 	bool direct;			/* O_DIRECT: offsets, lengths and memory must be aligned */
 	uint32_t mem_align;		/* of buffers, direct only */
 	struct pool *pool;
@@ -55,9 +56,15 @@ unsigned file_ring_in_flight(const struct file_ring *fr);
 void file_ring_wait(struct file_ring *fr);
 void file_ring_free(struct file_ring *fr);
 
+/* The descriptor has become another one. Nothing is in the ring. */
+int file_ring_new_fd(struct file_ring *fr);
+
 /* file_lock.c */
 int file_lock(int fd, const char *path, bool exclusive, struct err *e);
 void file_unlock(int fd);
+/* From one kind to the other, without a moment in which neither is held. -EAGAIN: somebody is in the way, the old one
+ * is kept. [never towards shared] */
+int file_relock(int fd, bool exclusive);
 
 /* pool.c: threads that appear with work and end with the pool. */
 int pool_new(unsigned max_threads, void (*run)(void *opaque, struct blk_req *r), void *opaque,

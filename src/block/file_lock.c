@@ -81,6 +81,34 @@ static int try_lock(int fd, bool exclusive)
 	return ret == -EACCES ? -EAGAIN : ret;
 }
 
+int file_relock(int fd, bool exclusive)
+{
+	int ret = 0;
+
+	if (exclusive) {
+		ret = set_byte(fd, F_WRLCK, OWN_BYTE);
+		if (ret)
+			return ret == -EACCES ? -EAGAIN : ret;
+		for (unsigned p = 0; p < N_PERMS && !ret; p++) {
+			ret = set_byte(fd, F_RDLCK, USES_BASE + p);
+			ret = ret ? ret : set_byte(fd, F_RDLCK, DENIES_BASE + p);
+		}
+		for (unsigned p = 0; p < N_PERMS && !ret; p++)
+			if (byte_taken(fd, DENIES_BASE + p) || byte_taken(fd, USES_BASE + p))
+				ret = -EAGAIN;
+		if (!ret)
+			return 0;
+	}
+	for (unsigned p = 0; p < N_PERMS; p++) {
+		if (!(READER_USES & BIT(p)))
+			set_byte(fd, F_UNLCK, USES_BASE + p);
+		if (!(READER_DENIES & BIT(p)))
+			set_byte(fd, F_UNLCK, DENIES_BASE + p);
+	}
+	set_byte(fd, F_RDLCK, OWN_BYTE);
+	return ret == -EACCES ? -EAGAIN : ret;
+}
+
 /* Does /proc/PID/fdinfo/FD list an open-file-description lock? */
 static bool fdinfo_has_lock(const char *path)
 {

@@ -158,6 +158,13 @@ out_free:
 	return ret;
 }
 
+int file_ring_new_fd(struct file_ring *fr)
+{
+	int ret = fr->fixed_file ? io_uring_register_files_update(&fr->u, 0, &fr->f->fd, 1) : 1;
+
+	return ret < 0 ? ret : 0;
+}
+
 void file_ring_free(struct file_ring *fr)
 {
 	if (!fr)

@@ -73,6 +73,14 @@ int filter_resize(struct blk_node *n, uint64_t size, struct err *e)
 	return ret;
 }
 
+int filter_reopen(struct blk_node *n, const struct blk_reopen *how, struct err *e)
+{
+	int ret = blk_reopen(n->file, how, e);
+
+	n->i = n->file->i;
+	return ret;
+}
+
 int filter_extend(struct blk_node *n, uint64_t size)
 {
 	int ret = blk_extend(n->file, size);

@@ -17,6 +17,7 @@ void filter_pass(struct blk_node *to, struct blk_req *r);
 /* For struct blk_driver. */
 void filter_wait(struct blk_node *n);
 int filter_resize(struct blk_node *n, uint64_t size, struct err *e);
+int filter_reopen(struct blk_node *n, const struct blk_reopen *how, struct err *e);
 int filter_extend(struct blk_node *n, uint64_t size);
 
 /* A request, waited for by a coroutine.  r: op, offset, len and what goes with them. 0 or -errno */

@@ -45,6 +45,16 @@ static int slot_resize(struct blk_node *n, uint64_t size, struct err *e)
 	return ret;
 }
 
+static int slot_reopen(struct blk_node *n, const struct blk_reopen *how, struct err *e)
+{
+	int ret;
+
+	blk_slot_hold(n);
+	ret = blk_reopen(n->file, how, e);
+	blk_slot_release(n);
+	return ret;
+}
+
 static void slot_close(struct blk_node *n)
 {
 	blk_close(n->file);
@@ -58,6 +68,7 @@ static const struct blk_driver slot_driver = {
 	.submit = slot_submit,
 	.wait = slot_wait,
 	.resize = slot_resize,
+	.reopen = slot_reopen,
 	.close = slot_close,
 };
 
@@ -161,13 +172,20 @@ struct blk_node **blk_slot_image(struct blk_node *n)
 	return at;
 }
 
-/* From the bottom up: each shows what is below it, read-only or not. */
+/* From the bottom up: each shows what is below it, read-only or not, and goes by its name. */
 static void refresh(struct blk_node *n)
 {
+	char *path;
+
 	if (!n->drv->filter)
 		return;
 	refresh(n->file);
 	n->i = n->file->i;
+	path = n->file->path ? strdup(n->file->path) : NULL;
+	if (!path && n->file->path)
+		return;
+	free(n->path);
+	n->path = path;
 }
 
 void blk_slot_refresh(struct blk_node *n)

@@ -118,12 +118,19 @@ static int mem_resize(struct blk_node *n, uint64_t size, struct err *e)
 	return 0;
 }
 
+static int mem_reopen(struct blk_node *n, const struct blk_reopen *how, struct err *e)
+{
+	n->i.read_only = how->read_only;
+	return 0;
+}
+
 static const struct blk_driver mem_driver = {
 	.name = "mem",
 	.submit = mem_submit,
 	.wait = mem_wait,
 	.resize = mem_resize,
 	.extend = mem_extend,
+	.reopen = mem_reopen,
 	.close = mem_close,
 };
 

@@ -92,6 +92,14 @@ static int raw_resize(struct blk_node *n, uint64_t size, struct err *e)
 	return ret;
 }
 
+static int raw_reopen(struct blk_node *n, const struct blk_reopen *how, struct err *e)
+{
+	int ret = blk_reopen(n->file, how, e);
+
+	n->i = n->file->i;
+	return ret;
+}
+
 static void raw_close(struct blk_node *n)
 {
 	blk_close(n->file);
@@ -104,6 +112,7 @@ static const struct blk_driver raw_driver = {
 	.submit = raw_submit,
 	.wait = raw_wait,
 	.resize = raw_resize,
+	.reopen = raw_reopen,
 	.close = raw_close,
 };
 

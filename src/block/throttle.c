@@ -242,6 +242,7 @@ static const struct blk_driver throttle_driver = {
 	.submit = throttle_submit,
 	.wait = throttle_wait,
 	.resize = filter_resize,
+	.reopen = filter_reopen,
 	.extend = filter_extend,
 	.close = throttle_close,
 };

@@ -422,12 +422,59 @@ static void qcow2_close(struct blk_node *n)
 	blk_close(file);
 }
 
+/* Everything on disk, as before closing it. */
+static int complete(struct qcow2 *q)
+{
+	int ret = q_clean(q) ? 0 : q_alone(q, commit_all, NULL);
+
+	return ret ? ret : blk_flush(q->n.file);
+}
+
+static int reopen_files(struct qcow2 *q, const struct blk_reopen *how, struct err *e)
+{
+	const struct blk_reopen back = { .read_only = q->n.i.read_only };
+	int ret = blk_reopen(q->n.file, how, e);
+
+	if (!ret && q->data != q->n.file) {
+		ret = blk_reopen(q->data, how, e);
+		if (ret)
+			blk_reopen(q->n.file, &back, NULL);
+	}
+	return ret;
+}
+
+static int qcow2_reopen(struct blk_node *n, const struct blk_reopen *how, struct err *e)
+{
+	struct qcow2 *q = to_q(n);
+	const struct blk_image_opts none = { 0 };
+	const struct blk_reopen back = { .read_only = n->i.read_only };
+	struct opening op = { .q = q, .o = &none, .path = n->path, .e = e };
+	bool ends = how->read_only && !n->i.read_only, begins = !how->read_only && n->i.read_only;
+	int ret = ends ? complete(q) : 0;
+
+	if (ret)
+		return err_set(e, ret, "image '%s' cannot be completed: %s", n->path, strerror(-ret));
+	ret = reopen_files(q, how, e);
+	if (ret)
+		return ret;
+	n->i.read_only = how->read_only;
+	n->i.can_discard = n->i.can_zero = !how->read_only;
+	ret = begins ? prepare_write(&op) : 0;
+	if (!ret)
+		return 0;
+	n->i.read_only = true;
+	n->i.can_discard = n->i.can_zero = false;
+	reopen_files(q, &back, NULL);
+	return ret;
+}
+
 static const struct blk_driver qcow2_driver = {
 	.name = "qcow2",
 	.submit = qcow2_submit,
 	.wait = qcow2_wait,
 	.finished = qcow2_finished,
 	.resize = q_resize,
+	.reopen = qcow2_reopen,
 	.close = qcow2_close,
 };
 
