@@ -166,7 +166,7 @@ bool blk_more_finished(struct blk_node *n);
  * Something must be in flight. */
 void blk_progress(struct blk_node *n);
 /* Drains, then makes the disk longer or shorter (what is cut off is lost, what is added reads as
- * zeros).  A multiple of 512 bytes.  EINVAL, EROFS, ENOTSUP, or what the host says. */
+ * zeros, or as noise if it is a LUKS volume).  A multiple of 512 bytes.  EINVAL, EROFS, ENOTSUP, or what the host says. */
 int blk_resize(struct blk_node *n, uint64_t size, struct err *e);
 
 /* Drains, then has the node and what it is stored in (not backing images) accessed otherwise: for reading only, or for

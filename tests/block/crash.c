@@ -4,7 +4,7 @@
  * and the file is made again as it would be after any prefix of the record, with
  * changes since the last flush lost or kept at random.
  *
- *   crash [--seed S] [--count N] [--points N] [--verbose]
+ *   crash [--seed S] [--count N] [--points N] [--encrypted] [--verbose]
  *
  * Each time the image must open, its check must find leaks at worst, and what was
  * flushed must be there: a sector that was not written since the last flush before
@@ -115,7 +115,7 @@ static struct blk_node *rebuild(struct rng *r, const struct record *rec, const u
 
 static const char *verify(struct blk_node *file, const struct history *h, bool clean)
 {
-	const struct blk_image_opts io = { .trust = BLK_TRUST_ALL };
+	const struct blk_image_opts io = script_image_opts();
 	struct qcow2_check res = { 0 };
 	uint8_t sector[512];
 	const char *bad = NULL;
@@ -209,12 +209,13 @@ static const char *die_at(struct run *t, unsigned upto)
 static const char *one(uint64_t seed, unsigned points, char *text, size_t room)
 {
 	struct run t = { .r = { seed * 0x2545f4914f6cdd1dull } };
-	struct blk_image_opts io = { .trust = BLK_TRUST_ALL, .cache_bytes = rng_one_in(&t.r, 2) ? 1 : 0 };
+	struct blk_image_opts io = script_image_opts();
 	struct qcow2_create_opts o;
 	const char *bad = NULL;
 	unsigned n_steps = 40;
 	struct err e;
 
+	io.cache_bytes = rng_one_in(&t.r, 2) ? 1 : 0;
 	script_options(&t.r, &o, 128u << 10, text, room);
 	if (record_open(loop, MAX_FILE, &t.file) || qcow2_create(t.file, &o, &e))
 		return "the image cannot be made";
@@ -251,7 +252,9 @@ int main(int argc, char **argv)
 	unsigned points = 60;
 
 	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--verbose"))
+		if (!strcmp(argv[i], "--encrypted"))
+			script_encrypt();
+		else if (!strcmp(argv[i], "--verbose"))
 			setenv("SCRIPT_VERBOSE", "1", 1);
 		else if (!strcmp(argv[i], "--seed") && i + 1 < argc)
 			seed = strtoull(argv[++i], NULL, 0);
@@ -260,7 +263,7 @@ int main(int argc, char **argv)
 		else if (!strcmp(argv[i], "--points") && i + 1 < argc)
 			points = (unsigned)strtoul(argv[++i], NULL, 0);
 		else
-			return fprintf(stderr, "usage: crash [--seed S] [--count N] [--points N] [--verbose]\n"), 2;
+			return fprintf(stderr, "usage: crash [--seed S] [--count N] [--points N] [--encrypted] [--verbose]\n"), 2;
 	}
 	if (loop_new(&loop))
 		return 2;

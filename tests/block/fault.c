@@ -3,7 +3,7 @@
  * I/O errors: a random script on an image whose file fails at the N-th request,
  * once or from then on, with EIO or ENOSPC.
  *
- *   fault [--seed S] [--count N] [--verbose]
+ *   fault [--seed S] [--count N] [--encrypted] [--verbose]
  *
  * Requests may fail, but only with that error or EIO, and never claim to have
  * succeeded without: after the fault is over the contents must be what they were
@@ -108,7 +108,7 @@ static const char *step(struct trial *t)
 		bad = ret && !allowed(t, ret) ? "a flush failed with another error" : NULL;
 		break;
 	default:
-		ret = compress ? blk_pwrite_compressed(t->n, off, buf, len) : blk_pwrite(t->n, off, buf, len);
+		ret = compress && t->n->i.can_compress ? blk_pwrite_compressed(t->n, off, buf, len) : blk_pwrite(t->n, off, buf, len);
 		bad = after_change(t, ret, off, len, buf);
 		break;
 	}
@@ -132,7 +132,7 @@ static const char *verdict(struct trial *t, struct blk_node *n)
 
 static const char *reopened(struct trial *t)
 {
-	const struct blk_image_opts io = { .trust = BLK_TRUST_ALL };
+	const struct blk_image_opts io = script_image_opts();
 	struct blk_node *copy, *n;
 	const char *bad;
 	struct err e;
@@ -152,13 +152,14 @@ static const char *reopened(struct trial *t)
 static const char *one(uint64_t seed, char *text, size_t room)
 {
 	struct trial t = { .r = { seed * 0x2545f4914f6cdd1dull } };
-	struct blk_image_opts io = { .trust = BLK_TRUST_ALL, .cache_bytes = rng_one_in(&t.r, 2) ? 1 : 0 };
-	uint64_t nth = 1 + rng_below(&t.r, 120);
+	struct blk_image_opts io = script_image_opts();
+	uint64_t cache = rng_one_in(&t.r, 2) ? 1 : 0, nth = 1 + rng_below(&t.r, 120);
 	bool on = rng_one_in(&t.r, 3);
 	struct qcow2_create_opts o;
 	const char *bad = NULL;
 	struct err e;
 
+	io.cache_bytes = cache;
 	script_options(&t.r, &o, 128u << 10, text, room);
 	if (record_open(loop, MAX_FILE, &t.file) || qcow2_create(t.file, &o, &e) || qcow2_open(t.file, &io, 0, &t.n, &e))
 		return "the image cannot be made";
@@ -191,14 +192,16 @@ int main(int argc, char **argv)
 	uint64_t seed = 1, count = 200, failed = 0;
 
 	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--verbose"))
+		if (!strcmp(argv[i], "--encrypted"))
+			script_encrypt();
+		else if (!strcmp(argv[i], "--verbose"))
 			setenv("SCRIPT_VERBOSE", "1", 1);
 		else if (!strcmp(argv[i], "--seed") && i + 1 < argc)
 			seed = strtoull(argv[++i], NULL, 0);
 		else if (!strcmp(argv[i], "--count") && i + 1 < argc)
 			count = strtoull(argv[++i], NULL, 0);
 		else
-			return fprintf(stderr, "usage: fault [--seed S] [--count N] [--verbose]\n"), 2;
+			return fprintf(stderr, "usage: fault [--seed S] [--count N] [--encrypted] [--verbose]\n"), 2;
 	}
 	setenv("LODGE_LOG", "error", 0);
 	if (loop_new(&loop))

@@ -6,8 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bits.h"
+#include "block/luks/luks.h"
+#include "block/secret.h"
 
 #define MAX_BATCH 12
 
@@ -48,12 +51,35 @@ void model_fini(struct model *m)
 	free(m->data);
 }
 
+static const struct luks_create_opts script_luks = { .force_iterations = 1 };
+static const char *const script_keys[] = { "key" };
+static struct blk_secrets *script_secrets;
+
+void script_encrypt(void)
+{
+	struct err e;
+	int fd[2];
+
+	if (blk_secrets_new(&script_secrets) || pipe(fd) || write(fd[1], "secret", 6) != 6 || close(fd[1]) ||
+	    blk_secrets_add(script_secrets, script_keys[0], &(struct blk_secret_source){ .fd = fd[0] }, &e)) {
+		perror("secret");
+		exit(2);
+	}
+}
+
+struct blk_image_opts script_image_opts(void)
+{
+	return (struct blk_image_opts){ .trust = BLK_TRUST_ALL, .secrets = script_secrets, .keys = script_keys,
+					.n_keys = script_secrets ? 1 : 0 };
+}
+
 void script_options(struct rng *r, struct qcow2_create_opts *o, uint64_t max_size, char *text, size_t room)
 {
 	static const unsigned bits[] = { 9, 9, 10, 12, 12, 13, 14, 16, 16, 18, 21 };
 	unsigned cluster_bits = bits[rng_below(r, ARRAY_LEN(bits))];
 
-	*o = (struct qcow2_create_opts){ .cluster_size = 1u << cluster_bits };
+	*o = (struct qcow2_create_opts){ .cluster_size = 1u << cluster_bits, .luks = script_secrets ? &script_luks : NULL,
+					 .secrets = script_secrets, .key = script_keys[0] };
 	o->version = rng_one_in(r, 4) ? 2 : 3;
 	if (o->version == 3) {
 		o->refcount_bits = 1u << rng_below(r, 7);

@@ -35,6 +35,10 @@ struct model {
 void model_init(struct model *m, uint64_t size);
 void model_fini(struct model *m);
 
+/* From here on script_options makes encrypted images. */
+void script_encrypt(void);
+/* With the key that opens them. */
+struct blk_image_opts script_image_opts(void);
 /* A random shape of image; size in bytes of at most max_size. */
 void script_options(struct rng *r, struct qcow2_create_opts *o, uint64_t max_size, char *text, size_t room);
 enum { SCRIPT_SNAPS = 1, SCRIPT_RESIZE = 2 };

@@ -119,6 +119,7 @@ static bool holds_tables(const struct qcow2 *q, uint64_t off, uint64_t len)
 		{ 0, q->cluster },
 		{ q->l1_off, (uint64_t)q->l1_size * 8 },
 		{ q->rt_off, (uint64_t)q->rt_size * 8 },
+		{ q->crypt_off, q->crypt_len },
 	};
 
 	for (unsigned i = 0; i < ARRAY_LEN(t); i++)
