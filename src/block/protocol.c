@@ -21,6 +21,8 @@ static const struct {
 	{ "nbds", nbd_node_open },
 	{ "nbd+unix", nbd_node_open },
 	{ "nbds+unix", nbd_node_open },
+	{ "http", http_node_open },
+	{ "https", http_node_open },
 	{ "null-co", null_node_open },
 };
 
@@ -51,6 +53,6 @@ int blk_open_protocol(struct loop *l, const char *name, const struct blk_open_op
 		if (strlen(protocols[i].scheme) == len && !strncasecmp(name, protocols[i].scheme, len))
 			return protocols[i].open(l, name, o, by_image, out, e);
 	return err_set(e, -ENOTSUP,
-		       "disk '%s': '%.*s://' is not known here: nbd://, nbds://, nbd+unix://, nbds+unix:// and null-co:// are; "
-		       "for a file of that name write './%s'", name, (int)len, name, name);
+		       "disk '%s': '%.*s://' is not known here: nbd://, nbds://, nbd+unix://, nbds+unix://, http://, https:// "
+		       "and null-co:// are; for a file of that name write './%s'", name, (int)len, name, name);
 }

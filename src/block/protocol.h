@@ -5,6 +5,7 @@
  *	PATH, file:PATH			a file or block device (file.c)
  *	nbd://HOST[:PORT]/EXPORT	an NBD server; nbds:// with TLS, nbd+unix:///EXPORT?socket=PATH
  *					and nbds+unix:// over a local socket (nbd.c)
+ *	http://..., https://...		a file on a web server, to be read (http.c)
  *	null-co://[SIZE]		nothing: reads zeros, forgets writes (null.c)
  */
 #ifndef LODGE_BLOCK_PROTOCOL_H
@@ -23,6 +24,8 @@ int blk_open_protocol(struct loop *l, const char *name, const struct blk_open_op
 /* One for each kind; ENOTSUP if Lodge was built without the library. */
 int nbd_node_open(struct loop *l, const char *uri, const struct blk_open_opts *o, bool by_image, struct blk_node **out,
 	     struct err *e);
+int http_node_open(struct loop *l, const char *uri, const struct blk_open_opts *o, bool by_image, struct blk_node **out,
+		   struct err *e);
 int null_node_open(struct loop *l, const char *uri, const struct blk_open_opts *o, bool by_image, struct blk_node **out,
 	      struct err *e);
 

@@ -233,7 +233,8 @@ const struct opt run_opts[] = {
 	{ "disk", 'd', "FILE[,ro][,format=F][,cache=C]", "virtio disk, image file or block device; may be repeated",
 	  "A virtio disk on an image file, a block device or an NBD server; may be repeated. A server's export is named by a URI: "
 	  "*nbd://HOST/EXPORT*, *nbd+unix:///EXPORT?socket=PATH*, with TLS *nbds://* and *nbds+unix://* (*tls-certificates=FOLDER* "
-	  "or *tls-psk-file=FILE* in the URI, see nbd_connect_uri(3)); *null-co://SIZE* is a disk that is not there, for benchmarks. A "
+	  "or *tls-psk-file=FILE* in the URI, see nbd_connect_uri(3)); *http://* and *https://* name a file on a web server that knows ranges, to be read (*ro*); "
+	  "*null-co://SIZE* is a disk that is not there, for benchmarks. A "
 	  "file whose name looks like a URI is written with ./ or file: in front. *format=* is *raw*, *qcow2* or *luks*, or, with *ro*, *vmdk*, *vdi*, *vhdx* or *vpc*; without it "
 	  "the file is looked at, and if it is taken for raw the guest may not write something into the first sector that "
 	  "looks like another format. *backing=* says which backing files (and data files) the image may name: *folder*, those in its own "
