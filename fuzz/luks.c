@@ -92,11 +92,12 @@ static void damage_text(char *json, size_t room, struct input *in)
 	static const char *const word[] = { "\"0\"", "\"1\"", "{}", "[]", "null", "-1", "0", "4294967295", "18446744073709551616", "\"\"",
 					    "\"dynamic\"", "\"crypt\"", "\"luks2\"", "\"argon2id\"", "\"pbkdf2\"", "\"aes-cbc-essiv:sha256\"",
 					    "\"integrity\":{},", "\"flags\":[\"allow-discards\"],", "\"priority\":2,", "\"16777216\"", "," };
-	size_t len = strnlen(json, room), at = len ? take(in, 2) % len : 0, cut = MIN(take(in, 1) & 31, len - at);
+	size_t len = strnlen(json, room), at = len ? take(in, 2) % len : 0, cut = take(in, 1) & 31;
 	const char *w = word[take(in, 1) % ARRAY_LEN(word)];
 
 	if (len + strlen(w) + 1 > room)
 		return;
+	cut = MIN(cut, len - at);
 	/* Mostly whole values. */
 	if (take(in, 1) & 3) {
 		while (at < len && !strchr(":,[{", json[at]))
@@ -130,8 +131,10 @@ static void damage(uint8_t *h, bool luks2, struct input *in)
 static void use(struct blk_node *n, struct input *in, uint8_t *buf)
 {
 	for (unsigned i = 0; i < 8 && in->left; i++) {
-		uint64_t sectors = n->i.size / 512, off = take(in, 2) % sectors, len = MIN(take(in, 1) + 1, sectors - off);
+		uint64_t sectors = n->i.size / 512, off = take(in, 2) % sectors, len = take(in, 1) + 1;
 		struct blk_extent x;
+
+		len = MIN(len, sectors - off);
 
 		switch (take(in, 1) % 5) {
 		case 0:
@@ -191,7 +194,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	o.no_key = which & 0x80;
 	which = (which & 0x7f) % (N_SHAPES + 1);
 	if (which == N_SHAPES) {
-		file = memory(in.p, in.left, MAX(in.left, (size_t)take(&in, 3) & 0xffffff));
+		size_t more = (size_t)take(&in, 3) & 0xffffff;
+
+		file = memory(in.p, in.left, MAX(in.left, more));
 	} else {
 		file = memory(shapes[which].head, HEAD, shapes[which].len);
 		damage(blk_mem_data(file), shapes[which].luks2, &in);

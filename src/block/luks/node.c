@@ -27,6 +27,7 @@
 #define CHUNK (256u << 10)
 #define INLINE_MAX (16u << 10)
 #define BOUNCE_MAX (16u << 20)
+#define MAX_IDLE_CHUNKS 16
 
 struct luks {
 	struct blk_node n, crew;
@@ -35,6 +36,8 @@ struct luks {
 	struct luks_node_opts o;
 	struct luks_info info;
 	uint64_t bounce;		/* bytes of all chunks */
+	void *idle[MAX_IDLE_CHUNKS];	/* buffers of CHUNK bytes: new memory costs more than the cipher */
+	unsigned n_idle;
 	struct list reqs;		/* struct luks_track, in order of arrival */
 	struct list hungry;		/* those with chunks that have no memory yet */
 	unsigned n_partial;		/* requests that change a part of a sector, running or waiting */
@@ -80,10 +83,27 @@ static void chunk_work(struct chunk *k);
 
 static void luks_ended(struct luks *l, struct blk_req *up, int ret);
 
+static uint64_t chunk_room(uint64_t len)
+{
+	return len <= INLINE_MAX ? align_up(len, 4096) : CHUNK;
+}
+
+static void *chunk_buffer(struct luks *l, uint64_t len)
+{
+	if (len > INLINE_MAX && l->n_idle)
+		return l->idle[--l->n_idle];
+	return aligned_alloc(4096, chunk_room(len));
+}
+
 static void chunk_free(struct chunk *k)
 {
-	k->l->bounce -= k->len;
-	free(k->buf);
+	struct luks *l = k->l;
+
+	l->bounce -= chunk_room(k->len);
+	if (k->len > INLINE_MAX && l->n_idle < MAX_IDLE_CHUNKS)
+		l->idle[l->n_idle++] = k->buf;
+	else
+		free(k->buf);
 	free(k);
 }
 
@@ -211,12 +231,12 @@ static int chunk_start(struct luks *l, struct blk_req *up, const struct chunk *p
 	*k = *plan;
 	k->l = l;
 	k->up = up;
-	k->buf = aligned_alloc(4096, align_up(k->len, 4096));
+	k->buf = chunk_buffer(l, k->len);
 	if (!k->buf) {
 		free(k);
 		return -ENOMEM;
 	}
-	l->bounce += k->len;
+	l->bounce += chunk_room(k->len);
 	luks_track_of(up)->started = k->to - up->offset;
 	luks_track_of(up)->chunks++;
 	if (k->encrypt && !k->fill_first)
@@ -242,7 +262,7 @@ static bool luks_pump(struct luks *l, struct blk_req *up)
 		if (all)
 			break;
 		chunk_plan(l, up, t->started, &plan);
-		if (l->bounce && l->bounce + plan.len > BOUNCE_MAX)
+		if (l->bounce && l->bounce + chunk_room(plan.len) > BOUNCE_MAX)
 			break;
 		ret = chunk_start(l, up, &plan);
 		if (ret)
@@ -448,6 +468,8 @@ static int luks_resize(struct blk_node *n, uint64_t size, struct err *e)
 static void luks_node_free(struct luks *l)
 {
 	pool_free(l->pool);
+	while (l->n_idle)
+		free(l->idle[--l->n_idle]);
 	luks_cipher_free(l->cipher);
 	blk_node_fini(&l->crew);
 	blk_node_fini(&l->n);
