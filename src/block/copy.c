@@ -28,7 +28,7 @@
 #include "base/list.h"
 #include "base/zero.h"
 
-#define CHUNK (256u << 10)
+#define CHUNK (512u << 10)
 #define ZERO_CHUNK (64u << 20)
 #define N_EXTENTS 16
 #define N_PIECES 8

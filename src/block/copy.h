@@ -26,7 +26,7 @@ struct blk_copy_opts {
 	struct blk_node *src, *dst;	/* of the same loop */
 	uint64_t src_off, dst_off, len;	/* bytes, multiples of 512, inside both nodes */
 	unsigned depth;			/* copy only what the first so many layers of src provide; 0: all of it */
-	unsigned in_flight;		/* chunks at a time, 0: 8. Memory: each has 256 KiB, or `sparse` or a
+	unsigned in_flight;		/* chunks at a time, 0: 8. Memory: each has 512 KiB, or `sparse` or a
 					 * cluster to compress if those are more */
 	uint32_t sparse;		/* so many zeros (multiple of 512) in data are not written as data; 0: written */
 	bool out_of_order;		/* writes need not be submitted in order of offset */

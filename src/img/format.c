@@ -69,6 +69,7 @@ static int raw_create(struct img *m, const char *path, const struct img_keys *k)
 	int ret = disk_size(k, &size, &m->e);
 
 	ret = ret ? ret : img_keys_word(k, "preallocation", modes, &mode, &m->e);
+	ret = ret || !m->cache ? ret : img_cache_mode(m->cache, &o, &m->e);
 	ret = ret ? ret : blk_open_file(m->loop, path, &o, &n, &m->e);
 	if (ret)
 		return ret;
@@ -206,6 +207,7 @@ static int qcow2_make(struct img *m, const char *path, const struct img_keys *k)
 	if (!ret && o.luks)
 		o.key = l.key;
 
+	ret = ret || !m->cache ? ret : img_cache_mode(m->cache, &fo, &m->e);
 	if (!ret && o.data_file)
 		ret = make_data_file(m, path, o.data_file, &made);
 	ret = ret ? ret : blk_open_file(m->loop, path, &fo, &file, &m->e);

@@ -87,17 +87,13 @@ static int open_target(struct transfer *t)
 {
 	struct img *m = t->m;
 	struct img_where w;
-	bool cached = m->cache != NULL, share = m->share;
+	bool share = m->share;
 	int ret;
 
-	if (!cached)
-		m->cache = t->verify ? "writeback" : "unsafe";
 	/* -U is meant for the source. */
 	m->share = false;
 	ret = img_where(m, t->dst, t->format_name, IMG_WRITE | (t->existing ? 0 : IMG_NAMED), &w);
 	m->share = share;
-	if (!cached)
-		m->cache = NULL;
 	if (ret)
 		return ret;
 	w.o.file.aio = BLK_AIO_THREADS;
@@ -262,8 +258,11 @@ int transfer_run(struct transfer *t)
 {
 	struct img *m = t->m;
 	bool started = false;
-	int ret = make_or_open(t);
+	int ret;
 
+	if (!m->cache)
+		m->cache = t->verify ? "writeback" : "unsafe";
+	ret = make_or_open(t);
 	/* Nobody would tell bar from result. */
 	m->progress = m->progress && !m->json;
 	if (!ret) {

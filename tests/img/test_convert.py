@@ -44,7 +44,7 @@ def identical(a, b, fa="raw", fb="qcow2"):
 
 
 SHAPES = [
-    "", "compat=0.10", "cluster_size=512", "cluster_size=4k", "cluster_size=2M", "refcount_bits=1", "refcount_bits=64",
+    "", "compat=0.10", "cluster_size=512", "cluster_size=512,refcount_bits=64", "cluster_size=4k", "cluster_size=2M", "refcount_bits=1", "refcount_bits=64",
     "compression_type=zstd", "lazy_refcounts=on", "extended_l2=on", "extended_l2=on,cluster_size=16k",
     "preallocation=metadata", "preallocation=falloc", "preallocation=full,cluster_size=4k", "data_file=d.raw",
     "data_file=d.raw,data_file_raw=on",

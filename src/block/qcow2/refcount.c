@@ -303,7 +303,30 @@ static int next_free(struct qcow2 *q, struct co *c, uint64_t from, uint64_t *out
 	}
 }
 
-/* n free clusters in a row, whose blocks are all there. */
+/* The block for index i, in free cluster `at`, which has a block that counts it. */
+static int make_block_in(struct qcow2 *q, struct co *c, uint64_t i, uint64_t at)
+{
+	int ret;
+
+	if (holds_tables(q, at << q->cluster_bits, q->cluster))
+		return q_broken(q, "a table in clusters that count as free", at << q->cluster_bits);
+	ret = place_block(q, c, i, at);
+	if (ret)
+		return ret;
+	ret = rc_set(q, c, at, 1);
+	if (ret) {
+		cache_drop(&q->rbc, at << q->cluster_bits, q->cluster);
+		q->rt[i] = 0;
+		return ret;
+	}
+	q->rt_dirty = true;
+	return 0;
+}
+
+/*
+ * n free clusters in a row, whose blocks are all there.  A new block usually takes the first cluster of its own area, but a
+ * run as long as an area (small clusters, wide refcounts) would never be found that way: then it takes the first of the run.
+ */
 static int find_free(struct qcow2 *q, struct co *c, uint64_t n, uint64_t *first)
 {
 	uint64_t start = q->hint, at = q->hint;
@@ -313,6 +336,11 @@ static int find_free(struct qcow2 *q, struct co *c, uint64_t n, uint64_t *first)
 		uint64_t got;
 		int ret = next_free(q, c, at, &got, &have);
 
+		if (!ret && !have && got == at && at > start && n >= BIT64(q->rb_bits) && got >> q->rb_bits < q->rt_size) {
+			ret = make_block_in(q, c, got >> q->rb_bits, start++);
+			if (!ret)
+				continue;
+		}
 		if (!ret && !have) {
 			/* The new block takes the first cluster of its area: begin behind it. */
 			ret = make_block(q, c, got);
