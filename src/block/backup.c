@@ -27,11 +27,15 @@ static int save_old(struct blk_job *j, struct co *c, uint64_t from, uint64_t to)
 			return -ENOMEM;
 		}
 		blk_dirty_clear(j->todo, off, len);
+		/* Which keeps the job from being over when nothing is left `todo`. */
+		j->copying += len;
 		ret = job_copy(j, c, off, len, buf);
+		j->copying -= len;
 		j->copied += ret ? 0 : len;
 		from = off + len;
 	}
 	free(buf);
+	loop_bh_post(&j->turn);
 	return ret;
 }
 

@@ -193,6 +193,7 @@ int blk_commit_start(struct blk_node *slot, unsigned top, unsigned base, const s
 	j->claimed = true;
 	j->top = top;
 	j->base = base;
+	j->in_chain = true;
 	blk_slot_hold(slot);
 	ret = begin(j, j->target, e);
 	if (ret) {

@@ -374,7 +374,7 @@ static void finish(struct blk_job *j)
 static void job_turn(void *opaque)
 {
 	struct blk_job *j = opaque;
-	bool rest = all_parked(j) && j->scanned && !blk_dirty_bytes(j->todo);
+	bool rest = all_parked(j) && j->scanned && !blk_dirty_bytes(j->todo) && !j->copying;
 
 	if (j->ended)
 		return;

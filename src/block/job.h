@@ -94,7 +94,7 @@ int blk_track_new(struct blk_node *child, struct blk_dirty *d, struct blk_node *
  * overlay is the disk's if it succeeds; else the disk is as it was. EBUSY, EINVAL, or what reopening says.
  */
 int blk_snapshot_attach(struct blk_node *slot, struct blk_node *overlay, struct err *e);
-/* The same with a new file, which must not exist. */
+/* The same with a new file, which must not exist. ENOTSUP: the disk is encrypted, which the file would not be */
 int blk_snapshot_file(struct blk_node *slot, const char *path, struct err *e);
 
 #endif

@@ -51,10 +51,11 @@ struct blk_job {
 	unsigned scan_depth;		/* todo is first found by looking what so many layers have; 0: it is given */
 	unsigned copy_depth;		/* of a piece only what so many layers have; 0: all */
 	bool scanned, both;		/* both: writes go to source and target (mirror) */
+	bool in_chain;			/* the target is below the source, and may be written only where that hides it */
 	bool ready, completing, switch_over, cancelled, stop, final, ended;
 	int ret;
 	struct err e;
-	uint64_t copied, copying;	/* bytes */
+	uint64_t copied, copying;	/* bytes; copying: taken out of todo, but not there yet */
 	unsigned tries;
 
 	struct co_pool cos;

@@ -101,6 +101,9 @@ int blk_snapshot_file(struct blk_node *slot, const char *path, struct err *e)
 
 	if (!image->path || !image->format)
 		return err_set(e, -ENOTSUP, "snapshot of disk '%s': it is not in a file that an image could name", disk_name(slot));
+	if (image->i.encrypted)
+		return err_set(e, -ENOTSUP, "snapshot of disk '%s': it is encrypted, and a new layer would not be: make one yourself",
+			       disk_name(slot));
 	ret = blk_create_file(path, false, e);
 	if (ret)
 		return ret;

@@ -64,8 +64,13 @@ static int write_both(struct blk_job *j, struct co *c, struct blk_req *r, struct
 	s.r.fua = false;
 	s.r.unmap = true;
 	range_lock(c, &j->locks, &l, r->offset, r->offset + r->len, true);
-	blk_submit(j->target, &s.r);
+	if (!j->in_chain)
+		blk_submit(j->target, &s.r);
 	ret = co_submit(c, j->filter->n.file, &below);
+	if (j->in_chain && !ret)
+		blk_submit(j->target, &s.r);
+	else if (j->in_chain)
+		s.done = true;
 	if (!s.done) {
 		s.waited = true;
 		co_wait(c);

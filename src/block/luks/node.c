@@ -465,6 +465,18 @@ static int luks_resize(struct blk_node *n, uint64_t size, struct err *e)
 	return ret;
 }
 
+/* Inside a qcow2 image the file is reopened before us, which is no harm. */
+static int luks_reopen(struct blk_node *n, const struct blk_reopen *how, struct err *e)
+{
+	const struct blk_info *f = &n->file->i;
+	int ret = blk_reopen(n->file, how, e);
+
+	n->i.read_only = f->read_only;
+	n->i.can_discard = to_luks(n)->o.can_discard && f->can_discard && !f->read_only;
+	n->i.can_zero = !f->read_only;
+	return ret;
+}
+
 static void luks_node_free(struct luks *l)
 {
 	pool_free(l->pool);
@@ -492,6 +504,7 @@ static const struct blk_driver luks_driver = {
 	.finished = luks_finished,
 	.resize = luks_resize,
 	.extend = luks_extend,
+	.reopen = luks_reopen,
 	.close = luks_close,
 };
 

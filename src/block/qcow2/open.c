@@ -13,6 +13,7 @@
 #include "base/checked.h"
 #include "base/log.h"
 #include "block/image_int.h"
+#include "block/protocol.h"
 #include "block/qcow2/internal.h"
 
 #define MAX_HEADER (64u << 10)
@@ -284,7 +285,7 @@ static int open_data_file(struct opening *op)
 	if (ret)
 		return ret;
 	fo.open_ended = true;
-	ret = blk_open_file(q->n.loop, path, &fo, &q->store, op->e);
+	ret = blk_open_protocol(q->n.loop, path, &fo, true, &q->store, op->e);
 	free(path);
 	if (ret)
 		q->store = q->n.file;
