@@ -15,7 +15,7 @@ struct node {
 	uint8_t *data;
 	uint64_t max, seen, fail_at;
 	int err;
-	bool fail_on;
+	bool fail_on, paused;
 	uint64_t shuffle;
 	struct blk_req *held[1024];
 	unsigned n_held;
@@ -78,8 +78,8 @@ static int run(struct node *d, struct blk_req *r)
 
 static void answer(struct node *d, struct blk_req *r)
 {
-	d->seen++;
-	if (d->fail_at && (d->seen == d->fail_at || (d->fail_on && d->seen > d->fail_at)))
+	d->seen += !d->paused;
+	if (d->fail_at && !d->paused && (d->seen == d->fail_at || (d->fail_on && d->seen > d->fail_at)))
 		blk_finish(r, d->err);
 	else
 		blk_finish(r, run(d, r));
@@ -204,4 +204,5 @@ void record_fail(struct blk_node *n, uint64_t nth, int err, bool on)
 }
 
 void record_shuffle(struct blk_node *n, uint64_t seed) { to_node(n)->shuffle = seed; }
+void record_pause(struct blk_node *n, bool on) { to_node(n)->paused = on; }
 uint64_t record_seen(struct blk_node *n) { return to_node(n)->seen; }

@@ -37,6 +37,8 @@ void record_apply(struct blk_node *n, const struct event *e);
 void record_fail(struct blk_node *n, uint64_t nth, int err, bool on);
 /* Requests are held and done in an order chosen by seed (0: at once, in order); only waiting for the node gets them done. */
 void record_shuffle(struct blk_node *n, uint64_t seed);
+/* Meanwhile requests are neither counted nor failed. */
+void record_pause(struct blk_node *n, bool on);
 /* Requests seen since record_fail. */
 uint64_t record_seen(struct blk_node *n);
 
