@@ -55,16 +55,13 @@ static int luks_number(const struct img_keys *k, const char *prefix, const char 
 	return val ? img_number(val, b, max, out, e) : 0;
 }
 
-int img_luks_options(const struct img_keys *k, const char *prefix, struct img_luks *l, struct err *e)
+static int luks_parse(const struct img_keys *k, const char *prefix, struct img_luks *l, struct err *e)
 {
 	uint64_t ms = 0, version = 0, sector = 0, memory = 0, lanes = 0, rounds = 0;
 	char b[64];
 	int ret;
 
 	*l = (struct img_luks){ .key = crypt_key(k, prefix, "key-secret", b, sizeof(b)) };
-	if (!l->key)
-		return err_set(e, -EINVAL, "an encrypted image needs a passphrase: --object secret,id=ID,file=FILE -o %skey-secret=ID",
-			       prefix);
 	l->o.hash = crypt_key(k, prefix, "hash-alg", b, sizeof(b));
 	l->o.kdf = crypt_key(k, prefix, "pbkdf", b, sizeof(b));
 	l->o.label = crypt_key(k, prefix, "label", b, sizeof(b));
@@ -81,6 +78,25 @@ int img_luks_options(const struct img_keys *k, const char *prefix, struct img_lu
 	l->o.memory = (uint32_t)memory;
 	l->o.lanes = (uint32_t)lanes;
 	l->o.force_iterations = (uint32_t)rounds;
+	return ret;
+}
+
+int img_luks_options(const struct img_keys *k, const char *prefix, struct img_luks *l, struct err *e)
+{
+	int ret = luks_parse(k, prefix, l, e);
+
+	if (ret || l->key)
+		return ret;
+	return err_set(e, -EINVAL, "an encrypted image needs a passphrase: --object secret,id=ID,file=FILE -o %skey-secret=ID", prefix);
+}
+
+int img_luks_measure(const struct img_keys *k, const char *prefix, uint64_t *bytes, struct err *e)
+{
+	struct img_luks l;
+	int ret = luks_parse(k, prefix, &l, e);
+
+	ret = ret ? ret : luks_create_check(&l.o, e);
+	*bytes = ret ? 0 : luks_header_size(&l.o);
 	return ret;
 }
 

@@ -13,6 +13,8 @@ struct img_luks {
 };
 /* Of the options that begin with the prefix. Not to be copied: it points into itself. */
 int img_luks_options(const struct img_keys *k, const char *prefix, struct img_luks *l, struct err *e);
+/* Bytes of the header; no key is needed. */
+int img_luks_measure(const struct img_keys *k, const char *prefix, uint64_t *bytes, struct err *e);
 /* An object with qemu-img's names; NULL: no memory. */
 json_t *img_luks_json(const struct luks_info *i);
 extern const struct img_format img_format_luks;

@@ -10,12 +10,13 @@
 #include "base/bits.h"
 #include "block/qcow2/qcow2.h"
 #include "img/img.h"
+#include "img/luks.h"
 #include "img/verbs.h"
 
 #define MAX_STEP (1ull << 30)
 
 static const struct img_opt measure_opts[] = {
-	{ 'O', 'O', "target-format", "FORMAT", "format of the new image (raw)", "raw qcow2" },
+	{ 'O', 'O', "target-format", "FORMAT", "format of the new image (raw)", "raw qcow2 luks" },
 	{ 'o', 'o', "options", "KEY=VALUE,...", "its options, as with create", NULL },
 	{ 's', 0, "size", "SIZE", "of an empty disk of this size, instead of an image", NULL },
 	{ 0 },
@@ -33,19 +34,19 @@ static uint64_t div_up(uint64_t a, uint64_t b)
 	return a / b + (a % b != 0);
 }
 
-/* Bytes of all metadata of a full image. size: of the disk, in whole clusters. */
-static uint64_t qcow2_metadata(const struct qcow2_create_opts *o, uint64_t size)
+/* Bytes of all metadata of a full image. size: of the disk, in whole clusters. luks: of its LUKS header, 0: none */
+static uint64_t qcow2_metadata(const struct qcow2_create_opts *o, uint64_t size, uint64_t luks)
 {
 	uint64_t cluster = o->cluster_size, entries = cluster / (o->extended_l2 ? 16 : 8);
 	uint64_t l2 = div_up(size / cluster, entries), l1 = div_up(l2, cluster / 8);
-	uint64_t used = 1 + l2 + l1 + size / cluster, blocks = 0, table = 0, before;
+	uint64_t crypt = div_up(luks, cluster), used = 1 + l2 + l1 + crypt + size / cluster, blocks = 0, table = 0, before;
 
 	do {
 		before = blocks + table;
 		blocks = div_up(used + before, cluster * 8 / o->refcount_bits);
 		table = div_up(blocks, cluster / 8);
 	} while (blocks + table != before);
-	return (1 + l2 + l1 + blocks + table) * cluster;
+	return (1 + l2 + l1 + crypt + blocks + table) * cluster;
 }
 
 /* Bytes of clusters that hold data. */
@@ -77,8 +78,11 @@ static int count_data(struct img *m, struct blk_node *n, uint64_t cluster, uint6
 static int measure_qcow2(struct img *m, struct measure *ms, struct blk_node *n, uint64_t size)
 {
 	struct qcow2_create_opts o = { 0 };
-	uint64_t data = 0, meta;
+	uint64_t data = 0, meta, luks = 0;
 	int ret = img_qcow2_options(&ms->keys, &o, &m->e);
+
+	if (!ret && img_keys_get(&ms->keys, "encrypt.format"))
+		ret = img_luks_measure(&ms->keys, "encrypt.", &luks, &m->e);
 
 	ret = ret ? ret : qcow2_create_check(&o, &m->e);
 	if (ret)
@@ -86,7 +90,7 @@ static int measure_qcow2(struct img *m, struct measure *ms, struct blk_node *n, 
 	o.cluster_size = o.cluster_size ? o.cluster_size : 65536;
 	o.refcount_bits = o.refcount_bits ? o.refcount_bits : 16;
 	size = align_up(size, o.cluster_size);
-	meta = qcow2_metadata(&o, size);
+	meta = qcow2_metadata(&o, size, luks);
 	if (o.prealloc >= QCOW2_PREALLOC_FALLOC || (n && o.backing))
 		data = size;
 	else if (n)
@@ -110,6 +114,11 @@ static int measure_node(struct img *m, struct measure *ms, struct blk_node *n)
 		return ret;
 	if (!strcmp(ms->target, "qcow2"))
 		return measure_qcow2(m, ms, n, align_up(size, BLK_SECTOR));
+	if (!strcmp(ms->target, "luks")) {
+		ret = img_luks_measure(&ms->keys, "", &ms->required, &m->e);
+		ms->required = ms->full = ms->required + align_up(size, BLK_SECTOR);
+		return ret;
+	}
 	if (strcmp(ms->target, "raw") != 0)
 		return err_set(&m->e, -ENOTSUP, "images of format '%s' cannot be measured", ms->target);
 	ms->required = ms->full = align_up(size, BLK_SECTOR);

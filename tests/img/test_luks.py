@@ -111,6 +111,20 @@ def test_keys_are_asked_for():
     assert read("copy") == read("a")
 
 
+@peer
+def test_measure_as_qemu_img():
+    key()
+    ours = img("measure", "--output=json", "-O", "luks", "--size", "1G").json()
+    theirs = qemu("measure", "--output=json", *SECRET, "-O", "luks", "-o", "key-secret=s", "--size", "1G").json()
+    same(ours, theirs)
+    for size in ("1G", "64M"):
+        ours = img("measure", "--output=json", "-O", "qcow2", "-o", "encrypt.format=luks", "--size", size).json()
+        theirs = qemu("measure", "--output=json", *SECRET, "-O", "qcow2", "-o", "encrypt.format=luks,encrypt.key-secret=s", "--size",
+                      size).json()
+        same(ours, theirs, ("bitmaps",))
+    refused("measure", "-O", "luks", "-o", "hash-alg=md5", "--size", "1G", says="the hash is")
+
+
 def test_compression_and_encryption():
     key()
     noise()

@@ -90,6 +90,13 @@ static int choose(const struct luks_create_opts *o, struct luks_new *n, struct e
 	return choose_kdf(o, n, e);
 }
 
+int luks_create_check(const struct luks_create_opts *o, struct err *e)
+{
+	struct luks_new n;
+
+	return choose(o, &n, e);
+}
+
 uint64_t luks_header_size(const struct luks_create_opts *o)
 {
 	struct luks_new n;

@@ -61,6 +61,8 @@ struct luks_create_opts {
 /* Writes a volume to an open-ended node: header, key, and length. Contents are not written and read as
  * noise. The passphrase opens slot 0. */
 int luks_create(struct blk_node *file, const struct luks_create_opts *o, const uint8_t *pass, size_t len, struct err *e);
+/* Are the options (but size) possible? EINVAL */
+int luks_create_check(const struct luks_create_opts *o, struct err *e);
 /* Bytes that the header takes before the contents; 0: the options are not possible (luks_create says why). */
 uint64_t luks_header_size(const struct luks_create_opts *o);
 
