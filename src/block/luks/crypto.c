@@ -57,10 +57,10 @@ int luks_derive(const struct luks_kdf *k, const uint8_t *pass, size_t len, uint8
 	return 0;
 }
 
-/* Hashes the key-sized block in pieces. */
-static int diffuse(uint8_t *block, size_t len, const EVP_MD *md, EVP_MD_CTX *ctx)
+/* Hashes the key-sized block in pieces. ctx knows its hash: naming it each time would have OpenSSL look for it. */
+static int diffuse(uint8_t *block, size_t len, EVP_MD_CTX *ctx)
 {
-	size_t size = (size_t)EVP_MD_get_size(md);
+	size_t size = (size_t)EVP_MD_CTX_get_size(ctx);
 	uint8_t digest[EVP_MAX_MD_SIZE], number[4];
 	bool ok = true;
 
@@ -68,7 +68,7 @@ static int diffuse(uint8_t *block, size_t len, const EVP_MD *md, EVP_MD_CTX *ctx
 		size_t part = MIN(size, len - at);
 
 		luks_put32(number, (uint32_t)i);
-		ok = EVP_DigestInit_ex(ctx, md, NULL) && EVP_DigestUpdate(ctx, number, 4) &&
+		ok = EVP_DigestInit_ex(ctx, NULL, NULL) && EVP_DigestUpdate(ctx, number, 4) &&
 		     EVP_DigestUpdate(ctx, block + at, part) && EVP_DigestFinal_ex(ctx, digest, NULL);
 		memcpy(block + at, digest, part);
 	}
@@ -86,12 +86,12 @@ static void xor_into(uint8_t *to, const uint8_t *from, size_t len)
 static int gather(const uint8_t *in, size_t key_len, unsigned stripes, const EVP_MD *md, uint8_t *block)
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	int ret = ctx ? 0 : -ENOMEM;
+	int ret = !ctx ? -ENOMEM : EVP_DigestInit_ex(ctx, md, NULL) ? 0 : -EIO;
 
 	memset(block, 0, key_len);
 	for (unsigned i = 0; i + 1 < stripes && !ret; i++) {
 		xor_into(block, in + i * key_len, key_len);
-		ret = diffuse(block, key_len, md, ctx);
+		ret = diffuse(block, key_len, ctx);
 	}
 	EVP_MD_CTX_free(ctx);
 	return ret;
