@@ -234,6 +234,7 @@ void make_cowd(struct made *m)
 #define VHDX_BAT 0x300000u
 #define VHDX_DATA 0x400000u
 #define VHDX_BLOCK 0x100000u
+#define VHDX_FILLED 0x10000u		/* of a block: the rest is zeros */
 #define UNIT 4096u
 
 static void put_guid(uint8_t *p, const char *text)
@@ -439,9 +440,9 @@ void make_vhdx(struct made *m, enum vhdx_make how)
 	vhdx_metadata(m, child);
 	if (child) {
 		/* Of block 0 every third sector, block 1 is the parent's, block 2 is zeros whatever the parent has. */
-		put_data(m, 2 * VHDX_BLOCK, 0, VHDX_BLOCK, 5);
-		put_data(m, 0, 0, VHDX_BLOCK, 5);
-		for (unsigned s = 0; s < 2048; s++)
+		put_data(m, 2 * VHDX_BLOCK, 0, VHDX_FILLED, 5);
+		put_data(m, 0, 0, VHDX_FILLED, 5);
+		for (unsigned s = 0; s < 2 * VHDX_FILLED / 512; s++)
 			if (s % 3 == 1) {
 				m->file[VHDX_DATA + VHDX_BLOCK + s / 8] |= (uint8_t)(1 << s % 8);
 				put_data(m, s * 512ull, VHDX_DATA + s * 512ull, 512, 77);
@@ -450,14 +451,14 @@ void make_vhdx(struct made *m, enum vhdx_make how)
 		st_le64(bat, VHDX_DATA | 7);
 		st_le64(bat + 16, 2);
 		st_le64(bat + 4096 * 8, (VHDX_DATA + VHDX_BLOCK) | 6);
-		m->len = VHDX_DATA + 2 * VHDX_BLOCK;
 	} else {
 		/* The last block comes first in the file, the middle one is not there. */
-		put_data(m, 2 * VHDX_BLOCK, VHDX_DATA, VHDX_BLOCK, 5);
-		put_data(m, 0, VHDX_DATA + VHDX_BLOCK, VHDX_BLOCK, 5);
+		put_data(m, 2 * VHDX_BLOCK, VHDX_DATA, VHDX_FILLED, 5);
+		put_data(m, 0, VHDX_DATA + VHDX_BLOCK, VHDX_FILLED, 5);
 		st_le64(bat, (VHDX_DATA + VHDX_BLOCK) | 6);
 		st_le64(bat + 16, VHDX_DATA | 6);
 	}
+	m->len = VHDX_DATA + 2 * VHDX_BLOCK;
 	if (how == VHDX_MAKE_DIRTY || how == VHDX_MAKE_WRAPPED) {
 		vhdx_log(m, how == VHDX_MAKE_WRAPPED);
 		memset(m->disk + 2 * VHDX_BLOCK, 0, UNIT);
