@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "block/qcow2/bitmap.h"
 #include "block/qcow2/qcow2.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -77,13 +78,18 @@ static void make_shape(struct loop *l, unsigned i, struct shape *out)
 	require(qcow2_open(file, &io, 0, &n, &e));
 	for (unsigned k = 0; k < 65536; k++)
 		buf[k] = (uint8_t)(k >> 6);
+	if (o[i].version != 2) {
+		require(qcow2_bitmap_add(n, "on", 512, true, &e));
+		require(qcow2_bitmap_add(n, "off", 1024, false, &e));
+	}
 	require(blk_pwrite(n, 0, buf, 40960));
 	require(blk_pwrite_compressed(n, 49152, buf, 16384));
 	if (o[i].refcount_bits != 1)
 		require(qcow2_snapshot_create(n, "one", &e));
 	require(blk_pwrite(n, 8192, buf, 4096));
 	require(blk_pwrite_zeroes(n, 65536, 16384, false));
-	require(blk_flush(n));
+	/* So that bitmaps are not in use. */
+	require(blk_reopen(n, &(struct blk_reopen){ .read_only = true }, &e));
 	out->len = file->i.size;
 	out->data = malloc(out->len);
 	if (!out->data)
@@ -118,7 +124,7 @@ static void request(struct blk_node *n, struct input *in, uint8_t *buf)
 	struct err e;
 
 	len = MIN(len, (uint64_t)MAX_RANGE);
-	switch (take(in, 1) % 12) {
+	switch (take(in, 1) % 18) {
 	case 0:
 	case 1:
 		blk_pread(n, off, buf, len);
@@ -151,6 +157,25 @@ static void request(struct blk_node *n, struct input *in, uint8_t *buf)
 	case 11:
 		if (n->i.size < 16u << 20)
 			blk_resize(n, MAX(off, 512u), &e);
+		break;
+	case 12:
+		qcow2_bitmap_add(n, "new", 512ull << (len >> 9 & 7), off & 512, &e);
+		break;
+	case 13:
+		qcow2_bitmap_remove(n, off & 512 ? "on" : "off", &e);
+		break;
+	case 14:
+		qcow2_bitmap_record(n, off & 512 ? "on" : "off", len & 512, &e);
+		break;
+	case 15:
+		qcow2_bitmap_merge(n, "off", n, "on", &e);
+		break;
+	case 16:
+		qcow2_bitmap_clear(n, "on", &e);
+		break;
+	case 17:
+		if (!qcow2_bitmap_next(n, "on", off, &off, &len, &e) && len)
+			qcow2_bitmap_reset(n, "on", off, len, &e);
 		break;
 	}
 }

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/bits.h"
+#include "block/qcow2/bitmap.h"
 #include "block/qcow2/qcow2.h"
 #include "img/img.h"
 #include "img/info.h"
@@ -54,6 +55,39 @@ static uint64_t occupied(const char *path)
 	struct stat st;
 
 	return path && !stat(path, &st) ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+static json_t *bitmap_json(const struct qcow2_bitmap *b)
+{
+	json_t *o = json_object(), *flags = json_array();
+	int bad = json_object_set_new(o, "flags", flags);
+
+	if (b->in_use)
+		bad |= json_array_append_new(flags, json_string("in-use"));
+	if (b->recording)
+		bad |= json_array_append_new(flags, json_string("auto"));
+	bad |= set_text(o, "name", b->name);
+	bad |= set_number(o, "granularity", b->granularity);
+	if (!bad)
+		return o;
+	json_decref(o);
+	return NULL;
+}
+
+static int describe_bitmaps(struct img *m, json_t *data, struct blk_node *n)
+{
+	struct qcow2_bitmap *b;
+	unsigned count;
+	json_t *list;
+	int ret = qcow2_bitmap_list(n, &b, &count, &m->e), bad = 0;
+
+	if (ret)
+		return ret;
+	list = json_array();
+	for (unsigned i = 0; i < count; i++)
+		bad |= json_array_append_new(list, bitmap_json(&b[i]));
+	qcow2_bitmaps_free(b, count);
+	return json_object_set_new(data, "bitmaps", list) || bad ? err_set(&m->e, -ENOMEM, "out of memory") : 0;
 }
 
 static int describe_qcow2(json_t *j, const struct qcow2_info *i)
@@ -151,6 +185,8 @@ int img_describe(struct img *m, struct blk_node *n, json_t **out)
 		bad |= describe_qcow2(j, &q);
 		if (q.n_snapshots)
 			ret = describe_snapshots(m, j, n);
+		if (q.n_bitmaps && !ret)
+			ret = describe_bitmaps(m, json_object_get(json_object_get(j, "format-specific"), "data"), n);
 	}
 	if (n->format && !strcmp(n->format, "luks"))
 		bad |= json_object_set_new(j, "format-specific", json_pack("{s:s, s:o}", "type", "luks", "data",

@@ -11,7 +11,7 @@
 #include "img/verbs.h"
 
 const struct img_verb *const img_verbs[] = {
-	&img_verb_bench, &img_verb_check, &img_verb_commit, &img_verb_compare, &img_verb_convert, &img_verb_create, &img_verb_dd,
+	&img_verb_bench, &img_verb_bitmap, &img_verb_check, &img_verb_commit, &img_verb_compare, &img_verb_convert, &img_verb_create, &img_verb_dd,
 	&img_verb_info, &img_verb_map, &img_verb_measure, &img_verb_rebase, &img_verb_resize, &img_verb_snapshot, NULL,
 };
 

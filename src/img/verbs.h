@@ -6,6 +6,7 @@
 #include "img/img.h"
 
 extern const struct img_verb img_verb_bench;
+extern const struct img_verb img_verb_bitmap;
 extern const struct img_verb img_verb_check;
 extern const struct img_verb img_verb_commit;
 extern const struct img_verb img_verb_compare;

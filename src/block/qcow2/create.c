@@ -126,9 +126,9 @@ static uint8_t *put_features(uint8_t *p)
 int put_names(uint8_t *h, uint32_t cluster, unsigned header_len, const struct header_names *n)
 {
 	const char *backing = n->backing;
-	uint8_t *p = h + header_len, crypt[16];
+	uint8_t *p = h + header_len, crypt[16], bitmaps[24];
 	size_t need = header_len + 8 + (backing ? strlen(backing) : 0) + (n->backing_format ? strlen(n->backing_format) + 16 : 0) +
-		      (n->data_file ? strlen(n->data_file) + 16 : 0) + (n->crypt_len ? 24 : 0);
+		      (n->data_file ? strlen(n->data_file) + 16 : 0) + (n->crypt_len ? 24 : 0) + (n->n_bitmaps ? 32 + 16 : 0);
 
 	if (need > cluster)
 		return -ENOSPC;
@@ -141,6 +141,16 @@ int put_names(uint8_t *h, uint32_t cluster, unsigned header_len, const struct he
 		st_be64(crypt, n->crypt_off);
 		st_be64(crypt + 8, n->crypt_len);
 		p = put_extension(p, EXT_CRYPTO, crypt, sizeof(crypt));
+	}
+	if (n->n_bitmaps) {
+		uint32_t fill = bitmap_filler((uint32_t)(p - h));
+
+		if (fill)
+			p = put_extension(p, EXT_FILLER, "\0\0\0\0\0\0\0", fill - 8);
+		st_be64(bitmaps, (uint64_t)n->n_bitmaps << 32);
+		st_be64(bitmaps + 8, n->bitmap_dir_len);
+		st_be64(bitmaps + 16, n->bitmap_dir_off);
+		p = put_extension(p, EXT_BITMAPS, bitmaps, sizeof(bitmaps));
 	}
 	if (header_len >= H_V3_LEN && need + 8 + 8 * FEATURE_LEN <= cluster)
 		p = put_features(p);

@@ -8,7 +8,7 @@
  *   cache.c    slices of L2 tables and refcount blocks in bounded memory
  *   refcount.c allocation of host clusters           commit.c    writing metadata in safe order
  *   compress.c compressed clusters                   snapshot.c, check.c, resize.c
- *   crypt.c    encrypted images
+ *   crypt.c    encrypted images                      bitmap.c, bitmap_store.c, bitmap_ops.c, bits.c
  *
  * Numbers from the file are hostile.  Every one is checked where it is read into
  * struct qcow2 (header) or decoded (tables), in 64 bits.
@@ -71,6 +71,7 @@ enum {
 #define EXT_FEATURES 0x6803f857u
 #define EXT_BITMAPS 0x23852875u
 #define EXT_CRYPTO 0x0537be77u
+#define EXT_FILLER 0x6c6f6467u		/* our own: nothing */
 #define EXT_DATA_FILE 0x44415441u
 
 #define QCOW2_CRYPT_AES 1u
@@ -141,6 +142,12 @@ struct qcow2 {
 	uint64_t crypt_off, crypt_len;	/* the LUKS header, 0: none */
 	unsigned n_bitmaps;
 	uint64_t bitmap_dir_off, bitmap_dir_len;
+	struct bitmap *bitmap;		/* the directory, once it was read */
+	unsigned n_recording;
+	unsigned bitmap_pages;		/* of bits in memory */
+	uint64_t bitmap_bits;		/* of all that are loaded */
+	uint64_t bitmap_gone;		/* table of one that is being removed, 0: none */
+	uint32_t bitmap_gone_size;
 	uint64_t backing_size;		/* of n.backing, 0 without */
 
 	uint64_t l1_off, rt_off, snaps_off;
@@ -289,6 +296,22 @@ int do_status(struct qcow2 *q, struct co *c, struct blk_req *r);
 int read_compressed(struct qcow2 *q, struct co *c, uint64_t e, uint8_t *cluster);
 void crew_close(struct qcow2 *q);
 
+/* ---- bitmap.c, bitmap_store.c ---- [lock, but for mark and free] */
+/* The image is to be written from now on. *which: the bitmap that cannot be kept, if it fails */
+int bitmaps_start(struct qcow2 *q, struct co *c, const char **which);
+void bitmaps_mark(struct qcow2 *q, uint64_t off, uint64_t len);
+bool bitmaps_unsaved(const struct qcow2 *q);
+/* Onto the disk; closing: nobody records any more. */
+int bitmaps_store(struct qcow2 *q, struct co *c, bool closing);
+int bitmaps_finish(struct qcow2 *q, struct co *c);
+void bitmaps_free(struct qcow2 *q);
+/* Bytes of nothing (an extension) before the bitmaps' extension at byte `at` of the header, so that what it says
+ * lies in one sector and changes in one go. */
+uint32_t bitmap_filler(uint32_t at);
+/* Around a change of size: all bits into memory, then to the new size and back. */
+int bitmaps_load_all(struct qcow2 *q, struct co *c);
+int bitmaps_resized(struct qcow2 *q, struct co *c, uint64_t old);
+
 /* ---- snapshot.c, resize.c ---- */
 struct snap {
 	uint64_t l1_off;
@@ -308,6 +331,8 @@ int qcow2_close_inner(struct blk_node *n);
 struct header_names {
 	const char *backing, *backing_format, *data_file;	/* NULL: none */
 	uint64_t crypt_off, crypt_len;				/* 0: none */
+	unsigned n_bitmaps;
+	uint64_t bitmap_dir_off, bitmap_dir_len;
 };
 int put_names(uint8_t *h, uint32_t cluster, unsigned header_len, const struct header_names *n);
 /* ---- crypt.c ---- */

@@ -548,6 +548,9 @@ void qcow2_finished(struct blk_node *n, struct blk_req *r)
 		return;
 	r->drv[TRACKED] = 0;
 	list_del(&t->all);
+	/* Also what failed: it may have been written in part. */
+	if (q->n_recording && r->op != BLK_READ && r->op != BLK_STATUS)
+		bitmaps_mark(q, r->offset, r->len);
 	q->n_exclusive -= t->exclusive;
 	if (!q->n_waiting)
 		return;

@@ -19,8 +19,6 @@
 #define MAX_HEADER (64u << 10)
 #define MAX_BACKING_NAME 1023u
 #define DEFAULT_CACHE (32u << 20)
-#define MAX_BITMAP_DIR (1u << 20)
-#define BITMAP_AUTO 2u
 
 struct opening {
 	struct qcow2 *q;
@@ -293,33 +291,29 @@ static int open_data_file(struct opening *op)
 	return ret;
 }
 
-/* Bitmaps that record writes would have to be kept up to date, which nobody here does. */
-static int check_bitmaps(struct opening *op)
-{
-	struct qcow2 *q = op->q;
-	uint64_t len = q->bitmap_dir_len, at = 0;
-	uint8_t *dir = NULL;
-	int ret = 0;
+struct starting {
+	const char *which;		/* the bitmap that made trouble */
+};
 
-	if (!q->n_bitmaps)
+static int start_main(struct qcow2 *q, struct co *c, void *arg)
+{
+	struct starting *s = arg;
+
+	return bitmaps_start(q, c, &s->which);
+}
+
+/* Bitmaps that record begin to. */
+static int start_bitmaps(struct opening *op)
+{
+	struct starting s = { NULL };
+	int ret = op->q->n_bitmaps ? q_alone(op->q, start_main, &s) : 0;
+
+	if (!ret)
 		return 0;
-	if (len > MAX_BITMAP_DIR || !table_ok(q, q->bitmap_dir_off, len, 1))
-		return bad(op, -EINVAL, "its bitmap directory");
-	dir = q_buf(align_up(len, 512));
-	ret = dir ? blk_pread(q->n.file, q->bitmap_dir_off, dir, align_up(len, 512)) : -ENOMEM;
-	for (unsigned i = 0; i < q->n_bitmaps && !ret; i++) {
-		if (at + 24 > len)
-			ret = -EINVAL;
-		else if (ld_be32(dir + at + 12) & BITMAP_AUTO)
-			ret = -ENOTSUP;
-		else
-			at += align_up(24 + (uint64_t)ld_be16(dir + at + 18) + ld_be32(dir + at + 20), 8);
-	}
-	free(dir);
-	if (ret == -ENOTSUP)
-		return err_set(op->e, ret, "image '%s' has dirty bitmaps that record writes, which is not supported: open it "
-			       "read-only, or remove or disable them", op->path);
-	return ret ? bad(op, ret, "its bitmap directory") : 0;
+	if (s.which)
+		return err_set(op->e, ret, "image '%s' has a bitmap '%s' that records writes, which cannot be kept up to date (%s): open it "
+			       "read-only", op->path, s.which, strerror(-ret));
+	return bad(op, ret, "its bitmap directory");
 }
 
 /* Features that a writer who does not know them must take away. */
@@ -337,15 +331,12 @@ static int prepare_write(struct opening *op)
 {
 	struct qcow2 *q = op->q;
 	struct qcow2_check res = { 0 };
-	int ret;
+	int ret = 0;
 
 	if (q->n.i.read_only)
 		return 0;
-	ret = check_bitmaps(op);
-	if (!ret && (q->autoclear & ~(AUTOCLEAR_BITMAPS | AUTOCLEAR_RAW_DATA)) && q_alone(q, clear_unknown, NULL))
-		ret = bad(op, -EIO, "its header cannot be written");
-	if (ret)
-		return ret;
+	if ((q->autoclear & ~(AUTOCLEAR_BITMAPS | AUTOCLEAR_RAW_DATA)) && q_alone(q, clear_unknown, NULL))
+		return bad(op, -EIO, "its header cannot be written");
 	/* The data file is the disk's, in length too. */
 	if (q->ext_data && blk_extend(q->data, q->n.i.size))
 		return err_set(op->e, -EIO, "the data file of image '%s' is too short and cannot be made longer", op->path);
@@ -354,17 +345,18 @@ static int prepare_write(struct opening *op)
 	if (q->incompat & INCOMPAT_CORRUPT)
 		return err_set(op->e, -EIO, "image '%s' is marked as corrupt: repair it first, or open it read-only", op->path);
 	if (!(q->incompat & INCOMPAT_DIRTY))
-		return 0;
+		return start_bitmaps(op);
 	log_info("image '%s' was not closed properly: repairing its refcounts", op->path);
 	ret = qcow2_check(&q->n, QCOW2_FIX_ERRORS | QCOW2_FIX_LEAKS, &res, op->e);
 	if (!ret && (res.check_errors || res.corruptions != res.corruptions_fixed))
 		ret = err_set(op->e, -EIO, "image '%s' could not be repaired: open it read-only", op->path);
-	return ret;
+	return ret ? ret : start_bitmaps(op);
 }
 
 static void q_free(struct qcow2 *q)
 {
 	crew_close(q);
+	bitmaps_free(q);
 	if (q->data && q->data != q->store)
 		blk_close(q->data);
 	if (q->store && q->store != q->n.file)
@@ -388,7 +380,7 @@ static void q_free(struct qcow2 *q)
 
 static int commit_all(struct qcow2 *q, struct co *c, void *arg)
 {
-	int ret = 0;
+	int ret = bitmaps_unsaved(q) ? bitmaps_finish(q, c) : 0;
 
 	/* Clusters given back by the first are counted by the second. */
 	for (unsigned i = 0; i < 2 && !ret && !q_clean(q); i++)
@@ -404,7 +396,7 @@ int qcow2_close_inner(struct blk_node *n)
 
 	/* No request of our own any more. */
 	q->ready = false;
-	ret = n->i.read_only || q_clean(q) ? 0 : q_alone(q, commit_all, NULL);
+	ret = n->i.read_only || (q_clean(q) && !bitmaps_unsaved(q)) ? 0 : q_alone(q, commit_all, NULL);
 
 	if (ret)
 		log_warn("image '%s' could not be completed while closing it: %s", n->path ? n->path : "", strerror(-ret));
@@ -426,7 +418,7 @@ static void qcow2_close(struct blk_node *n)
 /* Everything on disk, as before closing it. */
 static int complete(struct qcow2 *q)
 {
-	int ret = q_clean(q) ? 0 : q_alone(q, commit_all, NULL);
+	int ret = q_clean(q) && !bitmaps_unsaved(q) ? 0 : q_alone(q, commit_all, NULL);
 
 	return ret ? ret : blk_flush(q->n.file);
 }
@@ -456,6 +448,9 @@ static int qcow2_reopen(struct blk_node *n, const struct blk_reopen *how, struct
 	if (ret)
 		return err_set(e, ret, "image '%s' cannot be completed: %s", n->path, strerror(-ret));
 	ret = reopen_files(q, how, e);
+	/* It stays writable. */
+	if (ret && ends && start_bitmaps(&(struct opening){ .q = q, .path = n->path }))
+		log_warn("the bitmaps of image '%s' do not record any more", n->path);
 	if (ret)
 		return ret;
 	n->i.read_only = how->read_only;

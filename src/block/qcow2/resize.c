@@ -44,11 +44,12 @@ static int move_l1(struct qcow2 *q, struct co *c, uint32_t n)
 
 struct resize {
 	uint64_t size;
+	bool bitmaps;			/* are what is in the way */
 };
 
-static int resize_main(struct qcow2 *q, struct co *c, void *arg)
+static int resize_tables(struct qcow2 *q, struct co *c, uint64_t size)
 {
-	uint64_t size = ((struct resize *)arg)->size, old = q->n.i.size, need = l1_needed(q, size);
+	uint64_t old = q->n.i.size, need = l1_needed(q, size);
 	int ret = q_commit(q, c);
 
 	if (!ret && size < old)
@@ -67,11 +68,26 @@ static int resize_main(struct qcow2 *q, struct co *c, void *arg)
 	return q_commit(q, c);
 }
 
+/* Bitmaps must fit the disk: while they do not, they are marked as in use. */
+static int resize_main(struct qcow2 *q, struct co *c, void *arg)
+{
+	struct resize *rs = arg;
+	uint64_t old = q->n.i.size;
+	int ret = bitmaps_load_all(q, c), ret2;
+
+	rs->bitmaps = ret != 0;
+	if (ret)
+		return ret;
+	ret = resize_tables(q, c, rs->size);
+	ret2 = bitmaps_resized(q, c, old);
+	return ret ? ret : ret2;
+}
+
 /* The disk is longer or shorter; nothing is in flight. */
 int q_resize(struct blk_node *n, uint64_t size, struct err *e)
 {
 	struct qcow2 *q = to_q(n);
-	struct resize rs = { size };
+	struct resize rs = { .size = size };
 	uint64_t old = n->i.size, tail = MIN(old, align_up(size, q->cluster));
 	int ret = 0;
 
@@ -79,12 +95,13 @@ int q_resize(struct blk_node *n, uint64_t size, struct err *e)
 		return err_set(e, -EFBIG, "image '%s': its clusters are too small for a disk of that size", n->path);
 	if (q->n_snaps && q->version < 3)
 		return err_set(e, -ENOTSUP, "image '%s' is of version 2 and has snapshots: it cannot change its size", n->path);
-	if (q->n_bitmaps)
-		return err_set(e, -ENOTSUP, "image '%s' has bitmaps: it cannot change its size", n->path);
 	/* What is cut off of the last cluster must not come back. */
 	if (size < tail)
 		ret = blk_pwrite_zeroes(n, size, tail - size, true);
 	ret = ret ? ret : q_alone(q, resize_main, &rs);
+	if (ret && rs.bitmaps)
+		return err_set(e, ret, "image '%s' has a bitmap that was left in use, is damaged or not known here, and cannot follow "
+			       "a new size: remove it first (lodge img bitmap --remove)", n->path ? n->path : "");
 	/* What the backing file has there was not part of the disk. */
 	if (!ret && size > old && q->backing_size > old)
 		ret = blk_pwrite_zeroes(n, old, MIN(size, align_up(q->backing_size, BLK_SECTOR)) - old, true);
@@ -103,7 +120,8 @@ static int names_main(struct qcow2 *q, struct co *c, void *arg)
 	uint8_t *h = q_buf(q->cluster);
 	char *backing = a->backing ? strdup(a->backing) : NULL, *format = a->format ? strdup(a->format) : NULL;
 	const struct header_names names = { .backing = backing, .backing_format = format, .data_file = q->data_name,
-					    .crypt_off = q->crypt_off, .crypt_len = q->crypt_len };
+					    .crypt_off = q->crypt_off, .crypt_len = q->crypt_len, .n_bitmaps = q->n_bitmaps,
+					    .bitmap_dir_off = q->bitmap_dir_off, .bitmap_dir_len = q->bitmap_dir_len };
 	int ret = !h || (a->backing && !backing) || (a->format && !format) ? -ENOMEM : 0;
 
 	/* Extensions nobody here knows would be lost. */
@@ -133,8 +151,6 @@ int qcow2_set_backing(struct blk_node *n, const char *backing, const char *forma
 
 	if (n->i.read_only)
 		return err_set(e, -EROFS, "image '%s' is open read-only", n->path);
-	if (q->n_bitmaps)
-		return err_set(e, -ENOTSUP, "image '%s' has bitmaps: its backing file cannot be changed", n->path);
 	if (backing && strlen(backing) > 1023)
 		return err_set(e, -EINVAL, "the backing file's name is longer than 1023 bytes");
 	if (backing && (q->autoclear & AUTOCLEAR_RAW_DATA))

@@ -513,6 +513,14 @@ static int apply_main(struct qcow2 *q, struct co *c, void *arg)
 
 	if (ret)
 		return ret;
+	if (q->n_bitmaps && align_up(s[i].s.disk_size, BLK_SECTOR) != q->n.i.size) {
+		ret = err_set(op->e, -ENOTSUP, "image '%s' has bitmaps, and snapshot '%s' is of another size: remove them first", path_of(q),
+			      op->name);
+		snaps_free(s, q->n_snaps);
+		return ret;
+	}
+	if (q->n_recording)
+		bitmaps_mark(q, 0, q->n.i.size);
 	ret = apply(q, c, &s[i]);
 	if (ret)
 		err_set(op->e, ret, "snapshot '%s' of image '%s' could not be applied: %s", op->name, path_of(q), strerror(-ret));

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * lodge img bitmap: the dirty bitmaps inside a qcow2 image.  Several actions are
+ * done in the order they are given.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "block/qcow2/bitmap.h"
+#include "img/img.h"
+#include "img/verbs.h"
+
+enum { ADD = 'A', REMOVE = 'R', CLEAR = 'C', ENABLE = 'E', DISABLE = 'D', MERGE = 'M' };
+
+static const struct img_opt bitmap_opts[] = {
+	{ ADD, 0, "add", NULL, "make one, which records unless --disable follows", NULL },
+	{ REMOVE, 0, "remove", NULL, "remove it", NULL },
+	{ CLEAR, 0, "clear", NULL, "nothing counts as changed any more", NULL },
+	{ ENABLE, 0, "enable", NULL, "record what is written from now on", NULL },
+	{ DISABLE, 0, "disable", NULL, "record no more", NULL },
+	{ MERGE, 0, "merge", "SOURCE", "what changed by the bitmap SOURCE, changed by this one too", NULL },
+	{ 'b', 'b', NULL, "FILE", "the image that SOURCE is in", "@" },
+	{ 'F', 'F', NULL, "FORMAT", "its format", "qcow2" },
+	{ 'g', 'g', NULL, "SIZE", "granularity of a new one", NULL },
+	{ 0 },
+};
+
+#define MAX_ACTIONS 16
+struct actions {
+	struct {
+		int what;
+		const char *source;
+	} a[MAX_ACTIONS];
+	unsigned n;
+	const char *file, *format, *granularity;
+};
+
+static int read_options(struct img *m, struct actions *all)
+{
+	const char *val;
+	int id;
+
+	while ((id = img_next(m, &val)) > 0) {
+		if (id == 'b')
+			all->file = val;
+		else if (id == 'F')
+			all->format = val;
+		else if (id == 'g')
+			all->granularity = val;
+		else if (all->n == MAX_ACTIONS)
+			return err_set(&m->e, -EINVAL, "more than %d actions at a time", MAX_ACTIONS);
+		else {
+			all->a[all->n].what = id;
+			all->a[all->n++].source = val;
+		}
+	}
+	return id;
+}
+
+static bool has_action(const struct actions *all, int what)
+{
+	for (unsigned i = 0; i < all->n; i++)
+		if (all->a[i].what == what)
+			return true;
+	return false;
+}
+
+static int check_options(struct img *m, const struct actions *all)
+{
+	if (!all->n)
+		return err_set(&m->e, -EINVAL, "nothing to do: say --add, --remove, --clear, --enable, --disable or --merge");
+	if (all->granularity && !has_action(all, ADD))
+		return err_set(&m->e, -EINVAL, "-g goes with --add");
+	if (all->file && !has_action(all, MERGE))
+		return err_set(&m->e, -EINVAL, "-b goes with --merge");
+	if (all->format && !all->file)
+		return err_set(&m->e, -EINVAL, "-F goes with -b");
+	if (has_action(all, ENABLE) && has_action(all, DISABLE))
+		return err_set(&m->e, -EINVAL, "either --enable or --disable");
+	return 0;
+}
+
+static int need_qcow2(struct img *m, struct blk_node *n)
+{
+	if (n->format && !strcmp(n->format, "qcow2"))
+		return 0;
+	return err_set(&m->e, -ENOTSUP, "'%s' is a %s image, which holds no bitmaps", n->path, n->format ? n->format : n->drv->name);
+}
+
+static int merge(struct img *m, struct blk_node *n, const char *name, const struct actions *all, const char *source)
+{
+	struct blk_node *from = n;
+	int ret = all->file ? img_open(m, all->file, all->format, IMG_NO_BACKING | IMG_NO_KEY, &from) : 0;
+
+	if (ret)
+		return ret;
+	ret = need_qcow2(m, from);
+	ret = ret ? ret : qcow2_bitmap_merge(n, name, from, source, &m->e);
+	if (from != n)
+		blk_close(from);
+	return ret;
+}
+
+static int act(struct img *m, struct blk_node *n, const char *name, const struct actions *all, unsigned i)
+{
+	uint64_t granularity = 0;
+	int ret;
+
+	switch (all->a[i].what) {
+	case ADD:
+		ret = all->granularity ? img_size(all->granularity, "-g", &granularity, &m->e) : 0;
+		return ret ? ret : qcow2_bitmap_add(n, name, granularity, !has_action(all, DISABLE), &m->e);
+	case REMOVE:
+		return qcow2_bitmap_remove(n, name, &m->e);
+	case CLEAR:
+		return qcow2_bitmap_clear(n, name, &m->e);
+	case MERGE:
+		return merge(m, n, name, all, all->a[i].source);
+	default:
+		return qcow2_bitmap_record(n, name, all->a[i].what == ENABLE, &m->e);
+	}
+}
+
+static int run_bitmap(struct img *m)
+{
+	struct actions all = { 0 };
+	struct blk_node *n;
+	int ret = read_options(m, &all);
+
+	ret = ret ? ret : img_operands(m, 2, 2);
+	ret = ret ? ret : check_options(m, &all);
+	/* Guest data is not looked at. */
+	ret = ret ? ret : img_open(m, m->operand[0], m->format, IMG_WRITE | IMG_NO_BACKING | IMG_NO_KEY, &n);
+	if (ret)
+		return ret;
+	ret = need_qcow2(m, n);
+	for (unsigned i = 0; i < all.n && !ret; i++) {
+		ret = img_interrupted(m);
+		ret = ret ? ret : act(m, n, m->operand[1], &all, i);
+	}
+	if (!ret && blk_flush(n))
+		ret = err_set(&m->e, -EIO, "'%s' cannot be written", n->path);
+	blk_close(n);
+	return ret;
+}
+
+const struct img_verb img_verb_bitmap = {
+	.name = "bitmap",
+	.summary = "Makes, changes and removes the dirty bitmaps of an image.",
+	.operands = "FILE BITMAP",
+	.common = IMG_OPT_FORMAT | IMG_OPT_QUIET | IMG_OPT_OPEN,
+	.opts = bitmap_opts,
+	.run = run_bitmap,
+};
