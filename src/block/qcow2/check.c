@@ -572,6 +572,7 @@ static int run(struct check *k)
 	struct qcow2 *q = k->q;
 	int ret = 0;
 
+	q_settle_flags(q, k->c);
 	/* Twice: what the first gives back. */
 	for (unsigned i = 0; i < 2 && !ret && !q->n.i.read_only && !q->broken && !q_clean(q); i++)
 		ret = q_commit(q, k->c);

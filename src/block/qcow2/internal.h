@@ -174,6 +174,7 @@ struct qcow2 {
 	bool broken;			/* found damaged, or stuck half way: no more writes */
 	bool damaged;			/* ... damaged: the header is to say so */
 	bool ready;			/* open is through */
+	bool flags_due;			/* a snapshot's making or end was cut short: "copied" flags may not tell the truth */
 	struct blk_req mark;		/* has the header say so */
 };
 
@@ -320,6 +321,8 @@ struct snap {
 	uint8_t *extra;			/* unknown part of the extra data, kept */
 	uint32_t extra_len;
 };
+/* Makes good what is due of flags, if it can be done now. [lock] */
+void q_settle_flags(struct qcow2 *q, struct co *c);
 int snaps_load(struct qcow2 *q, struct co *c, struct snap **out);
 uint64_t snaps_len(const struct snap *s, unsigned n);	/* bytes of the list on disk */
 void snaps_free(struct snap *s, unsigned n);

@@ -409,6 +409,7 @@ static int flush_all(struct qcow2 *q, struct co *c)
 		return 0;
 	co_lock(c, &q->lock);
 	q_mark_damage(q, c);
+	q_settle_flags(q, c);
 	ret = q_clean(q) ? 0 : q_commit(q, c);
 	co_unlock(&q->lock);
 	return ret ? ret : q_barrier(q, c);
@@ -522,7 +523,7 @@ void qcow2_submit(struct blk_node *n, struct blk_req *r)
 	struct track *t = track_of(r);
 
 	if (!tracked(r)) {
-		if (!q->lock.held && !q->ext_data && !q->damaged && q_clean(q) && forward(q, r, n->file, 0))
+		if (!q->lock.held && !q->ext_data && !q->damaged && !q->flags_due && q_clean(q) && forward(q, r, n->file, 0))
 			return;
 		start_slow(q, r);
 		return;

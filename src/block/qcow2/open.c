@@ -382,6 +382,7 @@ static int commit_all(struct qcow2 *q, struct co *c, void *arg)
 {
 	int ret = bitmaps_unsaved(q) ? bitmaps_finish(q, c) : 0;
 
+	q_settle_flags(q, c);
 	/* Clusters given back by the first are counted by the second. */
 	for (unsigned i = 0; i < 2 && !ret && !q_clean(q); i++)
 		ret = q_commit(q, c);
@@ -396,7 +397,7 @@ int qcow2_close_inner(struct blk_node *n)
 
 	/* No request of our own any more. */
 	q->ready = false;
-	ret = n->i.read_only || (q_clean(q) && !bitmaps_unsaved(q)) ? 0 : q_alone(q, commit_all, NULL);
+	ret = n->i.read_only || (q_clean(q) && !bitmaps_unsaved(q) && !q->flags_due) ? 0 : q_alone(q, commit_all, NULL);
 
 	if (ret)
 		log_warn("image '%s' could not be completed while closing it: %s", n->path ? n->path : "", strerror(-ret));

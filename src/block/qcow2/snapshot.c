@@ -316,6 +316,19 @@ static int flag_tree(struct qcow2 *q, struct co *c, uint64_t *l1, uint32_t n)
 	return ret;
 }
 
+void q_settle_flags(struct qcow2 *q, struct co *c)
+{
+	int ret;
+
+	if (!q->flags_due || q->broken || q->n.i.read_only)
+		return;
+	/* Lower refcounts are on disk before a flag relies on them. */
+	ret = q_commit(q, c);
+	ret = ret ? ret : q_barrier(q, c);
+	ret = ret ? ret : flag_tree(q, c, q->l1, q->l1_size);
+	q->flags_due = ret != 0;
+}
+
 /* ---- create, apply, delete ---- */
 
 struct snap_op {
@@ -382,7 +395,9 @@ static int create(struct qcow2 *q, struct co *c, struct snap *s)
 		free_now(q, c, s[q->n_snaps].l1_off, clusters);
 		return ret;
 	}
+	q->flags_due = true;
 	ret = flag_tree(q, c, q->l1, q->l1_size);
+	q->flags_due = ret != 0;
 	ret = ret ? ret : q_commit(q, c);
 	ret = ret ? ret : write_table(q, c, s[q->n_snaps].l1_off, q->l1, q->l1_size, clusters << q->cluster_bits);
 	ret = ret ? ret : snaps_store(q, c, s, q->n_snaps + 1, old_len);
@@ -460,9 +475,11 @@ static int apply(struct qcow2 *q, struct co *c, const struct snap *s)
 	q->l1_dirty = dirty;
 	q->n_l1_dirty = 0;
 	ret = free_later(q, old_off, MAX(clusters_of(q, old_n * 8ull), 1u), true);
+	q->flags_due = true;
 	ret = ret ? ret : drop_tree(q, c, old, old_n);
 	free(old);
 	ret = ret ? ret : flag_tree(q, c, q->l1, q->l1_size);
+	q->flags_due = ret != 0;
 	return ret ? ret : q_commit(q, c);
 out:
 	free(l1);
@@ -481,12 +498,15 @@ static int delete(struct qcow2 *q, struct co *c, struct snap *s, unsigned i)
 	memmove(&s[i], &s[i + 1], (q->n_snaps - i - 1) * sizeof(*s));
 	s[q->n_snaps - 1] = gone;
 	ret = snaps_store(q, c, s, q->n_snaps - 1, old_len);
+	q->flags_due = q->flags_due || !ret;
 	ret = ret ? ret : free_later(q, gone.l1_off, MAX(clusters_of(q, gone.l1_size * 8ull), 1u), true);
 	ret = ret ? ret : drop_tree(q, c, l1, gone.l1_size);
 	/* The lower refcounts are on disk before a flag relies on them. */
 	ret = ret ? ret : q_commit(q, c);
 	ret = ret ? ret : q_barrier(q, c);
 	ret = ret ? ret : flag_tree(q, c, q->l1, q->l1_size);
+	if (!ret)
+		q->flags_due = false;
 	ret = ret ? ret : q_commit(q, c);
 	free(l1);
 	return ret;
