@@ -4,10 +4,11 @@
  * these are: every request `step` bytes behind the one before, around the end of
  * the disk.  For bench/block, which runs both side by side.
  *
- *   bench [-w] [-c COUNT] [-d DEPTH] [-s SIZE] [-S STEP] [-f FORMAT] [-t none|writeback] FILE
+ *   bench [-o] [-w] [-c COUNT] [-d DEPTH] [-s SIZE] [-S STEP] [-f FORMAT] [-t none|writeback] FILE
  *
- * Prints the seconds it took.
+ * Prints the seconds it took.  With -o it only opens the image: milliseconds, and KiB of memory that takes.
  */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,12 +65,15 @@ int main(int argc, char **argv)
 	unsigned depth = 64;
 	struct slot *slots;
 	struct loop *l;
+	struct mallinfo2 before, after;
+	bool only_open = false;
 	struct err e;
 	int64_t t;
 	int c;
 
-	while ((c = getopt(argc, argv, "wc:d:s:S:f:t:")) >= 0) {
+	while ((c = getopt(argc, argv, "owc:d:s:S:f:t:")) >= 0) {
 		switch (c) {
+		case 'o': only_open = true; break;
 		case 'w': b.write = true; break;
 		case 'c': b.left = strtoull(optarg, NULL, 0); break;
 		case 'd': depth = (unsigned)strtoul(optarg, NULL, 0); break;
@@ -84,9 +88,19 @@ int main(int argc, char **argv)
 		return 2;
 	b.step = b.step ? b.step : b.size;
 	o.file.read_only = !b.write;
+	before = mallinfo2();
+	t = loop_now_ns();
 	if (blk_open_image(l, argv[optind], &o, &b.n, &e)) {
 		fprintf(stderr, "bench: %s\n", e.msg);
 		return 1;
+	}
+	after = mallinfo2();
+	if (only_open) {
+		printf("%.2f %zu\n", (double)(loop_now_ns() - t) / 1e6,
+		       (after.uordblks + after.hblkhd - before.uordblks - before.hblkhd) >> 10);
+		blk_close(b.n);
+		loop_free(l);
+		return 0;
 	}
 	slots = calloc(depth, sizeof(*slots));
 	t = loop_now_ns();

@@ -146,6 +146,8 @@ def kills(fmt, count, seed=1, options=""):
                 flushed = killed(folder, initrd, path, fmt, run + seed * 128, rng, options)
                 generations += sum(flushed.values())
                 before = verify(run + seed * 128, flushed, before, contents(folder, path, fmt))
+                if count > 5:
+                    print(f"# {fmt}: kill {run}, {sum(flushed.values())} generations flushed, all well", flush=True)
         print(f"# {fmt}: {count} kills, {generations} flushed generations of {OPS} operations", flush=True)
     return test
 
