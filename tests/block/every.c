@@ -4,7 +4,7 @@
  * allocation of memory or the N-th request of its file (or data file) failing,
  * for every N until nothing fails any more.
  *
- *   every [--seed S] [--count N] [--what mem|io] [--verbose]
+ *   every [--seed S] [--count N] [--what mem|io] [--encrypted] [--verbose]
  *
  * A failure must have the right error; the disk must then have its old contents
  * or the new ones, snapshots must be there or not, with their contents; and the
@@ -426,7 +426,7 @@ static const char *step(struct trial *t)
 
 /* ---- from the beginning to the end ---- */
 
-static const struct blk_image_opts io_opts = { .trust = BLK_TRUST_ALL };
+static struct blk_image_opts io_opts = { .trust = BLK_TRUST_ALL };
 
 /* The data file named in the image is a real one, for the sake of its name; requests go to ours. */
 static void use_data(struct blk_node *n, struct blk_node *data)
@@ -601,7 +601,10 @@ int main(int argc, char **argv)
 	unsigned failed = 0, from = IO, to = MEM;
 
 	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--verbose"))
+		if (!strcmp(argv[i], "--encrypted")) {
+			script_encrypt();
+			io_opts = script_image_opts();
+		} else if (!strcmp(argv[i], "--verbose"))
 			verbose = true;
 		else if (!strcmp(argv[i], "--seed") && i + 1 < argc)
 			seed = strtoull(argv[++i], NULL, 0);
@@ -610,7 +613,7 @@ int main(int argc, char **argv)
 		else if (!strcmp(argv[i], "--what") && i + 1 < argc)
 			from = to = strcmp(argv[++i], "mem") ? IO : MEM;
 		else
-			return fprintf(stderr, "usage: every [--seed S] [--count N] [--what mem|io] [--verbose]\n"), 2;
+			return fprintf(stderr, "usage: every [--seed S] [--count N] [--what mem|io] [--encrypted] [--verbose]\n"), 2;
 	}
 	if (verbose)
 		setenv("SCRIPT_VERBOSE", "1", 1);

@@ -196,7 +196,8 @@ static int open_cipher(const struct luks_place *at, struct luks_head *h, const s
 	if (!ret) {
 		ret = luks_cipher_new(&h->spec, key, h->i.key_bits / 8, h->i.sector_size, CREW_LANES, out);
 		if (ret)
-			err_set(e, ret, "the key of image '%s' is refused by its cipher", at->name);
+			err_set(e, ret, ret == -ENOMEM ? "out of memory while opening image '%s'" :
+				"the key of image '%s' is refused by its cipher", at->name);
 	}
 	secret_free(key, LUKS_MAX_KEY);
 	return ret;
