@@ -44,6 +44,10 @@ int blk_throttle_set(struct blk_node *n, const struct blk_throttle_opts *o, stru
  * a backing file for this to be of use.  Takes child over. EINVAL, ENOMEM */
 int blk_copy_on_read_new(struct blk_node *child, struct blk_node **out, struct err *e);
 
+/* Sectors of 512 bytes on a child that takes only whole blocks of so many bytes (a power of two above 512, and its size a
+ * multiple).  For protocol nodes. Takes child over. ENOMEM */
+int blk_align_new(struct blk_node *child, uint32_t block, struct blk_node **out);
+
 /* Errors and delays on purpose, for tests. */
 struct blk_fault {
 	unsigned ops;			/* BIT(BLK_READ) ...: which requests; 0: all */

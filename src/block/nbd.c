@@ -6,13 +6,15 @@
  * way at once.  A request becomes pieces as large as the server takes, and each
  * piece one command.  What a server cannot do is done otherwise: FUA by a flush
  * after the write, zeroes by writing them, a trim not at all.  An export whose
- * size is no multiple of 512 bytes is shown rounded up, as a file is.
+ * size is no multiple of 512 bytes is shown rounded up, as a file is; a server that takes
+ * larger blocks only gets align.c on top.
  *
  * When the connection ends, libnbd ends every command, and all requests from then
  * on fail with EIO; there is no reconnecting.  libnbd holds the handle's lock
  * while it calls us back, so callbacks only keep books (piece_over) and what must
  * follow is issued after it has returned (issue_flushes).
  */
+#include "block/filter.h"
 #include "block/protocol.h"
 
 #include <errno.h>
@@ -34,6 +36,7 @@
 #define GOODBYE_MS 2000
 #define MAX_PAYLOAD (32u << 20)		/* what every server takes, if it names no other */
 #define MAX_RANGE (1u << 30)		/* trim, zero: lengths have 32 bits */
+#define MAX_MIN_BLOCK (64u << 10)	/* what a server may ask for */
 #define ZERO_CHUNK (1u << 20)
 /* The peer is given up when it leaves data unacknowledged, or does not answer probes, for about so long. */
 #define DEAD_SECONDS 30
@@ -43,7 +46,7 @@ struct nbd {
 	struct nbd_handle *h;
 	struct loop_fd fd;		/* a copy: libnbd closes its own when the connection ends */
 	uint64_t size;			/* of the export, in bytes */
-	uint32_t max_payload;
+	uint32_t max_payload, min_block;
 	bool can_flush, can_fua, can_trim, can_zero, can_status;
 	bool dead;
 	uint8_t *zeros;			/* ZERO_CHUNK, for servers that cannot zero */
@@ -509,11 +512,13 @@ static int look_at_export(struct nbd *b, const char *uri, bool read_only, struct
 		return say_failed(uri, "has no usable size", e);
 	if (!read_only && nbd_is_read_only(b->h) != 0)
 		return err_set(e, -EROFS, "disk '%s': the server lets nobody write this export: open it read-only", uri);
-	if (min > BLK_SECTOR || (max > 0 && max < BLK_SECTOR))
+	b->min_block = min > BLK_SECTOR ? (uint32_t)MIN(min, UINT32_MAX) : BLK_SECTOR;
+	if (b->min_block > MAX_MIN_BLOCK || !is_pow2(b->min_block) || (max > 0 && max < b->min_block) ||
+	    (b->min_block > BLK_SECTOR && size % b->min_block))
 		return err_set(e, -ENOTSUP, "disk '%s': the server takes whole blocks of %lld bytes only: have it take %d "
 			       "(nbdkit: --filter=blocksize minblock=%d)", uri, (long long)min, BLK_SECTOR, BLK_SECTOR);
 	b->size = (uint64_t)size;
-	b->max_payload = max > 0 ? (uint32_t)align_down(MIN(max, MAX_PAYLOAD), BLK_SECTOR) : MAX_PAYLOAD;
+	b->max_payload = max > 0 ? (uint32_t)align_down(MIN(max, MAX_PAYLOAD), b->min_block) : MAX_PAYLOAD;
 	b->can_flush = nbd_can_flush(b->h) == 1;
 	b->can_fua = nbd_can_fua(b->h) == 1;
 	b->can_trim = nbd_can_trim(b->h) == 1;
@@ -566,10 +571,15 @@ int nbd_node_open(struct loop *l, const char *uri, const struct blk_open_opts *o
 		if (ret)
 			err_set(e, ret, "disk '%s' cannot be watched: %s", uri, strerror(-ret));
 	}
+	*out = &b->n;
+	if (!ret && b->min_block > BLK_SECTOR) {
+		ret = blk_align_new(&b->n, b->min_block, out);
+		if (ret)
+			err_set(e, ret, "out of memory while opening disk '%s'", uri);
+	}
 	if (ret) {
 		nbdc_free(b);
 		return ret;
 	}
-	*out = &b->n;
 	return 0;
 }

@@ -215,10 +215,38 @@ static void odd_sizes(void **state)
 	assert_int_equal(x.len, 512);
 	blk_close(n);
 	stop_server();
-	/* Block sizes we cannot keep to are refused. */
-	start_server("--filter=blocksize-policy memory 1M blocksize-minimum=4096");
-	assert_int_equal(open_uri(uri, false, &n, &(struct err){ 0 }), -ENOTSUP);
-	stop_server();
+}
+
+/* A server that takes only larger blocks, and says so to everybody else. */
+static void large_blocks(void **state)
+{
+	struct blk_extent x;
+	struct blk_node *n;
+	uint8_t buf[512];
+
+	need_peer("nbdkit");
+	srandom(4);
+	for (unsigned block = 1024; block <= 65536; block *= 8) {
+		char words[200];
+
+		snprintf(words, sizeof(words), "--filter=blocksize-policy memory 1M blocksize-minimum=%u blocksize-error-policy=error "
+			 "blocksize-preferred=%u", block, MAX(block, 4096u));
+		start_server(words);
+		n = opened(false);
+		assert_int_equal(n->i.request_align, block);
+		random_io(n, 1500);
+		assert_int_equal(blk_pdiscard(n, 512, 200 * 1024), 0);
+		memset(buf, 3, sizeof(buf));
+		assert_int_equal(blk_pwrite(n, SIZE - 512, buf, 512), 0);
+		for (uint64_t at = 0; at < SIZE; at += x.len) {
+			assert_int_equal(blk_block_status(n, at, SIZE - at, false, &x), 0);
+			assert_true(x.len > 0 && x.len % 512 == 0 && x.len <= SIZE - at);
+			if (at + x.len == SIZE)
+				assert_false(x.zero);
+		}
+		blk_close(n);
+		stop_server();
+	}
 }
 
 static void refused(void **state)
@@ -490,6 +518,7 @@ int main(void)
 		TEST(poor_servers),
 		TEST(status_tells_holes),
 		TEST(odd_sizes),
+		TEST(large_blocks),
 		TEST(refused),
 		TEST(dead_server),
 		TEST(errors_pass),
