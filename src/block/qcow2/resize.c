@@ -102,9 +102,10 @@ int q_resize(struct blk_node *n, uint64_t size, struct err *e)
 	if (ret && rs.bitmaps)
 		return err_set(e, ret, "image '%s' has a bitmap that was left in use, is damaged or not known here, and cannot follow "
 			       "a new size: remove it first (lodge img bitmap --remove)", n->path ? n->path : "");
-	/* What the backing file has there was not part of the disk. */
-	if (!ret && size > old && q->backing_size > old)
-		ret = blk_pwrite_zeroes(n, old, MIN(size, align_up(q->backing_size, BLK_SECTOR)) - old, true);
+	/* What the backing file has there, or is left in the last cluster, was not part of the disk. */
+	if (!ret && size > old)
+		ret = blk_pwrite_zeroes(n, old, MIN(size, MAX(align_up(q->backing_size, BLK_SECTOR), align_up(old, q->cluster))) - old,
+					true);
 	if (!ret && (q->autoclear & AUTOCLEAR_RAW_DATA))
 		return blk_resize(q->data, size, e);
 	return ret ? err_set(e, ret, "the size of image '%s' cannot be changed: %s", n->path, strerror(-ret)) : 0;
