@@ -140,9 +140,10 @@ static int add_secrets(const struct vm_disk *d, struct blk_secrets *s, struct er
 		bool file = !strncmp(key, "file:", 5);
 		const struct blk_secret_source from = { .file = file ? key + 5 : NULL, .fd = file ? -1 : atoi(key + 3) };
 
-		ret = blk_secrets_add(s, key, &from, e);
-		if (ret == -EEXIST)
-			ret = 0;
+		/* Already there: another disk's too. */
+		ret = blk_secrets_add(s, key, &from, NULL);
+		if (ret)
+			ret = ret == -EEXIST ? 0 : err_set(e, ret, "--disk: the key %s cannot be kept: %s", key, strerror(-ret));
 	}
 	return ret;
 }
