@@ -3,7 +3,8 @@
  * LUKS volumes between Lodge, cryptsetup and qemu-img, in every direction that
  * works without the host's device mapper: headers and keys of both versions with
  * both programs; contents of version 1 with qemu-img; contents of version 2 by
- * having cryptsetup turn volumes of one version into the other.
+ * having cryptsetup turn volumes of one version into the other, and encrypt and
+ * decrypt files in place.
  */
 #include "luks_test.h"
 
@@ -236,6 +237,33 @@ static void contents_of_luks2(void **state)
 	check_here("ours", 2);
 }
 
+/* cryptsetup encrypts a file in place, and decrypts what we encrypted, without the device mapper. */
+static void contents_by_reencryption(void **state)
+{
+	struct luks_create_opts o = cheap(2, SIZE);
+	uint8_t *buf = malloc(SIZE);
+
+	need(true, false);
+	assert_non_null(buf);
+	pattern(buf, 7);
+	put_file(in_dir("theirs"), buf, SIZE);
+	put_file(in_dir("plain"), buf, SIZE);
+	if (run("truncate -s 33M theirs && cryptsetup --disable-locks reencrypt --encrypt --type luks2 --reduce-device-size 32M "
+		"--sector-size 4096 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 -q --key-file good theirs")) {
+		print_message("[  SKIPPED ] cryptsetup cannot encrypt a file in place here\n");
+		free(buf);
+		skip();
+	}
+	check_here("theirs", 7);
+	o.sector_size = 4096;
+	make_here("ours", &o);
+	write_here("ours", 7);
+	must(run("cryptsetup --disable-locks reencrypt --decrypt --force-offline-reencrypt -q --key-file good --header head ours"),
+	     "reencrypt --decrypt");
+	must(run("cmp -n %u ours plain", SIZE), "cmp");
+	free(buf);
+}
+
 static int peer_setup(void **state)
 {
 	int ret = luks_setup(state);
@@ -251,6 +279,7 @@ int main(void)
 		cmocka_unit_test(cryptsetup_opens_ours),
 		cmocka_unit_test(we_open_cryptsetups),
 		cmocka_unit_test(contents_of_luks2),
+		cmocka_unit_test(contents_by_reencryption),
 	};
 
 	return cmocka_run_group_tests(tests, peer_setup, luks_teardown);
