@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Random works on a disk in use: live --seed S --count N [--verbose]
+ * Random works on a disk in use: live --seed S --count N [--hunger] [--verbose]
  *
  * Each script makes a chain of images, filters over it, and a guest that never
  * rests (tests/unit/block/churn.h), and then mirrors, backs up, commits, snapshots,
  * limits, cancels and completes as the seed says, several works at a time, with
  * errors in targets and, in some scripts, in the disk.  The guest must always read
- * what it wrote, and each backup that succeeds must be of the moment it began.
+ * what it wrote, and each backup that succeeds must be of the moment it began.  With
+ * --hunger memory runs out now and then: requests and works may fail then, but
+ * nothing may be lost, hang or crash.
  */
 #include <getopt.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
 
 #include "../unit/block/churn.h"
 
@@ -40,8 +44,53 @@ struct script {
 	struct blk_dirty *bitmap;
 	struct churn *ch;
 	struct running run[MAX_JOBS];
-	bool disk_fails, verbose;
+	bool disk_fails, hungry, verbose;
 };
+
+/* ---- memory that runs out (the linker has all calls come here) ---- */
+
+static struct {
+	_Atomic bool armed;
+	_Atomic unsigned left;		/* the one after so many fails */
+} hunger;
+
+static bool denied(void)
+{
+	return hunger.armed && hunger.left && --hunger.left == 0;
+}
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t each);
+void *__real_aligned_alloc(size_t align, size_t n);
+char *__real_strdup(const char *s);
+void *__real_mmap(void *at, size_t n, int prot, int flags, int fd, off_t off);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t each);
+void *__wrap_aligned_alloc(size_t align, size_t n);
+char *__wrap_strdup(const char *s);
+void *__wrap_mmap(void *at, size_t n, int prot, int flags, int fd, off_t off);
+
+void *__wrap_malloc(size_t n) { return denied() ? NULL : __real_malloc(n); }
+void *__wrap_calloc(size_t n, size_t each) { return denied() ? NULL : __real_calloc(n, each); }
+void *__wrap_aligned_alloc(size_t align, size_t n) { return denied() ? NULL : __real_aligned_alloc(align, n); }
+char *__wrap_strdup(const char *s) { return denied() ? NULL : __real_strdup(s); }
+
+void *__wrap_mmap(void *at, size_t n, int prot, int flags, int fd, off_t off)
+{
+	if (!denied())
+		return __real_mmap(at, n, prot, flags, fd, off);
+	errno = ENOMEM;
+	return MAP_FAILED;
+}
+
+/* Calls into what is tested, with memory running out in some of them. */
+#define HUNGRY(s, call)                                                         \
+	do {                                                                    \
+		hunger.left = 1 + (unsigned)random() % 12;                      \
+		hunger.armed = (s)->hungry && random() % 3 == 0;                \
+		call;                                                           \
+		hunger.armed = false;                                           \
+	} while (0)
 
 static unsigned pick(unsigned n)
 {
@@ -185,6 +234,8 @@ static void start_backup(struct script *s, struct running *r, const struct blk_j
 {
 	static const enum blk_sync syncs[] = { BLK_SYNC_FULL, BLK_SYNC_DIRTY, BLK_SYNC_DIRTY, BLK_SYNC_NONE };
 	enum blk_sync sync = syncs[pick(4)];
+	struct blk_node *target;
+	int ret;
 	struct blk_dirty *b = sync == BLK_SYNC_DIRTY || pick(4) == 0 ? s->bitmap : NULL;
 	struct err e = { 0 };
 
@@ -196,8 +247,17 @@ static void start_backup(struct script *s, struct running *r, const struct blk_j
 	churn_rest(s->ch);
 	if (sync == BLK_SYNC_DIRTY)
 		r->part = blk_dirty_copy(s->bitmap);
-	if (blk_backup_start(s->slot, maybe_faulty(r, lend(r->kept)), sync, b, o, &r->j, &e))
-		fail_msg("%s", e.msg);
+	target = maybe_faulty(r, lend(r->kept));
+	HUNGRY(s, ret = blk_backup_start(s->slot, target, sync, b, o, &r->j, &e));
+	if (ret) {
+		if (ret != -ENOMEM || !s->hungry)
+			fail_msg("%s", e.msg);
+		blk_close(target);
+		blk_close(r->kept);
+		blk_dirty_free(r->part);
+		r->j = NULL;
+		return;
+	}
 	r->then = malloc(s->size);
 	memcpy(r->then, s->ch->model, s->size);
 	r->work = WORK_BACKUP;
@@ -221,7 +281,7 @@ static void start_commit(struct script *s, struct running *r, const struct blk_j
 
 	if (!base)
 		return;
-	ret = blk_commit_start(s->slot, top, base, o, &r->j, &e);
+	HUNGRY(s, ret = blk_commit_start(s->slot, top, base, o, &r->j, &e));
 	SAY(s, "  commit %u into %u of %u: %d\n", top, base, depth, ret);
 	if (ret)
 		assert_true(ret == -EBUSY || (s->disk_fails && ret != -EINVAL));
@@ -233,12 +293,14 @@ static void start_mirror(struct script *s, struct running *r, const struct blk_j
 {
 	struct blk_node *target = maybe_faulty(r, pick(2) ? new_qcow2(s, false) : new_mem(s));
 	struct err e = { 0 };
-	int ret = blk_mirror_start(s->slot, target, BLK_SYNC_FULL, o, &r->j, &e);
+	int ret;
 
+	HUNGRY(s, ret = blk_mirror_start(s->slot, target, BLK_SYNC_FULL, o, &r->j, &e));
 	SAY(s, "  mirror%s: %d\n", r->faulty ? ", to fail" : "", ret);
 	if (ret) {
-		assert_int_equal(ret, -EBUSY);
+		assert_true(ret == -EBUSY || (s->hungry && ret == -ENOMEM));
 		blk_close(target);
+		r->j = NULL;
 		r->faulty = false;
 	} else {
 		r->work = WORK_MIRROR;
@@ -270,8 +332,9 @@ static void take_snapshot(struct script *s)
 {
 	struct blk_node *over = new_qcow2(s, true);
 	struct err e = { 0 };
-	int ret = blk_snapshot_attach(s->slot, over, &e);
+	int ret;
 
+	HUNGRY(s, ret = blk_snapshot_attach(s->slot, over, &e));
 	SAY(s, "  snapshot: %d\n", ret);
 	if (!ret)
 		return;
@@ -345,9 +408,9 @@ static void break_disk(struct script *s)
 	blk_fault_add(n, &(struct blk_fault){ .ops = BIT(BLK_READ), .nth = 1 + pick(40), .once = true, .error = EIO });
 }
 
-static void run_script(unsigned seed, bool verbose)
+static void run_script(unsigned seed, bool hungry, bool verbose)
 {
-	struct script s = { .verbose = verbose };
+	struct script s = { .verbose = verbose, .hungry = hungry };
 
 	srandom(seed);
 	s.size = (1 + pick(6)) * 1048576ull - pick(3) * 512;
@@ -356,12 +419,15 @@ static void run_script(unsigned seed, bool verbose)
 	make_disk(&s);
 	s.ch = churn_new(s.l, s.slot, s.size);
 	s.disk_fails = pick(8) == 0;
-	s.ch->may_fail = s.disk_fails;
 	if (s.disk_fails)
 		break_disk(&s);
+	s.disk_fails = s.disk_fails || hungry;
+	s.ch->may_fail = s.disk_fails;
 	SAY(&s, "seed %u: %llu bytes%s\n", seed, (unsigned long long)s.size, s.disk_fails ? ", a disk that fails" : "");
 	for (unsigned step = 0; step < 25; step++) {
 		churn_run(s.ch, 1 + pick(40));
+		for (unsigned i = 0; i < 6; i++)
+			HUNGRY(&s, churn_turn(s.ch));
 		switch (pick(4)) {
 		case 0:
 		case 1:
@@ -395,7 +461,7 @@ static void run_script(unsigned seed, bool verbose)
 }
 
 static unsigned first_seed = 1, n_scripts = 20;
-static bool talk;
+static bool talk, starve;
 
 static void scripts(void **state)
 {
@@ -403,7 +469,7 @@ static void scripts(void **state)
 		/* On the line before what went wrong. */
 		if (!talk)
 			fprintf(stderr, "# seed %u\n", first_seed + i);
-		run_script(first_seed + i, talk);
+		run_script(first_seed + i, starve, talk);
 	}
 }
 
@@ -411,7 +477,7 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "seed", required_argument, NULL, 's' }, { "count", required_argument, NULL, 'c' },
-		{ "verbose", no_argument, NULL, 'v' }, { 0 },
+		{ "hunger", no_argument, NULL, 'h' }, { "verbose", no_argument, NULL, 'v' }, { 0 },
 	};
 	const struct CMUnitTest tests[] = { cmocka_unit_test(scripts) };
 	int c;
@@ -421,6 +487,8 @@ int main(int argc, char **argv)
 			first_seed = (unsigned)strtoul(optarg, NULL, 10);
 		else if (c == 'c')
 			n_scripts = (unsigned)strtoul(optarg, NULL, 10);
+		else if (c == 'h')
+			starve = true;
 		else if (c == 'v')
 			talk = true;
 		else
