@@ -493,6 +493,7 @@ int blk_open_file(struct loop *l, const char *path, const struct blk_open_opts *
 	f->cache = o->cache;
 	f->no_lock = o->no_lock;
 	f->waiting_end = &f->waiting;
+	f->no_reserve = !o->reserve || o->read_only;
 	blk_node_init(&f->n, l, &file_driver);
 	f->n.i.read_only = o->read_only;
 	f->n.open_ended = o->open_ended;

@@ -30,7 +30,7 @@ struct blk_file {
 	struct file_ring *ring;		/* NULL: every request goes to the pool */
 
 	/* What the host turned out not to do; workers write, all read. */
-	atomic_bool no_punch, no_zero;
+	atomic_bool no_punch, no_zero, no_reserve;
 	/* A failed flush may have lost pages for good: later ones must not succeed. */
 	atomic_int flush_error;
 

@@ -97,6 +97,7 @@ static int open_target(struct transfer *t)
 	if (ret)
 		return ret;
 	w.o.file.aio = BLK_AIO_THREADS;
+	w.o.file.reserve = !t->existing;
 	if (target_key(t))
 		ret = img_where_key(m, &w, 0, target_key(t));
 	ret = ret ? ret : img_open_where(m, &w, &t->target);

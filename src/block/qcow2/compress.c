@@ -22,6 +22,8 @@
 #define MIN_CREW 4
 #define MAX_CREW 16
 #define WINDOW_BITS 12
+#define WINDOW (1u << WINDOW_BITS)
+#define N_PROBES 16
 
 /* What the libraries need to work, which costs more to make than some clusters take. Parts are made when needed. */
 struct tools {
@@ -69,6 +71,40 @@ static int pack_zstd(struct tools *t, struct job *j)
 	return 0;
 }
 
+/* Is what deflate's window could repeat at p, in the bytes before it? */
+static bool repeats(const uint8_t *p)
+{
+	return memmem(p - WINDOW, WINDOW, p, 8) != NULL;
+}
+
+/*
+ * Is this data that deflate would spend a millisecond on for nothing: compressed already, or encrypted?  Its bytes are as
+ * frequent as in noise, to within what is worth half a percent, and none of some that are looked for has been there before.
+ * A cluster taken for such by mistake is stored as it is, no more.
+ */
+static bool is_noise(const uint8_t *p, size_t n)
+{
+	uint32_t count[4][256] = { { 0 } };
+	uint64_t sum = 0;
+
+	if (n < 4 * WINDOW)
+		return false;
+	for (size_t i = 0; i + 4 <= n; i += 4)
+		for (unsigned k = 0; k < 4; k++)
+			count[k][p[i + k]]++;
+	for (unsigned v = 0; v < 256; v++) {
+		uint64_t c = (uint64_t)count[0][v] + count[1][v] + count[2][v] + count[3][v];
+
+		sum += c * c;
+	}
+	if (sum > (uint64_t)n * n / 256 / 20 * 21 + n)
+		return false;
+	for (unsigned i = 0; i < N_PROBES; i++)
+		if (repeats(p + WINDOW + (n - WINDOW - 8) / N_PROBES * i))
+			return false;
+	return true;
+}
+
 /* out_len 0: did not fit. */
 static int pack(struct tools *t, struct job *j)
 {
@@ -76,7 +112,9 @@ static int pack(struct tools *t, struct job *j)
 
 	j->out_len = 0;
 	if (j->how == QCOW2_ZSTD)
-		return pack_zstd(t, j);
+		return pack_zstd(t, j);		/* sees noise by itself */
+	if (is_noise(j->in, j->in_len))
+		return 0;
 	if (!t->can_pack)
 		t->can_pack = deflateInit2(z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -WINDOW_BITS, 9, Z_DEFAULT_STRATEGY) == Z_OK;
 	else if (deflateReset(z) != Z_OK)
