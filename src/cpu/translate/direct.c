@@ -17,6 +17,7 @@
 
 #include "cpu/x86/cpuid.h"
 #include "cpu/x86/decode.h"
+#include "cpu/x86/sys.h"
 
 #define LARGE_PAGE 0x200000ull
 #define SPACE_SIZE (DIRECT_MAP_SIZE * (sizeof(struct direct_map) + sizeof(uint32_t)))
@@ -137,6 +138,41 @@ static void get_regs(struct x86_cpu *c, const struct direct_space *s)
 	get_fpu(&c->s.fpu, &s->sb);
 }
 
+/*
+ * User code may load segment registers by itself: Linux on the host has the descriptors that a Linux guest has.
+ * The vCPU gets those of its own tables; a fault, where they have none, is QUIRKS'.
+ */
+static void get_segments(struct x86_cpu *c, const struct user_regs_struct *r)
+{
+	const struct { uint8_t seg; unsigned long long sel, base; } data[] = { { X86_DS, r->ds, 0 }, { X86_ES, r->es, 0 },
+		{ X86_FS, r->fs, r->fs_base }, { X86_GS, r->gs, r->gs_base } };
+	struct x86_desc d;
+
+	c->cur_uop = NULL;
+	for (unsigned n = 0; n < ARRAY_LEN(data); n++) {
+		if ((uint16_t)data[n].sel == c->s.seg[data[n].seg].sel)
+			continue;
+		x86_load_seg(c, data[n].seg, (uint16_t)data[n].sel);
+		if (data[n].base)
+			c->s.seg[data[n].seg].base = data[n].base;
+	}
+	if ((uint16_t)r->ss != c->s.seg[X86_SS].sel)
+		x86_load_seg(c, X86_SS, (uint16_t)r->ss);
+	if ((uint16_t)r->cs != c->s.seg[X86_CS].sel) {	/* a far jump into 32-bit code */
+		x86_read_desc(c, (uint16_t)r->cs, &d, X86_EX_GP);
+		x86_commit_cs(c, (uint16_t)r->cs, &d, 3);
+	}
+	x86_mode_update(c);
+}
+
+static bool segments_moved(const struct x86_cpu *c, const struct user_regs_struct *r)
+{
+	const struct x86_seg *g = c->s.seg;
+
+	return ((r->cs ^ g[X86_CS].sel) | (r->ss ^ g[X86_SS].sel) | (r->ds ^ g[X86_DS].sel) | (r->es ^ g[X86_ES].sel) |
+		(r->fs ^ g[X86_FS].sel) | (r->gs ^ g[X86_GS].sel)) & 0xffff;
+}
+
 /* Is the vCPU in a state that a process of the host can be in? */
 static bool fits(struct x86_cpu *c)
 {
@@ -172,30 +208,32 @@ static bool begins_at(const uint8_t *page, unsigned at)
 }
 
 /* An instruction that tells of the CPU and that user code may run unasked. */
-static bool tells(const uint8_t *page, unsigned i, bool rdpid)
+static bool tells(const uint8_t *page, unsigned i)
 {
 	const uint8_t *p = page + i;
 
 	switch (p[1]) {
 	case 0xa2: return begins_at(page, i);	/* CPUID */
 	case 0xc7: return i && p[2] >= 0xf8 && (p[-1] == 0xf3 || (i > 1 && p[-2] == 0xf3));	/* RDPID */
-	case 0x03: return !rdpid && begins_at(page, i);	/* LSL, by which the number of the CPU is found where RDPID is not */
+	case 0x02: case 0x03: return begins_at(page, i);	/* LAR, LSL */
 	case 0x01:
 		if (p[2] == 0xf9)		/* RDTSCP */
 			return begins_at(page, i);
 		/* fall through */
-	case 0x00:				/* SLDT, STR, SGDT, SIDT, SMSW */
+	case 0x00:				/* VERR, VERW; SLDT, STR, SGDT, SIDT, SMSW */
+		if (!p[1] && (p[2] >> 3 & 6) == 4)
+			return begins_at(page, i);
 		return !host.umip && ((p[2] >> 3 & 7) < 2 || (p[1] && (p[2] >> 3 & 7) == 4)) && begins_at(page, i);
 	default: return false;
 	}
 }
 
-static bool code_is_plain(const uint8_t *page, bool rdpid)
+static bool code_is_plain(const uint8_t *page)
 {
 	const uint8_t *end = page + PAGE_4K - 3, *p = page;
 
 	while (p < end && (p = memchr(p, 0x0f, (size_t)(end - p))) != NULL) {
-		if (tells(page, (unsigned)(p - page), rdpid))
+		if (tells(page, (unsigned)(p - page)))
 			return false;
 		p++;
 	}
@@ -326,12 +364,10 @@ static bool writable(struct xl_direct *d, const struct x86_user_page *p, bool wa
 	return true;
 }
 
-static bool plain(const struct xl_direct *d, const struct x86_user_page *p)
+static bool plain(const struct x86_user_page *p)
 {
-	bool rdpid = x86_has(d->x->ic.c.model, X86_F_7_ECX, BIT(22));
-
 	for (uint64_t n = 0; n < p->size / PAGE_4K; n++)
-		if (!code_is_plain(p->host + n * PAGE_4K, rdpid))
+		if (!code_is_plain(p->host + n * PAGE_4K))
 			return false;
 	return true;
 }
@@ -345,7 +381,7 @@ static bool map(struct xl_direct *d, struct direct_space *s, uint64_t lin, struc
 
 	if (p->size == LARGE_PAGE && (page < SANDBOX_LOW || page + p->size > SANDBOX_TOP ||
 				      (page < SANDBOX_PAGE + SANDBOX_OWN && SANDBOX_PAGE < page + p->size) ||
-				      (code ? !plain(d, p) : p->write && !writable(d, p, wanted)))) {
+				      (code ? !plain(p) : p->write && !writable(d, p, wanted)))) {
 		/* A piece of it. */
 		uint64_t in = (lin & ~0xfffull) - page;
 
@@ -357,7 +393,7 @@ static bool map(struct xl_direct *d, struct direct_space *s, uint64_t lin, struc
 	}
 	if (page < SANDBOX_LOW || page >= SANDBOX_TOP || page - SANDBOX_PAGE < SANDBOX_OWN)
 		return false;
-	if (code && (!p->exec || !plain(d, p)))
+	if (code && (!p->exec || !plain(p)))
 		return false;
 	if (!has_room(s) && !clear(d, s))
 		return false;
@@ -654,6 +690,8 @@ static void run(struct xl_cpu *x)
 		get_regs(c, s);
 		if (unlikely(c->s.rflags & FLAGS_ODD))	/* POPF did */
 			x86_mode_update(c);
+		if (unlikely(segments_moved(c, &s->sb.regs)))
+			get_segments(c, &s->sb.regs);
 		if (why == SANDBOX_SYSCALL) {
 			at_syscall(d, s);
 			return;

@@ -392,6 +392,10 @@ enum sandbox_stop sandbox_run(struct sandbox *s)
 		return SANDBOX_GONE;
 	s->code = si.si_code;
 	s->fault_addr = (uint64_t)(uintptr_t)si.si_addr;
+	if (s->signo == SIGSYS) {	/* a call of the host's vsyscall page, which is not made, but returned from */
+		s->regs.rip = (uint64_t)(uintptr_t)si.si_call_addr;
+		s->regs.rsp -= 8;
+	}
 	return SANDBOX_SIGNAL;
 }
 
