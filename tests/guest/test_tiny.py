@@ -293,6 +293,11 @@ def program_memory():
     program("progmem", [], b"end\n", memory="512M")
 
 
+def program_segments():
+    """Selectors, descriptors, 32-bit code and vsyscalls of user code that runs natively for much of the time."""
+    program("progseg", [], b"end\n")
+
+
 def exec_timeout():
     need_guest()
     status, _, err = lodge("run", "--accel", ACCEL, "--memory", "256M", "--kernel", KERNEL, "--initrd", INITRD,
@@ -433,6 +438,7 @@ sys.exit(run_all([
     ("x87 over faults, errors, signals and processes", program_x87),
     ("a program's code astride pages, string moves, bit strings, flags", program_system),
     ("a program's pages: touched, given back, copied, protected", program_memory),
+    ("a program's segments: selectors, descriptors, 32-bit code, vsyscalls", program_segments),
     ("a read-only disk stays as it is", read_only_disk),
     ("a write error on the host reaches the guest, the VM stays", write_error_reaches_the_guest),
     ("SIGHUP presses the power button", hangup_is_the_power_button),
