@@ -2,7 +2,7 @@
 /*
  * Dirty bitmaps: random writes and random changes of bitmaps, against a model.
  *
- *   bitmap [--seed S] [--count N] [--steps N] [--crash | --peer] [--points N] [--verbose]
+ *   bitmap [--seed S] [--count N] [--steps N] [--crash | --fault | --peer] [--points N] [--verbose]
  *
  * Without more all is in memory: every bitmap must say exactly what the model does,
  * also after closing and opening the image, and its check must find nothing.
@@ -10,6 +10,8 @@
  * --crash records the file's changes and makes it again as it would be after sudden
  * death at any of them: each bitmap that records is marked as in use or covers
  * whatever differs from the disk as it was when the bitmap was made or cleared.
+ *
+ * --fault has requests of the file fail, and looks at what is left in the same way.
  *
  * --peer takes turns with qemu-img and qemu-io on a file, and reads bitmaps with
  * qemu-nbd and nbdinfo.
@@ -155,6 +157,10 @@ static void new_ref(struct test *t, struct map *m)
 	if (!t->crash)
 		return;
 	m->ref = m->ref ? m->ref : malloc(MAX_DISK);
+	if (m->ref && !blk_pread(t->n, 0, m->ref, t->size))
+		return;
+	/* Not what is to fail. */
+	record_fail(t->file, 0, 0, false);
 	if (!m->ref || blk_pread(t->n, 0, m->ref, t->size))
 		abort();
 }
@@ -394,12 +400,14 @@ static bool covers(struct blk_node *n, const char *name, const uint8_t *disk, co
 	return true;
 }
 
+static const char not_known[] = "a bitmap that there should not be";
+
 static const char *right(struct blk_node *n, const struct qcow2_bitmap *b, const uint8_t *disk, const struct moment *at)
 {
 	for (unsigned i = 0; i < at->n; i++)
 		if (!strcmp(at->map[i].name, b->name))
 			return covers(n, b->name, disk, at->map[i].ref) ? NULL : "a bitmap that is not in use says too little";
-	return "a bitmap that there should not be";
+	return not_known;
 }
 
 static const char *look(struct blk_node *file, const struct moment *before, const struct moment *after)
@@ -422,7 +430,7 @@ static const char *look(struct blk_node *file, const struct moment *before, cons
 		bad = "the check finds corruption";
 	if (!bad && qcow2_bitmap_list(n, &b, &count, &e))
 		bad = "the bitmaps cannot be listed";
-	if (!bad && count != before->n && count != after->n) {
+	if (!bad && before && count != before->n && count != after->n) {
 		bad = "another number of bitmaps";
 		if (verbose)
 			fprintf(stderr, "%u, not %u or %u\n", count, before->n, after->n);
@@ -434,7 +442,11 @@ static const char *look(struct blk_node *file, const struct moment *before, cons
 		if (b[i].in_use)
 			continue;
 		bad = right(n, &b[i], disk, after);
-		bad = bad ? right(n, &b[i], disk, before) : NULL;
+		if (bad && before)
+			bad = right(n, &b[i], disk, before);
+		/* One that could not be removed is there still. */
+		else if (bad == not_known)
+			bad = NULL;
 	}
 	free(disk);
 	qcow2_bitmaps_free(b, count);
@@ -482,6 +494,39 @@ static const char *crash(struct test *t, unsigned steps, unsigned points, char *
 			free(at[i].map[k].ref);
 	free(at);
 	free(start);
+	end(t);
+	return bad;
+}
+
+/* ---- a file that fails ---- */
+
+/* Everything may fail from some request on; then the file is whole again. What is there must be right or marked. */
+static const char *fault(struct test *t, unsigned steps, char *text, size_t room)
+{
+	struct moment at = { 0 };
+	struct blk_node *copy;
+	const char *bad;
+
+	t->crash = true;
+	if (!begin(t, text, room))
+		return "the image cannot be made";
+	for (unsigned i = 0; i < steps && t->n; i++) {
+		if (rng_one_in(&t->r, 3))
+			record_fail(t->file, 1 + rng_below(&t->r, 12), rng_one_in(&t->r, 2) ? EIO : ENOSPC, rng_one_in(&t->r, 4));
+		step(t);
+		record_fail(t->file, 0, 0, false);
+	}
+	if (t->n && qcow2_close_inner(t->n) && verbose)
+		fprintf(stderr, "closing failed\n");
+	t->n = NULL;
+	remember(t, &at);
+	if (record_open(loop, MAX_FILE, &copy))
+		abort();
+	record_load(copy, record_data(t->file), t->file->i.size);
+	blk_close(t->file);
+	bad = look(copy, NULL, &at);
+	for (unsigned k = 0; k < at.n; k++)
+		free(at.map[k].ref);
 	end(t);
 	return bad;
 }
@@ -621,11 +666,13 @@ int main(int argc, char **argv)
 {
 	uint64_t seed = 1, count = 50, failed = 0;
 	unsigned steps = 60, points = 60;
-	bool with_crash = false, peer = false;
+	bool with_crash = false, with_fault = false, peer = false;
 
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--crash"))
 			with_crash = true;
+		else if (!strcmp(argv[i], "--fault"))
+			with_fault = true;
 		else if (!strcmp(argv[i], "--peer"))
 			peer = true;
 		else if (!strcmp(argv[i], "--verbose"))
@@ -639,7 +686,8 @@ int main(int argc, char **argv)
 		else if (!strcmp(argv[i], "--points") && i + 1 < argc)
 			points = (unsigned)strtoul(argv[++i], NULL, 0);
 		else
-			return fprintf(stderr, "usage: bitmap [--seed S] [--count N] [--steps N] [--crash | --peer] [--points N] [--verbose]\n"), 2;
+			return fprintf(stderr, "usage: bitmap [--seed S] [--count N] [--steps N] [--crash | --fault | --peer] [--points N] [--verbose]\n"),
+			       2;
 	}
 	if (loop_new(&loop) || !mkdtemp(dir))
 		return 2;
@@ -654,14 +702,16 @@ int main(int argc, char **argv)
 		const char *bad;
 
 		t = (struct test){ .r = { i * 0x2545f4914f6cdd1dull } };
-		bad = peer ? with_peer(&t, steps, text, sizeof(text)) : with_crash ? crash(&t, steps, points, text, sizeof(text))
-										   : in_memory(&t, steps, text, sizeof(text));
+		bad = peer	   ? with_peer(&t, steps, text, sizeof(text))
+		      : with_crash ? crash(&t, steps, points, text, sizeof(text))
+		      : with_fault ? fault(&t, steps, text, sizeof(text))
+				   : in_memory(&t, steps, text, sizeof(text));
 		if (bad)
 			printf("# seed %llu: %s (%s)\n", (unsigned long long)i, bad, text);
 		failed += bad != NULL;
 	}
 	printf("%sok 1 - bitmaps of %llu images%s, seeds from %llu: %llu wrong\n1..1\n", failed ? "not " : "", (unsigned long long)count,
-	       peer ? " with the peer" : with_crash ? ", dead at many moments" : "", (unsigned long long)seed, (unsigned long long)failed);
+	       peer ? " with the peer" : with_crash ? ", dead at many moments" : with_fault ? " in failing files" : "", (unsigned long long)seed, (unsigned long long)failed);
 	clean_up();
 	loop_free(loop);
 	return failed != 0;
