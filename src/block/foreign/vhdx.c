@@ -448,9 +448,11 @@ static int open_parent(struct vhdx *v, const struct foreign_opening *op, uint8_t
 static int open_image(struct vhdx *v, const struct foreign_opening *op)
 {
 	uint8_t *buf = malloc(TABLE_LEN);
-	int ret = buf ? foreign_head(op, 0, buf, BLK_SECTOR)
-		      : err_set(op->e, -ENOMEM, "out of memory while opening image '%s'", op->path);
+	int ret;
 
+	if (!buf)
+		return err_set(op->e, -ENOMEM, "out of memory while opening image '%s'", op->path);
+	ret = foreign_head(op, 0, buf, BLK_SECTOR);
 	if (!ret && memcmp(buf, "vhdxfile", 8) != 0)
 		ret = foreign_bad(op, "this is not a vhdx image");
 	ret = ret ? ret : read_headers(v, op, buf);

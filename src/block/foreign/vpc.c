@@ -138,7 +138,7 @@ static int dynamic_header(struct vpc *v, const struct foreign_opening *op, uint6
 
 static int vpc_header(struct vpc *v, const struct foreign_opening *op)
 {
-	uint8_t h[FOOTER_LEN];
+	uint8_t h[FOOTER_LEN] = { 0 };
 	uint32_t type;
 	int ret = read_footer(op, h);
 
