@@ -187,7 +187,8 @@ int img_describe(struct img *m, struct blk_node *n, json_t **out)
 			ret = describe_snapshots(m, j, n);
 		if (q.n_bitmaps && !ret)
 			ret = describe_bitmaps(m, json_object_get(json_object_get(j, "format-specific"), "data"), n);
-	}
+	} else if (n->i.cluster && n->format && strcmp(n->format, "raw") != 0)
+		bad |= set_number(j, "cluster-size", n->i.cluster);
 	if (n->format && !strcmp(n->format, "luks"))
 		bad |= json_object_set_new(j, "format-specific", json_pack("{s:s, s:o}", "type", "luks", "data",
 									   img_luks_json(luks_get_info(n))));
