@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "base/zero.h"
 #include "block/copy.h"
 #include "record.h"
 #include "script.h"
@@ -93,9 +94,30 @@ static void choose_way(struct trial *t)
 	t->o.out_of_order = rng_one_in(&t->r, 2);
 	t->o.compress = t->dst->i.can_compress && rng_one_in(&t->r, 3);
 	if (rng_one_in(&t->r, 3)) {
+		bool source = rng_one_in(&t->r, 3);
+
 		t->err = rng_one_in(&t->r, 2) ? -EIO : -ENOSPC;
-		record_fail(rng_one_in(&t->r, 3) ? t->src_file : t->dst_file, 1 + rng_below(&t->r, 60), t->err, rng_one_in(&t->r, 2));
+		t->o.salvage = source && rng_one_in(&t->r, 2);
+		record_fail(source ? t->src_file : t->dst_file, 1 + rng_below(&t->r, 60), t->err, rng_one_in(&t->r, 2));
 	}
+}
+
+/* What was salvaged is what was there, or zeros, of which there are as many as was said. */
+static const char *salvaged(struct trial *t, uint64_t unreadable)
+{
+	uint8_t *buf = malloc(t->m.size);
+	uint64_t lost = 0;
+	const char *bad = blk_pread(t->dst, 0, buf, t->m.size) ? "the target cannot be read" : NULL;
+
+	for (uint64_t at = 0; at < t->m.size && !bad; at += 512) {
+		if (!memcmp(buf + at, t->m.data + at, 512))
+			continue;
+		lost += 512;
+		if (!mem_is_zero(buf + at, 512))
+			bad = "something was salvaged that was never there";
+	}
+	free(buf);
+	return bad || lost <= unreadable ? bad : "more was lost than was said";
 }
 
 /* The target as whoever opens it next finds it. */
@@ -120,7 +142,7 @@ static const char *reopen(struct trial *t)
 	return bad;
 }
 
-static const char *judge(struct trial *t, int ret)
+static const char *judge(struct trial *t, int ret, const struct blk_copy_stats *st)
 {
 	enum blk_difference found = BLK_SAME;
 	struct blk_compare_opts c = { .a = t->src, .b = t->dst, .len = t->m.size };
@@ -132,6 +154,8 @@ static const char *judge(struct trial *t, int ret)
 	record_fail(t->dst_file, 0, 0, false);
 	record_shuffle(t->src_file, 0);
 	record_shuffle(t->dst_file, 0);
+	if (t->o.salvage)
+		return ret ? "a copy that salvages failed" : salvaged(t, st->unreadable);
 	if (ret && (ret != t->err && ret != -EIO))
 		return "the copy failed with another error than the file";
 	if (ret)
@@ -191,7 +215,7 @@ static const char *one(uint64_t seed, char *text, size_t room)
 		/* What is not yet on disk may be what cannot be written. */
 		if (!ret && (ret = blk_flush(t.dst)))
 			err_set(&e, ret, "it cannot be flushed");
-		bad = judge(&t, ret);
+		bad = judge(&t, ret, &st);
 		if (!bad && !ret && st.handled != t.o.len)
 			bad = "the copy ended early";
 	}

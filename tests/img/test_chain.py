@@ -138,6 +138,41 @@ def test_rebase_refused():
         c.shows(i, c.data[i])
 
 
+def starved(*args):
+    """lodge img ARGS, with no file larger than 1 MiB."""
+    r = run("sh", "-c", "ulimit -f 2048; trap '' XFSZ; exec \"$0\" img \"$@\"", LODGE, *args)
+    assert r.status == 1 and "cannot be" in r.err, r
+
+
+@peer
+def test_no_room():
+    """What cannot be completed leaves the overlay as it was, and what was interrupted can be repeated."""
+    write("base.raw", random.Random(1).randbytes(4 * M))
+    write("other.raw", random.Random(2).randbytes(4 * M))
+    qemu("create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "top.qcow2")
+    qemu_io("top.qcow2", "write -P 7 1M 64k")
+    want = read("base.raw")[:M] + bytes([7]) * 65536 + read("base.raw")[M + 65536:]
+
+    def still():
+        img("convert", "--force", "-f", "qcow2", "top.qcow2", "shown.raw")
+        assert read("shown.raw") == want
+        assert qemu("check", "-q", "top.qcow2", status=None).status in (0, 3)
+    starved("rebase", "-b", "other.raw", "-F", "raw", "top.qcow2")
+    still()
+    assert img("info", "--output=json", "top.qcow2").json()["backing-filename"] == "base.raw"
+    img("rebase", "-b", "other.raw", "-F", "raw", "top.qcow2")
+    still()
+    qemu("create", "-q", "-f", "qcow2", "mid.qcow2", "4M")
+    img("rebase", "-b", "mid.qcow2", "-F", "qcow2", "top.qcow2")
+    still()
+    starved("commit", "top.qcow2")
+    still()
+    img("commit", "top.qcow2")
+    still()
+    assert os.stat("top.qcow2").st_blocks * 512 < M
+    qemu("compare", "-q", "shown.raw", "mid.qcow2")
+
+
 def both(*args):
     """compare here and there: the same words and status; the words."""
     ours, theirs = img("compare", *args, status=None), qemu("compare", *args, status=None)
