@@ -7,6 +7,7 @@
  * disks, not the round trips, decide how long it takes.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,9 +55,9 @@ struct pairs {
 static int cannot_read(struct pairs *ps, unsigned i, uint64_t off, int ret)
 {
 	const char *path = ps->s[i].n->path;
+	uint64_t at = ps->s[i].off + off;
 
-	return err_set(ps->e, ret, "'%s' cannot be read at byte %llu: %s", path ? path : "",
-		       (unsigned long long)(ps->s[i].off + off), strerror(-ret));
+	return err_set(ps->e, ret, "'%s' cannot be read at byte %" PRIu64 ": %s", path ? path : "", at, strerror(-ret));
 }
 
 /* Has the side's extent reach over `pos`. */

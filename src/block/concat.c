@@ -98,8 +98,8 @@ static void concat_submit(struct blk_node *n, struct blk_req *r)
 	}
 	w = calloc(1, sizeof(*w));
 	if (w) {
-		w->shares = calloc(parts, sizeof(*w->shares));
-		w->iov = calloc((size_t)parts * MAX(r->niov, 1u), sizeof(*w->iov));
+		w->shares = calloc(MAX(parts, 1u), sizeof(*w->shares));
+		w->iov = calloc((size_t)MAX(parts, 1u) * MAX(r->niov, 1u), sizeof(*w->iov));
 	}
 	if (!w || !w->shares || !w->iov) {
 		if (w) {

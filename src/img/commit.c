@@ -135,7 +135,8 @@ static int commit_checked(struct img *m, struct commit *c)
 	base = top;
 	for (unsigned i = 0; i < c->depth && base; i++)
 		base = base->backing;
-	ret = ret ? ret : tell_committed(m, c, base->path, empty);
+	if (!ret && base)
+		ret = tell_committed(m, c, base->path, empty);
 	blk_close(top);
 	return ret;
 }

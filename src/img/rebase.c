@@ -67,7 +67,7 @@ static int open_new_base(struct img *m, struct rebase *r, const char *overlay)
 	char *path;
 	int ret;
 
-	if (!*r->base)
+	if (!r->base || !*r->base)
 		return 0;
 	path = blk_relative_path(overlay, r->base);
 	if (!path)

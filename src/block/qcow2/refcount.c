@@ -411,7 +411,7 @@ bool alloc_clusters_fast(struct qcow2 *q, uint64_t n, uint64_t *off)
 
 int free_now(struct qcow2 *q, struct co *c, uint64_t off, uint64_t n)
 {
-	uint64_t first = off >> q->cluster_bits, after;
+	uint64_t first = off >> q->cluster_bits, after = 1;
 	int ret = 0;
 
 	for (uint64_t i = first; i < first + n && !ret; i++) {
