@@ -178,6 +178,7 @@ static int probe_file(struct blk_node *file, const struct blk_image_opts *o, uns
 	uint8_t first[BLK_SECTOR] = { 0 };
 	int ret = blk_pread(file, 0, first, sizeof(first));
 
+	*format = "raw";
 	if (ret)
 		return err_set(e, ret, "disk '%s' cannot be read: %s", file->path, strerror(-ret));
 	*format = blk_probe(first, sizeof(first));

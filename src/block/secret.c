@@ -131,7 +131,7 @@ static int secret_grow(struct secret *x)
 	p = secret_alloc(room);
 	if (!p)
 		return -ENOMEM;
-	if (x->len)
+	if (x->data)
 		memcpy(p, x->data, x->len);
 	secret_free(x->data, x->room);
 	x->data = p;
@@ -161,6 +161,8 @@ static int secret_decode(struct secret *x)
 	uint8_t *out;
 	int n, pad = 0;
 
+	if (!x->data)
+		return -EINVAL;
 	while (x->len && (x->data[x->len - 1] == '\n' || x->data[x->len - 1] == '\r'))
 		x->len--;
 	if (!x->len || x->len % 4)

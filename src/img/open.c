@@ -132,7 +132,7 @@ static int where_from_keys(struct img *m, const char *arg, struct img_where *w, 
 	if (driver && (!strcmp(driver, "file") || !strcmp(driver, "host_device")))
 		driver = "raw";
 	ret = ret ? ret : where_flags(&k, w, e);
-	if (!ret) {
+	if (!ret && path) {
 		w->path = strdup(path);
 		w->format = driver ? strdup(driver) : NULL;
 		if (!w->path || (driver && !w->format))

@@ -83,7 +83,7 @@ static bool names(const json_t *array, const char *text)
 	size_t i;
 
 	json_array_foreach(array, i, v)
-		if (json_is_string(v) && !strcmp(json_string_value(v), text))
+		if (text && json_is_string(v) && !strcmp(json_string_value(v), text))
 			return true;
 	return false;
 }

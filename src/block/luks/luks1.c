@@ -4,6 +4,7 @@
  * structure of big-endian numbers, with eight key slots of the same shape.
  */
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/checked.h"
 #include "block/luks/internal.h"
@@ -64,7 +65,7 @@ int luks1_read(const struct luks_place *at, const uint8_t *first, struct luks_he
 		return err_set(e, -ENOTSUP, "image '%s' uses the hash %s, which is not supported: sha1, sha256 and sha512 are",
 			       at->name, hash);
 	memcpy(i->cipher, h->spec.text, sizeof(i->cipher));
-	strcpy(i->hash, luks_hash_name(md));
+	snprintf(i->hash, sizeof(i->hash), "%s", luks_hash_name(md));
 	if (!luks_key_size_ok(&h->spec, i->key_bits / 8))
 		return luks_bad(at, e, "the size of its key");
 	h->digest_kdf = (struct luks_kdf){ .kind = LUKS_PBKDF2, .hash = md, .salt_len = LUKS1_SALT,

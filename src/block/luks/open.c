@@ -184,15 +184,17 @@ static int secret_for(const struct blk_image_opts *o, unsigned depth, const char
 static int open_cipher(const struct luks_place *at, struct luks_head *h, const struct blk_image_opts *o, unsigned depth,
 		       struct luks_cipher **out, struct err *e)
 {
-	const uint8_t *pass;
+	const uint8_t *pass = NULL;
 	uint8_t *key;
-	size_t len;
+	size_t len = 0;
 	int ret = secret_for(o, depth, at->name, &pass, &len, e);
 
 	if (ret)
 		return ret;
 	key = secret_alloc(LUKS_MAX_KEY);
-	ret = key ? luks_unlock(at, h, pass, len, key, e) : err_set(e, -ENOMEM, "out of memory while opening image '%s'", at->name);
+	if (!key)
+		return err_set(e, -ENOMEM, "out of memory while opening image '%s'", at->name);
+	ret = luks_unlock(at, h, pass, len, key, e);
 	if (!ret) {
 		ret = luks_cipher_new(&h->spec, key, h->i.key_bits / 8, h->i.sector_size, CREW_LANES, out);
 		if (ret)
@@ -272,8 +274,11 @@ int luks_inspect(struct blk_node *head, uint64_t off, uint64_t len, const char *
 	const struct luks_place at = { .file = head, .off = off, .len = len, .name = name, .loose = true,
 				       .limits = effective(NULL) };
 	struct luks_head *h = malloc(sizeof(*h));
-	int ret = h ? read_inner(&at, h, e) : err_set(e, -ENOMEM, "out of memory while opening image '%s'", name);
+	int ret;
 
+	if (!h)
+		return err_set(e, -ENOMEM, "out of memory while opening image '%s'", name);
+	ret = read_inner(&at, h, e);
 	if (!ret)
 		*out = h->i;
 	free(h);
@@ -288,8 +293,11 @@ int luks_inner_open(struct blk_node *head, uint64_t off, uint64_t len, struct bl
 	struct luks_node_opts no = { .sector = LUKS_SECTOR, .can_discard = true, .borrowed = true };
 	struct luks_head *h = malloc(sizeof(*h));
 	struct luks_cipher *c = NULL;
-	int ret = h ? read_inner(&at, h, e) : err_set(e, -ENOMEM, "out of memory while opening image '%s'", name);
+	int ret;
 
+	if (!h)
+		return err_set(e, -ENOMEM, "out of memory while opening image '%s'", name);
+	ret = read_inner(&at, h, e);
 	if (!ret && !o->no_key)
 		ret = open_cipher(&at, h, o, depth, &c, e);
 	if (!ret) {
