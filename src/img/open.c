@@ -187,12 +187,15 @@ void img_where_free(struct img_where *w)
 int img_open_where(struct img *m, const struct img_where *w, struct blk_node **out)
 {
 	struct blk_image_opts o = w->o;
+	const char *keys[IMG_MAX_KEYS];
 
+	for (unsigned i = 0; i < IMG_MAX_KEYS; i++)
+		keys[i] = w->key[i];
 	if (!o.file.read_only)
 		img_hold_signals();
 	o.format = w->format;
 	o.secrets = m->secrets;
-	o.keys = (const char *const *)w->key;
+	o.keys = keys;
 	o.n_keys = w->n_keys;
 	o.no_key = o.no_key && !w->n_keys;
 	return blk_open_image(m->loop, w->path, &o, out, &m->e);
