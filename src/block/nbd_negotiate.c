@@ -49,7 +49,7 @@ static void reply(struct nbd_client *c, uint32_t type, const void *data, size_t 
 	nbd_put32(out + 16, (uint32_t)len);
 	if (len)
 		memcpy(out + 20, data, len);
-	nbds_send(c, out, out, 20 + len, false, 0);
+	nbds_send(c, out, 0, 20 + len, false, 0);
 }
 
 static uint16_t export_flags(const struct nbd_client *c, const struct nbd_export *x)

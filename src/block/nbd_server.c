@@ -83,8 +83,8 @@ void nbds_drop(struct nbd_client *c)
 	if (c->step == NBD_STEP_OPTION_DATA)
 		free(c->in_buf);
 	nbds_forget_writing(c);
-	while (!list_empty(&c->out))
-		out_free(c, list_entry(c->out.next, struct nbd_out, in));
+	list_for_each_safe(p, &c->out)
+		out_free(c, list_entry(p, struct nbd_out, in));
 	loop_bh_post(&c->s->reap);
 }
 
@@ -114,8 +114,10 @@ void nbds_expect(struct nbd_client *c, enum nbd_step step, uint8_t *buf, size_t 
 
 static void flush_out(struct nbd_client *c)
 {
-	while (!c->dead && !list_empty(&c->out)) {
-		struct nbd_out *o = list_entry(c->out.next, struct nbd_out, in);
+	if (c->dead)
+		return;
+	list_for_each_safe(p, &c->out) {
+		struct nbd_out *o = list_entry(p, struct nbd_out, in);
 		ssize_t n = send(c->fd.fd, o->at, o->len, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -127,12 +129,13 @@ static void flush_out(struct nbd_client *c)
 		o->at += n;
 		o->len -= (size_t)n;
 		c->out_bytes -= (size_t)n;
-		if (!o->len)
-			out_free(c, o);
+		if (o->len)
+			break;
+		out_free(c, o);
 	}
 }
 
-void nbds_send(struct nbd_client *c, uint8_t *mem, const uint8_t *at, size_t len, bool request, size_t charge)
+void nbds_send(struct nbd_client *c, uint8_t *mem, size_t from, size_t len, bool request, size_t charge)
 {
 	struct nbd_out *o = c->dead ? NULL : malloc(sizeof(*o));
 
@@ -143,7 +146,7 @@ void nbds_send(struct nbd_client *c, uint8_t *mem, const uint8_t *at, size_t len
 		nbds_drop(c);
 		return;
 	}
-	*o = (struct nbd_out){ .mem = mem, .at = at, .len = len, .request = request, .charge = charge };
+	*o = (struct nbd_out){ .mem = mem, .at = mem + from, .len = len, .request = request, .charge = charge };
 	list_add_tail(&c->out, &o->in);
 	c->out_bytes += len;
 	flush_out(c);
@@ -157,7 +160,7 @@ void nbds_send_copy(struct nbd_client *c, const void *data, size_t len, bool req
 	if (mem)
 		memcpy(mem, data, len);
 	if (mem) {
-		nbds_send(c, mem, mem, len, request, 0);
+		nbds_send(c, mem, 0, len, request, 0);
 		return;
 	}
 	if (request)

@@ -106,8 +106,8 @@ static inline void nbd_put64(uint8_t *p, uint64_t v) { v = htobe64(v); memcpy(p,
 void nbds_expect(struct nbd_client *c, enum nbd_step step, uint8_t *buf, size_t need);
 /* Ends the connection; the client is freed when its requests have ended. */
 void nbds_drop(struct nbd_client *c);
-/* Takes mem over (also if it fails: then the client is dropped) and sends [at, at+len) of it. */
-void nbds_send(struct nbd_client *c, uint8_t *mem, const uint8_t *at, size_t len, bool request, size_t charge);
+/* Takes mem over (also if it fails: then the client is dropped) and sends len bytes of it from byte `from` on. */
+void nbds_send(struct nbd_client *c, uint8_t *mem, size_t from, size_t len, bool request, size_t charge);
 /* Copies. */
 void nbds_send_copy(struct nbd_client *c, const void *data, size_t len, bool request);
 struct nbd_export *nbds_find(struct nbd_server *s, const uint8_t *name, size_t len);

@@ -112,7 +112,7 @@ static void reply_data(struct nbd_req *q)
 	} else {
 		simple_head(head, q, 0);
 	}
-	nbds_send(q->c, q->mem, head, (size_t)(data - head) + len, true, q->len);
+	nbds_send(q->c, q->mem, (size_t)(head - q->mem), (size_t)(data - head) + len, true, q->len);
 	q->mem = NULL;
 }
 
@@ -129,7 +129,7 @@ static void reply_extents(struct nbd_req *q)
 	nbd_put32(out + CHUNK_HEAD, 0);
 	for (unsigned i = 0; i < 2 * q->n_extents; i++)
 		nbd_put32(out + CHUNK_HEAD + 4 + 4 * i, q->extents[i]);
-	nbds_send(q->c, out, out, CHUNK_HEAD + len, true, 0);
+	nbds_send(q->c, out, 0, CHUNK_HEAD + len, true, 0);
 }
 
 static void req_free(struct nbd_req *q)

@@ -6,6 +6,7 @@
 #include "peer.h"
 
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -78,9 +79,8 @@ static bool answer(int fd, const char *path, uint64_t from, uint64_t to, bool ha
 		said = from + 512;
 	if (strstr(path, "changes") && *served > 3)
 		strcpy(mark, "\"two\"");
-	snprintf(head, sizeof(head), "HTTP/1.1 206 Partial Content\r\nContent-Length: %llu\r\nETag: %s\r\n"
-		 "Content-Range: bytes %llu-%llu/%llu\r\n\r\n", (unsigned long long)(to - from + 1), mark,
-		 (unsigned long long)said, (unsigned long long)to, (unsigned long long)total);
+	snprintf(head, sizeof(head), "HTTP/1.1 206 Partial Content\r\nContent-Length: %" PRIu64 "\r\nETag: %s\r\n"
+		 "Content-Range: bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64 "\r\n\r\n", to - from + 1, mark, said, to, total);
 	say(fd, head);
 	body = malloc(to - from + 1);
 	for (uint64_t i = from; i <= to; i++)
