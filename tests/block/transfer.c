@@ -20,7 +20,7 @@
 #include "record.h"
 #include "script.h"
 
-#define MAX_FILE (32u << 20)
+#define MAX_FILE (96u << 20)
 #define MAX_SIZE (1u << 20)
 
 static struct loop *loop;
