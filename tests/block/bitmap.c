@@ -410,10 +410,16 @@ static const char *right(struct blk_node *n, const struct qcow2_bitmap *b, const
 	return not_known;
 }
 
+static void say_line(void *opaque, const char *line)
+{
+	if (verbose)
+		fprintf(stderr, "%s\n", line);
+}
+
 static const char *look(struct blk_node *file, const struct moment *before, const struct moment *after)
 {
 	const struct blk_image_opts io = { .trust = BLK_TRUST_ALL, .no_backing = true, .file.read_only = true };
-	struct qcow2_check res = { 0 };
+	struct qcow2_check res = { .say = say_line };
 	struct qcow2_bitmap *b = NULL;
 	unsigned count = 0;
 	const char *bad = NULL;
@@ -422,7 +428,7 @@ static const char *look(struct blk_node *file, const struct moment *before, cons
 	struct err e;
 
 	file->i.read_only = true;
-	if (qcow2_open(file, &io, 0, &n, &e)) {
+	if (!done(qcow2_open(file, &io, 0, &n, &e), &e)) {
 		blk_close(file);
 		return "the image does not open";
 	}

@@ -4,7 +4,7 @@
  *
  * The directory is read when it is first needed, at open if the image is to be
  * written.  Bits are loaded of those bitmaps that record, and of others on demand.
- * Limits: the directory has 1 MiB at most, rows of bits 2^36 bits together, pages of
+ * Limits: the directory has 1 MiB at most, rows of bits 2^33 bits together, pages of
  * them in memory 128 MiB together.
  */
 #include <errno.h>

@@ -41,8 +41,8 @@ static int explain(const struct blk_node *n, const char *name, int ret, struct e
 		return err_set(e, ret, "bitmap '%s' of image '%s' is of a kind that is not known here", name, path_of(n));
 	case -EFBIG:
 		return err_set(e, ret, "bitmap '%s' of image '%s' is too large: a coarser granularity makes it smaller", name, path_of(n));
-	case -ENOSPC:
-		return err_set(e, ret, "the header of image '%s' has no room for bitmaps", path_of(n));
+	case -E2BIG:
+		return err_set(e, -ENOSPC, "the header of image '%s' has no room for bitmaps", path_of(n));
 	default:
 		return err_set(e, ret, "bitmap '%s' of image '%s': %s", name, path_of(n), strerror(-ret));
 	}
@@ -252,17 +252,19 @@ static int record_main(struct qcow2 *q, struct co *c, void *arg)
 	const struct bitmap_op *op = arg;
 	struct bitmap *b;
 	uint32_t before;
+	bool held;
 	int ret = find_loaded(q, c, op->name, &b);
 
 	if (ret || !(b->flags & BITMAP_AUTO) == !op->on)
 		return ret;
 	before = b->flags;
+	held = b->held;
 	b->flags ^= BITMAP_AUTO;
 	b->held = true;
 	ret = bitmaps_store(q, c, false);
 	if (ret) {
-		/* Recording goes on or begins all the same: it does no harm. */
-		b->flags = before | BITMAP_AUTO;
+		b->flags = before;
+		b->held = held;
 		return ret;
 	}
 	q->n_recording += op->on ? 1 : -1u;

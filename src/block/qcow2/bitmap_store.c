@@ -105,12 +105,12 @@ static int make_room(struct qcow2 *q, struct co *c, uint8_t *h, uint32_t end)
 	int ret;
 
 	if (!end || need > limit)
-		return -ENOSPC;
+		return -E2BIG;
 	if (!backing || backing >= need)
 		return 0;
 	to = MAX(need, align_up(backing + len, 8));
 	if (to + len > limit)
-		return -ENOSPC;
+		return -E2BIG;
 	memcpy(h + to, h + backing, len);
 	ret = write_sectors(q, c, h, to, to + len);
 	if (ret)
@@ -167,17 +167,20 @@ static int drop_extension(struct qcow2 *q, struct co *c, uint8_t *h)
 }
 
 /* A header of one sector that is full: written anew, without the names of features, which are there for people. */
-static int write_small(struct qcow2 *q, struct co *c, uint8_t *h)
+static int write_small(struct qcow2 *q, struct co *c, uint8_t *h, bool *touched)
 {
 	const struct header_names names = { .backing = q->backing_name, .backing_format = q->backing_format, .data_file = q->data_name,
 					    .crypt_off = q->crypt_off, .crypt_len = q->crypt_len, .n_bitmaps = q->n_bitmaps,
 					    .bitmap_dir_off = q->bitmap_dir_off, .bitmap_dir_len = q->bitmap_dir_len };
-	int ret = q->cluster == 512 ? put_names(h, q->cluster, q->header_len, &names) : -ENOSPC;
 
-	return ret ? ret : set_autoclear(q, c, h, true);
+	if (q->cluster != 512 || put_names(h, q->cluster, q->header_len, &names))
+		return -E2BIG;
+	*touched = true;
+	return set_autoclear(q, c, h, true);
 }
 
-static int write_extension(struct qcow2 *q, struct co *c)
+/* *touched: the disk may have it, also if it fails. */
+static int write_extension(struct qcow2 *q, struct co *c, bool *touched)
 {
 	uint32_t ext, end, from;
 	uint64_t len = MAX(MIN(q->cluster, MAX_HEADER), 512u);
@@ -189,17 +192,19 @@ static int write_extension(struct qcow2 *q, struct co *c)
 		goto out;
 	find_extension(q, h, &ext, &end);
 	if (!q->n_bitmaps) {
+		*touched = true;
 		ret = drop_extension(q, c, h);
 		goto out;
 	}
 	if (!ext)
 		ret = make_room(q, c, h, end);
-	if (ret == -ENOSPC) {
-		ret = write_small(q, c, h);
+	if (ret == -E2BIG) {
+		ret = write_small(q, c, h, touched);
 		goto out;
 	}
 	if (ret)
 		goto out;
+	*touched = true;
 	straddles = ext && (ext + EXT_HEAD) / 512 != (ext + EXT_HEAD + EXT_LEN - 1) / 512;
 	/* Not to be believed while it is half written. */
 	if (counts && straddles)
@@ -341,55 +346,56 @@ static int write_new(struct qcow2 *q, struct co *c, bool closing, struct place *
 	return ret ? ret : q_barrier(q, c);
 }
 
-/* The disk has the new ones: the old ones go. */
-static int settle(struct qcow2 *q, struct co *c, bool closing, const struct place *at, uint64_t old_dir, uint64_t old_len)
+/* The disk has the new ones: the old ones go. What cannot be given back now is a leak. */
+static void settle(struct qcow2 *q, struct co *c, bool closing, const struct place *at, uint64_t old_dir, uint64_t old_len)
 {
-	int ret = 0;
-
-	for (unsigned i = 0; i < q->n_bitmaps && !ret; i++) {
+	for (unsigned i = 0; i < q->n_bitmaps; i++) {
 		struct bitmap *b = &q->bitmap[i];
-
 		uint32_t flags = flags_for(b, closing);
 
 		b->flags = flags;
 		b->held = b->held && (flags & BITMAP_IN_USE);
 		if (at[i].table == b->table)
 			continue;
-		ret = free_bitmap(q, c, b->table, b->table_size);
+		free_bitmap(q, c, b->table, b->table_size);
 		b->table = at[i].table;
 		b->table_size = at[i].n;
 		b->changed = false;
 	}
-	if (!ret && q->bitmap_gone)
-		ret = free_bitmap(q, c, q->bitmap_gone, q->bitmap_gone_size);
+	if (q->bitmap_gone)
+		free_bitmap(q, c, q->bitmap_gone, q->bitmap_gone_size);
 	q->bitmap_gone = 0;
-	if (!ret && old_dir)
-		ret = free_later(q, old_dir, (old_len + q->cluster - 1) >> q->cluster_bits, true);
-	return ret ? ret : q_commit(q, c);
+	if (old_dir)
+		free_later(q, old_dir, (old_len + q->cluster - 1) >> q->cluster_bits, true);
+	/* If this fails the next flush does it, or tells. */
+	q_commit(q, c);
 }
 
 static int store(struct qcow2 *q, struct co *c, bool closing, struct place *at)
 {
 	uint64_t old_dir = q->bitmap_dir_off, old_len = q->bitmap_dir_len, off, len;
 	struct fresh f = { 0 };
+	bool touched = false;
 	int ret = write_new(q, c, closing, at, &f, &off, &len);
 
 	if (!ret) {
 		q->bitmap_dir_off = off;
 		q->bitmap_dir_len = len;
-		ret = write_extension(q, c);
-		/* From here on nobody knows which directory the disk names if something fails. */
-		if (ret && ret != -ENOSPC && ret != -ENOMEM)
-			ret = q_stuck(q, "its header could not be written");
+		ret = write_extension(q, c, &touched);
 	}
+	/* Nobody knows which directory the disk names. */
+	if (ret && touched)
+		ret = q_stuck(q, "its header could not be written");
 	if (ret) {
 		q->bitmap_dir_off = old_dir;
 		q->bitmap_dir_len = old_len;
-		if (!q->broken)
+		if (!touched)
 			fresh_drop(q, c, &f);
 	}
 	free(f.a);
-	return ret ? ret : settle(q, c, closing, at, old_dir, old_len);
+	if (!ret)
+		settle(q, c, closing, at, old_dir, old_len);
+	return ret;
 }
 
 int bitmaps_store(struct qcow2 *q, struct co *c, bool closing)

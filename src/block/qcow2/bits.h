@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define BITS_PAGE 4096u			/* bytes */
-#define BITS_MAX BIT64(36)
+#define BITS_MAX BIT64(33)
 #define BITS_MAX_PAGES 32768u		/* of all rows that share a budget: 128 MiB */
 
 struct bits {
