@@ -74,9 +74,47 @@ static bool make(struct mem_ahead *a, uint32_t n, bool down)
 	return true;
 }
 
+#define FURTHEST 16u
+
+/* How many chunks of a run that has come up to n are to be made: the longer the run, the more, at most half of it. */
+static unsigned how_many(const struct mem_ahead *a, uint32_t n, bool down)
+{
+	unsigned run = 0;
+
+	while (run < 2 * FURTHEST && (down ? n + 1 + run < a->n : run < n) &&
+	       atomic_load_explicit(&a->met[down ? n + 1 + run : n - 1 - run], memory_order_relaxed))
+		run++;
+	return MAX(run / 2, 1u);
+}
+
+/* The chunks that were made last are [lo, hi). */
+struct made {
+	uint32_t lo, hi;
+};
+
+static bool make_run(struct mem_ahead *a, struct made *m, uint32_t n, bool down)
+{
+	for (unsigned left = how_many(a, n, down); left && n < a->n; left--, n += down ? -1u : 1u) {	/* below 0 is beyond, too */
+		if (n >= m->lo && n < m->hi)
+			continue;
+		if (!make(a, n, down))
+			return false;
+		if (n + 1 == m->lo)
+			m->lo = n;
+		else if (n == m->hi)
+			m->hi = n + 1;
+		else
+			*m = (struct made){ n, n + 1 };
+		if (atomic_load_explicit(&a->want, memory_order_relaxed))
+			break;
+	}
+	return true;
+}
+
 static void *worker(void *opaque)
 {
 	struct mem_ahead *a = opaque;
+	struct made made = { 0, 0 };
 
 	for (;;) {
 		uint32_t want = atomic_exchange(&a->want, 0);
@@ -84,7 +122,7 @@ static void *worker(void *opaque)
 		if (want & AHEAD_STOP)
 			return NULL;
 		if (want) {
-			if (!make(a, (want & ~AHEAD_DOWN) - 1, want & AHEAD_DOWN))
+			if (!make_run(a, &made, (want & ~AHEAD_DOWN) - 1, want & AHEAD_DOWN))
 				return NULL;
 			continue;
 		}

@@ -2,8 +2,8 @@
 /*
  * Guest RAM is made by the host page by page as it is first touched, which costs
  * the vCPU that touches it 2 us a page and more.  Where a vCPU goes through fresh
- * memory chunk by chunk, a thread makes the next chunk meanwhile: at most one
- * chunk for each such run is made for nothing.
+ * memory chunk by chunk, a thread makes the next chunks meanwhile: one, or half as
+ * many as the run has had, 16 at most.
  */
 #ifndef LODGE_MACHINE_AHEAD_H
 #define LODGE_MACHINE_AHEAD_H
