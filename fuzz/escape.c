@@ -179,13 +179,6 @@ static void check_tlbs(void)
 				if ((t->tag[how][n] >> 12 & (XL_TLB_SIZE - 1)) == n && t->tag[how][n])
 					require(in_ram(t->host[how][n]), "an entry of the translator's TLB points elsewhere");
 			}
-	for (unsigned a = 0; a < XL_N_ACC; a++)
-		for (unsigned n = 0; n < 2 * XL_SLOTS; n++) {
-			const struct xl_slot *t = &F.x->slots[a].slot[n / XL_SLOTS][n % XL_SLOTS];
-
-			require(t->page == XL_SLOT_EMPTY ? t->host == XL_SLOT_EMPTY : in_ram(t->host) && t->host - t->page == t->addend,
-				"an access's slot points elsewhere");
-		}
 }
 
 static bool in_code(const void *p)
@@ -267,8 +260,7 @@ static void on_segv(int sig, siginfo_t *si, void *ctx)
 					continue;
 				ea = reg_of(g, ops[n].mem.base) + reg_of(g, ops[n].mem.index) * ops[n].mem.scale +
 				     (uint64_t)ops[n].mem.disp.value;
-				/* Or the host address of an empty slot, which is canonical nowhere. */
-				found |= (ea >= ram && ea < ram + RAM) || (ea >= XL_SLOT_EMPTY && ea < XL_SLOT_EMPTY + PAGE_4K) ||
+				found |= (ea >= ram && ea < ram + RAM) ||
 					 (ea >= (uintptr_t)F.x && ea < (uintptr_t)F.x + sizeof(*F.x));
 			}
 		if (!found || (sig == SIGSEGV && si->si_code != SI_KERNEL)) {
