@@ -15,19 +15,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "block/qcow2/internal.h"
 #include "record.h"
 #include "script.h"
+#include "hunger.h"
 
 #define MAX_FILE (16u << 20)
 #define MAX_DISK (96u << 10)
 #define N_STEPS 18
 #define MAX_NTH 20000
 
-/* ---- memory that runs out (the linker has all of the program's calls come here) ---- */
+/* ---- memory that runs out, see hunger.h ---- */
 
 static struct {
 	_Atomic bool armed;		/* inside a call to be tested */
@@ -36,7 +36,7 @@ static struct {
 	bool on;
 } hunger;
 
-static bool denied(void)
+bool hunger_denies(void)
 {
 	uint64_t seen;
 
@@ -44,33 +44,6 @@ static bool denied(void)
 		return false;
 	seen = ++hunger.seen;
 	return seen == hunger.nth || (hunger.on && seen > hunger.nth);
-}
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t each);
-void *__real_realloc(void *p, size_t n);
-void *__real_aligned_alloc(size_t align, size_t n);
-char *__real_strdup(const char *s);
-void *__real_mmap(void *at, size_t n, int prot, int flags, int fd, off_t off);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t each);
-void *__wrap_realloc(void *p, size_t n);
-void *__wrap_aligned_alloc(size_t align, size_t n);
-char *__wrap_strdup(const char *s);
-void *__wrap_mmap(void *at, size_t n, int prot, int flags, int fd, off_t off);
-
-void *__wrap_malloc(size_t n) { return denied() ? NULL : __real_malloc(n); }
-void *__wrap_calloc(size_t n, size_t each) { return denied() ? NULL : __real_calloc(n, each); }
-void *__wrap_realloc(void *p, size_t n) { return denied() ? NULL : __real_realloc(p, n); }
-void *__wrap_aligned_alloc(size_t align, size_t n) { return denied() ? NULL : __real_aligned_alloc(align, n); }
-char *__wrap_strdup(const char *s) { return denied() ? NULL : __real_strdup(s); }
-
-void *__wrap_mmap(void *at, size_t n, int prot, int flags, int fd, off_t off)
-{
-	if (!denied())
-		return __real_mmap(at, n, prot, flags, fd, off);
-	errno = ENOMEM;
-	return MAP_FAILED;
 }
 
 /* ---- one trial ---- */

@@ -12,9 +12,9 @@
  */
 #include <getopt.h>
 #include <stdatomic.h>
-#include <sys/mman.h>
 
 #include "../unit/block/churn.h"
+#include "hunger.h"
 
 #include "block/filter.h"
 #include "block/filter_int.h"
@@ -47,40 +47,16 @@ struct script {
 	bool disk_fails, hungry, verbose;
 };
 
-/* ---- memory that runs out (the linker has all calls come here) ---- */
+/* ---- memory that runs out, see hunger.h ---- */
 
 static struct {
 	_Atomic bool armed;
 	_Atomic unsigned left;		/* the one after so many fails */
 } hunger;
 
-static bool denied(void)
+bool hunger_denies(void)
 {
 	return hunger.armed && hunger.left && --hunger.left == 0;
-}
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t each);
-void *__real_aligned_alloc(size_t align, size_t n);
-char *__real_strdup(const char *s);
-void *__real_mmap(void *at, size_t n, int prot, int flags, int fd, off_t off);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t each);
-void *__wrap_aligned_alloc(size_t align, size_t n);
-char *__wrap_strdup(const char *s);
-void *__wrap_mmap(void *at, size_t n, int prot, int flags, int fd, off_t off);
-
-void *__wrap_malloc(size_t n) { return denied() ? NULL : __real_malloc(n); }
-void *__wrap_calloc(size_t n, size_t each) { return denied() ? NULL : __real_calloc(n, each); }
-void *__wrap_aligned_alloc(size_t align, size_t n) { return denied() ? NULL : __real_aligned_alloc(align, n); }
-char *__wrap_strdup(const char *s) { return denied() ? NULL : __real_strdup(s); }
-
-void *__wrap_mmap(void *at, size_t n, int prot, int flags, int fd, off_t off)
-{
-	if (!denied())
-		return __real_mmap(at, n, prot, flags, fd, off);
-	errno = ENOMEM;
-	return MAP_FAILED;
 }
 
 /* Calls into what is tested, with memory running out in some of them. */

@@ -14,18 +14,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/bits.h"
 #include "block/luks/luks.h"
 #include "block/secret.h"
+#include "hunger.h"
 
 #define DISK (1u << 20)
 #define MAX_FILE (20u << 20)
 #define MAX_NTH 2000u
 
-/* ---- memory that runs out (the linker has all of the program's calls come here) ---- */
+/* ---- memory that runs out, see hunger.h ---- */
 
 static struct {
 	_Atomic bool armed;
@@ -33,33 +33,9 @@ static struct {
 	unsigned nth;
 } hunger;
 
-static bool denied(void)
+bool hunger_denies(void)
 {
 	return hunger.armed && hunger.nth && ++hunger.seen == hunger.nth;
-}
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t each);
-void *__real_aligned_alloc(size_t align, size_t n);
-char *__real_strdup(const char *s);
-void *__real_mmap(void *at, size_t n, int prot, int flags, int fd, off_t off);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t each);
-void *__wrap_aligned_alloc(size_t align, size_t n);
-char *__wrap_strdup(const char *s);
-void *__wrap_mmap(void *at, size_t n, int prot, int flags, int fd, off_t off);
-
-void *__wrap_malloc(size_t n) { return denied() ? NULL : __real_malloc(n); }
-void *__wrap_calloc(size_t n, size_t each) { return denied() ? NULL : __real_calloc(n, each); }
-void *__wrap_aligned_alloc(size_t align, size_t n) { return denied() ? NULL : __real_aligned_alloc(align, n); }
-char *__wrap_strdup(const char *s) { return denied() ? NULL : __real_strdup(s); }
-
-void *__wrap_mmap(void *at, size_t n, int prot, int flags, int fd, off_t off)
-{
-	if (!denied())
-		return __real_mmap(at, n, prot, flags, fd, off);
-	errno = ENOMEM;
-	return MAP_FAILED;
 }
 
 /* ---- one trial ---- */

@@ -220,19 +220,11 @@ static int grow_table(struct qcow2 *q, struct co *c, uint64_t i)
 	return free_now(q, c, old_off, old_n);
 }
 
-/* Makes the block that describes `cluster`. */
-static int make_block(struct qcow2 *q, struct co *c, uint64_t cluster)
+/* The block for index i, in cluster `at`, which it or another that is there counts. */
+static int place_counted(struct qcow2 *q, struct co *c, uint64_t i, uint64_t at)
 {
-	uint64_t i = cluster >> q->rb_bits, at = i << q->rb_bits;
-	int ret;
+	int ret = place_block(q, c, i, at);
 
-	if (at << q->cluster_bits > MAX_HOST - q->cluster)
-		return -EFBIG;
-	if (holds_tables(q, at << q->cluster_bits, q->cluster))
-		return q_broken(q, "a missing refcount block", i);
-	if (i >= q->rt_size)
-		return grow_table(q, c, i);
-	ret = place_block(q, c, i, at);
 	if (ret)
 		return ret;
 	ret = rc_set(q, c, at, 1);
@@ -244,6 +236,20 @@ static int make_block(struct qcow2 *q, struct co *c, uint64_t cluster)
 	}
 	q->rt_dirty = true;
 	return 0;
+}
+
+/* Makes the block that describes `cluster`. */
+static int make_block(struct qcow2 *q, struct co *c, uint64_t cluster)
+{
+	uint64_t i = cluster >> q->rb_bits, at = i << q->rb_bits;
+
+	if (at << q->cluster_bits > MAX_HOST - q->cluster)
+		return -EFBIG;
+	if (holds_tables(q, at << q->cluster_bits, q->cluster))
+		return q_broken(q, "a missing refcount block", i);
+	if (i >= q->rt_size)
+		return grow_table(q, c, i);
+	return place_counted(q, c, i, at);
 }
 
 int rc_assign(struct qcow2 *q, struct co *c, uint64_t cluster, uint64_t v)
@@ -306,21 +312,9 @@ static int next_free(struct qcow2 *q, struct co *c, uint64_t from, uint64_t *out
 /* The block for index i, in free cluster `at`, which has a block that counts it. */
 static int make_block_in(struct qcow2 *q, struct co *c, uint64_t i, uint64_t at)
 {
-	int ret;
-
 	if (holds_tables(q, at << q->cluster_bits, q->cluster))
 		return q_broken(q, "a table in clusters that count as free", at << q->cluster_bits);
-	ret = place_block(q, c, i, at);
-	if (ret)
-		return ret;
-	ret = rc_set(q, c, at, 1);
-	if (ret) {
-		cache_drop(&q->rbc, at << q->cluster_bits, q->cluster);
-		q->rt[i] = 0;
-		return ret;
-	}
-	q->rt_dirty = true;
-	return 0;
+	return place_counted(q, c, i, at);
 }
 
 /*
@@ -461,7 +455,6 @@ unsigned compressed_range(const struct qcow2 *q, uint64_t e, uint64_t *off, uint
 int free_entry_later(struct qcow2 *q, struct entry e, bool punch)
 {
 	uint64_t off, len, host = e.e & OFFSET_MASK;
-	int ret = 0;
 
 	if (e.e & OFLAG_COMPRESSED) {
 		unsigned n = compressed_range(q, e.e, &off, &len);
@@ -472,6 +465,5 @@ int free_entry_later(struct qcow2 *q, struct entry e, bool punch)
 		return 0;
 	if (!host_ok(q, host))
 		return q_broken(q, "an entry of an L2 table", host);
-	ret = free_later(q, host, 1, punch);
-	return ret;
+	return free_later(q, host, 1, punch);
 }
