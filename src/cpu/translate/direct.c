@@ -160,6 +160,8 @@ static void get_segments(struct x86_cpu *c, const struct user_regs_struct *r)
 		x86_load_seg(c, X86_SS, (uint16_t)r->ss);
 	if ((uint16_t)r->cs != c->s.seg[X86_CS].sel) {	/* a far jump into 32-bit code */
 		x86_read_desc(c, (uint16_t)r->cs, &d, X86_EX_GP);
+		if (!desc_code(&d) || desc_dpl(&d) != 3 || !desc_p(&d))
+			x86_gp(c, (uint16_t)r->cs & 0xfffc);
 		x86_commit_cs(c, (uint16_t)r->cs, &d, 3);
 	}
 	x86_mode_update(c);
