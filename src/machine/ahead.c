@@ -17,9 +17,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "machine/mem.h"
+
 #define CHUNK (1ull << MEM_AHEAD_SHIFT)
 #define PIECE (256ull << 10)		/* made in one go */
 #define STACK (64u << 10)
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25		/* glibc has it since 2.37 */
+#endif
 
 /* In `want`, beside a chunk's number + 1. */
 #define AHEAD_DOWN (1u << 31)
@@ -57,11 +63,32 @@ void mem_ahead_first(struct mem_ahead *a, uint64_t chunk)
 		wish(a, (n - 1 + 1) | AHEAD_DOWN);
 }
 
+/*
+ * One page of 2 MiB takes a tenth of the time of 512 small ones, but several times as long where the host is a VM whose
+ * own host takes free memory away: so only for who asks for it.  The kernel (since Linux 6.1) makes one of a range that
+ * has at least a page, whatever the settings say of large pages in shared memory, and whoever touches the range
+ * meanwhile waits for it.
+ */
+static bool make_large(struct mem_ahead *a, uint64_t at)
+{
+	if (madvise(a->host + at, PAGE_4K, MADV_POPULATE_WRITE))
+		return false;
+	if (!madvise(a->host + at, CHUNK, MADV_COLLAPSE))
+		return true;
+	if (errno == EINVAL)
+		a->large = false;
+	return false;
+}
+
 /* False: the kernel does not know how (before Linux 5.14). */
 static bool make(struct mem_ahead *a, uint32_t n, bool down)
 {
 	uint64_t at = n * CHUNK, len = MIN(CHUNK, a->size - at);
 
+	if (a->large && len == CHUNK && make_large(a, at)) {
+		atomic_fetch_add_explicit(&a->n_made, 1, memory_order_relaxed);
+		return true;
+	}
 	for (uint64_t done = 0; done < len; done += PIECE) {
 		uint64_t piece = MIN(PIECE, len - done), from = at + (down ? done : len - done - piece);
 
@@ -133,7 +160,7 @@ static void *worker(void *opaque)
 	}
 }
 
-struct mem_ahead *mem_ahead_new(uint8_t *host, uint64_t size)
+struct mem_ahead *mem_ahead_new(uint8_t *host, uint64_t size, bool large)
 {
 	uint64_t n = (size + CHUNK - 1) >> MEM_AHEAD_SHIFT;
 	struct mem_ahead *a = n < AHEAD_STOP ? calloc(1, sizeof(*a) + n) : NULL;
@@ -142,6 +169,7 @@ struct mem_ahead *mem_ahead_new(uint8_t *host, uint64_t size)
 		return NULL;
 	a->host = host;
 	a->size = size;
+	a->large = large;
 	a->n = (uint32_t)n;
 	return a;
 }

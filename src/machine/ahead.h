@@ -22,6 +22,7 @@ struct mem_ahead {
 	uint64_t size;
 	uint32_t n;			/* chunks, the last may be short */
 	bool started;
+	bool large;			/* the thread's, once it runs: chunks are to be pages of 2 MiB */
 	uintptr_t thread;		/* pthread_t */
 	_Atomic uint32_t want;		/* AHEAD_*: number of a chunk + 1, or 0; the newest wish counts */
 	_Atomic bool idle;
@@ -29,8 +30,8 @@ struct mem_ahead {
 	_Atomic uint8_t met[];		/* by chunk: somebody has been there */
 };
 
-/* Books for `size` bytes of shared memory at `host`; NULL: no memory for that. */
-struct mem_ahead *mem_ahead_new(uint8_t *host, uint64_t size);
+/* Books for `size` bytes of shared memory at `host`, for `large` a multiple of 2 MiB; NULL: no memory for that. */
+struct mem_ahead *mem_ahead_new(uint8_t *host, uint64_t size, bool large);
 void mem_ahead_free(struct mem_ahead *a);
 /* Starts the thread, if the host has a CPU for it; what fails leaves things as they are. */
 void mem_ahead_start(struct mem_ahead *a);

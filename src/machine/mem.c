@@ -58,6 +58,7 @@ struct mem {
 	struct range ranges[MAX_RANGES];
 	size_t n;
 	struct backing ram;
+	bool make_ahead;
 	_Atomic bool dirty;
 	pthread_rwlock_t listen_lock;
 	struct list listeners;
@@ -211,6 +212,34 @@ static int open_memfd(uint64_t size, int huge, struct err *e)
 	return fd;
 }
 
+/* `size` bytes, whole pages, of shared memory at a multiple of 2 MiB; NULL: errno says why. */
+static uint8_t *map_aligned(int fd, uint64_t size)
+{
+	uint8_t *all, *p;
+	uint64_t head;
+
+	if (size > SIZE_MAX - HUGE_2M) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	all = mmap(NULL, size + HUGE_2M, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (all == MAP_FAILED)
+		return NULL;
+	head = -(uintptr_t)all & (HUGE_2M - 1);
+	p = mmap(all + head, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+	if (p == MAP_FAILED) {
+		int r = errno;
+
+		munmap(all, size + HUGE_2M);
+		errno = r;
+		return NULL;
+	}
+	if (head)
+		munmap(all, head);
+	munmap(p + size, HUGE_2M - head);
+	return p;
+}
+
 int mem_create_ram(struct mem *m, uint64_t size, int huge, struct err *e)
 {
 	struct backing b = { .fd = -1, .size = size };
@@ -228,10 +257,9 @@ int mem_create_ram(struct mem *m, uint64_t size, int huge, struct err *e)
 	b.fd = open_memfd(size, huge, e);
 	if (b.fd < 0)
 		return b.fd;
-	b.host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, b.fd, 0);
-	if (b.host == MAP_FAILED) {
+	b.host = map_aligned(b.fd, size);
+	if (!b.host) {
 		r = -errno;
-		b.host = NULL;
 		if (huge == MEM_HUGE_2M)
 			err_set(e, r, "cannot get %llu pages of 2 MiB: %s; reserve them (sysctl "
 				"vm.nr_hugepages) or run without huge pages",
@@ -249,9 +277,11 @@ int mem_create_ram(struct mem *m, uint64_t size, int huge, struct err *e)
 	madvise(b.host, size, MADV_DONTDUMP);
 	if (huge == MEM_HUGE_THP)
 		madvise(b.host, size, MADV_HUGEPAGE);	/* a wish, not a promise */
-	if (huge == MEM_HUGE_NONE)
-		b.ahead = mem_ahead_new(b.host, size);
+	if (huge != MEM_HUGE_2M)
+		b.ahead = mem_ahead_new(b.host, size, huge == MEM_HUGE_THP);
 	m->ram = b;
+	if (m->make_ahead)
+		mem_make_ahead(m);
 	return 0;
 
 fail:
@@ -340,6 +370,7 @@ static void fill_range(struct range *nr, const char *name, uint64_t gpa, uint64_
 
 void mem_make_ahead(struct mem *m)
 {
+	m->make_ahead = true;
 	if (m->ram.ahead)
 		mem_ahead_start(m->ram.ahead);
 }

@@ -74,7 +74,7 @@ void mem_free(struct mem *m);
 
 /* Creates the RAM backing of `size` bytes (a multiple of 4 KiB, checked).  Once. */
 int mem_create_ram(struct mem *m, uint64_t size, int huge, struct err *e);
-/* Fresh memory is made ahead of who accesses it, from now on, if who does tells range.ahead. */
+/* Fresh RAM, once there is any, is made ahead of who accesses it if who does tells range.ahead. */
 void mem_make_ahead(struct mem *m);
 /* Shows `size` bytes of the RAM backing from `offset` at `gpa`. */
 int mem_add_ram(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, uint64_t size,

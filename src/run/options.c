@@ -214,8 +214,8 @@ const struct opt run_opts[] = {
 	{ "memory", 'm', "SIZE", "memory: 512M, 2G; a plain number is MiB [512M]",
 	  "Size of the guest's memory with a suffix K, M, G or T; a plain number is MiB.", .key = "memory" },
 	{ "huge-pages", 0, "off|thp|2m", "host pages behind the guest's memory [off]",
-	  "*thp* asks for transparent huge pages, *2m* takes pages from the host's reserved pool and fails if it has "
-	  "too few.", COMPLETE_WORDS, "off thp 2m", .key = "huge-pages" },
+	  "*thp* asks for transparent huge pages, on the software CPU also where the host's settings give shared memory "
+	  "none (Linux 6.1); *2m* takes pages from the host's reserved pool and fails if it has too few.", COMPLETE_WORDS, "off thp 2m", .key = "huge-pages" },
 	{ "pin", 0, "CPULIST", "host CPUs to pin the vCPUs to, in turn",
 	  "List of host CPUs such as 0,2-3; vCPU N runs on the N-th of them, in turn.", .key = "pin" },
 	{ "kernel", 'k', "FILE", "kernel: bzImage, ELF (PVH) or Multiboot",

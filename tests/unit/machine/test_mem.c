@@ -247,7 +247,7 @@ static void wait_made(const struct mem_ahead *a, uint64_t n)
 	assert_int_equal(atomic_load(&a->n_made), n);
 }
 
-static void memory_is_made_ahead_of_a_run_only(void **state)
+static void made_ahead_of_a_run_only(int huge)
 {
 	const uint64_t chunk = 1ull << MEM_AHEAD_SHIFT;
 	struct mem_range r;
@@ -256,14 +256,15 @@ static void memory_is_made_ahead_of_a_run_only(void **state)
 	struct err e;
 
 	assert_int_equal(mem_new(&m), 0);
-	assert_int_equal(mem_create_ram(m, 7 * chunk + MIB, MEM_HUGE_NONE, &e), 0);
+	mem_make_ahead(m);		/* engines ask for it before there is RAM */
+	assert_int_equal(mem_create_ram(m, 7 * chunk + MIB, huge, &e), 0);
 	assert_int_equal(mem_add_ram(m, "ram", 0, 0, 7 * chunk + MIB, &e), 0);
 	assert_true(mem_find(m, 0, &r));
 	if (sched_getaffinity(0, sizeof(cpus), &cpus) || CPU_COUNT(&cpus) < 2 || madvise(r.host, 4096, MADV_POPULATE_WRITE)) {
 		mem_free(m);
 		skip();		/* nobody makes anything */
 	}
-	mem_make_ahead(m);
+	memset(r.host, 0xa5, 4096);	/* stays when its chunk is made */
 	mem_ahead_met(r.ahead, 2 * chunk + 4096);	/* by itself */
 	mem_ahead_met(r.ahead, 5 * chunk);
 	mem_ahead_met(r.ahead, 6 * chunk);		/* a run: the short chunk at the end comes next */
@@ -276,7 +277,19 @@ static void memory_is_made_ahead_of_a_run_only(void **state)
 	assert_false(resident(r.host + 4096 + chunk, 4096));
 	assert_false(resident(r.host + 3 * chunk, 4096));
 	assert_int_equal(r.host[7 * chunk], 0);
+	for (unsigned i = 0; i < 8192; i++)
+		assert_int_equal(r.host[i], i < 4096 ? 0xa5 : 0);
 	mem_free(m);
+}
+
+static void memory_is_made_ahead_of_a_run_only(void **state)
+{
+	made_ahead_of_a_run_only(MEM_HUGE_NONE);
+}
+
+static void large_pages_are_made_ahead_of_a_run_only(void **state)
+{
+	made_ahead_of_a_run_only(MEM_HUGE_THP);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -291,6 +304,7 @@ int main(void)
 		T(code_writes_are_told),
 		T(dirty_log_misses_nothing),
 		cmocka_unit_test(memory_is_made_ahead_of_a_run_only),
+		cmocka_unit_test(large_pages_are_made_ahead_of_a_run_only),
 		cmocka_unit_test(impossible_sizes_are_refused_in_words),
 	};
 
