@@ -51,7 +51,7 @@ static void action(struct fuzz *f, uint8_t what)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct virtio_blk_opts o = { .serial = "fuzz", .queues = 2, .queue_size = 64 };
+	struct virtio_blk_opts o = { .disk.serial = "fuzz", .queues = 2, .queue_size = 64 };
 	struct virtio_dev *d;
 	struct blk_node *node;
 	struct fuzz f;

@@ -11,7 +11,7 @@
  *
  * Reset, queue reset and pause drain the node, so nothing of an earlier life
  * reaches guest memory later.  What becomes of the host's I/O errors is decided
- * in blk_error.c.
+ * in storage/disk.c.
  *
  * On an I/O thread the rings are walked and answered there, and neither a vCPU's
  * thread nor the machine's loop has to do with a transfer.
@@ -68,31 +68,26 @@ static void answer(struct virtio_blk *b, unsigned q, uint16_t head, uint8_t *sta
 	b->flush_queues |= BIT64(q);
 }
 
-void vblk_answer(struct vreq *v, bool ok)
+static void req_answer(struct disk_req *q, int ret)
 {
+	struct vreq *v = to_vreq(q);
 	struct virtio_blk *b = v->b;
-	bool in = v->r.op == BLK_READ;
+	bool in = q->r.op == BLK_READ;
 
-	vblk_count_end(b, v, ok, loop_now_ns());
 	for (unsigned i = 0; in && i < v->niov; i++)
 		mem_written_host(b->d.m->mem, v->iov[i].iov_base, v->iov[i].iov_len);
-	answer(b, v->q, v->head, v->status, ok ? S_OK : S_IOERR, in ? v->len_write - 1 : 0);
+	answer(b, v->queue, v->head, v->status, ret ? S_IOERR : S_OK, in ? v->len_write - 1 : 0);
 	free(v);
 }
 
-static void req_done(struct blk_req *r, int ret)
+static void batch_done(struct disk *d)
 {
-	struct vreq *v = r->opaque;
-	struct virtio_blk *b = v->b;
+	flush_queues(container_of(d, struct virtio_blk, disk));
+}
 
-	if (!ret && v->n_segs && ++v->seg < v->n_segs)
-		vblk_submit(v);
-	else if (ret)
-		vblk_failed(v, ret);
-	else
-		vblk_answer(v, true);
-	if (!blk_more_finished(b->node))
-		flush_queues(b);
+void vblk_drop(struct disk_req *q)
+{
+	free(to_vreq(q));
 }
 
 /* ---- requests ---- */
@@ -105,43 +100,30 @@ static bool write_through(const struct virtio_blk *b)
 	return !virtio_has(&b->d, F_FLUSH);
 }
 
-void vblk_submit(struct vreq *v)
-{
-	if (v->n_segs) {
-		const struct segment *s = &v->segs[v->seg];
-
-		v->r.offset = s->sector * BLK_SECTOR;
-		v->r.len = (uint64_t)s->n_sectors * BLK_SECTOR;
-		v->r.unmap = s->flags & SEG_UNMAP && v->b->cfg.write_zeroes_may_unmap;
-	}
-	v->r.fua = v->r.op != BLK_READ && v->r.op != BLK_FLUSH && write_through(v->b);
-	blk_submit(v->b->node, &v->r);
-}
-
 static void start(struct vreq *v)
 {
-	vblk_count_start(v->b, v, loop_now_ns());
-	vblk_submit(v);
+	v->q.r.fua = v->q.r.op != BLK_READ && v->q.r.op != BLK_FLUSH && write_through(v->b);
+	disk_start(&v->q);
 }
 
 static struct vreq *new_req(struct virtio_blk *b, unsigned q, const struct vq_chain *c, uint8_t *status,
 			    unsigned niov, unsigned n_segs)
 {
-	struct vreq *v = malloc(sizeof(*v) + niov * sizeof(v->iov[0]) + n_segs * sizeof(*v->segs));
+	struct vreq *v = malloc(sizeof(*v) + niov * sizeof(v->iov[0]) + n_segs * sizeof(*v->q.range));
 
 	if (!v)
 		return NULL;
 	memset(v, 0, sizeof(*v));
-	v->r.done = req_done;
-	v->r.opaque = v;
+	v->q.d = &b->disk;
+	v->q.answer = req_answer;
 	v->b = b;
-	v->q = (uint16_t)q;
+	v->queue = (uint16_t)q;
 	v->head = c->head;
 	v->len_write = c->len_write;
 	v->status = status;
 	v->niov = niov;
-	v->n_segs = n_segs;
-	v->segs = (struct segment *)(void *)&v->iov[niov];
+	v->q.n_ranges = n_segs;
+	v->q.range = (struct disk_range *)(void *)&v->iov[niov];
 	return v;
 }
 
@@ -163,7 +145,7 @@ static int do_rw(struct virtio_blk *b, unsigned q, const struct vq_chain *c, con
 
 	if (len % BLK_SECTOR || !sectors_inside(b, h->sector, len / BLK_SECTOR))
 		return S_IOERR;
-	if (!in && b->node->i.read_only)
+	if (!in && b->disk.node->i.read_only)
 		return S_IOERR;
 	v = new_req(b, q, c, status, pieces, 0);
 	if (!v)
@@ -175,11 +157,11 @@ static int do_rw(struct virtio_blk *b, unsigned q, const struct vq_chain *c, con
 		return S_IOERR;
 	}
 	v->niov = (unsigned)n;
-	v->r.op = in ? BLK_READ : BLK_WRITE;
-	v->r.offset = h->sector * BLK_SECTOR;
-	v->r.len = len;
-	v->r.iov = v->iov;
-	v->r.niov = v->niov;
+	v->q.r.op = in ? BLK_READ : BLK_WRITE;
+	v->q.r.offset = h->sector * BLK_SECTOR;
+	v->q.r.len = len;
+	v->q.r.iov = v->iov;
+	v->q.r.niov = v->niov;
 	start(v);
 	return -1;
 }
@@ -190,23 +172,25 @@ static int do_flush(struct virtio_blk *b, unsigned q, const struct vq_chain *c, 
 
 	if (!v)
 		return S_IOERR;
-	v->r.op = BLK_FLUSH;
+	v->q.r.op = BLK_FLUSH;
 	start(v);
 	return -1;
 }
 
 /* 5.2.6.2: unknown flags are unsupported, and unmap means nothing to a discard. */
-static int check_segments(const struct virtio_blk *b, const struct vreq *v)
+static int take_segments(const struct virtio_blk *b, const struct segment *s, struct vreq *v)
 {
-	uint32_t known = v->r.op == BLK_WRITE_ZEROES ? SEG_UNMAP : 0;
+	uint32_t known = v->q.r.op == BLK_WRITE_ZEROES ? SEG_UNMAP : 0;
 
-	for (unsigned i = 0; i < v->n_segs; i++)
-		if (v->segs[i].flags & ~known)
+	for (unsigned i = 0; i < v->q.n_ranges; i++)
+		if (s[i].flags & ~known)
 			return S_UNSUPP;
-	for (unsigned i = 0; i < v->n_segs; i++)
-		if (v->segs[i].n_sectors > MAX_RANGE_SECTORS ||
-		    !sectors_inside(b, v->segs[i].sector, v->segs[i].n_sectors))
+	for (unsigned i = 0; i < v->q.n_ranges; i++) {
+		if (s[i].n_sectors > MAX_RANGE_SECTORS || !sectors_inside(b, s[i].sector, s[i].n_sectors))
 			return S_IOERR;
+		v->q.range[i] = (struct disk_range){ .offset = s[i].sector * BLK_SECTOR, .len = (uint64_t)s[i].n_sectors * BLK_SECTOR,
+						     .unmap = s[i].flags & SEG_UNMAP && b->cfg.write_zeroes_may_unmap };
+	}
 	return S_OK;
 }
 
@@ -214,18 +198,19 @@ static int do_ranges(struct virtio_blk *b, unsigned q, const struct vq_chain *c,
 		     uint8_t *status)
 {
 	uint64_t len = c->len_read - sizeof(*h);
+	struct segment seg[MAX_SEGMENTS];
 	struct vreq *v;
 	int ret;
 
 	if (!len || len % sizeof(struct segment) || len / sizeof(struct segment) > MAX_SEGMENTS ||
-	    b->node->i.read_only)
+	    b->disk.node->i.read_only)
 		return S_IOERR;
 	v = new_req(b, q, c, status, 0, (unsigned)(len / sizeof(struct segment)));
 	if (!v)
 		return S_IOERR;
-	v->r.op = h->type == T_DISCARD ? BLK_DISCARD : BLK_WRITE_ZEROES;
-	iov_to_buf(c->iov, c->n_read, sizeof(*h), v->segs, len);
-	ret = check_segments(b, v);
+	v->q.r.op = h->type == T_DISCARD ? BLK_DISCARD : BLK_WRITE_ZEROES;
+	iov_to_buf(c->iov, c->n_read, sizeof(*h), seg, len);
+	ret = take_segments(b, seg, v);
 	if (ret != S_OK) {
 		free(v);
 		return ret;
@@ -237,8 +222,8 @@ static int do_ranges(struct virtio_blk *b, unsigned q, const struct vq_chain *c,
 /* 20 bytes, padded with zeros; a shorter buffer gets the beginning. */
 static int do_get_id(struct virtio_blk *b, const struct vq_chain *c)
 {
-	size_t len = MIN(c->len_write - 1, (uint64_t)VIRTIO_BLK_SERIAL_LEN);
-	size_t left = iov_from_buf(c->iov + c->n_read, c->n_write, 0, b->serial, len);
+	size_t len = MIN(c->len_write - 1, (uint64_t)DISK_SERIAL_LEN);
+	size_t left = iov_from_buf(c->iov + c->n_read, c->n_write, 0, b->disk.o.serial, len);
 
 	for (unsigned i = c->n_read; left && i < (unsigned)c->n_read + c->n_write; i++) {
 		size_t n = MIN(left, c->iov[i].iov_len);
@@ -287,7 +272,7 @@ int vblk_handle(struct virtio_blk *b, unsigned q, const struct vq_chain *c)
 	if (s >= 0)
 		answer(b, q, c->head, status, (uint8_t)s, h.type == T_GET_ID ? c->len_write - 1 : 0);
 	if (s > S_OK)
-		b->stats.invalid++;
+		b->disk.stats.invalid++;
 	return 0;
 }
 
@@ -332,7 +317,7 @@ static void blk_config_write(struct virtio_dev *d, uint32_t off, const void *buf
 
 static void blk_pause(struct virtio_dev *d)
 {
-	blk_drain(to_blk(d)->node);
+	blk_drain(to_blk(d)->disk.node);
 }
 
 static void blk_resume(struct virtio_dev *d)
@@ -345,16 +330,16 @@ static void blk_reset(struct virtio_dev *d)
 {
 	struct virtio_blk *b = to_blk(d);
 
-	blk_drain(b->node);
-	vblk_retry_forget(b, -1);
+	blk_drain(b->disk.node);
+	vblk_forget(b, -1);
 	b->flush_queues = 0;
 	b->cfg.writeback = 1;
 }
 
 static void blk_queue_reset(struct virtio_dev *d, unsigned q)
 {
-	blk_drain(to_blk(d)->node);
-	vblk_retry_forget(to_blk(d), (int)q);
+	blk_drain(to_blk(d)->disk.node);
+	vblk_forget(to_blk(d), (int)q);
 	to_blk(d)->flush_queues &= ~BIT64(q);
 }
 
@@ -375,10 +360,10 @@ static const struct snap_table state_table = { "virtio-blk", 2, state_fields };
 static int blk_save(struct virtio_dev *d, struct snap_out *o)
 {
 	struct virtio_blk *b = to_blk(d);
-	struct blk_state s = { b->cfg.capacity, b->cfg.writeback, vblk_retry_count(b) };
+	struct blk_state s = { b->cfg.capacity, b->cfg.writeback, vblk_kept(b) };
 	int ret = snap_put(o, d->id, &state_table, &s);
 
-	return ret || !s.n_retry ? ret : vblk_retry_save(b, o);
+	return ret || !s.n_retry ? ret : vblk_kept_save(b, o);
 }
 
 static int blk_load(struct virtio_dev *d, struct snap_in *in, struct err *e)
@@ -393,7 +378,7 @@ static int blk_load(struct virtio_dev *d, struct snap_in *in, struct err *e)
 		return err_set(e, -EINVAL, "saved state of disk %s is of %llu sectors, the disk here has %llu", d->id,
 			       (unsigned long long)s.capacity, (unsigned long long)b->cfg.capacity);
 	b->cfg.writeback = s.writeback & 1;
-	return vblk_retry_load(b, s.n_retry, in, e);
+	return vblk_kept_load(b, s.n_retry, in, e);
 }
 
 static void blk_free(struct virtio_dev *d)
@@ -402,11 +387,8 @@ static void blk_free(struct virtio_dev *d)
 
 	virtio_dev_lock(d);
 	/* Drains while the queues are still there for the answers. */
-	blk_close(b->node);
-	if (b->retry)
-		log_warn("%s: %u request(s) that failed on the host were never repeated: what they were to write is lost", d->id,
-			 vblk_retry_count(b));
-	vblk_retry_forget(b, -1);
+	disk_fini(&b->disk, b->n_again, vblk_drop);
+	free(b->again);
 	virtio_dev_fini(d);
 	virtio_dev_unlock(d);
 	free(b);
@@ -438,20 +420,19 @@ int virtio_blk_new(struct machine *m, const char *id, struct blk_node *node, con
 
 	o.queues = o.queues ? o.queues : 1;
 	o.queue_size = o.queue_size ? o.queue_size : 256;
-	o.block_size = o.block_size ? o.block_size : BLK_SECTOR;
-	ret = vblk_check_opts(id, &o, node->i.size, e);
+	ret = vblk_check_opts(id, &o, e);
 	if (ret)
 		return ret;
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return err_set(e, -ENOMEM, "out of memory for disk %s", id);
-	b->node = node;
-	b->d.io = o.io;
-	b->on_read_error = o.on_read_error;
-	b->on_write_error = o.on_write_error;
-	b->retry_end = &b->retry;
-	b->stop_work = (struct iothread_work){ .cb = vblk_stop_machine, .opaque = b };
-	memcpy(b->serial, o.serial, strnlen(o.serial, VIRTIO_BLK_SERIAL_LEN));
+	ret = disk_init(&b->disk, m, id, node, &o.disk, e);
+	if (ret) {
+		free(b);
+		return ret;
+	}
+	b->d.io = o.disk.io;
+	b->disk.batch_done = batch_done;
 	for (unsigned q = 0; q < o.queues; q++)
 		sizes[q] = o.queue_size;
 	virtio_dev_lock(&b->d);

@@ -13,26 +13,8 @@
 #include "base/bits.h"
 
 #define SIZE_MAX_BYTES (4u << 20)
-#define PHYSICAL_MAX (1u << 20)
 
-static int check_sizes(const char *id, const struct virtio_blk_opts *o, uint32_t block_size, struct err *e)
-{
-	if (!is_pow2(block_size) || block_size < BLK_SECTOR || block_size > 4096)
-		return err_set(e, -EINVAL, "disk %s: block size %u is not 512, 1024, 2048 or 4096", id, block_size);
-	if (o->physical_block && (!is_pow2(o->physical_block) || o->physical_block < block_size ||
-				  o->physical_block > PHYSICAL_MAX))
-		return err_set(e, -EINVAL, "disk %s: physical block size %u is not a power of two from %u (its block size) to %u",
-			       id, o->physical_block, block_size, PHYSICAL_MAX);
-	if (o->min_io % block_size || o->opt_io % block_size || o->min_io / block_size > UINT16_MAX)
-		return err_set(e, -EINVAL, "disk %s: least and best size of requests (%u and %u) must be multiples of its block size, "
-			       "%u, and the least one not above %u", id, o->min_io, o->opt_io, block_size, UINT16_MAX * block_size);
-	if (o->discard_unit && (!is_pow2(o->discard_unit) || o->discard_unit < block_size))
-		return err_set(e, -EINVAL, "disk %s: discard granularity %u is not a power of two from %u (its block size) on", id,
-			       o->discard_unit, block_size);
-	return 0;
-}
-
-int vblk_check_opts(const char *id, const struct virtio_blk_opts *o, uint64_t size, struct err *e)
+int vblk_check_opts(const char *id, const struct virtio_blk_opts *o, struct err *e)
 {
 	if (!o->queues || o->queues > VIRTIO_MAX_QUEUES)
 		return err_set(e, -EINVAL, "disk %s: %u queues, but 1 to %d are possible", id, o->queues,
@@ -40,19 +22,15 @@ int vblk_check_opts(const char *id, const struct virtio_blk_opts *o, uint64_t si
 	if (!is_pow2(o->queue_size) || o->queue_size < 8 || o->queue_size > VQ_MAX_SIZE)
 		return err_set(e, -EINVAL, "disk %s: queue size %u is not a power of two from 8 to %d", id, o->queue_size,
 			       VQ_MAX_SIZE);
-	if (check_sizes(id, o, o->block_size, e))
-		return -EINVAL;
-	if (size % o->block_size)
-		return err_set(e, -EINVAL, "disk %s: its size is no multiple of its block size, %u bytes", id, o->block_size);
 	return 0;
 }
 
 /* 5.2.4: in logical blocks; 0 or what does not fit: the driver takes its default. */
-static void set_topology(struct virtio_blk *b, const struct virtio_blk_opts *o)
+static void set_topology(struct virtio_blk *b)
 {
-	const struct blk_info *i = &b->node->i;
-	uint32_t block = o->block_size;
-	uint32_t physical = o->physical_block ? o->physical_block : MAX(i->physical_block, block);
+	const struct disk_opts *o = &b->disk.o;
+	const struct blk_info *i = &b->disk.node->i;
+	uint32_t block = o->block_size, physical = disk_physical_block(&b->disk);
 	uint32_t min_io = o->min_io ? o->min_io : i->min_io, opt_io = o->opt_io ? o->opt_io : i->opt_io;
 
 	b->cfg.physical_block_exp = (uint8_t)(__builtin_ctz(physical) - __builtin_ctz(block));
@@ -66,11 +44,9 @@ static void set_topology(struct virtio_blk *b, const struct virtio_blk_opts *o)
 		b->cfg.opt_io_size = opt_io / block;
 }
 
-static void set_ranges(struct virtio_blk *b, const struct virtio_blk_opts *o)
+static void set_ranges(struct virtio_blk *b)
 {
-	const struct blk_info *i = &b->node->i;
-	uint32_t physical = o->physical_block ? o->physical_block : MAX(i->physical_block, o->block_size);
-	uint32_t unit = o->discard_unit ? o->discard_unit : MAX(MAX(i->discard_unit, i->cluster), physical);
+	uint32_t unit = disk_discard_unit(&b->disk);
 
 	/* Requests of whole units only: 1 GiB holds a whole number of any (they are powers of two up to 2 MiB),
 	 * but a device of the host may have others. */
@@ -80,34 +56,34 @@ static void set_ranges(struct virtio_blk *b, const struct virtio_blk_opts *o)
 	b->cfg.max_write_zeroes_sectors = MAX_RANGE_SECTORS;
 	b->cfg.max_discard_seg = b->cfg.max_write_zeroes_seg = MAX_SEGMENTS;
 	b->cfg.discard_sector_alignment = unit / BLK_SECTOR;
-	b->cfg.write_zeroes_may_unmap = !o->no_discard && i->can_discard;
+	b->cfg.write_zeroes_may_unmap = disk_can_discard(&b->disk);
 }
 
 uint64_t vblk_make_config(struct virtio_blk *b, const struct virtio_blk_opts *o)
 {
-	const struct blk_info *i = &b->node->i;
+	const struct blk_info *i = &b->disk.node->i;
 	uint64_t f = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY | F_CONFIG_WCE;
 
 	b->cfg.capacity = i->size / BLK_SECTOR;
 	b->cfg.size_max = SIZE_MAX_BYTES;
 	/* Header and status take two descriptors of a chain without indirection. */
 	b->cfg.seg_max = o->queue_size - 2u;
-	b->cfg.blk_size = o->block_size;
+	b->cfg.blk_size = b->disk.o.block_size;
 	b->cfg.writeback = 1;
 	b->cfg.num_queues = (uint16_t)o->queues;
-	set_topology(b, o);
-	set_ranges(b, o);
+	set_topology(b);
+	set_ranges(b);
 	if (o->queues > 1)
 		f |= F_MQ;
 	if (i->read_only)
 		return f | F_RO;
-	return f | (i->can_discard && !o->no_discard ? F_DISCARD : 0) | (i->can_zero ? F_WRITE_ZEROES : 0);
+	return f | (disk_can_discard(&b->disk) ? F_DISCARD : 0) | (i->can_zero ? F_WRITE_ZEROES : 0);
 }
 
 /* Both locks held. */
 static void capacity_changed(struct virtio_blk *b)
 {
-	uint64_t now = b->node->i.size / BLK_SECTOR;
+	uint64_t now = b->disk.node->i.size / BLK_SECTOR;
 
 	if (now == b->cfg.capacity)
 		return;
@@ -127,17 +103,15 @@ int virtio_blk_resize(struct virtio_dev *d, uint64_t size, struct err *e)
 	struct virtio_blk *b = to_blk(d);
 	int ret;
 
-	if (size % b->cfg.blk_size)
-		return err_set(e, -EINVAL, "disk %s: its size must be a multiple of its block size, %u bytes", d->id, b->cfg.blk_size);
 	virtio_dev_lock(d);
-	ret = blk_resize(b->node, size, e);
+	ret = disk_resize(&b->disk, size, e);
 	/* It may have failed half way. */
 	capacity_changed(b);
 	virtio_dev_unlock(d);
 	return ret;
 }
 
-struct blk_node *virtio_blk_node(struct virtio_dev *d)
+struct disk *virtio_blk_disk(struct virtio_dev *d)
 {
-	return to_blk(d)->node;
+	return &to_blk(d)->disk;
 }

@@ -2,8 +2,7 @@
 /*
  * What the files of the virtio-blk device share: blk.c takes and answers
  * requests, blk_config.c makes the configuration space from the node,
- * blk_error.c decides about errors of the host and keeps what is to be repeated,
- * blk_stats.c counts.
+ * blk_kept.c saves what is to be repeated.
  *
  * Everything here is protected by the device's lock (virtio/device.h).
  */
@@ -51,37 +50,23 @@ struct segment {
 	uint32_t n_sectors, flags;
 };
 
-struct vreq;
-
 struct virtio_blk {
 	struct virtio_dev d;
-	struct blk_node *node;
+	struct disk disk;
 	struct blk_config cfg;
-	char serial[VIRTIO_BLK_SERIAL_LEN];
-	enum virtio_blk_on_error on_read_error, on_write_error;
-	struct virtio_blk_stats stats;
-	unsigned errors_logged;
 	uint64_t flush_queues;		/* bit q: used ring grew, interrupt not yet considered */
-	/* Failed on the host, to be submitted again when the machine goes on; in order. */
-	struct vreq *retry, **retry_end;
-	uint8_t *again;			/* the same of saved state: pairs of queue and head, as they are there */
+	uint8_t *again;			/* what saved state says is to be repeated: pairs of queue and head */
 	uint32_t n_again;
-	bool stop_asked;		/* the machine was asked to pause for them */
-	struct iothread_work stop_work;
 	struct vq_chain chain;		/* scratch of kick and resume */
 };
 
-/* A request in flight; the pieces, and for ranges the segments, follow it. */
+/* A request in flight; the pieces, and for ranges these, follow it. */
 struct vreq {
-	struct blk_req r;
+	struct disk_req q;
 	struct virtio_blk *b;
-	struct vreq *next;		/* in the list of those to be repeated */
-	int64_t start_ns;
-	uint16_t q, head;
+	uint16_t queue, head;
 	uint64_t len_write;		/* writable bytes of the chain, status included */
 	uint8_t *status;		/* in guest memory: written, never read */
-	unsigned seg, n_segs;
-	struct segment *segs;
 	unsigned niov;
 	struct iovec iov[];
 };
@@ -91,33 +76,29 @@ static inline struct virtio_blk *to_blk(struct virtio_dev *d)
 	return container_of(d, struct virtio_blk, d);
 }
 
+static inline struct vreq *to_vreq(struct disk_req *q)
+{
+	return container_of(q, struct vreq, q);
+}
+
 /* blk.c */
-/* Gives the request to the node (again). */
-void vblk_submit(struct vreq *v);
-/* Answers the chain and frees the request. */
-void vblk_answer(struct vreq *v, bool ok);
 /* Looks at a chain as if it had just been got from queue q. 0 or -EPROTO */
 int vblk_handle(struct virtio_blk *b, unsigned q, const struct vq_chain *c);
+/* Frees a request that nobody answers any more. */
+void vblk_drop(struct disk_req *q);
 
 /* blk_config.c */
-int vblk_check_opts(const char *id, const struct virtio_blk_opts *o, uint64_t size, struct err *e);
+int vblk_check_opts(const char *id, const struct virtio_blk_opts *o, struct err *e);
 /* Fills the configuration space; the features to offer. */
 uint64_t vblk_make_config(struct virtio_blk *b, const struct virtio_blk_opts *o);
 
-/* blk_error.c: the request failed with ret. It is answered, or kept and the machine paused. */
-void vblk_failed(struct vreq *v, int ret);
+/* blk_kept.c */
 /* Submits what was kept. */
 void vblk_retry(struct virtio_blk *b);
 /* Forgets what was kept of queue q, or of all (-1). */
-void vblk_retry_forget(struct virtio_blk *b, int q);
-int vblk_retry_save(struct virtio_blk *b, struct snap_out *o);
-int vblk_retry_load(struct virtio_blk *b, uint32_t n, struct snap_in *in, struct err *e);
-uint32_t vblk_retry_count(const struct virtio_blk *b);
-/* Work of the device: asks the machine to pause. */
-void vblk_stop_machine(void *opaque);
-
-/* blk_stats.c */
-void vblk_count_start(struct virtio_blk *b, struct vreq *v, int64_t now_ns);
-void vblk_count_end(struct virtio_blk *b, const struct vreq *v, bool ok, int64_t now_ns);
+void vblk_forget(struct virtio_blk *b, int q);
+int vblk_kept_save(struct virtio_blk *b, struct snap_out *o);
+int vblk_kept_load(struct virtio_blk *b, uint32_t n, struct snap_in *in, struct err *e);
+uint32_t vblk_kept(const struct virtio_blk *b);
 
 #endif

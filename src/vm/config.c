@@ -190,7 +190,7 @@ static const char *const cache_words[] = { "writeback", "none", "writethrough", 
 static const char *const aio_words[] = { "auto", "uring", "threads", NULL };
 static const char *const format_words[] = { "raw", "qcow2", "luks", "vmdk", "vdi", "vhdx", "vpc", NULL };
 static const char *const backing_words[] = { "folder", "on", "off", NULL };
-static const char *const error_words[] = { "report", "stop", "ignore", "enospc", NULL };	/* as enum virtio_blk_on_error */
+static const char *const error_words[] = { "report", "stop", "ignore", "enospc", NULL };	/* as enum disk_on_error */
 static const char *const discard_words[] = { "unmap", "ignore", NULL };
 static const char *const net_words[] = { "user", "tap", "none", NULL };
 
@@ -347,13 +347,13 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 	return -ENOENT;
 }
 
-static int set_on_error(const char *val, bool read, enum virtio_blk_on_error *out, struct err *e)
+static int set_on_error(const char *val, bool read, enum disk_on_error *out, struct err *e)
 {
 	int w = 0, ret = parse_word(val, error_words, &w, e);
 
-	if (!ret && read && w == VIRTIO_BLK_ENOSPC)
+	if (!ret && read && w == DISK_ENOSPC)
 		return err_set(e, -EINVAL, "enospc is for writes; rerror= is report, stop or ignore");
-	*out = (enum virtio_blk_on_error)w;
+	*out = (enum disk_on_error)w;
 	return ret;
 }
 
@@ -625,7 +625,7 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)
 	for (unsigned i = 0; i < VM_MAX_NETS; i++)
 		out->net[i].queues = 1;
 	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
-		out->disk[i].on_write_error = VIRTIO_BLK_ENOSPC;
+		out->disk[i].on_write_error = DISK_ENOSPC;
 	for (size_t i = 0; !ret && conf_nth(c, i, &key, &val); i++) {
 		char opt[64];
 

@@ -34,7 +34,8 @@
 #include "cpu/engine.h"
 #include "machine/machine.h"
 #include "net/port.h"
-#include "virtio/blk.h"
+#include "storage/disk.h"
+#include "virtio/device.h"
 #include "vm/conf.h"
 
 #define VM_MAX_DISKS 16
@@ -55,7 +56,7 @@ struct vm_disk {
 	const char *key[VM_MAX_KEYS];	/* "file:PATH" or "fd:N", which also is the secret's id */
 	unsigned n_keys;
 	struct blk_disk_opts more;	/* filters */
-	enum virtio_blk_on_error on_read_error, on_write_error;
+	enum disk_on_error on_read_error, on_write_error;
 	const char *iothread;		/* disks of one name share a thread; NULL: one of its own */
 	bool no_iothread, no_discard;
 	unsigned queues;		/* 0: the builder's choice */

@@ -82,13 +82,15 @@ static struct virtio_blk_opts device_opts(const struct vm *vm, const struct vm_d
 {
 	struct virtio_blk_opts o = {
 		.queues = d->queues ? d->queues : MIN(vm->cfg->cpus, MAX_DISK_QUEUES),
-		.block_size = d->block_size, .physical_block = d->physical_block, .min_io = d->min_io, .opt_io = d->opt_io,
-		.discard_unit = d->discard_unit, .no_discard = d->no_discard,
-		.on_read_error = d->on_read_error, .on_write_error = d->on_write_error, .io = io,
+		.disk = {
+			.block_size = d->block_size, .physical_block = d->physical_block, .min_io = d->min_io, .opt_io = d->opt_io,
+			.discard_unit = d->discard_unit, .no_discard = d->no_discard,
+			.on_read_error = d->on_read_error, .on_write_error = d->on_write_error, .io = io,
+		},
 	};
 
 	if (d->serial)
-		snprintf(o.serial, sizeof(o.serial), "%s", d->serial);
+		snprintf(o.disk.serial, sizeof(o.disk.serial), "%s", d->serial);
 	return o;
 }
 
@@ -126,7 +128,7 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 	}
 	ret = platform_add_virtio(vm->platform, dev, e);
 	if (!ret)
-		vm->disk[i] = dev;
+		vm->disk[i] = virtio_blk_disk(dev);
 	return ret;
 }
 

@@ -16,6 +16,7 @@
 #include "platform/x86/platform.h"
 #include "vm/vm.h"
 
+struct disk;
 struct vm_exec;
 struct vm_iothreads;
 
@@ -40,7 +41,8 @@ struct vm {
 	char *cmdline;
 	struct chardev *console, *debugcon;
 	struct vm_exec *exec;
-	struct virtio_dev *disk[VM_MAX_DISKS], *net[VM_MAX_NETS];	/* the machine's, for --stats */
+	struct disk *disk[VM_MAX_DISKS];	/* the machine's, for --stats */
+	struct virtio_dev *net[VM_MAX_NETS];
 	struct vm_iothreads *io;
 
 	/* Run control: run_lock may be taken with the machine lock held, never

@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 
 #include "chardev/chardev.h"
-#include "virtio/blk.h"
+#include "storage/disk.h"
 #include "virtio/net.h"
 #include "vm/internal.h"
 
@@ -140,9 +140,9 @@ static void print_dev_stat(const char *dev, unsigned n, const char *what, uint64
 	fprintf(stderr, "lodge: stats: %s%u_%s %" PRIu64 "\n", dev, n, what, value);
 }
 
-static void print_disk_op(unsigned n, unsigned kind, const struct virtio_blk_op_stats *s)
+static void print_disk_op(unsigned n, unsigned kind, const struct disk_op_stats *s)
 {
-	const char *op = virtio_blk_op_name(kind);
+	const char *op = disk_op_name(kind);
 	char what[64];
 
 	if (!s->count)
@@ -151,8 +151,8 @@ static void print_disk_op(unsigned n, unsigned kind, const struct virtio_blk_op_
 	print_dev_stat("disk", n, what, s->total_ns / 1000);
 	snprintf(what, sizeof(what), "%s_us_max", op);
 	print_dev_stat("disk", n, what, s->max_ns / 1000);
-	for (unsigned b = 0; b < VIRTIO_BLK_BUCKETS; b++) {
-		uint64_t end = virtio_blk_bucket_end_us(b);
+	for (unsigned b = 0; b < DISK_BUCKETS; b++) {
+		uint64_t end = disk_bucket_end_us(b);
 
 		if (end)
 			snprintf(what, sizeof(what), "%s_us_below_%" PRIu64, op, end);
@@ -163,26 +163,26 @@ static void print_disk_op(unsigned n, unsigned kind, const struct virtio_blk_op_
 	}
 }
 
-static void print_disk(unsigned n, struct virtio_dev *d)
+static void print_disk(unsigned n, struct disk *d)
 {
-	struct virtio_blk_stats s;
+	struct disk_stats s;
 
-	virtio_blk_get_stats(d, &s);
-	print_dev_stat("disk", n, "reads", s.op[VIRTIO_BLK_READS].count);
-	print_dev_stat("disk", n, "read_bytes", s.op[VIRTIO_BLK_READS].bytes);
-	print_dev_stat("disk", n, "writes", s.op[VIRTIO_BLK_WRITES].count);
-	print_dev_stat("disk", n, "written_bytes", s.op[VIRTIO_BLK_WRITES].bytes);
-	print_dev_stat("disk", n, "flushes", s.op[VIRTIO_BLK_FLUSHES].count);
-	print_dev_stat("disk", n, "discards", s.op[VIRTIO_BLK_DISCARDS].count);
-	print_dev_stat("disk", n, "discarded_bytes", s.op[VIRTIO_BLK_DISCARDS].bytes);
-	print_dev_stat("disk", n, "write_zeroes", s.op[VIRTIO_BLK_ZEROES].count);
-	print_dev_stat("disk", n, "zeroed_bytes", s.op[VIRTIO_BLK_ZEROES].bytes);
+	disk_get_stats(d, &s);
+	print_dev_stat("disk", n, "reads", s.op[DISK_READS].count);
+	print_dev_stat("disk", n, "read_bytes", s.op[DISK_READS].bytes);
+	print_dev_stat("disk", n, "writes", s.op[DISK_WRITES].count);
+	print_dev_stat("disk", n, "written_bytes", s.op[DISK_WRITES].bytes);
+	print_dev_stat("disk", n, "flushes", s.op[DISK_FLUSHES].count);
+	print_dev_stat("disk", n, "discards", s.op[DISK_DISCARDS].count);
+	print_dev_stat("disk", n, "discarded_bytes", s.op[DISK_DISCARDS].bytes);
+	print_dev_stat("disk", n, "write_zeroes", s.op[DISK_ZEROES].count);
+	print_dev_stat("disk", n, "zeroed_bytes", s.op[DISK_ZEROES].bytes);
 	print_dev_stat("disk", n, "invalid", s.invalid);
 	print_dev_stat("disk", n, "errors", s.errors);
 	print_dev_stat("disk", n, "retried", s.retried);
 	print_dev_stat("disk", n, "in_flight", s.in_flight);
 	print_dev_stat("disk", n, "in_flight_max", s.max_in_flight);
-	for (unsigned k = 0; k < VIRTIO_BLK_KINDS; k++)
+	for (unsigned k = 0; k < DISK_KINDS; k++)
 		print_disk_op(n, k, &s.op[k]);
 }
 

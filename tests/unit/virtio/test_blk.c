@@ -42,7 +42,7 @@ static void make(struct fixture *f, const struct virtio_blk_opts *o, bool read_o
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct virtio_blk_opts o = { .serial = "LODGE-0001", .queues = 2 };
+	struct virtio_blk_opts o = { .disk.serial = "LODGE-0001", .queues = 2 };
 
 	make(f, &o, false);
 	assert_true(guest_start(&f->g, f->d, F_FLUSH | F_DISCARD | F_WRITE_ZEROES | F_MQ | F_CONFIG_WCE));
@@ -216,7 +216,7 @@ static void ranges(void **state)
 static void host_errors(void **state)
 {
 	struct fixture *f = *state;
-	struct virtio_blk_stats s;
+	struct disk_stats s;
 
 	blk_mem_fail_after(f->node, 1);
 	assert_int_equal(request(f, T_OUT, 0, 512, false), S_IOERR);
@@ -228,10 +228,10 @@ static void host_errors(void **state)
 	blk_mem_fail_after(f->node, 2);
 	assert_int_equal(request(f, T_DISCARD, 0, 32, false), S_IOERR);
 	assert_false(f->d->status & VIRTIO_S_NEEDS_RESET);
-	virtio_blk_get_stats(f->d, &s);
+	disk_get_stats(virtio_blk_disk(f->d), &s);
 	assert_int_equal(s.errors, 3);
-	assert_int_equal(s.op[VIRTIO_BLK_WRITES].count, 1);
-	assert_int_equal(s.op[VIRTIO_BLK_WRITES].bytes, 512);
+	assert_int_equal(s.op[DISK_WRITES].count, 1);
+	assert_int_equal(s.op[DISK_WRITES].bytes, 512);
 }
 
 /* No place for the header or for the status: nothing can be answered. */

@@ -65,7 +65,7 @@ static struct host *host_new(bool io, struct virtio_blk_opts o, const struct blk
 	h->g.m->request_opaque = h;
 	if (io)
 		assert_int_equal(iothread_new(h->g.m, "io-test", &h->io), 0);
-	o.io = h->io;
+	o.disk.io = h->io;
 	machine_lock(h->g.m);
 	lock_node(h);
 	assert_int_equal(blk_open_mem(io ? iothread_loop(h->io) : h->g.m->loop, DISK, &h->node), 0);
@@ -81,9 +81,9 @@ static struct host *host_new(bool io, struct virtio_blk_opts o, const struct blk
 	return h;
 }
 
-static struct host *host_started(bool io, enum virtio_blk_on_error read, enum virtio_blk_on_error write)
+static struct host *host_started(bool io, enum disk_on_error read, enum disk_on_error write)
 {
-	struct host *h = host_new(io, (struct virtio_blk_opts){ .on_read_error = read, .on_write_error = write }, NULL);
+	struct host *h = host_new(io, (struct virtio_blk_opts){ .disk.on_read_error = read, .disk.on_write_error = write }, NULL);
 
 	assert_true(guest_start(&h->g, h->d, F_FLUSH | F_DISCARD | F_WRITE_ZEROES));
 	return h;
@@ -155,12 +155,12 @@ static void fail_with(struct host *h, unsigned nth, int error, bool all)
 	machine_unlock(h->g.m);
 }
 
-static struct virtio_blk_stats stats_of(struct host *h)
+static struct disk_stats stats_of(struct host *h)
 {
-	struct virtio_blk_stats s;
+	struct disk_stats s;
 
 	machine_lock(h->g.m);
-	virtio_blk_get_stats(h->d, &s);
+	disk_get_stats(virtio_blk_disk(h->d), &s);
 	machine_unlock(h->g.m);
 	return s;
 }
@@ -214,8 +214,8 @@ static void topology_by_hand(void **state)
 {
 	const struct blk_info like = { .request_align = 512, .physical_block = 512, .can_discard = true, .can_zero = true };
 	struct host *h = host_new(false, (struct virtio_blk_opts){
-		.block_size = 4096, .physical_block = 16384, .min_io = 8192, .opt_io = 1 << 20, .discard_unit = 32768,
-		.no_discard = true }, &like);
+		.disk.block_size = 4096, .disk.physical_block = 16384, .disk.min_io = 8192, .disk.opt_io = 1 << 20, .disk.discard_unit = 32768,
+		.disk.no_discard = true }, &like);
 
 	assert_int_equal(config(h, 20, 4), 4096);
 	assert_int_equal(config(h, 24, 1), 2);
@@ -231,9 +231,9 @@ static void topology_by_hand(void **state)
 static void bad_sizes(void **state)
 {
 	static const struct virtio_blk_opts bad[] = {
-		{ .block_size = 8192 }, { .block_size = 600 }, { .physical_block = 256 }, { .physical_block = 1 << 21 },
-		{ .block_size = 4096, .physical_block = 512 }, { .min_io = 100 }, { .min_io = 1u << 30 },
-		{ .opt_io = 513 }, { .discard_unit = 1000 }, { .discard_unit = 256 }, { .queues = 65 }, { .queue_size = 100 },
+		{ .disk.block_size = 8192 }, { .disk.block_size = 600 }, { .disk.physical_block = 256 }, { .disk.physical_block = 1 << 21 },
+		{ .disk.block_size = 4096, .disk.physical_block = 512 }, { .disk.min_io = 100 }, { .disk.min_io = 1u << 30 },
+		{ .disk.opt_io = 513 }, { .disk.discard_unit = 1000 }, { .disk.discard_unit = 256 }, { .queues = 65 }, { .queue_size = 100 },
 	};
 	struct guest g;
 
@@ -256,7 +256,7 @@ static void bad_sizes(void **state)
 static void counts(void **state)
 {
 	struct host *h = host_started(false, 0, 0);
-	struct virtio_blk_stats s;
+	struct disk_stats s;
 	uint64_t in_buckets = 0;
 
 	for (int i = 0; i < 5; i++)
@@ -270,21 +270,21 @@ static void counts(void **state)
 	assert_int_equal(one(h, T_WRITE_ZEROES, 0, 16), S_OK);
 	assert_int_equal(one(h, T_IN, 1 << 20, 512), S_IOERR);
 	s = stats_of(h);
-	assert_int_equal(s.op[VIRTIO_BLK_WRITES].count, 5);
-	assert_int_equal(s.op[VIRTIO_BLK_WRITES].bytes, 5 * 4096);
-	assert_int_equal(s.op[VIRTIO_BLK_READS].count, 1);
-	assert_int_equal(s.op[VIRTIO_BLK_READS].bytes, 512);
-	assert_int_equal(s.op[VIRTIO_BLK_FLUSHES].count, 1);
-	assert_int_equal(s.op[VIRTIO_BLK_DISCARDS].count, 1);
-	assert_int_equal(s.op[VIRTIO_BLK_DISCARDS].bytes, 16 * 512);
-	assert_int_equal(s.op[VIRTIO_BLK_ZEROES].bytes, 4 * 512);
+	assert_int_equal(s.op[DISK_WRITES].count, 5);
+	assert_int_equal(s.op[DISK_WRITES].bytes, 5 * 4096);
+	assert_int_equal(s.op[DISK_READS].count, 1);
+	assert_int_equal(s.op[DISK_READS].bytes, 512);
+	assert_int_equal(s.op[DISK_FLUSHES].count, 1);
+	assert_int_equal(s.op[DISK_DISCARDS].count, 1);
+	assert_int_equal(s.op[DISK_DISCARDS].bytes, 16 * 512);
+	assert_int_equal(s.op[DISK_ZEROES].bytes, 4 * 512);
 	assert_int_equal(s.invalid, 1);
 	assert_int_equal(s.errors, 0);
 	assert_int_equal(s.in_flight, 0);
-	for (unsigned b = 0; b < VIRTIO_BLK_BUCKETS; b++)
-		in_buckets += s.op[VIRTIO_BLK_WRITES].latency[b];
+	for (unsigned b = 0; b < DISK_BUCKETS; b++)
+		in_buckets += s.op[DISK_WRITES].latency[b];
 	assert_int_equal(in_buckets, 5);
-	assert_true(s.op[VIRTIO_BLK_WRITES].total_ns >= s.op[VIRTIO_BLK_WRITES].max_ns);
+	assert_true(s.op[DISK_WRITES].total_ns >= s.op[DISK_WRITES].max_ns);
 	host_free(h);
 }
 
@@ -292,7 +292,7 @@ static void counts(void **state)
 static void latency(void **state)
 {
 	struct host *h = host_started(false, 0, 0);
-	struct virtio_blk_stats s;
+	struct disk_stats s;
 	unsigned slow = 0;
 
 	blk_mem_hold(h->node, true);
@@ -308,11 +308,11 @@ static void latency(void **state)
 	s = stats_of(h);
 	assert_int_equal(s.max_in_flight, 8);
 	assert_int_equal(s.in_flight, 0);
-	for (unsigned b = 0; b < VIRTIO_BLK_BUCKETS; b++)
-		if (!virtio_blk_bucket_end_us(b) || virtio_blk_bucket_end_us(b) > 20000)
-			slow += s.op[VIRTIO_BLK_WRITES].latency[b];
+	for (unsigned b = 0; b < DISK_BUCKETS; b++)
+		if (!disk_bucket_end_us(b) || disk_bucket_end_us(b) > 20000)
+			slow += s.op[DISK_WRITES].latency[b];
 	assert_int_equal(slow, 8);
-	assert_true(s.op[VIRTIO_BLK_WRITES].max_ns >= 20000000);
+	assert_true(s.op[DISK_WRITES].max_ns >= 20000000);
 	host_free(h);
 }
 
@@ -320,21 +320,21 @@ static void latency(void **state)
 
 static void reported(void **state)
 {
-	struct host *h = host_started(*(bool *)*state, VIRTIO_BLK_REPORT, VIRTIO_BLK_ENOSPC);
+	struct host *h = host_started(*(bool *)*state, DISK_REPORT, DISK_ENOSPC);
 
 	fail_with(h, 1, -EIO, false);
 	assert_int_equal(one(h, T_OUT, 0, 512), S_IOERR);
 	fail_with(h, 1, -ENOSPC, false);
 	assert_int_equal(one(h, T_IN, 0, 512), S_IOERR);
 	assert_int_equal(h->pauses, 0);
-	assert_int_equal(stats_of(h).op[VIRTIO_BLK_WRITES].failed, 1);
+	assert_int_equal(stats_of(h).op[DISK_WRITES].failed, 1);
 	assert_int_equal(stats_of(h).errors, 2);
 	host_free(h);
 }
 
 static void ignored(void **state)
 {
-	struct host *h = host_started(*(bool *)*state, VIRTIO_BLK_IGNORE, VIRTIO_BLK_IGNORE);
+	struct host *h = host_started(*(bool *)*state, DISK_IGNORE, DISK_IGNORE);
 
 	fail_with(h, 1, -EIO, false);
 	assert_int_equal(one(h, T_OUT, 0, 512), S_OK);
@@ -348,7 +348,7 @@ static void ignored(void **state)
 /* No room: the machine pauses once for all of them, the guest sees nothing, and when it goes on every byte is written. */
 static void stopped(void **state)
 {
-	struct host *h = host_started(*(bool *)*state, VIRTIO_BLK_STOP, VIRTIO_BLK_ENOSPC);
+	struct host *h = host_started(*(bool *)*state, DISK_STOP, DISK_ENOSPC);
 
 	fail_with(h, 1, -ENOSPC, true);
 	for (unsigned i = 0; i < 8; i++) {
@@ -387,7 +387,7 @@ static void stopped(void **state)
 /* The second segment of three fails: the first is not done again. */
 static void stopped_in_ranges(void **state)
 {
-	struct host *h = host_started(*(bool *)*state, VIRTIO_BLK_REPORT, VIRTIO_BLK_STOP);
+	struct host *h = host_started(*(bool *)*state, DISK_REPORT, DISK_STOP);
 	uint8_t *disk = blk_mem_data(h->node);
 
 	memset(disk, 7, 8192);
@@ -414,7 +414,7 @@ static void stopped_in_ranges(void **state)
 /* The guest resets the device, or the machine ends, while requests wait. */
 static void stopped_then_reset(void **state)
 {
-	struct host *h = host_started(*(bool *)*state, VIRTIO_BLK_STOP, VIRTIO_BLK_STOP);
+	struct host *h = host_started(*(bool *)*state, DISK_STOP, DISK_STOP);
 
 	fail_with(h, 1, -EIO, true);
 	add(h, 0, T_OUT, 0, 512);
@@ -440,7 +440,7 @@ static void stopped_then_reset(void **state)
 /* Saved while requests wait: the machine made from it does them. */
 static void stopped_then_saved(void **state)
 {
-	struct host *h = host_started(*(bool *)*state, VIRTIO_BLK_STOP, VIRTIO_BLK_STOP);
+	struct host *h = host_started(*(bool *)*state, DISK_STOP, DISK_STOP);
 	struct snap_out *o;
 	struct snap_in *in;
 	struct err e = { 0 };
@@ -612,11 +612,11 @@ static void *hammer(void *opaque)
 	uint8_t b[8];
 
 	while (!x->end) {
-		struct virtio_blk_stats s;
+		struct disk_stats s;
 
 		machine_lock(x->h->g.m);
 		virtio_dev_config_access(x->h->d, 0, b, 8, false);
-		virtio_blk_get_stats(x->h->d, &s);
+		disk_get_stats(virtio_blk_disk(x->h->d), &s);
 		virtio_dev_pause(x->h->d);
 		virtio_dev_resume(x->h->d);
 		machine_unlock(x->h->g.m);
@@ -657,7 +657,7 @@ static void io_and_others(void **state)
 static void io_shared(void **state)
 {
 	struct host *h = host_started(true, 0, 0);
-	struct virtio_blk_opts o = { .io = h->io };
+	struct virtio_blk_opts o = { .disk.io = h->io };
 	struct err e = { 0 };
 
 	for (int round = 0; round < 20; round++) {

@@ -100,7 +100,7 @@ static void resize_is_told(void **state)
 	drv_machine(&d);
 	if (k->io)
 		assert_int_equal(iothread_new(d.m, "io", &io), 0);
-	o.io = io;
+	o.disk.io = io;
 	assert_int_equal(blk_open_mem(io ? iothread_loop(io) : d.m->loop, DISK, &node), 0);
 	machine_lock(d.m);
 	assert_int_equal(virtio_blk_new(d.m, "disk0", node, &o, &dev, &e), 0);
