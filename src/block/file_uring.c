@@ -16,6 +16,11 @@
 #include "block/file.h"
 
 #define RING_ENTRIES 64
+/*
+ * So many go to the kernel before the turn ends: it hands a batch to the device as a whole, which idles until then if what
+ * completed together is made anew together.
+ */
+#define BATCH_MAX 4u
 
 struct file_ring {
 	struct io_uring u;
@@ -111,6 +116,8 @@ bool file_ring_submit(struct file_ring *fr, struct blk_req *r)
 		io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
 	io_uring_sqe_set_data(sqe, r);
 	fr->in_flight++;
+	if (io_uring_sq_ready(&fr->u) >= BATCH_MAX)
+		io_uring_submit(&fr->u);	/* what it leaves is the turn's end's */
 	loop_bh_post(&fr->submit_bh);
 	return true;
 }
