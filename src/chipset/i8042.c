@@ -13,6 +13,8 @@
 
 #include "base/bits.h"
 #include "chipset/i8042.h"
+#include "display/input.h"
+#include "display/keys.h"
 #include "machine/machine.h"
 
 enum { ST_OBF = 0x01, ST_SYS = 0x04, ST_CMD = 0x08, ST_UNLOCKED = 0x10, ST_AUX = 0x20 };
@@ -33,6 +35,8 @@ struct i8042 {
 	struct dev dev;
 	struct i8042_config cfg;
 	struct bus_region data, command;
+	struct input *input;		/* NULL: nobody types */
+	struct input_device keyboard, mouse;
 	uint8_t cfg_byte, ram[32];
 	uint8_t status;			/* SYS, CMD; the others are computed */
 	uint8_t pending;		/* controller command that waits for its argument, 0: none */
@@ -279,11 +283,31 @@ static void kbd_write(struct i8042 *k, uint8_t val)
 	put_kbd(k, ACK);
 }
 
-void i8042_key(struct i8042 *k, uint8_t set2, bool e0, bool down)
+/* All at once: the key has no break code. */
+static void put_pause(struct i8042 *k)
 {
+	static const uint8_t set1[] = { 0xe1, 0x1d, 0x45, 0xe1, 0x9d, 0xc5 };
+	static const uint8_t set2[] = { 0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77 };
+	bool one = k->kbd_set == 1;
+
+	for (unsigned i = 0; i < (one ? sizeof(set1) : sizeof(set2)); i++)
+		put_kbd(k, one ? set1[i] : set2[i]);
+}
+
+bool i8042_key(struct i8042 *k, uint8_t set2, bool e0, bool down)
+{
+	bool pause = e0 && set2 == 0x77;
+
+	if (!k->kbd_enabled || (pause && !down))
+		return true;
 	/* Whole sequences only: half of one would confuse the guest for long. */
-	if (!k->kbd_enabled || k->kbd.len + 3 > QUEUE_LEN)
-		return;
+	if (k->kbd.len + (pause ? 8 : 3) > QUEUE_LEN)
+		return false;
+	if (pause) {
+		put_pause(k);
+		pump(k);
+		return true;
+	}
 	if (e0)
 		put_kbd(k, 0xe0);
 	if (k->kbd_set == 1) {
@@ -294,6 +318,7 @@ void i8042_key(struct i8042 *k, uint8_t set2, bool e0, bool down)
 		put_kbd(k, set2);
 	}
 	pump(k);
+	return true;
 }
 
 /* ---- mouse ---- */
@@ -348,6 +373,48 @@ void i8042_mouse(struct i8042 *k, int dx, int dy, int dz, unsigned buttons)
 		aux_packet(k);
 		pump(k);
 	}
+}
+
+/* ---- who types and points ---- */
+
+static bool on_key(void *opaque, unsigned code, bool down)
+{
+	const struct key_info *key = key_by_evdev(code);
+
+	return !key || i8042_key(opaque, key->set2, key->set1 & 0x80, down);
+}
+
+/* In steps that packets have room for; the mouse counts upwards, and the wheel towards the user. */
+static void on_motion(void *opaque, int dx, int dy, int wheel, unsigned buttons)
+{
+	for (unsigned i = 0; i < 8; i++) {
+		int x = MAX(-255, MIN(255, dx)), y = MAX(-255, MIN(255, dy));
+
+		i8042_mouse(opaque, x, -y, i ? 0 : -wheel, buttons);
+		dx -= x;
+		dy -= y;
+		if (!dx && !dy)
+			break;
+	}
+}
+
+void i8042_attach(struct i8042 *k, struct input *in)
+{
+	k->input = in;
+	k->keyboard = (struct input_device){ .key = on_key, .opaque = k };
+	k->mouse = (struct input_device){ .rel = on_motion, .opaque = k };
+	input_add(in, &k->keyboard);
+	if (!k->cfg.no_aux)
+		input_add(in, &k->mouse);
+}
+
+static void detach(struct i8042 *k)
+{
+	if (!k->input)
+		return;
+	input_del(k->input, &k->keyboard);
+	if (!k->cfg.no_aux)
+		input_del(k->input, &k->mouse);
 }
 
 /* IntelliMouse: rates 200, 100, 80 make a wheel appear. */
@@ -542,6 +609,8 @@ static uint64_t data_read(void *opaque, uint64_t off, unsigned len)
 	k->out_full = 0;
 	update_irq(k);		/* the line drops between two bytes */
 	pump(k);
+	if (k->input && !k->kbd.len)
+		input_ready(k->input);
 	return b;
 }
 
@@ -601,6 +670,8 @@ static void kbc_reset(struct dev *d)
 	k->kbd_leds = k->kbd_break = k->kbd_last = 0;
 	aux_reset(k);
 	k->aux_buttons = k->aux_last = 0;
+	if (k->input)
+		input_reset(k->input);
 	update_irq(k);
 }
 
@@ -632,6 +703,7 @@ static void kbc_free(struct dev *d)
 {
 	struct i8042 *k = container_of(d, struct i8042, dev);
 
+	detach(k);
 	bus_del(&k->data);
 	bus_del(&k->command);
 	dev_del(d);

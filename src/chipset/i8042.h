@@ -12,6 +12,7 @@
 
 #include "machine/irq.h"
 
+struct input;
 struct machine;
 struct i8042;
 
@@ -24,9 +25,13 @@ struct i8042_config {
 
 int i8042_new(struct machine *m, const struct i8042_config *cfg, struct i8042 **out);
 
-/* A key of the keyboard, as its scan set 2 code; e0: with the E0 prefix.
- * Dropped when the guest disabled scanning, or its buffer is full. */
-void i8042_key(struct i8042 *k, uint8_t set2, bool e0, bool down);
+/* Keys and motions come from there; input must outlive the chip. */
+void i8042_attach(struct i8042 *k, struct input *in);
+
+/* A key of the keyboard, as its scan set 2 code; e0: with the E0 prefix (0x77 with it is Pause,
+ * which has a sequence of its own).  Dropped when the guest disabled scanning; false: its
+ * buffer is full. */
+bool i8042_key(struct i8042 *k, uint8_t set2, bool e0, bool down);
 /* Relative motion (y up), wheel, buttons (bit 0 left, 1 right, 2 middle). */
 void i8042_mouse(struct i8042 *k, int dx, int dy, int dz, unsigned buttons);
 

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Pictures in PNG, by libpng; without it these give -ENOTSUP.
+ */
+#ifndef LODGE_DISPLAY_PNG_H
+#define LODGE_DISPLAY_PNG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "display/display.h"
+
+/* Is it built in? */
+bool png_available(void);
+/* Pixels 0xXXRRGGBB, rows `stride` pixels apart, as an RGB picture; level: zlib's, 0 to 9.
+ * *out: free it.  0, -ENOMEM, -ENOTSUP */
+int png_encode(const uint32_t *pixels, unsigned width, unsigned height, size_t stride, int level, uint8_t **out,
+	       size_t *len);
+/* What the display shows now, to the file, which appears when it is whole.  No lock held.
+ * -ENODATA: it shows nothing. */
+int display_screenshot(struct display *d, const char *path, struct err *e);
+
+#endif
