@@ -7,9 +7,11 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/bits.h"
 #include "block/job_int.h"
+#include "block/qcow2/bitmap.h"
 
 /* Copies what of the range has not been copied; the range is held. */
 static int save_old(struct blk_job *j, struct co *c, uint64_t from, uint64_t to)
@@ -53,11 +55,31 @@ static int backup_write(struct blk_job *j, struct co *c, struct blk_req *r)
 	return co_submit(c, j->filter->n.file, &below);
 }
 
+/* The image whose bitmap it is, if it is still there: mirrors and commits close images. */
+static struct blk_node *map_image(const struct blk_job *j)
+{
+	struct blk_node *n = *blk_slot_image(j->slot);
+
+	while (n && n != j->map_image)
+		n = n->backing;
+	return n;
+}
+
+/* If the backup failed it is as if nothing had been saved: what was dirty is again. */
+static void give_bitmap_back(struct blk_job *j, bool failed)
+{
+	struct blk_node *n = j->map_image ? map_image(j) : NULL;
+
+	if (n)
+		qcow2_bitmap_thaw(n, j->map_name, j, failed);
+	j->map_image = NULL;
+	if (failed && j->bitmap && j->before)
+		blk_dirty_merge(j->bitmap, j->before);
+}
+
 static int backup_end(struct blk_job *j, int ret)
 {
-	/* It is as if nothing had been saved: what was dirty is again. */
-	if (ret && j->bitmap && j->before)
-		blk_dirty_merge(j->bitmap, j->before);
+	give_bitmap_back(j, ret != 0);
 	blk_close(j->target);
 	j->target = NULL;
 	return ret;
@@ -65,63 +87,115 @@ static int backup_end(struct blk_job *j, int ret)
 
 static const struct job_kind backup_kind = { .name = "backup", .write = backup_write, .end = backup_end };
 
-static int check_bitmap(const struct blk_node *slot, enum blk_sync sync, const struct blk_dirty *bitmap, struct err *e)
+/* What was written: a bitmap of the caller's, or one in the image; or neither. */
+struct base {
+	enum blk_sync sync;
+	struct blk_dirty *bitmap;
+	const char *name;
+};
+
+static int check_base(const struct blk_node *slot, const struct base *b, struct err *e)
 {
-	if (sync == BLK_SYNC_DIRTY && !bitmap)
+	if (b->sync == BLK_SYNC_DIRTY && !b->bitmap && !b->name)
 		return err_set(e, -EINVAL, "an incremental backup needs a bitmap of what was written");
-	if (bitmap && blk_dirty_size(bitmap) != slot->i.size)
+	if (b->bitmap && blk_dirty_size(b->bitmap) != slot->i.size)
 		return err_set(e, -EINVAL, "the bitmap is for a disk of %llu bytes, this one has %llu",
-			       (unsigned long long)blk_dirty_size(bitmap), (unsigned long long)slot->i.size);
+			       (unsigned long long)blk_dirty_size(b->bitmap), (unsigned long long)slot->i.size);
 	return 0;
 }
 
-/* Under hold: nothing is being written. */
-static void take_bitmap(struct blk_job *j, enum blk_sync sync)
+static int freeze(struct blk_job *j, const struct base *b, struct err *e)
 {
-	if (sync == BLK_SYNC_DIRTY)
-		blk_dirty_merge(j->todo, j->bitmap);
-	if (j->bitmap)
-		blk_dirty_clear(j->bitmap, 0, blk_dirty_size(j->bitmap));
+	struct blk_node *n = *blk_slot_image(j->slot);
+	int ret;
+
+	if (!n->format || strcmp(n->format, "qcow2") != 0)
+		return err_set(e, -ENOTSUP, "disk '%s' is no qcow2 image, which alone keeps bitmaps", j->slot->path ? j->slot->path : "");
+	if (n->i.size != blk_dirty_size(j->todo))
+		return err_set(e, -EINVAL, "image '%s' is not as long as its disk", n->path ? n->path : "");
+	j->map_name = strdup(b->name);
+	if (!j->map_name)
+		return err_set(e, -ENOMEM, "out of memory");
+	ret = qcow2_bitmap_freeze(n, b->name, j, b->sync == BLK_SYNC_DIRTY ? j->todo : NULL, e);
+	j->map_image = ret ? NULL : n;
+	return ret;
+}
+
+/* Under hold: nothing is being written. */
+static int take_bitmap(struct blk_job *j, const struct base *b, struct err *e)
+{
+	if (b->name)
+		return freeze(j, b, e);
+	if (!b->bitmap)
+		return 0;
+	j->before = blk_dirty_copy(b->bitmap);
+	if (!j->before)
+		return err_set(e, -ENOMEM, "out of memory");
+	j->bitmap = b->bitmap;
+	if (b->sync == BLK_SYNC_DIRTY)
+		blk_dirty_merge(j->todo, b->bitmap);
+	blk_dirty_clear(b->bitmap, 0, blk_dirty_size(b->bitmap));
+	return 0;
+}
+
+static int begin(struct blk_job *j, const struct base *b, struct err *e)
+{
+	int ret;
+
+	blk_slot_hold(j->slot);
+	ret = take_bitmap(j, b, e);
+	if (!ret) {
+		ret = job_insert_filter(j);
+		if (ret) {
+			give_bitmap_back(j, true);
+			err_set(e, ret, "out of memory");
+		} else {
+			job_start(j);
+		}
+	}
+	blk_slot_release(j->slot);
+	return ret;
+}
+
+static int start(struct blk_node *slot, struct blk_node *target, const struct base *b, const struct blk_job_opts *o,
+		 struct blk_job **out, struct err *e)
+{
+	bool top = b->sync == BLK_SYNC_TOP;
+	struct blk_job *j = NULL;
+	int ret = job_check_target(slot, target, "backup", e);
+
+	ret = ret ? ret : check_base(slot, b, e);
+	/* What the first layer is must not change. */
+	if (!ret && top)
+		ret = blk_slot_claim(slot, "backup", e);
+	if (ret)
+		return ret;
+	ret = job_new(&backup_kind, slot, target, slot->i.size, o, &j, e);
+	if (!ret) {
+		j->claimed = top;
+		j->endless = b->sync == BLK_SYNC_NONE;
+		if (b->sync != BLK_SYNC_DIRTY)
+			blk_dirty_set(j->todo, 0, slot->i.size);
+		j->copy_depth = top ? 1 : 0;
+		ret = begin(j, b, e);
+		if (ret)
+			job_discard(j);
+	}
+	if (ret && top)
+		blk_slot_unclaim(slot);
+	if (!ret)
+		*out = j;
+	return ret;
 }
 
 int blk_backup_start(struct blk_node *slot, struct blk_node *target, enum blk_sync sync, struct blk_dirty *bitmap,
 		     const struct blk_job_opts *o, struct blk_job **out, struct err *e)
 {
-	struct blk_job *j = NULL;
-	int ret = job_check_target(slot, target, "backup", e);
+	return start(slot, target, &(struct base){ .sync = sync, .bitmap = bitmap }, o, out, e);
+}
 
-	ret = ret ? ret : check_bitmap(slot, sync, bitmap, e);
-	/* What the first layer is must not change. */
-	if (!ret && sync == BLK_SYNC_TOP)
-		ret = blk_slot_claim(slot, "backup", e);
-	if (ret)
-		return ret;
-	ret = job_new(&backup_kind, slot, target, slot->i.size, o, &j, e);
-	if (ret) {
-		if (sync == BLK_SYNC_TOP)
-			blk_slot_unclaim(slot);
-		return ret;
-	}
-	j->claimed = sync == BLK_SYNC_TOP;
-	j->bitmap = bitmap;
-	j->endless = sync == BLK_SYNC_NONE;
-	if (sync != BLK_SYNC_DIRTY)
-		blk_dirty_set(j->todo, 0, slot->i.size);
-	j->copy_depth = sync == BLK_SYNC_TOP ? 1 : 0;
-	blk_slot_hold(slot);
-	if (bitmap)
-		j->before = blk_dirty_copy(bitmap);
-	ret = bitmap && !j->before ? -ENOMEM : job_insert_filter(j);
-	if (ret) {
-		if (j->claimed)
-			blk_slot_unclaim(slot);
-		job_discard(j);
-		err_set(e, ret, "out of memory");
-	} else {
-		take_bitmap(j, sync);
-		job_start(j);
-		*out = j;
-	}
-	blk_slot_release(slot);
-	return ret;
+int blk_backup_start_persistent(struct blk_node *slot, struct blk_node *target, enum blk_sync sync, const char *bitmap,
+				const struct blk_job_opts *o, struct blk_job **out, struct err *e)
+{
+	return start(slot, target, &(struct base){ .sync = sync, .name = bitmap }, o, out, e);
 }

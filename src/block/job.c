@@ -452,6 +452,7 @@ void job_discard(struct blk_job *j)
 		free(j->workers[i].buf);
 	blk_dirty_free(j->todo);
 	blk_dirty_free(j->before);
+	free(j->map_name);
 	co_pool_fini(&j->cos);
 	free(j);
 }

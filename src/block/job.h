@@ -66,6 +66,15 @@ int blk_mirror_start(struct blk_node *slot, struct blk_node *target, enum blk_sy
  */
 int blk_backup_start(struct blk_node *slot, struct blk_node *target, enum blk_sync sync, struct blk_dirty *bitmap,
 		     const struct blk_job_opts *o, struct blk_job **out, struct err *e);
+/*
+ * The same with a dirty bitmap that the disk's image, a qcow2 one open for writing, keeps itself (qcow2/bitmap.h), so that
+ * increments go on when the image was closed meanwhile.  The backup has the bitmap to itself; if it succeeds the bitmap says what
+ * was written since it began, else what it said before and what was written since.  Should the image be closed or become read-only
+ * under the job (a mirror or a snapshot may do that), it keeps saying both.  Also ENOENT: there is no such bitmap; ENOTSUP: no qcow2 image,
+ * or an unknown kind of bitmap; EBUSY: it is in use by another backup, or was left in use by a crash; EROFS
+ */
+int blk_backup_start_persistent(struct blk_node *slot, struct blk_node *target, enum blk_sync sync, const char *bitmap,
+				const struct blk_job_opts *o, struct blk_job **out, struct err *e);
 
 /*
  * Commit: what the layers from `top` down to above `base` have is written into base, then they are taken out of the

@@ -70,6 +70,8 @@ struct blk_job {
 
 	/* backup */
 	struct blk_dirty *bitmap, *before;
+	struct blk_node *map_image;	/* has the persistent bitmap, if it is still there; NULL: none */
+	char *map_name;
 	bool endless;			/* BLK_SYNC_NONE: cancel is its end */
 	/* commit */
 	unsigned top, base;

@@ -29,7 +29,9 @@ uint64_t bitmap_entry_len(const struct bitmap *b)
 void bitmap_fini(struct qcow2 *q, struct bitmap *b)
 {
 	q->bitmap_bits -= bitmap_loaded(b) ? b->bits.n : 0;
+	q->bitmap_bits -= b->owner ? b->frozen.n : 0;
 	bits_fini(&b->bits);
+	bits_fini(&b->frozen);
 	free(b->name);
 	free(b->extra);
 	*b = (struct bitmap){ 0 };
@@ -211,6 +213,7 @@ int bitmaps_load_all(struct qcow2 *q, struct co *c)
 {
 	int ret = bitmaps_directory(q, c);
 
+	bitmaps_thaw_all(q);
 	for (unsigned i = 0; i < q->n_bitmaps && !ret; i++) {
 		ret = bitmap_load(q, c, &q->bitmap[i]);
 		q->bitmap[i].held |= !ret;

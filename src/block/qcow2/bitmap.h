@@ -17,6 +17,7 @@
 #define LODGE_BLOCK_QCOW2_BITMAP_H
 
 #include "block/blk.h"
+#include "block/dirty.h"
 
 #define QCOW2_BITMAP_NAME_MAX 1023
 
@@ -26,6 +27,7 @@ struct qcow2_bitmap {
 	bool recording;			/* notes what is written */
 	bool in_use;			/* marked so in the file: while open for writing it records, else it is worthless */
 	bool inconsistent;		/* worthless: the image was not closed */
+	bool busy;			/* a backup uses it, and nobody else may meanwhile */
 };
 /* malloc'ed array of count; free with qcow2_bitmaps_free. */
 int qcow2_bitmap_list(struct blk_node *n, struct qcow2_bitmap **out, unsigned *count, struct err *e);
@@ -44,5 +46,16 @@ int qcow2_bitmap_next(struct blk_node *n, const char *name, uint64_t off, uint64
 /* [off, off+len) counts as clean: parts of the granularity inside it only. In memory; on disk when the image is closed
  * or another function of this file is called. */
 int qcow2_bitmap_reset(struct blk_node *n, const char *name, uint64_t off, uint64_t len, struct err *e);
+
+/*
+ * For backups (job.h).  Freeze: what the bitmap says now is set in `out` (of the disk's size; NULL: nobody wants to know)
+ * and put aside, and what is written from now on is noted apart.  Thaw: what was put aside is forgotten, since there
+ * is a copy of it, or with `keep` joins what was noted since.  owner tells one backup from another.  An image
+ * that is closed or reopened read-only meanwhile keeps both, and so does its file; the file's bitmap is marked as in use
+ * all the time (or, if it does not record, as it was).  Besides errors of the others EBUSY: another backup has it.
+ */
+int qcow2_bitmap_freeze(struct blk_node *n, const char *name, const void *owner, struct blk_dirty *out, struct err *e);
+/* n still has the bitmap, and it is the owner's; else nothing happens. */
+void qcow2_bitmap_thaw(struct blk_node *n, const char *name, const void *owner, bool keep);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Between bitmap.c (what there is, in memory), bitmap_store.c (onto the disk) and bitmap_ops.c (the functions of bitmap.h). */
+/* Between bitmap.c (what there is, in memory), bitmap_store.c (onto the disk), bitmap_ops.c (the functions of bitmap.h)
+ * and bitmap_live.c (those for backups). */
 #ifndef LODGE_BLOCK_QCOW2_BITMAP_INT_H
 #define LODGE_BLOCK_QCOW2_BITMAP_INT_H
 
@@ -30,6 +31,9 @@ struct bitmap {
 	struct bits bits;		/* page NULL: not loaded */
 	bool held;			/* IN_USE on disk is ours */
 	bool changed;			/* the disk does not have these bits */
+	/* A backup copies what `frozen` says, and bits are what was written since; NULL: none does. */
+	const void *owner;
+	struct bits frozen;
 };
 
 static inline bool bitmap_loaded(const struct bitmap *b) { return b->bits.page != NULL; }
@@ -46,6 +50,13 @@ bool bitmap_usable(const struct qcow2 *q, const struct bitmap *b);
 /* Its bits into memory. -EBUSY inconsistent, -ENOTSUP, -EINVAL, -EFBIG */
 int bitmap_load(struct qcow2 *q, struct co *c, struct bitmap *b);
 void bitmap_fini(struct qcow2 *q, struct bitmap *b);
+/* bitmap_live.c: every backup's bits are among the others again, as if it had failed. */
+void bitmaps_thaw_all(struct qcow2 *q);
+
+/* bitmap_ops.c: the bitmap, with its bits in memory and of no backup. -ENOENT, -EALREADY, as bitmap_load */
+int bitmap_get(struct qcow2 *q, struct co *c, const char *name, struct bitmap **out);
+/* One sentence for what can be wrong with a bitmap. Returns ret, or what it means to others. */
+int bitmap_explain(const struct blk_node *n, const char *name, int ret, struct err *e);
 
 /* bitmap_store.c: sets or takes away the mark of held bitmaps, where they lie. With a barrier. */
 int bitmaps_write_flags(struct qcow2 *q, struct co *c);

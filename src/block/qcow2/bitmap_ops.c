@@ -22,8 +22,7 @@ static const char *path_of(const struct blk_node *n)
 	return n->path ? n->path : "";
 }
 
-/* One sentence for what can be wrong with a bitmap. */
-static int explain(const struct blk_node *n, const char *name, int ret, struct err *e)
+int bitmap_explain(const struct blk_node *n, const char *name, int ret, struct err *e)
 {
 	switch (ret) {
 	case 0:
@@ -35,6 +34,8 @@ static int explain(const struct blk_node *n, const char *name, int ret, struct e
 	case -EBUSY:
 		return err_set(e, ret, "bitmap '%s' of image '%s' is marked as in use: the image was not closed, and the bitmap says nothing "
 			       "any more; it can only be removed", name, path_of(n));
+	case -EALREADY:
+		return err_set(e, -EBUSY, "bitmap '%s' of image '%s' is in use by a backup: wait for it, or cancel it", name, path_of(n));
 	case -EINVAL:
 		return err_set(e, ret, "the bitmaps of image '%s' are damaged", path_of(n));
 	case -ENOTSUP:
@@ -53,16 +54,17 @@ static int run(struct blk_node *n, int (*fn)(struct qcow2 *q, struct co *c, void
 {
 	if (writes && n->i.read_only)
 		return err_set(e, -EROFS, "image '%s' is open read-only", path_of(n));
-	return explain(n, op->name, q_alone(to_q(n), fn, op), e);
+	return bitmap_explain(n, op->name, q_alone(to_q(n), fn, op), e);
 }
 
-/* The bitmap, with its bits in memory. */
-static int find_loaded(struct qcow2 *q, struct co *c, const char *name, struct bitmap **out)
+int bitmap_get(struct qcow2 *q, struct co *c, const char *name, struct bitmap **out)
 {
 	int ret = bitmaps_directory(q, c);
 
 	*out = ret ? NULL : bitmap_find(q, name);
-	return ret ? ret : *out ? bitmap_load(q, c, *out) : -ENOENT;
+	if (ret || !*out)
+		return ret ? ret : -ENOENT;
+	return (*out)->owner ? -EALREADY : bitmap_load(q, c, *out);
 }
 
 /* ---- list ---- */
@@ -80,7 +82,7 @@ static int list_main(struct qcow2 *q, struct co *c, void *arg)
 
 		op->list[i] = (struct qcow2_bitmap){ .name = strdup(b->name), .granularity = BIT64(MIN(b->granularity, 63u)),
 						     .recording = b->flags & BITMAP_AUTO, .in_use = b->flags & BITMAP_IN_USE,
-						     .inconsistent = bitmap_inconsistent(b) };
+						     .inconsistent = bitmap_inconsistent(b), .busy = b->owner };
 		if (!op->list[i].name)
 			ret = -ENOMEM;
 	}
@@ -197,6 +199,8 @@ static int remove_main(struct qcow2 *q, struct co *c, void *arg)
 	b = ret ? NULL : bitmap_find(q, op->name);
 	if (!b)
 		return ret ? ret : -ENOENT;
+	if (b->owner)
+		return -EALREADY;
 	gone = *b;
 	i = (size_t)(b - q->bitmap);
 	behind = q->n_bitmaps - i - 1;
@@ -231,7 +235,7 @@ static int clear_main(struct qcow2 *q, struct co *c, void *arg)
 {
 	const struct bitmap_op *op = arg;
 	struct bitmap *b;
-	int ret = find_loaded(q, c, op->name, &b);
+	int ret = bitmap_get(q, c, op->name, &b);
 
 	if (ret)
 		return ret;
@@ -253,7 +257,7 @@ static int record_main(struct qcow2 *q, struct co *c, void *arg)
 	struct bitmap *b;
 	uint32_t before;
 	bool held;
-	int ret = find_loaded(q, c, op->name, &b);
+	int ret = bitmap_get(q, c, op->name, &b);
 
 	if (ret || !(b->flags & BITMAP_AUTO) == !op->on)
 		return ret;
@@ -283,7 +287,7 @@ static int merge_main(struct qcow2 *q, struct co *c, void *arg)
 	const struct bitmap_op *op = arg;
 	struct bitmap *b;
 	uint64_t at = 0, end, first, last;
-	int ret = find_loaded(q, c, op->name, &b);
+	int ret = bitmap_get(q, c, op->name, &b);
 
 	if (ret)
 		return ret;
@@ -302,7 +306,7 @@ static int load_main(struct qcow2 *q, struct co *c, void *arg)
 {
 	struct bitmap_op *op = arg;
 	struct bitmap *b;
-	int ret = find_loaded(q, c, op->name, &b);
+	int ret = bitmap_get(q, c, op->name, &b);
 
 	if (ret)
 		return ret;
@@ -350,7 +354,7 @@ static int reset_main(struct qcow2 *q, struct co *c, void *arg)
 	const struct bitmap_op *op = arg;
 	struct bitmap *b;
 	uint64_t first, end;
-	int ret = find_loaded(q, c, op->name, &b);
+	int ret = bitmap_get(q, c, op->name, &b);
 
 	if (ret)
 		return ret;

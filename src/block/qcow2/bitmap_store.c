@@ -321,9 +321,12 @@ static int write_directory(struct qcow2 *q, struct co *c, bool closing, const st
 	return ret;
 }
 
-/* Bits that the disk should have: all, but those of one that goes on recording will be written at the end. */
+/* Bits that the disk should have: all, but those of one that goes on recording will be written at the end, and so will
+ * what a backup has put aside. */
 static bool to_write(const struct bitmap *b, bool closing)
 {
+	if (b->owner)
+		return false;
 	return !b->table || (b->changed && (closing || !(b->flags & BITMAP_AUTO)));
 }
 
@@ -421,6 +424,7 @@ int bitmaps_finish(struct qcow2 *q, struct co *c)
 
 	if (q->broken)
 		return -EIO;
+	bitmaps_thaw_all(q);
 	q->n_recording = 0;
 	for (unsigned i = 0; i < q->n_bitmaps; i++)
 		changed |= q->bitmap[i].changed;

@@ -187,6 +187,17 @@ uint64_t bits_count(const struct bits *b)
 	return count;
 }
 
+void bits_merge(struct bits *b, const struct bits *from)
+{
+	uint64_t at = 0, end;
+
+	while ((at = bits_next(from, at, true)) < from->n) {
+		end = bits_next(from, at, false);
+		bits_set(b, at, end - at);
+		at = end;
+	}
+}
+
 static bool all_are(const uint8_t *p, size_t len, uint8_t v)
 {
 	return len == 0 || (*p == v && !memcmp(p, p + 1, len - 1));

@@ -35,6 +35,8 @@ void bits_clear(struct bits *b, uint64_t from, uint64_t n);
 /* The first one at or behind `from` that has the value; b->n: none. */
 uint64_t bits_next(const struct bits *b, uint64_t from, bool value);
 uint64_t bits_count(const struct bits *b);
+/* What is 1 in `from`, of the same length, becomes 1. */
+void bits_merge(struct bits *b, const struct bits *from);
 /* Bit i is in byte i / 8, its bit i % 8.  Bytes [off, off+len), off a multiple of 512, len at most a page's rest or
  * whole pages; behind the end of the row bits are 0 when read (1 in a page that is all 1), and ignored when written. */
 enum bits_kind bits_bytes(const struct bits *b, uint64_t off, uint8_t *buf, size_t len);

@@ -8,7 +8,7 @@
  *   cache.c    slices of L2 tables and refcount blocks in bounded memory
  *   refcount.c allocation of host clusters           commit.c    writing metadata in safe order
  *   compress.c compressed clusters                   snapshot.c, check.c, resize.c
- *   crypt.c    encrypted images                      bitmap.c, bitmap_store.c, bitmap_ops.c, bits.c
+ *   crypt.c    encrypted images                      bitmap.c, bitmap_store.c, bitmap_ops.c, bitmap_live.c, bits.c
  *
  * Numbers from the file are hostile.  Every one is checked where it is read into
  * struct qcow2 (header) or decoded (tables), in 64 bits.

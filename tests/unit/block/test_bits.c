@@ -68,6 +68,12 @@ static void random_changes(void **state)
 		same(&copy, flat);
 		bits_fini(&copy);
 	}
+	assert_int_equal(bits_init(&copy, b.n, &used), 0);
+	bits_set(&copy, b.n / 3, b.n / 3);
+	memset(flat + b.n / 3, 1, b.n / 3);
+	bits_merge(&copy, &b);
+	same(&copy, flat);
+	bits_fini(&copy);
 	bits_fini(&b);
 	assert_int_equal(used, 0);
 	free(flat);
