@@ -28,6 +28,8 @@
 struct item {
 	uint8_t *data;
 	uint32_t len;
+	void (*selected)(void *opaque);	/* contents that are made when asked for; or NULL */
+	void *opaque;
 };
 
 /* A directory entry as the guest reads it: big-endian size and selector. */
@@ -64,6 +66,17 @@ static const struct item *selected(const struct fw_cfg *f)
 	return key < FW_CFG_N_ITEMS && !(f->select & 0x8000) ? &f->item[key] : &none;
 }
 
+static void select_item(struct fw_cfg *f, uint16_t key)
+{
+	const struct item *i;
+
+	f->select = key;
+	f->offset = 0;
+	i = selected(f);
+	if (i->selected)
+		i->selected(i->opaque);
+}
+
 static uint8_t next_byte(struct fw_cfg *f)
 {
 	const struct item *i = selected(f);
@@ -82,10 +95,8 @@ static void ports_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
 {
 	struct fw_cfg *f = opaque;
 
-	if (off == 0 && len == 2) {
-		f->select = (uint16_t)val;
-		f->offset = 0;
-	}
+	if (off == 0 && len == 2)
+		select_item(f, (uint16_t)val);
 }
 
 static const struct bus_ops ports_ops = { .read = ports_read, .write = ports_write, .min_len = 1, .max_len = 2, .unaligned = true };
@@ -130,10 +141,8 @@ static void dma_run(struct fw_cfg *f)
 	control = __builtin_bswap32(ld_le32(d));
 	len = __builtin_bswap32(ld_le32(d + 4));
 	addr = __builtin_bswap64(ld_le64(d + 8));
-	if (control & DMA_SELECT) {
-		f->select = (uint16_t)(control >> 16);
-		f->offset = 0;
-	}
+	if (control & DMA_SELECT)
+		select_item(f, (uint16_t)(control >> 16));
 	if (control & DMA_READ)
 		status = dma_read(f, addr, len) < 0 ? DMA_ERROR : 0;
 	else if (control & DMA_WRITE)
@@ -176,8 +185,38 @@ static void reset(struct dev *d)
 	f->dma_addr = 0;
 }
 
-static int save(struct dev *d, struct snap_out *o) { return snap_put(o, d->id, &table, d); }
-static int load(struct dev *d, struct snap_in *in, struct err *e) { return snap_get(in, d->id, &table, d, e); }
+/* What was made when the guest asked for it is part of the state: it may be half read. */
+static int save(struct dev *d, struct snap_out *o)
+{
+	struct fw_cfg *f = (struct fw_cfg *)d;
+	int r = snap_put(o, d->id, &table, d);
+
+	for (uint32_t i = 0; i < f->n_files && r == 0; i++) {
+		const struct item *it = &f->item[FW_CFG_FILE_FIRST + i];
+
+		if (it->selected)
+			r = snap_put_blob(o, f->file[i].name, it->data, it->len);
+	}
+	return r;
+}
+
+static int load(struct dev *d, struct snap_in *in, struct err *e)
+{
+	struct fw_cfg *f = (struct fw_cfg *)d;
+	int r = snap_get(in, d->id, &table, d, e);
+
+	for (uint32_t i = 0; i < f->n_files && r == 0; i++) {
+		struct item *it = &f->item[FW_CFG_FILE_FIRST + i];
+		uint32_t len = 0;
+
+		if (!it->selected)
+			continue;
+		r = snap_get_blob(in, f->file[i].name, it->data, it->len, &len, e);
+		if (r == 0 && len != it->len)
+			r = err_set(e, -EINVAL, "saved fw_cfg file %s has another length", f->file[i].name);
+	}
+	return r;
+}
 
 static void fw_cfg_free(struct dev *d)
 {
@@ -192,19 +231,26 @@ static void fw_cfg_free(struct dev *d)
 
 static const struct dev_ops ops = { .name = "fw_cfg", .reset = reset, .save = save, .load = load, .free = fw_cfg_free };
 
+int fw_cfg_set_owned(struct fw_cfg *f, uint16_t key, void *data, uint32_t len)
+{
+	if (key >= FW_CFG_N_ITEMS) {
+		free(data);
+		return -EINVAL;
+	}
+	free(f->item[key].data);
+	f->item[key] = (struct item){ .data = data, .len = len };
+	return 0;
+}
+
 int fw_cfg_set(struct fw_cfg *f, uint16_t key, const void *data, uint32_t len)
 {
-	uint8_t *copy;
+	uint8_t *copy = malloc(len ? len : 1);
 
-	if (key >= FW_CFG_N_ITEMS)
-		return -EINVAL;
-	copy = malloc(len ? len : 1);
 	if (!copy)
 		return -ENOMEM;
-	memcpy(copy, data, len);
-	free(f->item[key].data);
-	f->item[key] = (struct item){ copy, len };
-	return 0;
+	if (len)
+		memcpy(copy, data, len);
+	return fw_cfg_set_owned(f, key, copy, len);
 }
 
 int fw_cfg_set_int(struct fw_cfg *f, uint16_t key, uint64_t v, unsigned bytes)
@@ -244,6 +290,40 @@ int fw_cfg_add_file(struct fw_cfg *f, const char *name, const void *data, uint32
 	memcpy(e->name, name, strlen(name));
 	f->n_files++;
 	return publish_directory(f);
+}
+
+/* The item of a file, or NULL. */
+static struct item *file_item(struct fw_cfg *f, const char *name)
+{
+	for (uint32_t i = 0; i < f->n_files; i++)
+		if (!strcmp(f->file[i].name, name))
+			return &f->item[FW_CFG_FILE_FIRST + i];
+	return NULL;
+}
+
+int fw_cfg_on_select(struct fw_cfg *f, const char *name, void (*fn)(void *opaque), void *opaque)
+{
+	struct item *i = file_item(f, name);
+
+	if (!i)
+		return -ENOENT;
+	i->selected = fn;
+	i->opaque = opaque;
+	return 0;
+}
+
+int fw_cfg_replace(struct fw_cfg *f, const char *name, const void *data, uint32_t len)
+{
+	struct item *i = file_item(f, name);
+
+	if (!i)
+		return -ENOENT;
+	if (len > i->len)
+		return -E2BIG;
+	if (len)
+		memcpy(i->data, data, len);
+	memset(i->data + len, 0, i->len - len);
+	return 0;
 }
 
 int fw_cfg_new(struct machine *m, uint16_t port, struct fw_cfg **out)

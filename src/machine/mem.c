@@ -48,9 +48,15 @@ struct backing {
 	struct mem_ahead *ahead;	/* or NULL */
 };
 
+struct mem_rom {
+	struct backing b;
+	char name[24];
+	struct mem_rom *next;
+};
+
 struct range {
 	struct mem_range r;
-	struct backing *rom;		/* owned; NULL for RAM */
+	struct backing *rom;		/* owned; NULL for RAM and what has a mem_rom */
 };
 
 struct mem {
@@ -58,6 +64,7 @@ struct mem {
 	struct range ranges[MAX_RANGES];
 	size_t n;
 	struct backing ram;
+	struct mem_rom *roms;
 	bool make_ahead;
 	_Atomic bool dirty;
 	pthread_rwlock_t listen_lock;
@@ -128,6 +135,13 @@ void mem_free(struct mem *m)
 			backing_fini(m->ranges[i].rom);
 			free(m->ranges[i].rom);
 		}
+	}
+	while (m->roms) {
+		struct mem_rom *rom = m->roms;
+
+		m->roms = rom->next;
+		backing_fini(&rom->b);
+		free(rom);
 	}
 	backing_fini(&m->ram);
 	pthread_rwlock_destroy(&m->lock);
@@ -365,7 +379,7 @@ static void fill_range(struct range *nr, const char *name, uint64_t gpa, uint64_
 		.gpa = gpa, .size = size, .kind = kind, .host = b->host + offset, .fd = b->fd,
 		.fd_offset = offset, .flags = b->flags + pages(offset),
 		.version = b->version + pages(offset), .ahead = b->ahead } };
-	strncpy(nr->r.name, name, sizeof(nr->r.name) - 1);
+	snprintf(nr->r.name, sizeof(nr->r.name), "%s", name);
 }
 
 void mem_make_ahead(struct mem *m)
@@ -375,8 +389,8 @@ void mem_make_ahead(struct mem *m)
 		mem_ahead_start(m->ram.ahead);
 }
 
-int mem_add_ram(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, uint64_t size,
-		struct err *e)
+static int show_ram(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, uint64_t size,
+		    enum mem_kind kind, struct err *e)
 {
 	struct range nr;
 
@@ -384,7 +398,68 @@ int mem_add_ram(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, 
 		return err_set(e, -EINVAL, "memory \"%s\" comes before the RAM was made", name);
 	if (offset & (PAGE_4K - 1) || !range_inside(offset, size, m->ram.size))
 		return err_set(e, -EINVAL, "memory \"%s\" reaches beyond the RAM", name);
-	fill_range(&nr, name, gpa, size, MEM_RAM, &m->ram, offset);
+	fill_range(&nr, name, gpa, size, kind, &m->ram, offset);
+	return insert(m, &nr, e);
+}
+
+int mem_add_ram(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, uint64_t size,
+		struct err *e)
+{
+	return show_ram(m, name, gpa, offset, size, MEM_RAM, e);
+}
+
+int mem_add_ram_protected(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, uint64_t size,
+			  struct err *e)
+{
+	return show_ram(m, name, gpa, offset, size, MEM_ROM, e);
+}
+
+int mem_rom_new(struct mem *m, const char *name, uint64_t size, struct mem_rom **out, struct err *e)
+{
+	struct mem_rom *rom = calloc(1, sizeof(*rom));
+	int r = -ENOMEM;
+
+	if (!size || size & (PAGE_4K - 1)) {
+		free(rom);
+		return err_set(e, -EINVAL, "ROM \"%s\" of %llu bytes is not a number of pages", name,
+			       (unsigned long long)size);
+	}
+	if (rom) {
+		rom->b.fd = -1;
+		rom->b.size = size;
+		rom->b.host = zero_pages(size);
+		r = rom->b.host ? backing_books(&rom->b) : -ENOMEM;
+	}
+	if (r) {
+		if (rom)
+			backing_fini(&rom->b);
+		free(rom);
+		return err_set(e, r, "no memory for ROM \"%s\"", name);
+	}
+	snprintf(rom->name, sizeof(rom->name), "%s", name);
+	rom->next = m->roms;
+	m->roms = rom;
+	*out = rom;
+	return 0;
+}
+
+uint8_t *mem_rom_bytes(struct mem_rom *rom)
+{
+	return rom->b.host;
+}
+
+uint64_t mem_rom_size(const struct mem_rom *rom)
+{
+	return rom->b.size;
+}
+
+int mem_show_rom(struct mem *m, struct mem_rom *rom, uint64_t gpa, uint64_t offset, uint64_t size, struct err *e)
+{
+	struct range nr;
+
+	if (offset & (PAGE_4K - 1) || !range_inside(offset, size, rom->b.size))
+		return err_set(e, -EINVAL, "ROM \"%s\" is shorter than what is to be shown of it", rom->name);
+	fill_range(&nr, rom->name, gpa, size, MEM_ROM, &rom->b, offset);
 	return insert(m, &nr, e);
 }
 
@@ -670,7 +745,7 @@ static void tell_code(struct mem *m, uint64_t gpa, uint64_t len)
  * engine holds code of one of them. */
 static bool note_pages(struct mem *m, const struct mem_range *r, uint64_t first, uint64_t last)
 {
-	bool log = r->kind == MEM_RAM && atomic_load_explicit(&m->dirty, memory_order_relaxed);
+	bool log = r->fd == m->ram.fd && atomic_load_explicit(&m->dirty, memory_order_relaxed);
 	bool code = false;
 
 	for (uint64_t p = first; p <= last; p++) {
@@ -721,7 +796,7 @@ static void written_backing(struct mem *m, uint64_t off, uint64_t len)
 		if (!next_range(m, gpa, &r))
 			return;
 		gpa = range_end(&r);
-		if (r.kind != MEM_RAM)
+		if (r.fd != m->ram.fd)		/* write-protected RAM is RAM here */
 			continue;
 		lo = MAX(off, r.fd_offset);
 		hi = MIN(off + len, r.fd_offset + r.size);

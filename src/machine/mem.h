@@ -12,6 +12,10 @@
  * or translated code set MEM_PG_CODE and are told of writes through their
  * listener.
  *
+ * A ROM's bytes are an object of their own (struct mem_rom), shown at one or
+ * several GPAs, so that firmware's shadow and flash chips can come and go while
+ * somebody still reads what was there.  A guest's write to ROM goes to the MMIO bus.
+ *
  * Threads: look-ups and copies from any thread; changes to the map (mem_add_*,
  * mem_del) with the machine lock held and vCPUs paused or tolerant (listeners
  * are called synchronously).
@@ -31,6 +35,7 @@
 #define PAGE_4K 4096ull
 
 struct mem;
+struct mem_rom;
 
 enum mem_kind { MEM_RAM, MEM_ROM };
 
@@ -82,6 +87,16 @@ int mem_add_ram(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, 
 /* A ROM with its own backing of `size` bytes, filled from data (len <= size). */
 int mem_add_rom(struct mem *m, const char *name, uint64_t gpa, uint64_t size,
 		const void *data, size_t len, struct err *e);
+/* Shows RAM that can be read only (what a chipset write-protects): kind MEM_ROM, backing RAM. */
+int mem_add_ram_protected(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, uint64_t size,
+			  struct err *e);
+/* Bytes to be shown as ROM, zero at first; they live as long as the map.  size: a multiple of 4 KiB.
+ * What changes them through mem_rom_bytes calls mem_written for where they are shown. */
+int mem_rom_new(struct mem *m, const char *name, uint64_t size, struct mem_rom **out, struct err *e);
+uint8_t *mem_rom_bytes(struct mem_rom *rom);
+uint64_t mem_rom_size(const struct mem_rom *rom);
+/* Shows [offset, offset+size) of it at gpa. */
+int mem_show_rom(struct mem *m, struct mem_rom *rom, uint64_t gpa, uint64_t offset, uint64_t size, struct err *e);
 /* Removes the range that starts at gpa; -ENOENT if there is none. */
 int mem_del(struct mem *m, uint64_t gpa);
 

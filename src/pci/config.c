@@ -28,7 +28,7 @@ static uint16_t command(const struct pci_dev *d)
 
 /* ---- construction ---- */
 
-static int find_slot(const struct pci_bus *b)
+int pci_free_slot(const struct pci_bus *b)
 {
 	for (int slot = 0; slot < 32; slot++) {
 		bool used = false;
@@ -38,7 +38,7 @@ static int find_slot(const struct pci_bus *b)
 		if (!used)
 			return PCI_DEVFN(slot, 0);
 	}
-	return -ENOSPC;
+	return PCI_ANY_DEVFN;
 }
 
 static void init_bridge_header(struct pci_dev *d)
@@ -80,7 +80,7 @@ int pci_dev_init(struct pci_dev *d, struct machine *m, struct pci_bus *bus, int 
 	char id[sizeof(d->dev.id)];
 
 	if (devfn == PCI_ANY_DEVFN)
-		devfn = find_slot(bus);
+		devfn = pci_free_slot(bus);
 	if (devfn < 0)
 		return err_set(e, -ENOSPC, "no free PCI slot for %s: all 32 are taken", ops->dev.name);
 	if (devfn > 255)
@@ -354,6 +354,8 @@ unsigned pci_pirq(const struct pci_dev *d)
 		pin = (pin + slot) & 3;
 		slot = b->bridge->devfn >> 3;
 	}
+	if (d->bus->root->cfg.chipset_slot && slot >= d->bus->root->cfg.chipset_slot)
+		slot = 0;
 	return (pin + slot) & 3;
 }
 

@@ -25,6 +25,8 @@ struct pci_root {
 	uint32_t config_address;	/* the register at port 0xcf8 */
 	unsigned pirq_count[4];		/* functions that hold the wire high */
 	bool bar_conflict;		/* a BAR found its place taken */
+	void (*changed)(void *opaque, bool written);	/* the host bridge's registers */
+	void *changed_opaque;
 };
 
 /* Brings the mapping of the BARs in line with the configuration space. */

@@ -52,7 +52,7 @@
 #define PCI_CONFIG_SIZE 4096
 #define PCI_DEVFN(slot, fn) ((slot) << 3 | (fn))
 #define PCI_NUM_BARS 6
-#define PCI_ANY_DEVFN (-1)		/* first free slot, function 0 */
+#define PCI_ANY_DEVFN (-1)		/* pci_free_slot */
 
 struct pci_bus;
 struct pci_dev;
@@ -119,6 +119,8 @@ uint64_t pci_msix_read(struct pci_dev *d, uint64_t off, unsigned len);	/* off in
 void pci_msix_write(struct pci_dev *d, uint64_t off, unsigned len, uint64_t val);
 bool pci_msix_covers(struct pci_dev *d, uint64_t off);
 void pci_dev_add_pcie(struct pci_dev *d, unsigned type);	/* 0 endpoint, 9 root complex integrated */
+/* Function 0 of the first slot that is free; PCI_ANY_DEVFN: none. */
+int pci_free_slot(const struct pci_bus *b);
 void pci_dev_use_intx(struct pci_dev *d, unsigned pin);		/* 1..4 = A..D */
 void pci_dev_ready(struct pci_dev *d);
 void pci_dev_fini(struct pci_dev *d);
@@ -141,8 +143,17 @@ struct pci_root_config {
 	struct irq intx[4];		/* PIRQ wires, shared; swizzle (slot + pin) & 3 */
 	uint64_t mmio32_base, mmio32_size, mmio64_base, mmio64_size;	/* windows BARs are assigned from */
 	uint16_t io_base, io_size;
+	/* Slots from here on are parts of the chipset: their pins A..D are PIRQ A..D, not rotated; 0: none. */
+	unsigned chipset_slot;
+	struct pci_ids bridge;		/* the host bridge at 00:00.0; vendor 0: a generic one */
 };
 int pci_root_new(struct machine *m, const struct pci_root_config *cfg, struct pci_bus **out, struct err *e);
+/* The host bridge's function, for who gives it registers; tells when they changed, by a write of
+ * the guest's or by reset and saved state.  fn NULL: nobody. */
+struct pci_dev *pci_root_bridge(struct pci_bus *root);
+void pci_root_on_change(struct pci_bus *root, void (*fn)(void *opaque, bool written), void *opaque);
+/* Moves the window; base 0: it is not decoded.  -EINVAL: not a place for one; then it is off. */
+int pci_root_set_ecam(struct pci_bus *root, uint64_t base, unsigned buses);
 /* A bus behind a bridge function (class 0x0604xx, ready); freed with
  * pci_bus_free by the bridge's owner, when empty. */
 int pci_bus_new(struct pci_dev *bridge, struct pci_bus **out);
@@ -150,6 +161,8 @@ void pci_bus_free(struct pci_bus *b);
 /* For boots without firmware: gives every BAR an address from the windows,
  * sets interrupt lines (gsi_of_pirq), enables decoding. */
 void pci_root_assign(struct pci_bus *root, const uint8_t irq_line_of_pirq[4]);
+/* Calls fn for every function, root bus first. */
+void pci_for_each(struct pci_bus *root, void (*fn)(void *opaque, struct pci_dev *d), void *opaque);
 struct pci_dev *pci_find(struct pci_bus *root, unsigned bus, unsigned devfn);
 /* Configuration access as CF8/ECAM do it; for tests and firmware tables. */
 uint32_t pci_config_read(struct pci_dev *d, unsigned off, unsigned len);

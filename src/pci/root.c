@@ -175,12 +175,24 @@ static struct pci_root *root_of(struct dev *dev)
 	return container_of(dev, struct pci_root, host_bridge.dev);
 }
 
+static void tell_changed(struct pci_root *r, bool written)
+{
+	if (r->changed)
+		r->changed(r->changed_opaque, written);
+}
+
 static void root_reset(struct dev *dev)
 {
 	struct pci_root *r = root_of(dev);
 
 	r->config_address = 0;
 	pci_dev_reset(&r->host_bridge);
+	tell_changed(r, false);
+}
+
+static void root_written(struct pci_dev *d, unsigned off, unsigned len)
+{
+	tell_changed(container_of(d, struct pci_root, host_bridge), true);
 }
 
 static int root_save(struct dev *dev, struct snap_out *o)
@@ -199,6 +211,8 @@ static int root_load(struct dev *dev, struct snap_in *in, struct err *e)
 	if (!ret)
 		ret = snap_get(in, dev->id, &root_table, r, e);
 	r->config_address &= 0x80fffffc;
+	if (!ret)
+		tell_changed(r, false);
 	return ret;
 }
 
@@ -221,6 +235,7 @@ static const struct pci_dev_ops root_ops = {
 		.load = root_load,
 		.free = root_free,
 	},
+	.config_written = root_written,
 };
 
 /* The generic PCIe host bridge that guests know from other hypervisors: no
@@ -247,7 +262,8 @@ int pci_root_new(struct machine *m, const struct pci_root_config *cfg, struct pc
 		return err_set(e, -ENOMEM, "out of memory");
 	r->cfg = *cfg;
 	bus_init(&r->bus, m, r);
-	ret = pci_dev_init(&r->host_bridge, m, &r->bus, PCI_DEVFN(0, 0), &root_ops, &root_ids, e);
+	ret = pci_dev_init(&r->host_bridge, m, &r->bus, PCI_DEVFN(0, 0), &root_ops,
+			   cfg->bridge.vendor ? &cfg->bridge : &root_ids, e);
 	if (ret) {
 		free(r);
 		return ret;
@@ -267,6 +283,42 @@ int pci_root_new(struct machine *m, const struct pci_root_config *cfg, struct pc
 	}
 	*out = &r->bus;
 	return 0;
+}
+
+struct pci_dev *pci_root_bridge(struct pci_bus *root)
+{
+	return &root->root->host_bridge;
+}
+
+void pci_root_on_change(struct pci_bus *root, void (*fn)(void *opaque, bool written), void *opaque)
+{
+	root->root->changed = fn;
+	root->root->changed_opaque = opaque;
+}
+
+int pci_root_set_ecam(struct pci_bus *root, uint64_t base, unsigned buses)
+{
+	struct pci_root *r = root->root;
+	uint64_t size = (uint64_t)buses << 20;
+
+	if (r->ecam.bus && r->ecam.base == base && r->ecam.size == size)
+		return 0;
+	bus_del(&r->ecam);
+	return base ? add_region(r->bus.m->mmio, &r->ecam, "pci-ecam", &ecam_ops, r, base, size) : 0;
+}
+
+static void each_on_bus(struct pci_bus *b, void (*fn)(void *opaque, struct pci_dev *d), void *opaque)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(b->devs); i++)
+		if (b->devs[i])
+			fn(opaque, b->devs[i]);
+	list_for_each(n, &b->children)
+		each_on_bus(list_entry(n, struct pci_bus, node), fn, opaque);
+}
+
+void pci_for_each(struct pci_bus *root, void (*fn)(void *opaque, struct pci_dev *d), void *opaque)
+{
+	each_on_bus(root, fn, opaque);
 }
 
 /* ---- resource assignment ---- */

@@ -11,7 +11,9 @@
 static const struct verb verb_run = {
 	.name = "run",
 	.summary = "Runs a virtual machine in the foreground until it ends.",
+	.operands = "[DISK...]",
 	.opts = run_opts,
+	.operand = run_operand,
 	.main = run_main,
 };
 

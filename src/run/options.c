@@ -102,6 +102,50 @@ static int parse_disk(struct conf *c, struct opt_state *st, const char *val, str
 	return each_part(val, disk_part, &t, e);
 }
 
+int run_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	return parse_disk(c, st, val, e);
+}
+
+static int boot_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	struct target *t = opaque;
+
+	/* The first part has a name like the others here. */
+	if (!name && !strncmp(val, "order=", 6))
+		return conf_set(t->c, "boot-order", val + 6, e);
+	if (!name && !strncmp(val, "menu=", 5))
+		return conf_set(t->c, "boot-menu", val + 5, e);
+	if (name && val && (!strcmp(name, "order") || !strcmp(name, "menu")))
+		return conf_set(t->c, *name == 'o' ? "boot-order" : "boot-menu", val, e);
+	return err_set(e, -EINVAL, "'%.40s' is not order=LETTERS or menu=on|off|MILLISECONDS", name ? name : val);
+}
+
+static int parse_boot(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { c, 0, 0, 0 };
+
+	return each_part(val, boot_part, &t, e);
+}
+
+static int fw_cfg_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	struct target *t = opaque;
+
+	if (!name)
+		return conf_setf(t->c, !strncmp(val, "name=", 5) ? val + 5 : val, e, "fw-cfg.%u.name", t->n);
+	if (val && (!strcmp(name, "string") || !strcmp(name, "file")))
+		return conf_setf(t->c, val, e, "fw-cfg.%u.%s", t->n, name);
+	return err_set(e, -EINVAL, "'%.40s' is not string=TEXT or file=FILE", name);
+}
+
+static int parse_fw_cfg(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { c, st->n_fw_cfgs++, 0, 0 };
+
+	return each_part(val, fw_cfg_part, &t, e);
+}
+
 static int net_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	struct target *t = opaque;
@@ -176,6 +220,7 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 	st->n_initrds = conf_list_len(c, "initrd");
 	st->n_disks = conf_list_len(c, "disk");
 	st->n_nets = conf_list_len(c, "net");
+	st->n_fw_cfgs = conf_list_len(c, "fw-cfg");
 	return ret;
 }
 
@@ -230,6 +275,19 @@ const struct opt run_opts[] = {
 	  "Words for the kernel's command line; repeated options add up. For Linux, console=ttyS0 is put in front "
 	  "unless a console= is among them. If the last one names hvc0, the console is a virtio console, and the serial port "
 	  "shows what the guest prints before (earlycon=uart8250,io,0x3f8).", .parse = parse_append },
+	{ "firmware", 'f', "bios|uefi|FILE", "firmware to start with [by what there is to boot]",
+	  "What runs first. *bios* is SeaBIOS, *uefi* OVMF, from where distributions install them (Debian: the packages seabios and ovmf); "
+	  "anything else is the file of an image that ends at 4 GiB. Without this option a *--kernel* is started directly, and a guest "
+	  "without a kernel gets firmware, so that *lodge run disk.qcow2* boots the disk. "
+	  "With firmware, a *--kernel* is started by it (under SeaBIOS with an option ROM of the package qemu-system-data). "
+	  "SeaBIOS shows its messages, menu and what programs print by BIOS calls on the serial port, and takes keys from there.",
+	  COMPLETE_WORDS, "bios uefi", .key = "firmware" },
+	{ "boot", 0, "order=LETTERS,menu=on|off|MS", "what firmware boots from [order=cdn,menu=off]",
+	  "*order=* names what firmware tries, one after the other: *c* the disks in the order of their options, *d* CDs, *n* network cards. "
+	  "*menu=on* offers firmware's boot menu for 5 seconds, *menu=MILLISECONDS* for a time.", .parse = parse_boot },
+	{ "fw-cfg", 0, "NAME,string=TEXT|file=FILE", "a file for the guest's firmware or system",
+	  "Gives the guest a file through the firmware configuration device (QEMU's fw_cfg), where Linux shows it in "
+	  "/sys/firmware/qemu_fw_cfg/by_name. Names for your own use begin with *opt/*. May be repeated.", .parse = parse_fw_cfg },
 	{ "disk", 'd', "FILE[,ro][,format=F][,cache=C]", "virtio disk, image file or block device; may be repeated",
 	  "A virtio disk on an image file, a block device or an NBD server; may be repeated. A server's export is named by a URI: "
 	  "*nbd://HOST/EXPORT*, *nbd+unix:///EXPORT?socket=PATH*, with TLS *nbds://* and *nbds+unix://* (*tls-certificates=FOLDER* "

@@ -47,6 +47,12 @@ int opts_parse(const struct verb *v, int argc, char **argv, struct conf *c, stru
 		const struct opt *o;
 		int ret;
 
+		if (v->operand && (arg[0] != '-' || !arg[1])) {
+			ret = v->operand(c, st, arg, e);
+			if (ret)
+				return err_prefix(e, ret, "%.80s", arg);
+			continue;
+		}
 		if (arg[0] != '-' || !arg[1])
 			return err_set(e, -EINVAL, "'%.80s' is not an option; see 'lodge %s --help'", arg, v->name);
 		if (arg[1] == '-') {
@@ -76,7 +82,8 @@ int opts_parse(const struct verb *v, int argc, char **argv, struct conf *c, stru
 
 void opts_help(const struct verb *v, FILE *f)
 {
-	fprintf(f, "usage: lodge %s%s\n\n%s\n\n", v->name, v->opts->name ? " [OPTION]..." : "", v->summary);
+	fprintf(f, "usage: lodge %s%s%s%s\n\n%s\n\n", v->name, v->opts->name ? " [OPTION]..." : "", v->operands ? " " : "",
+		v->operands ? v->operands : "", v->summary);
 	for (const struct opt *o = v->opts; o->name; o++) {
 		char left[64];
 		int n;

@@ -17,7 +17,7 @@ enum opt_complete { COMPLETE_NONE, COMPLETE_FILE, COMPLETE_WORDS };
 
 /* What parsing needs besides the tree: list positions, flags of the program itself. */
 struct opt_state {
-	unsigned n_initrds, n_disks, n_nets;
+	unsigned n_initrds, n_disks, n_nets, n_fw_cfgs;
 	bool help, dry_run;
 };
 
@@ -39,10 +39,14 @@ struct verb {
 	const char *operands;		/* for the usage line; NULL: none taken */
 	const struct opt *opts;		/* ends with name NULL */
 	int (*main)(const struct verb *v, int argc, char **argv);
+	/* Takes one operand; NULL: there are none. */
+	int (*operand)(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 };
 
 extern const struct verb *const lodge_verbs[];	/* ends with NULL */
 extern const struct opt run_opts[];
+/* A disk image, as after --disk. */
+int run_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 extern const struct opt doctor_opts[];
 
 int run_main(const struct verb *v, int argc, char **argv);

@@ -20,6 +20,7 @@
 #include "virtio/net.h"
 #include "virtio/rng.h"
 #include "vm/exec.h"
+#include "vm/firmware.h"
 #include "vm/internal.h"
 
 #define ESCAPE_KEY 0x1d		/* Ctrl-] */
@@ -83,7 +84,7 @@ char *vm_make_cmdline(const struct vm_config *cfg)
 	const char *console = "";
 	char *out;
 
-	if (!named_console(cfg->append) && !is_multiboot(cfg->kernel))
+	if (cfg->kernel && !named_console(cfg->append) && !is_multiboot(cfg->kernel))
 		console = "console=ttyS0";
 	if (asprintf(&out, "%s%s%s", console, *console && *cfg->append ? " " : "", cfg->append) < 0)
 		return NULL;
@@ -217,9 +218,10 @@ static int add_net(struct vm *vm, unsigned i, struct err *e)
 		net_close(b);
 	if (!ret)
 		ret = platform_add_virtio(vm->platform, dev, e);
-	if (!ret)
-		vm->net[i] = dev;
-	return ret;
+	if (ret)
+		return ret;
+	vm->net[i] = dev;
+	return vm_bootable_virtio(vm, VM_BOOT_NET, e);
 }
 
 /* The console if it is a virtio one, and the ports of --exec. */
@@ -274,7 +276,9 @@ static int build_machine(struct vm *vm, struct err *e)
 		ret = vm_add_disks(vm, e);
 	for (unsigned i = 0; !ret && i < vm->cfg->n_nets; i++)
 		ret = add_net(vm, i, e);
-	return ret ? ret : add_small(vm, e);
+	if (!ret)
+		ret = add_small(vm, e);
+	return ret ? ret : vm_add_firmware(vm, e);
 }
 
 int vm_build(struct vm *vm, struct err *e)
@@ -313,5 +317,6 @@ void vm_unbuild(struct vm *vm)
 	machine_free(vm->m);
 	if (vm->platform)
 		platform_free(vm->platform);
+	vm_free_firmware(vm);
 	free(vm->cmdline);
 }

@@ -21,6 +21,7 @@
 #include "cpu/engine.h"
 
 #define MIB (1ull << 20)
+#define BOOT_MENU_MS 5000
 #define MEMORY_MIN (1 * MIB)
 #define MEMORY_MAX (4096ull << 30)
 
@@ -274,6 +275,38 @@ static int set_start(const char *value, int64_t *out, struct err *e)
 	return *end || *out < 0 ? err_set(e, -EINVAL, "'%.40s' is not a time", value) : 0;
 }
 
+/* Letters, each once. */
+static int set_boot_order(const char *value, const char **out, struct err *e)
+{
+	for (const char *p = value; *p; p++)
+		if (!strchr("cdn", *p) || strchr(p + 1, *p))
+			return err_set(e, -EINVAL, "'%.20s': the order is made of c (disk), d (CD) and n (network), each at most once",
+				       value);
+	*out = value;
+	return 0;
+}
+
+static int set_boot_menu(const char *value, struct vm_config *v, struct err *e)
+{
+	if (!isdigit((unsigned char)*value)) {
+		v->boot_menu_ms = BOOT_MENU_MS;
+		return parse_bool(value, &v->boot_menu, e);
+	}
+	v->boot_menu = true;
+	return parse_uint(value, 1, 65535, &v->boot_menu_ms, e);
+}
+
+static int set_fw_cfg(struct vm_fw_cfg *f, const char *field, const char *val, struct err *e)
+{
+	if (!strcmp(field, "name"))
+		return set_nonempty(val, &f->name, e);
+	if (!strcmp(field, "file"))
+		return set_nonempty(val, &f->file, e);
+	if (!strcmp(field, "string"))
+		return f->text = val, 0;
+	return -ENOENT;
+}
+
 /* Keys without an index.  -ENOENT: not one of them. */
 static int set_scalar(const char *key, const char *val, struct vm_config *v, struct err *e)
 {
@@ -309,6 +342,14 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return parse_pin(val, v, e);
 	if (IS("kernel"))
 		return set_nonempty(val, &v->kernel, e);
+	if (IS("firmware"))
+		return set_nonempty(val, &v->firmware, e);
+	if (IS("firmware-vars"))
+		return set_nonempty(val, &v->firmware_vars, e);
+	if (IS("boot-order"))
+		return set_boot_order(val, &v->boot_order, e);
+	if (IS("boot-menu"))
+		return set_boot_menu(val, v, e);
 	if (IS("append"))
 		return v->append = val, 0;
 	if (IS("console"))
@@ -534,6 +575,8 @@ static int set_key(const char *key, const char *val, struct vm_config *v, struct
 	}
 	if (indexed(key, "disk", &n, &field))
 		return n < VM_MAX_DISKS ? set_disk(&v->disk[n], field, val, e) : too_many("disks", VM_MAX_DISKS, e);
+	if (indexed(key, "fw-cfg", &n, &field))
+		return n < VM_MAX_FW_CFGS ? set_fw_cfg(&v->fw_cfg[n], field, val, e) : too_many("fw_cfg files", VM_MAX_FW_CFGS, e);
 	if (indexed(key, "net", &n, &field))
 		return n < VM_MAX_NETS ? set_net(&v->net[n], field, val, e) : too_many("network cards", VM_MAX_NETS, e);
 	return set_scalar(key, val, v, e);
@@ -546,6 +589,8 @@ static void option_of(const char *key, char *out, size_t len)
 
 	if (!strcmp(key, "accel-split"))
 		snprintf(out, len, "--accel");
+	else if (!strncmp(key, "boot-", 5))
+		snprintf(out, len, "--boot");
 	else
 		snprintf(out, len, "--%.*s", dot ? (int)(dot - key) : (int)strlen(key), key);
 }
@@ -575,13 +620,28 @@ static int check_net(struct vm_net *n, unsigned i, const struct vm_config *v, st
 	return 0;
 }
 
+static int check_boot(const struct vm_config *v, struct err *e)
+{
+	if (!v->kernel && !v->firmware && !v->n_disks)
+		return err_set(e, -EINVAL, "nothing to boot: give a disk image, --kernel FILE or --firmware bios");
+	if (!v->kernel && (v->n_initrds || *v->append))
+		return err_set(e, -EINVAL, "--%s is for a kernel: use --kernel FILE", v->n_initrds ? "initrd" : "append");
+	if (v->machine == VM_MACHINE_MICRO && (v->firmware || !v->kernel))
+		return err_set(e, -EINVAL, "--machine micro has no firmware: give it a --kernel, or use --machine pc");
+	for (unsigned i = 0; i < v->n_fw_cfgs; i++)
+		if (!v->fw_cfg[i].name || !v->fw_cfg[i].text == !v->fw_cfg[i].file)
+			return err_set(e, -EINVAL, "--fw-cfg: file %u needs a name and either string= or file=", i);
+	return 0;
+}
+
 /* What only shows when all keys are known. */
 static int check_whole(struct vm_config *v, struct err *e)
 {
 	int ret = 0;
 
-	if (!v->kernel)
-		return err_set(e, -EINVAL, "no kernel given: use --kernel FILE");
+	ret = check_boot(v, e);
+	if (ret)
+		return ret;
 	for (unsigned i = 0; i < v->n_initrds; i++)
 		if (!v->initrd[i])
 			return err_set(e, -EINVAL, "initrd.%u is missing", i);
@@ -615,7 +675,7 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)
 	int ret = 0;
 
 	*out = (struct vm_config){
-		.name = "guest", .cpu = "max", .cpus = 1, .memory = 512 * MIB, .append = "",
+		.name = "guest", .boot_order = "cdn", .n_fw_cfgs = conf_list_len(c, "fw-cfg"), .cpu = "max", .cpus = 1, .memory = 512 * MIB, .append = "",
 		.debugcon = VM_CONSOLE_NONE, .balloon = true, .rng = true,
 		.console = conf_get(c, "exec") ? VM_CONSOLE_NONE : VM_CONSOLE_STDIO,
 		.exec_timeout = 300, .shutdown_timeout = 30,

@@ -8,6 +8,9 @@
  *   accel-split on|off [off]  cpu MODEL[,+f,-f] [max]  cpus N [1]  memory SIZE [512M]
  *   huge-pages off|thp|2m [off]  pin LIST
  *   kernel FILE  initrd.N FILE  append TEXT
+ *   firmware bios|uefi|FILE [none with a kernel, else by what is on the first disk]  firmware-vars FILE
+ *   boot-order LETTERS: c disk, d CD, n network [cdn]  boot-menu on|off|MILLISECONDS [off]
+ *   fw-cfg.N.name NAME  fw-cfg.N.string TEXT  fw-cfg.N.file FILE
  *   disk.N.file F  disk.N.ro on|off  disk.N.serial S  disk.N.cache writeback|none|writethrough|unsafe
  *   disk.N.aio auto|uring|threads  disk.N.format raw|qcow2|vmdk|vdi|vhdx|vpc [by looking]  disk.N.backing folder|on|off [folder]
  *   disk.N.rerror report|stop|ignore [report]  disk.N.werror report|stop|ignore|enospc [enospc]
@@ -43,6 +46,7 @@
 #define VM_MAX_NETS 8
 #define VM_MAX_INITRDS 32
 #define VM_MAX_FWDS 32
+#define VM_MAX_FW_CFGS 16
 
 enum vm_machine { VM_MACHINE_PC, VM_MACHINE_MICRO };
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP, VM_ACCEL_TRANSLATE, VM_ACCEL_CHECK };
@@ -74,6 +78,11 @@ struct vm_net {
 	unsigned n_fwd;
 };
 
+/* A file for the guest's firmware or system to find. */
+struct vm_fw_cfg {
+	const char *name, *text, *file;	/* one of the last two */
+};
+
 /* Text pointers belong to the tree, which must outlive the struct. */
 struct vm_config {
 	const char *name;
@@ -91,6 +100,13 @@ struct vm_config {
 	const char *initrd[VM_MAX_INITRDS];
 	unsigned n_initrds;
 	const char *append;		/* "" if not given */
+	const char *firmware;		/* "bios", "uefi" or a file; NULL: none with a kernel, else what suits the disk */
+	const char *firmware_vars;	/* NULL: the default place */
+	const char *boot_order;		/* letters */
+	bool boot_menu;
+	unsigned boot_menu_ms;
+	struct vm_fw_cfg fw_cfg[VM_MAX_FW_CFGS];
+	unsigned n_fw_cfgs;
 	struct vm_disk disk[VM_MAX_DISKS];
 	unsigned n_disks;
 	struct vm_net net[VM_MAX_NETS];

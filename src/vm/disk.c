@@ -16,7 +16,7 @@
 #include "block/secret.h"
 #include "machine/iothread.h"
 #include "virtio/blk.h"
-#include "vm/internal.h"
+#include "vm/firmware.h"
 
 #define MAX_DISK_QUEUES 8
 
@@ -127,9 +127,10 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 		return err_prefix(e, ret, "--disk");
 	}
 	ret = platform_add_virtio(vm->platform, dev, e);
-	if (!ret)
-		vm->disk[i] = virtio_blk_disk(dev);
-	return ret;
+	if (ret)
+		return ret;
+	vm->disk[i] = virtio_blk_disk(dev);
+	return vm_bootable_virtio(vm, VM_BOOT_DISK, e);
 }
 
 /* Each key once, however many disks it opens: a descriptor can be read only once. */

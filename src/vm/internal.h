@@ -18,6 +18,7 @@
 
 struct disk;
 struct vm_exec;
+struct vm_boot_device;
 struct vm_iothreads;
 
 /* The threads' side of a vCPU. */
@@ -44,6 +45,7 @@ struct vm {
 	struct disk *disk[VM_MAX_DISKS];	/* the machine's, for --stats */
 	struct virtio_dev *net[VM_MAX_NETS];
 	struct vm_iothreads *io;
+	struct vm_boot_device *boot;	/* what firmware may boot from, in order */
 
 	/* Run control: run_lock may be taken with the machine lock held, never
 	 * the other way round. */

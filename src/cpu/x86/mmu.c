@@ -638,6 +638,8 @@ static void phys_piece(struct x86_cpu *c, uint64_t gpa, void *buf, unsigned len,
 			mem_read(m, gpa, buf, len);
 		else if (r.kind == MEM_RAM)
 			mem_write(m, gpa, buf, len);
+		else
+			mmio_piece(c, gpa, buf, len, true);	/* a flash chip takes commands */
 		return;
 	}
 	mmio_piece(c, gpa, buf, len, write);

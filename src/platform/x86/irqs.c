@@ -15,6 +15,7 @@
 #include "chipset/i8259.h"
 #include "chipset/i82093aa.h"
 #include "chipset/lapic.h"
+#include "device/ich9_lpc.h"
 #include "platform/x86/priv.h"
 
 static void gsi_set(void *opaque, int n, bool level)
@@ -41,18 +42,51 @@ struct irq gsi_share(struct platform *p, unsigned n)
 	return (struct irq){ .set = irq_or_set, .opaque = &p->shared[n], .n = (int)(p->n_shared[n]++ & 63) };
 }
 
+/* The 8259's input n, which is not also the I/O APIC's if we can help it. */
+static void pic_set(struct platform *p, unsigned n, bool level)
+{
+	if (p->kernel_irqchip)
+		gsi_set(p, (int)n, level);
+	else
+		irq_set(&p->pic_in[n], level);
+}
+
+/* The level that the PIRQs routed to the 8259's input n give it together. */
+static bool pirq_level_of(const struct platform *p, int n)
+{
+	bool level = false;
+
+	for (unsigned i = 0; i < 4; i++)
+		level |= p->pirq_level[i] && p->pirq_route[i] == n;
+	return level;
+}
+
 static void pirq_set(void *opaque, int n, bool level)
 {
 	struct platform *p = opaque;
-	unsigned pic = n & 1 ? LAYOUT_PIC_PCI_B : LAYOUT_PIC_PCI_A;
+	int pic = p->pirq_route[n];
 
 	p->pirq_level[n] = level;
 	gsi_set(p, LAYOUT_GSI_PCI + n, level);
-	level = p->pirq_level[n & 1] || p->pirq_level[(n & 1) + 2];
-	if (p->kernel_irqchip)
-		gsi_set(p, (int)pic, level);
-	else
-		irq_set(&p->pic_in[pic], level);
+	if (pic >= 0)
+		pic_set(p, (unsigned)pic, pirq_level_of(p, pic));
+}
+
+void pirq_routed(void *platform)
+{
+	struct platform *p = platform;
+
+	for (unsigned i = 0; i < 4; i++) {
+		int old = p->pirq_route[i], now = p->lpc ? ich9_lpc_route(p->lpc, i) : -1;
+
+		p->pirq_route[i] = now;
+		if (old == now)
+			continue;
+		if (old >= 0)
+			pic_set(p, (unsigned)old, pirq_level_of(p, old));
+		if (now >= 0)
+			pic_set(p, (unsigned)now, pirq_level_of(p, now));
+	}
 }
 
 struct irq pirq_wire(struct platform *p, unsigned n)

@@ -6,14 +6,16 @@
  * Guest-physical memory (pc and micro alike unless said)
  *   0000_0000  RAM      up to 640 KiB; the last KiB is the (empty) EBDA
  *   000a_0000  hole     VGA window: no RAM behind it
- *   000c_0000  RAM      shadow area; 000e_0000 ACPI tables, 000f_0000 SMBIOS
- *   0010_0000  RAM      up to LAYOUT_LOW_MAX (3 GiB)
- *   c000_0000  PCI      32-bit BARs (pc), 512 MiB
+ *   000c_0000  RAM      shadow area; 000e_0000 ACPI tables, 000f_0000 SMBIOS.  With firmware: its ROM, shadowed by PAM (pc)
+ *   0010_0000  RAM      up to LAYOUT_LOW_MAX (2.75 GiB)
+ *   c000_0000  PCI      32-bit BARs (pc), 512 MiB; firmware puts them, and ECAM, where it likes between RAM and the I/O APIC
  *   d000_0000  virtio-mmio slots (micro), 512 bytes each
  *   e000_0000  ECAM     256 buses (pc)
  *   fec0_0000  I/O APIC
  *   fed0_0000  HPET     (pc)
+ *   fed1_c000  chipset configuration, if firmware puts it there (pc)
  *   fee0_0000  local APIC
+ *   ffc0_0000  firmware (pc), up to 4 GiB
  *   1_0000_0000  RAM    the rest
  *   above RAM  PCI      64-bit BARs (pc), to the end of the physical address space
  *
@@ -40,12 +42,15 @@
 #define LAYOUT_SMBIOS_SIZE 0x10000ull
 #define LAYOUT_HIGH_START 0x100000ull
 
-#define LAYOUT_LOW_MAX 0xc0000000ull	/* end of RAM below 4 GiB at most */
+/* End of RAM below 4 GiB at most: SeaBIOS puts ECAM there. */
+#define LAYOUT_LOW_MAX 0xb0000000ull
 #define LAYOUT_4G 0x100000000ull
 #define LAYOUT_PCI32 0xc0000000ull
 #define LAYOUT_PCI32_SIZE 0x20000000ull
 #define LAYOUT_PCI_IO 0xc000u		/* I/O BARs */
 #define LAYOUT_PCI_IO_SIZE 0x4000u
+#define LAYOUT_PCI32_FIRST 0x80000000ull	/* where firmware's BARs begin at the earliest */
+#define LAYOUT_PCI32_END 0xfec00000ull
 #define LAYOUT_ECAM 0xe0000000ull
 #define LAYOUT_ECAM_BUSES 256u
 #define LAYOUT_VIRTIO_MMIO 0xd0000000ull
@@ -55,6 +60,9 @@
 #define LAYOUT_HPET 0xfed00000ull
 #define LAYOUT_LAPIC 0xfee00000ull
 #define LAYOUT_LAPIC_SIZE 0x1000ull
+
+#define LAYOUT_FIRMWARE_MAX (16 * LAYOUT_MIB)	/* of an image; it ends at 4 GiB */
+#define LAYOUT_BIOS_SHADOW (128 * LAYOUT_KIB)	/* its last part, below 1 MiB */
 
 /* Boot-time structures in low memory. */
 #define LAYOUT_BOOT_GDT 0x500ull
@@ -73,6 +81,7 @@
 #define LAYOUT_PORT_RTC 0x70
 #define LAYOUT_PORT_PVPANIC 0x505
 #define LAYOUT_PORT_DEBUGCON 0xe9
+#define LAYOUT_PORT_FIRMWARE_LOG 0x402
 #define LAYOUT_PORT_DEBUG_EXIT 0xf4
 #define LAYOUT_PORT_FW_CFG 0x510
 #define LAYOUT_PORT_PM 0x600
@@ -90,6 +99,8 @@
 #define LAYOUT_GSI_PCI 16		/* INTA..INTD of slot 0: 16..19 */
 #define LAYOUT_PIC_PCI_A 10		/* INTA, INTC for an OS that uses the 8259 */
 #define LAYOUT_PIC_PCI_B 11		/* INTB, INTD */
+#define LAYOUT_PCI_CHIPSET_SLOT 25	/* from here on pins are not rotated */
+#define LAYOUT_PCI_LPC 0xf8		/* 00:1f.0 */
 #define LAYOUT_GSI_COUNT 24
 #define LAYOUT_IOAPIC_ID 0		/* I/O APIC IDs are a space of their own with ACPI */
 

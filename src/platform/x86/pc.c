@@ -17,6 +17,8 @@
 #include "chipset/port92.h"
 #include "chipset/pvpanic.h"
 #include "chipset/test_dev.h"
+#include "device/ich9_lpc.h"
+#include "device/q35_mch.h"
 #include "pci/pci.h"
 #include "platform/x86/priv.h"
 
@@ -92,11 +94,22 @@ static void place_pci64(struct platform *p)
 	p->pci64_size = p->pci64_base + size <= BIT64(p->phys_bits) ? size : 0;
 }
 
+/* The chipset: a Q35 host bridge and the LPC bridge of an ICH9, by which firmware knows the machine. */
+static int build_chipset(struct platform *p, struct err *e)
+{
+	const struct ich9_lpc_config lpc = {
+		.devfn = LAYOUT_PCI_LPC, .pmbase = LAYOUT_PORT_PM, .routed = pirq_routed, .opaque = p,
+	};
+	int r = q35_mch_new(p->m, p->pci, &p->mch, e);
+
+	return r < 0 ? r : ich9_lpc_new(p->m, p->pci, &lpc, &p->lpc, e);
+}
+
 static int build_pci(struct platform *p, struct err *e)
 {
 	struct pci_root_config c = {
-		.ecam_base = LAYOUT_ECAM,
-		.ecam_buses = LAYOUT_ECAM_BUSES,
+		.bridge = q35_mch_ids,
+		.chipset_slot = LAYOUT_PCI_CHIPSET_SLOT,
 		.cf8 = true,
 		.mmio32_base = LAYOUT_PCI32,
 		.mmio32_size = LAYOUT_PCI32_SIZE,
@@ -104,12 +117,15 @@ static int build_pci(struct platform *p, struct err *e)
 		.io_size = LAYOUT_PCI_IO_SIZE,
 	};
 
+	int r;
+
 	place_pci64(p);
 	c.mmio64_base = p->pci64_base;
 	c.mmio64_size = p->pci64_size;
 	for (unsigned i = 0; i < 4; i++)
 		c.intx[i] = pirq_wire(p, i);
-	return pci_root_new(p->m, &c, &p->pci, e);
+	r = pci_root_new(p->m, &c, &p->pci, e);
+	return r < 0 ? r : build_chipset(p, e);
 }
 
 static int build_debug(struct platform *p)
@@ -119,6 +135,8 @@ static int build_debug(struct platform *p)
 
 	if (p->cfg.debugcon)
 		r = debugcon_new(p->m, LAYOUT_PORT_DEBUGCON, 0xe9, p->cfg.debugcon);
+	if (r == 0 && p->cfg.debugcon)
+		r = debugcon_new(p->m, LAYOUT_PORT_FIRMWARE_LOG, 0xe9, p->cfg.debugcon);
 	if (r < 0 || !p->cfg.debug_exit)
 		return r;
 	for (unsigned i = 0; i < TEST_DEV_IRQS; i++)
@@ -130,8 +148,8 @@ static int build_debug(struct platform *p)
 /* What firmware and test kernels ask for by number. */
 static int build_fw_cfg(struct platform *p)
 {
-	struct fw_cfg *f = NULL;
-	int r = fw_cfg_new(p->m, LAYOUT_PORT_FW_CFG, &f);
+	int r = fw_cfg_new(p->m, LAYOUT_PORT_FW_CFG, &p->fw_cfg);
+	struct fw_cfg *f = p->fw_cfg;
 
 	if (r == 0)
 		r = fw_cfg_set_int(f, FW_CFG_RAM_SIZE, p->cfg.mem_size, 8);
@@ -163,9 +181,24 @@ static int pc_build(struct platform *p, struct err *e)
 	return build_pci(p, e);
 }
 
+/* What firmware calls a device of this kind in a path; NULL: nothing to boot from. */
+static const char *virtio_kind(unsigned id)
+{
+	return id == 2 ? "scsi" : id == 1 ? "ethernet" : NULL;
+}
+
 static int pc_add_virtio(struct platform *p, struct virtio_dev *d, struct err *e)
 {
-	return virtio_pci_new(p->m, p->pci, PCI_ANY_DEVFN, d, e);
+	p->last_devfn = pci_free_slot(p->pci);
+	p->last_kind = virtio_kind(d->ops->device_id);
+	return virtio_pci_new(p->m, p->pci, p->last_devfn, d, e);
+}
+
+/* What firmware would have done, for a kernel that is started without. */
+static void pc_init_without_firmware(struct platform *p)
+{
+	q35_mch_init(p->mch, LAYOUT_ECAM);
+	ich9_lpc_init(p->lpc, LAYOUT_PIC_PCI_A, LAYOUT_PIC_PCI_B);
 }
 
 static void pc_power_button(struct platform *p)
@@ -178,5 +211,6 @@ const struct platform_kind_ops platform_pc = {
 	.build = pc_build,
 	.add_virtio = pc_add_virtio,
 	.power_button = pc_power_button,
+	.init_without_firmware = pc_init_without_firmware,
 	.legacy = true,
 };

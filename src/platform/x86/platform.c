@@ -21,13 +21,15 @@
 static int add_ram(struct platform *p, struct err *e)
 {
 	uint64_t size = p->cfg.mem_size, low = e820_low_size(size), high = e820_high_size(size);
+	uint64_t first = p->kind->legacy ? LAYOUT_HIGH_START : LAYOUT_SHADOW;
 	struct mem *mem = p->m->mem;
 	int r = mem_create_ram(mem, size, p->cfg.mem_huge, e);
 
 	if (r == 0)
 		r = mem_add_ram(mem, "ram.base", 0, 0, LAYOUT_LOW_END, e);
-	if (r == 0)
-		r = mem_add_ram(mem, "ram.low", LAYOUT_SHADOW, LAYOUT_SHADOW, low - LAYOUT_SHADOW, e);
+	/* On pc what lies between there and 1 MiB is the host bridge's to show. */
+	if (r == 0 && low > first)
+		r = mem_add_ram(mem, "ram.low", first, first, low - first, e);
 	if (r == 0 && high)
 		r = mem_add_ram(mem, "ram.high", LAYOUT_4G, low, high, e);
 	return r;
@@ -62,6 +64,8 @@ int platform_new(struct machine *m, struct cpu_engine *engine, const struct plat
 	p->engine = engine;
 	p->cfg = *cfg;
 	p->phys_bits = cfg->phys_bits ? cfg->phys_bits : DEFAULT_PHYS_BITS;
+	for (unsigned i = 0; i < 4; i++)
+		p->pirq_route[i] = -1;
 	p->kind = cfg->kind == PLATFORM_MICRO ? &platform_micro : &platform_pc;
 	r = check_config(p, e);
 	if (r == 0)
@@ -135,15 +139,19 @@ int serial_build(struct platform *p, struct err *e)
 	return r < 0 ? err_set(e, r, "out of memory for the serial ports") : 0;
 }
 
-/* The memory types firmware would have set: write-back, the PCI hole uncached. */
+/* The memory types firmware would have set: write-back, the PCI hole uncached, in
+ * naturally aligned pieces. */
 static void set_mtrrs(const struct platform *p, struct x86_state *s)
 {
 	const uint64_t enable = 0x800, write_back = 6, uncached = 0;
-	uint64_t mask = (BIT64(p->phys_bits) - 1) & ~(LAYOUT_4G - LAYOUT_LOW_MAX - 1);
+	unsigned n = 0;
 
 	s->mtrr_def_type = enable | write_back;
-	s->mtrr_var[0][0] = LAYOUT_LOW_MAX | uncached;
-	s->mtrr_var[0][1] = mask | enable;
+	for (uint64_t at = LAYOUT_LOW_MAX, size; at < LAYOUT_4G; at += size, n++) {
+		size = at & -at;
+		s->mtrr_var[n][0] = at | uncached;
+		s->mtrr_var[n][1] = ((BIT64(p->phys_bits) - 1) & ~(size - 1)) | enable;
+	}
 }
 
 static int set_vcpu(struct platform *p, unsigned id, const struct boot_start *start, struct err *e)
@@ -158,7 +166,8 @@ static int set_vcpu(struct platform *p, unsigned id, const struct boot_start *st
 	if (!s)
 		return err_set(e, -ENOMEM, "out of memory");
 	x86_state_reset(s, id, 0);
-	set_mtrrs(p, s);
+	if (!p->firmware)
+		set_mtrrs(p, s);
 	s->apic_base = LAYOUT_LAPIC | 0x800 | (id == 0 ? 0x100 : 0);	/* enabled, boot processor */
 	s->activity = id == 0 ? X86_ACTIVE : X86_WAIT_SIPI;
 	if (id == 0)
@@ -221,20 +230,30 @@ static void init_pics(struct platform *p)
 	outb(p, 0xa1, 0x01);
 }
 
-int platform_boot(struct platform *p, struct err *e)
+/* What firmware would do, and a kernel if there is one. */
+static int boot_directly(struct platform *p, struct boot_start *start, struct err *e)
 {
 	static const uint8_t pirq_lines[4] = { LAYOUT_PIC_PCI_A, LAYOUT_PIC_PCI_B, LAYOUT_PIC_PCI_A,
 					       LAYOUT_PIC_PCI_B };
-	struct boot_start start = { .mode = BOOT_RESET_VECTOR };
 	uint64_t rsdp;
 	int r;
 
-	machine_reset_devs(p->m);
+	if (p->kind->init_without_firmware)
+		p->kind->init_without_firmware(p);
 	if (p->pci)
 		pci_root_assign(p->pci, pirq_lines);
 	r = tables_write(p, &rsdp, e);
-	if (r == 0 && p->cfg.kernel)
-		r = load_images(p, rsdp, &start, e);
+	return r == 0 && p->cfg.kernel ? load_images(p, rsdp, start, e) : r;
+}
+
+int platform_boot(struct platform *p, struct err *e)
+{
+	struct boot_start start = { .mode = BOOT_RESET_VECTOR };
+	int r = 0;
+
+	machine_reset_devs(p->m);
+	if (!p->firmware)
+		r = boot_directly(p, &start, e);
 	if (r == 0 && start.mode == BOOT_PM32 && p->cfg.kind == PLATFORM_PC && !p->kernel_irqchip)
 		init_pics(p);
 	for (unsigned i = 0; i < p->cfg.n_vcpus && r == 0; i++)

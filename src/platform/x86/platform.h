@@ -35,6 +35,17 @@ enum platform_kind { PLATFORM_PC, PLATFORM_MICRO };
 
 #define PLATFORM_MAX_SERIAL 4
 
+/* Firmware to be run, read during platform_add_firmware. */
+struct platform_firmware {
+	const char *file;	/* image: a multiple of 4 KiB, at most 16 MiB; it ends at 4 GiB */
+	/* bootorder: Open Firmware device paths, each ended by a newline; NULL: none */
+	const char *boot_order;
+	bool menu;		/* offer the boot menu */
+	unsigned menu_wait_ms;	/* how long */
+	int fail_wait_ms;	/* with nothing to boot: start again after this; negative: never */
+	const char *kernel_rom;	/* option ROM that starts the kernel; NULL: firmware does it itself */
+};
+
 /* Read during platform_new and platform_boot; pointers must stay valid until
  * platform_free.  Chardevs stay the caller's. */
 struct platform_config {
@@ -44,7 +55,8 @@ struct platform_config {
 	unsigned n_vcpus;		/* 1..MACHINE_MAX_VCPUS */
 	unsigned phys_bits;		/* guest-physical address bits; 0: 40 */
 
-	const char *kernel;		/* path; NULL: nothing is loaded, platform_boot leaves vCPUs at the reset vector */
+	const char *kernel;		/* path; NULL: nothing is loaded, platform_boot leaves vCPUs at the reset vector.
+					 * Firmware, if there is some, loads it. */
 	const char *const *initrds;	/* Linux: concatenated; PVH and Multiboot: modules */
 	unsigned n_initrds;
 	const char *cmdline;		/* NULL: "" */
@@ -77,6 +89,17 @@ int platform_add_virtio(struct platform *p, struct virtio_dev *d, struct err *e)
 
 /* The PCI root bus, for devices that are not virtio; NULL on micro. */
 struct pci_bus *platform_pci_bus(struct platform *p);
+
+/*
+ * Firmware, instead of what platform_boot does itself: it finds devices, tables and a kernel by fw_cfg
+ * and starts at the reset vector.  pc only, once, when all devices are there.  Errors name the file.
+ */
+int platform_add_firmware(struct platform *p, const struct platform_firmware *fw, struct err *e);
+/* A file of fw_cfg ("opt/..." for the guest's use).  The bytes are copied. */
+int platform_add_fw_cfg_file(struct platform *p, const char *name, const void *data, uint32_t len, struct err *e);
+/* The Open Firmware path of the device that platform_add_virtio added last, as firmware's boot order names
+ * it: "/pci@i0cf8/scsi@3/disk@0,0".  Empty on micro. */
+void platform_boot_path(struct platform *p, char *path, size_t len);
 
 /*
  * (Re)starts the machine: resets all devices, loads kernel, initrds and firmware

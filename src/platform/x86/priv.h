@@ -3,16 +3,20 @@
 #ifndef LODGE_PLATFORM_X86_PRIV_H
 #define LODGE_PLATFORM_X86_PRIV_H
 
+#include "platform/x86/acpi/aml.h"
 #include "platform/x86/e820.h"
 #include "platform/x86/layout.h"
 #include "platform/x86/platform.h"
 
 struct acpi_ged;
 struct acpi_pm;
+struct fw_cfg;
 struct i8259;
 struct i82093aa;
+struct ich9_lpc;
 struct lapics;
 struct mc146818;
+struct q35_mch;
 
 /* What differs between the machines. */
 struct platform_kind_ops {
@@ -20,6 +24,7 @@ struct platform_kind_ops {
 	int (*build)(struct platform *p, struct err *e);
 	int (*add_virtio)(struct platform *p, struct virtio_dev *d, struct err *e);
 	void (*power_button)(struct platform *p);
+	void (*init_without_firmware)(struct platform *p);	/* after a reset; NULL: nothing to do */
 	bool legacy;		/* 8259, PIT, keyboard controller */
 };
 
@@ -43,11 +48,18 @@ struct platform {
 	struct irq_or shared[LAYOUT_GSI_COUNT];	/* GSIs with several sources: gsi_share */
 	unsigned n_shared[LAYOUT_GSI_COUNT];
 	bool pirq_level[4];
+	int pirq_route[4];	/* 8259 input, or -1 */
 
 	struct mc146818 *rtc;
 	struct acpi_pm *pm;
 	struct acpi_ged *ged;
 	struct pci_bus *pci;
+	struct q35_mch *mch;
+	struct ich9_lpc *lpc;
+	struct fw_cfg *fw_cfg;
+	bool firmware;			/* it runs, and does what platform_boot else does */
+	int last_devfn;			/* of the virtio device added last */
+	const char *last_kind;		/* "scsi", "ethernet", ...: by its class */
 	uint64_t pci64_base, pci64_size;
 
 	unsigned n_mmio;		/* micro: virtio-mmio slots used */
@@ -59,12 +71,23 @@ int irqs_build(struct platform *p, struct err *e);
 struct irq gsi_wire(struct platform *p, unsigned n);
 /* One more source of a shared GSI: the wire is high while any is. */
 struct irq gsi_share(struct platform *p, unsigned n);
-/* PCI PIRQ A..D: GSI 16+n for the I/O APIC, IRQ 10 or 11 for the 8259. */
+/* PCI PIRQ A..D: GSI 16+n for the I/O APIC, for the 8259 where the LPC bridge routes it. */
 struct irq pirq_wire(struct platform *p, unsigned n);
+/* The LPC bridge's routing has changed. */
+void pirq_routed(void *platform);
 
 int serial_build(struct platform *p, struct err *e);
 
-/* tables.c: ACPI and SMBIOS into guest memory. *rsdp: where the RSDP is. */
+/* firmware_tables.c: the tables as files for firmware, made anew when it asks for them. */
+int firmware_add_tables(struct platform *p, struct err *e);
+/* firmware_kernel.c: kernel, initrds and command line as fw_cfg items. */
+int firmware_add_kernel(struct platform *p, const struct platform_firmware *fw, struct err *e);
+/* tables.c: SMBIOS at guest-physical address base. */
+int tables_smbios(const struct platform *p, uint64_t base, bool bios_told, struct aml *out);
+/* tables.c: what the ACPI tables say of the machine as it stands without firmware. */
+struct acpi_config;
+void tables_acpi_config(const struct platform *p, struct acpi_config *c);
+/* ACPI and SMBIOS into guest memory. *rsdp: where the RSDP is. */
 int tables_write(struct platform *p, uint64_t *rsdp, struct err *e);
 
 #endif

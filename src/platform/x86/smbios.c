@@ -13,8 +13,8 @@
 #include "platform/x86/layout.h"
 
 #define ENTRY3 0x00		/* offsets in the block */
-#define ENTRY2 0x20
-#define TABLE 0x40
+#define ENTRY2 SMBIOS_ENTRY2
+#define TABLE SMBIOS_TABLE
 #define MAX_DIMM (16 * LAYOUT_GIB)
 #define MAX_STRINGS 6
 
@@ -197,7 +197,8 @@ static void structures(struct smb *s, const struct smbios_config *c)
 	uint64_t left = c->mem_low + c->mem_high;
 	char text[16];
 
-	bios(s);
+	if (!c->no_bios)
+		bios(s);
 	system_info(s, c);
 	chassis(s);
 	for (unsigned i = 0; i < c->n_vcpus; i++)

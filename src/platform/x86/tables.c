@@ -9,21 +9,31 @@
 #include "platform/x86/priv.h"
 #include "platform/x86/smbios.h"
 
-static int write_acpi(struct platform *p, struct err *e)
+void tables_acpi_config(const struct platform *p, struct acpi_config *c)
 {
-	struct acpi_config c = {
+	*c = (struct acpi_config){
 		.reduced = !p->kind->legacy,
 		.n_vcpus = p->cfg.n_vcpus,
+		.pci32 = { { LAYOUT_PCI32, LAYOUT_PCI32_SIZE } },
 		.pci64_base = p->pci64_base,
 		.pci64_size = p->pci64_size,
+		.ecam_base = LAYOUT_ECAM,
+		.ecam_buses = LAYOUT_ECAM_BUSES,
+		.pic_irq = { LAYOUT_PIC_PCI_A, LAYOUT_PIC_PCI_B, LAYOUT_PIC_PCI_A, LAYOUT_PIC_PCI_B },
 		.n_mmio = p->n_mmio,
 	};
+	for (unsigned i = 0; i < PLATFORM_MAX_SERIAL; i++)
+		if (p->cfg.serial[i])
+			c->serial |= 1u << i;
+}
+
+static int write_acpi(struct platform *p, struct err *e)
+{
+	struct acpi_config c;
 	struct aml a;
 	int r;
 
-	for (unsigned i = 0; i < PLATFORM_MAX_SERIAL; i++)
-		if (p->cfg.serial[i])
-			c.serial |= 1u << i;
+	tables_acpi_config(p, &c);
 	r = acpi_build(&c, LAYOUT_ACPI, &a);
 	if (r < 0)
 		return err_set(e, r, "out of memory for the ACPI tables");
@@ -35,7 +45,7 @@ static int write_acpi(struct platform *p, struct err *e)
 	return r;
 }
 
-static int write_smbios(struct platform *p, struct err *e)
+int tables_smbios(const struct platform *p, uint64_t base, bool bios_told, struct aml *out)
 {
 	const struct smbios_config c = {
 		.machine = p->kind->name,
@@ -44,9 +54,16 @@ static int write_smbios(struct platform *p, struct err *e)
 		.n_vcpus = p->cfg.n_vcpus,
 		.mem_low = e820_low_size(p->cfg.mem_size),
 		.mem_high = e820_high_size(p->cfg.mem_size),
+		.no_bios = bios_told,
 	};
+
+	return smbios_build(&c, base, out);
+}
+
+static int write_smbios(struct platform *p, struct err *e)
+{
 	struct aml a;
-	int r = smbios_build(&c, LAYOUT_SMBIOS, &a);
+	int r = tables_smbios(p, LAYOUT_SMBIOS, false, &a);
 
 	if (r < 0)
 		return err_set(e, r, "out of memory for the SMBIOS tables");

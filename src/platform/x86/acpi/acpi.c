@@ -16,7 +16,7 @@
 #include "platform/x86/layout.h"
 
 #define TABLE_ALIGN 64
-#define RSDP_LEN 36
+#define RSDP_LEN ACPI_RSDP_LEN
 #define MAX_TABLES 8
 
 enum { GAS_MEM = 0, GAS_IO = 1 };
@@ -27,6 +27,7 @@ struct build {
 	uint64_t base;
 	uint64_t table[MAX_TABLES];	/* what the XSDT lists */
 	unsigned n;
+	struct acpi_fixups *fix;	/* or NULL */
 };
 
 static void align(struct aml *a)
@@ -41,6 +42,34 @@ static uint8_t checksum(const uint8_t *p, size_t n)
 	while (n--)
 		sum = (uint8_t)(sum + *p++);
 	return (uint8_t)-sum;
+}
+
+/* A pointer of `size` bytes into the block: value is base plus the offset of what it points at. */
+static void pointer(struct build *b, uint64_t value, unsigned size)
+{
+	struct acpi_fixups *f = b->fix;
+
+	if (f && f->n_pointers < ACPI_MAX_POINTERS) {
+		f->pointer[f->n_pointers].off = (uint32_t)b->a->len;
+		f->pointer[f->n_pointers++].size = (uint8_t)size;
+	}
+	aml_num(b->a, value, size);
+}
+
+/* The byte at `at` makes the sum of [start, start+len) zero: now, or when the loader does it. */
+static void sum(struct build *b, size_t start, size_t len, size_t at)
+{
+	struct acpi_fixups *f = b->fix;
+
+	if (b->a->failed)
+		return;
+	if (!f) {
+		b->a->buf[at] = checksum(b->a->buf + start, len);
+	} else if (f->n_sums < ACPI_MAX_SUMS) {
+		f->sum[f->n_sums].start = (uint32_t)start;
+		f->sum[f->n_sums].len = (uint32_t)len;
+		f->sum[f->n_sums++].at = (uint32_t)at;
+	}
 }
 
 static size_t table_begin(struct build *b, const char *sig, uint8_t rev)
@@ -66,8 +95,7 @@ static void table_end(struct build *b, size_t at)
 	struct aml *a = b->a;
 
 	aml_patch(a, at + 4, a->len - at, 4);
-	if (!a->failed)
-		a->buf[at + 9] = checksum(a->buf + at, a->len - at);
+	sum(b, at, a->len - at, at + 9);
 }
 
 static void list(struct build *b, size_t at)
@@ -114,8 +142,11 @@ static void fadt_head(struct build *b, size_t facs_at, size_t dsdt_at)
 	struct aml *a = b->a;
 	bool pc = !b->c->reduced;
 
-	aml_num(a, pc ? b->base + facs_at : 0, 4);
-	aml_num(a, b->base + dsdt_at, 4);
+	if (pc)
+		pointer(b, b->base + facs_at, 4);
+	else
+		aml_num(a, 0, 4);
+	pointer(b, b->base + dsdt_at, 4);
 	aml_num(a, 0, 1);
 	aml_num(a, 4, 1);				/* profile: enterprise server */
 	aml_num(a, LAYOUT_GSI_SCI, 2);
@@ -159,7 +190,7 @@ static void fadt_tail(struct build *b, size_t dsdt_at)
 	aml_num(a, 0, 2);
 	aml_num(a, 5, 1);				/* minor version: 6.5 */
 	aml_num(a, 0, 8);				/* FACS: the 32-bit address holds (5.2.9: never both) */
-	aml_num(a, b->base + dsdt_at, 8);
+	pointer(b, b->base + dsdt_at, 8);
 	gas(a, GAS_IO, 4, pc ? LAYOUT_PORT_PM : 0);
 	gas(a, GAS_IO, 0, 0);
 	gas(a, GAS_IO, 2, pc ? LAYOUT_PORT_PM + 4 : 0);
@@ -239,10 +270,10 @@ static void mcfg(struct build *b)
 	size_t at = table_begin(b, "MCFG", 1);
 
 	aml_zero(b->a, 8);
-	aml_num(b->a, LAYOUT_ECAM, 8);
+	aml_num(b->a, b->c->ecam_base, 8);
 	aml_num(b->a, 0, 2);
 	aml_num(b->a, 0, 1);
-	aml_num(b->a, LAYOUT_ECAM_BUSES - 1, 1);
+	aml_num(b->a, b->c->ecam_buses - 1, 1);
 	aml_zero(b->a, 4);
 	table_end(b, at);
 	list(b, at);
@@ -277,7 +308,7 @@ static size_t xsdt(struct build *b)
 	size_t at = table_begin(b, "XSDT", 1);
 
 	for (unsigned i = 0; i < b->n; i++)
-		aml_num(b->a, b->table[i], 8);
+		pointer(b, b->table[i], 8);
 	table_end(b, at);
 	return at;
 }
@@ -294,20 +325,25 @@ static void rsdp(struct build *b, size_t xsdt_at)
 	p[15] = 2;
 	st_le32(p + 20, RSDP_LEN);
 	st_le64(p + 24, b->base + xsdt_at);
-	p[8] = checksum(p, 20);
-	p[32] = checksum(p, RSDP_LEN);
+	if (b->fix) {
+		b->fix->pointer[b->fix->n_pointers].off = 24;
+		b->fix->pointer[b->fix->n_pointers++].size = 8;
+	}
+	sum(b, 0, 20, 8);
+	sum(b, 0, RSDP_LEN, 32);
 }
 
-int acpi_build(const struct acpi_config *c, uint64_t base, struct aml *out)
+static int build(const struct acpi_config *c, uint64_t base, struct aml *out, struct acpi_fixups *fix)
 {
-	struct build b = { .c = c, .a = out, .base = base };
+	struct build b = { .c = c, .a = out, .base = base, .fix = fix };
 
 	*out = (struct aml){ 0 };
 	aml_zero(out, RSDP_LEN);
 	fadt(&b);
 	madt(&b);
 	if (!c->reduced) {
-		mcfg(&b);
+		if (c->ecam_base)
+			mcfg(&b);
 		hpet(&b);
 		waet(&b);
 	}
@@ -316,4 +352,15 @@ int acpi_build(const struct acpi_config *c, uint64_t base, struct aml *out)
 		return 0;
 	aml_free(out);
 	return -ENOMEM;
+}
+
+int acpi_build(const struct acpi_config *c, uint64_t base, struct aml *out)
+{
+	return build(c, base, out, NULL);
+}
+
+int acpi_build_relocatable(const struct acpi_config *c, struct aml *out, struct acpi_fixups *fix)
+{
+	*fix = (struct acpi_fixups){ 0 };
+	return build(c, -(uint64_t)ACPI_TABLES, out, fix);
 }

@@ -16,7 +16,13 @@ struct acpi_config {
 	bool reduced;			/* micro: reduced hardware */
 	unsigned n_vcpus;
 	unsigned serial;		/* bit n: COM(n+1) exists */
-	uint64_t pci64_base, pci64_size;/* pc; size 0: none */
+	/* pc: what the root bridge passes on (size 0: nothing), where the configuration window is (0: it
+	 * is off), the 8259's inputs of PIRQ A to D. */
+	struct { uint32_t base, size; } pci32[2];
+	uint64_t pci64_base, pci64_size;
+	uint64_t ecam_base;
+	unsigned ecam_buses;		/* 1 to 256, also without a window */
+	uint8_t pic_irq[4];
 	unsigned n_mmio;		/* micro: virtio-mmio slots in use */
 };
 
@@ -26,6 +32,20 @@ struct acpi_config {
  * RSDP is the first thing.  0, or -ENOMEM; the caller frees *out with aml_free.
  */
 int acpi_build(const struct acpi_config *c, uint64_t base, struct aml *out);
+
+/* What a loader has to put right once it knows where the block lies: the pointers in it, which are
+ * relative to ACPI_TABLES, and the checksums, which are zero.  Offsets are into the block. */
+#define ACPI_RSDP_LEN 36
+#define ACPI_TABLES 64		/* where the tables begin, after the RSDP */
+#define ACPI_MAX_POINTERS 24
+#define ACPI_MAX_SUMS 16
+struct acpi_fixups {
+	struct { uint32_t off; uint8_t size; } pointer[ACPI_MAX_POINTERS];
+	struct { uint32_t start, len, at; } sum[ACPI_MAX_SUMS];
+	unsigned n_pointers, n_sums;
+};
+/* The same block for an address that is not known yet. */
+int acpi_build_relocatable(const struct acpi_config *c, struct aml *out, struct acpi_fixups *fix);
 
 /* dsdt.c: the definition block's AML, without table header. */
 void acpi_dsdt(const struct acpi_config *c, struct aml *a);

@@ -8,6 +8,7 @@
  */
 #include <stdio.h>
 
+#include "base/bits.h"
 #include "chipset/acpi_ged.h"
 #include "chipset/acpi_pm.h"
 #include "platform/x86/acpi/acpi.h"
@@ -121,8 +122,8 @@ static void prt_entry(struct aml *a, unsigned slot, unsigned pin, unsigned gsi)
 	aml_end(a, pkg);
 }
 
-/* The PIRQ of a slot's pin is (slot + pin) & 3. */
-static void prt(struct aml *a, const char *name, bool apic)
+/* The PIRQ of a slot's pin is (slot + pin) & 3, but for the chipset's own. */
+static void prt(const struct acpi_config *c, struct aml *a, const char *name, bool apic)
 {
 	size_t pkg;
 
@@ -130,10 +131,9 @@ static void prt(struct aml *a, const char *name, bool apic)
 	pkg = aml_package(a, 32 * 4);
 	for (unsigned slot = 0; slot < 32; slot++)
 		for (unsigned pin = 0; pin < 4; pin++) {
-			unsigned pirq = (slot + pin) & 3;
-			unsigned pic = pirq & 1 ? LAYOUT_PIC_PCI_B : LAYOUT_PIC_PCI_A;
+			unsigned pirq = ((slot < LAYOUT_PCI_CHIPSET_SLOT ? slot : 0) + pin) & 3;
 
-			prt_entry(a, slot, pin, apic ? LAYOUT_GSI_PCI + pirq : pic);
+			prt_entry(a, slot, pin, apic ? LAYOUT_GSI_PCI + pirq : c->pic_irq[pirq]);
 		}
 	aml_end(a, pkg);
 }
@@ -151,12 +151,12 @@ static void pic_mode(struct aml *a)
 	aml_end(a, m);
 }
 
-static void pci_routing(struct aml *a)
+static void pci_routing(const struct acpi_config *c, struct aml *a)
 {
 	size_t m, i;
 
-	prt(a, "PRTA", true);
-	prt(a, "PRTP", false);
+	prt(c, a, "PRTA", true);
+	prt(c, a, "PRTP", false);
 	m = aml_method(a, "_PRT", 0, false);
 	i = aml_if(a);
 	aml_path(a, "\\PICF");
@@ -213,12 +213,14 @@ static void pci_windows(const struct acpi_config *c, struct aml *a)
 
 	aml_name(a, "_CRS");
 	crs = aml_crs_begin(a);
-	aml_crs_bus(a, 0, LAYOUT_ECAM_BUSES - 1);
+	aml_crs_bus(a, 0, (uint16_t)(c->ecam_buses - 1));
 	aml_crs_io(a, 0xcf8, 8);
 	aml_crs_window_io(a, 0, 0xcf7);
 	aml_crs_window_io(a, 0xd00, 0xffff);
 	aml_crs_window_mem32(a, 0xa0000, 0xbffff);
-	aml_crs_window_mem32(a, LAYOUT_PCI32, LAYOUT_PCI32 + LAYOUT_PCI32_SIZE - 1);
+	for (unsigned i = 0; i < ARRAY_LEN(c->pci32); i++)
+		if (c->pci32[i].size)
+			aml_crs_window_mem32(a, c->pci32[i].base, c->pci32[i].base + (c->pci32[i].size - 1));
 	if (c->pci64_size)
 		aml_crs_window_mem64(a, c->pci64_base, c->pci64_base + c->pci64_size - 1);
 	aml_crs_end(a, crs);
@@ -248,7 +250,7 @@ static void pci_root(const struct acpi_config *c, struct aml *a)
 	aml_name_int(a, "_BBN", 0);
 	pci_windows(c, a);
 	pci_osc(a);
-	pci_routing(a);
+	pci_routing(c, a);
 	legacy(c, a);
 	rtc(c, a);
 	serial(c, a);
@@ -271,7 +273,7 @@ static void hpet(struct aml *a)
 }
 
 /* What belongs to no device: ECAM (it must be claimed here), PM and reset ports. */
-static void motherboard(struct aml *a)
+static void motherboard(const struct acpi_config *c, struct aml *a)
 {
 	size_t dev = aml_device(a, "MRES"), crs;
 
@@ -279,7 +281,8 @@ static void motherboard(struct aml *a)
 	aml_name_int(a, "_UID", 0);
 	aml_name(a, "_CRS");
 	crs = aml_crs_begin(a);
-	aml_crs_mem32(a, LAYOUT_ECAM, LAYOUT_ECAM_BUSES << 20);
+	if (c->ecam_base && c->ecam_base >> 32 == 0)
+		aml_crs_mem32(a, (uint32_t)c->ecam_base, c->ecam_buses << 20);
 	aml_crs_io(a, LAYOUT_PORT_PM, 0x40);
 	aml_crs_io(a, LAYOUT_PORT_SMI, 1);
 	aml_crs_io(a, 0x92, 1);
@@ -298,7 +301,7 @@ static void dsdt_pc(const struct acpi_config *c, struct aml *a)
 	cpus(c, a);
 	pci_root(c, a);
 	hpet(a);
-	motherboard(a);
+	motherboard(c, a);
 	aml_end(a, sb);
 }
 
