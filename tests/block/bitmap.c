@@ -288,7 +288,7 @@ static const char *step(struct test *t)
 		return resize_step(t) ? NULL : "the disk cannot change its size";
 	if (what == 13 && t->file)
 		return reopen_step(t) ? NULL : "the image cannot be opened again";
-	if (what == 14 && !t->crash && t->file)
+	if (what == 14 && t->file)
 		return qcow2_set_backing(t->n, rng_one_in(&t->r, 2) ? "a-name-of-some-length" : NULL, "raw", &e) ? "no backing name" : NULL;
 	return blk_flush(t->n) ? "a flush failed" : NULL;
 }
@@ -518,7 +518,7 @@ static const char *fault(struct test *t, unsigned steps, char *text, size_t room
 		return "the image cannot be made";
 	for (unsigned i = 0; i < steps && t->n; i++) {
 		if (rng_one_in(&t->r, 3))
-			record_fail(t->file, 1 + rng_below(&t->r, 12), rng_one_in(&t->r, 2) ? EIO : ENOSPC, rng_one_in(&t->r, 4));
+			record_fail(t->file, 1 + rng_below(&t->r, 12), rng_one_in(&t->r, 2) ? -EIO : -ENOSPC, rng_one_in(&t->r, 4));
 		step(t);
 		record_fail(t->file, 0, 0, false);
 	}

@@ -33,7 +33,7 @@ void record_mark(struct blk_node *n, unsigned mark);
 void record_load(struct blk_node *n, const uint8_t *data, uint64_t len);
 /* Does what the event did. */
 void record_apply(struct blk_node *n, const struct event *e);
-/* Request `nth` from now (1: the next) fails with err, and with `on` all after it. 0: none. Counts reads and flushes too. */
+/* Request `nth` from now (1: the next) fails with err (-EIO ...), and with `on` all after it. 0: none. Counts reads and flushes too. */
 void record_fail(struct blk_node *n, uint64_t nth, int err, bool on);
 /* Requests are held and done in an order chosen by seed (0: at once, in order); only waiting for the node gets them done. */
 void record_shuffle(struct blk_node *n, uint64_t seed);

@@ -8,6 +8,7 @@
  *   cache.c    slices of L2 tables and refcount blocks in bounded memory
  *   refcount.c allocation of host clusters           commit.c    writing metadata in safe order
  *   compress.c compressed clusters                   snapshot.c, check.c, resize.c
+ *   header.c   names in the header
  *   crypt.c    encrypted images                      bitmap.c, bitmap_store.c, bitmap_ops.c, bitmap_live.c, bits.c
  *
  * Numbers from the file are hostile.  Every one is checked where it is read into
@@ -283,6 +284,9 @@ void rc_field_set(uint8_t *block, uint64_t i, unsigned order, uint64_t v);
 bool q_clean(const struct qcow2 *q);
 int q_commit(struct qcow2 *q, struct co *c);
 int write_header(struct qcow2 *q, struct co *c);	/* fields of struct qcow2 into the first sector; no barrier */
+/* header.c: another backing file's name and format (NULL: none), on disk when it returns. A crash leaves the old or the new
+ * ones. -E2BIG: there is no room for both. */
+int header_set_backing(struct qcow2 *q, struct co *c, const char *backing, const char *format);
 int write_table(struct qcow2 *q, struct co *c, uint64_t off, const uint64_t *table, uint64_t n, uint64_t room);
 
 /* ---- write.c, range.c, compress.c: bodies of requests [exclusive, lock not held] ---- */

@@ -118,20 +118,10 @@ struct names {
 static int names_main(struct qcow2 *q, struct co *c, void *arg)
 {
 	const struct names *a = arg;
-	uint8_t *h = q_buf(q->cluster);
 	char *backing = a->backing ? strdup(a->backing) : NULL, *format = a->format ? strdup(a->format) : NULL;
-	const struct header_names names = { .backing = backing, .backing_format = format, .data_file = q->data_name,
-					    .crypt_off = q->crypt_off, .crypt_len = q->crypt_len, .n_bitmaps = q->n_bitmaps,
-					    .bitmap_dir_off = q->bitmap_dir_off, .bitmap_dir_len = q->bitmap_dir_len };
-	int ret = !h || (a->backing && !backing) || (a->format && !format) ? -ENOMEM : 0;
+	int ret = (a->backing && !backing) || (a->format && !format) ? -ENOMEM : q_commit(q, c);
 
-	/* Extensions nobody here knows would be lost. */
-	ret = ret ? ret : q_rw(q, c, q->n.file, BLK_READ, 0, h, q->cluster);
-	ret = ret ? ret : put_names(h, q->cluster, q->header_len, &names);
-	ret = ret ? ret : q_commit(q, c);
-	ret = ret ? ret : q_rw(q, c, q->n.file, BLK_WRITE, 0, h, q->cluster);
-	ret = ret ? ret : q_barrier(q, c);
-	free(h);
+	ret = ret ? ret : header_set_backing(q, c, backing, format);
 	if (ret) {
 		free(backing);
 		free(format);
@@ -154,9 +144,15 @@ int qcow2_set_backing(struct blk_node *n, const char *backing, const char *forma
 		return err_set(e, -EROFS, "image '%s' is open read-only", n->path);
 	if (backing && strlen(backing) > 1023)
 		return err_set(e, -EINVAL, "the backing file's name is longer than 1023 bytes");
+	/* As QEMU reads it. */
+	if (a.format && strlen(a.format) > 15)
+		return err_set(e, -EINVAL, "the name of the backing file's format is longer than 15 bytes");
 	if (backing && (q->autoclear & AUTOCLEAR_RAW_DATA))
 		return err_set(e, -EINVAL, "image '%s' has a raw data file, which excludes a backing file", n->path);
 	ret = q_alone(q, names_main, &a);
+	if (ret == -E2BIG)
+		return err_set(e, -ENOSPC, "the header of image '%s', of %u bytes, has no room for the backing file's name next to the present "
+			       "one: a shorter name may do, or larger clusters (lodge img convert)", n->path, q->cluster);
 	return ret ? err_set(e, ret, "the backing file's name cannot be written to image '%s': %s", n->path, strerror(-ret))
 		   : 0;
 }
