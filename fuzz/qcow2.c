@@ -121,10 +121,11 @@ static void request(struct blk_node *n, struct input *in, uint8_t *buf)
 	uint64_t sectors = MAX(n->i.size / 512, 1u), off = take(in, 3) % sectors * 512;
 	uint64_t len = MIN((take(in, 1) + 1) * 512, n->i.size - MIN(off, n->i.size));
 	struct blk_extent x;
+	char name[1024];
 	struct err e;
 
 	len = MIN(len, (uint64_t)MAX_RANGE);
-	switch (take(in, 1) % 18) {
+	switch (take(in, 1) % 21) {
 	case 0:
 	case 1:
 		blk_pread(n, off, buf, len);
@@ -176,6 +177,17 @@ static void request(struct blk_node *n, struct input *in, uint8_t *buf)
 	case 17:
 		if (!qcow2_bitmap_next(n, "on", off, &off, &len, &e) && len)
 			qcow2_bitmap_reset(n, "on", off, len, &e);
+		break;
+	case 18:
+		memset(name, 'n', sizeof(name));
+		name[off / 512 % sizeof(name)] = '\0';
+		qcow2_set_backing(n, *name ? name : NULL, len & 512 ? "raw" : NULL, &e);
+		break;
+	case 19:
+		qcow2_bitmap_freeze(n, len & 512 ? "on" : "off", n, NULL, &e);
+		break;
+	case 20:
+		qcow2_bitmap_thaw(n, len & 512 ? "on" : "off", n, off & 512);
 		break;
 	}
 }

@@ -180,6 +180,8 @@ int blk_extend(struct blk_node *n, uint64_t size);
 /* Makes a regular file `size` bytes long if it is shorter, with room reserved behind its end; requests may be in flight.
  * ENOTSUP: it is no such file, or its file system cannot. */
 int blk_file_grow(struct blk_node *n, uint64_t size);
+/* Is it a regular file of this host? */
+bool blk_file_is_regular(const struct blk_node *n);
 /* Has the host reserve room for the whole of a file, as far as its file system can. */
 int blk_file_reserve(struct blk_node *n, struct err *e);
 

@@ -169,6 +169,11 @@ int blk_file_grow(struct blk_node *n, uint64_t size)
 	return 0;
 }
 
+bool blk_file_is_regular(const struct blk_node *n)
+{
+	return n->drv == &file_driver && !n->i.is_device;
+}
+
 int blk_file_reserve(struct blk_node *n, struct err *e)
 {
 	struct blk_file *f = container_of(n, struct blk_file, n);

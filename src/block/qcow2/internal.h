@@ -8,7 +8,7 @@
  *   cache.c    slices of L2 tables and refcount blocks in bounded memory
  *   refcount.c allocation of host clusters           commit.c    writing metadata in safe order
  *   compress.c compressed clusters                   snapshot.c, check.c, resize.c
- *   header.c   names in the header
+ *   header.c   names in the header                   ahead.c    room at the end of the file
  *   crypt.c    encrypted images                      bitmap.c, bitmap_store.c, bitmap_ops.c, bitmap_live.c, bits.c
  *
  * Numbers from the file are hostile.  Every one is checked where it is read into
@@ -279,6 +279,11 @@ uint64_t rc_max(const struct qcow2 *q);
 unsigned compressed_range(const struct qcow2 *q, uint64_t e, uint64_t *off, uint64_t *len);	/* returns clusters touched */
 uint64_t rc_field_get(const uint8_t *block, uint64_t i, unsigned order);
 void rc_field_set(uint8_t *block, uint64_t i, unsigned order, uint64_t v);
+
+/* ---- ahead.c ---- */
+void ahead_grow(struct qcow2 *q);		/* [lock] clusters were taken: makes the file longer, if that is of use */
+void ahead_give_back(struct qcow2 *q);		/* when the image is closed */
+void ahead_recover(struct qcow2 *q);		/* when it is opened for writing; waits */
 
 /* ---- commit.c ---- [lock] */
 bool q_clean(const struct qcow2 *q);

@@ -326,11 +326,23 @@ static int clear_unknown(struct qcow2 *q, struct co *c, void *arg)
 	return ret ? ret : q_barrier(q, c);
 }
 
+static int make_good(struct opening *op)
+{
+	struct qcow2 *q = op->q;
+	struct qcow2_check res = { 0 };
+	int ret;
+
+	log_info("image '%s' was not closed properly: repairing its refcounts", op->path);
+	ret = qcow2_check(&q->n, QCOW2_FIX_ERRORS | QCOW2_FIX_LEAKS, &res, op->e);
+	if (!ret && (res.check_errors || res.corruptions != res.corruptions_fixed))
+		ret = err_set(op->e, -EIO, "image '%s' could not be repaired: open it read-only", op->path);
+	return ret;
+}
+
 /* Writable images: what must be so before the first write. */
 static int prepare_write(struct opening *op)
 {
 	struct qcow2 *q = op->q;
-	struct qcow2_check res = { 0 };
 	int ret = 0;
 
 	if (q->n.i.read_only)
@@ -344,13 +356,11 @@ static int prepare_write(struct opening *op)
 		return 0;
 	if (q->incompat & INCOMPAT_CORRUPT)
 		return err_set(op->e, -EIO, "image '%s' is marked as corrupt: repair it first, or open it read-only", op->path);
-	if (!(q->incompat & INCOMPAT_DIRTY))
-		return start_bitmaps(op);
-	log_info("image '%s' was not closed properly: repairing its refcounts", op->path);
-	ret = qcow2_check(&q->n, QCOW2_FIX_ERRORS | QCOW2_FIX_LEAKS, &res, op->e);
-	if (!ret && (res.check_errors || res.corruptions != res.corruptions_fixed))
-		ret = err_set(op->e, -EIO, "image '%s' could not be repaired: open it read-only", op->path);
-	return ret ? ret : start_bitmaps(op);
+	ret = q->incompat & INCOMPAT_DIRTY ? make_good(op) : 0;
+	ret = ret ? ret : start_bitmaps(op);
+	if (!ret)
+		ahead_recover(q);
+	return ret;
 }
 
 static void q_free(struct qcow2 *q)
@@ -402,8 +412,8 @@ int qcow2_close_inner(struct blk_node *n)
 	if (ret)
 		log_warn("image '%s' could not be completed while closing it: %s", n->path ? n->path : "", strerror(-ret));
 	/* Room that was made ahead and is not needed. */
-	if (!ret && q->ahead && n->file->i.size > q->end << q->cluster_bits)
-		blk_resize(n->file, q->end << q->cluster_bits, NULL);
+	if (!ret)
+		ahead_give_back(q);
 	q_free(q);
 	return ret;
 }

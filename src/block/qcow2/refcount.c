@@ -13,10 +13,6 @@
 #include "base/checked.h"
 #include "block/qcow2/internal.h"
 
-#define AHEAD_REQUESTS 4u
-#define AHEAD_MIN (16ull << 20)
-#define AHEAD_MAX (64ull << 20)
-
 uint64_t rc_field_get(const uint8_t *b, uint64_t i, unsigned order)
 {
 	switch (order) {
@@ -91,25 +87,6 @@ int rc_get(struct qcow2 *q, struct co *c, uint64_t cluster, uint64_t *out)
 static void seen(struct qcow2 *q, uint64_t end)
 {
 	q->end = MAX(q->end, end);
-}
-
-/*
- * File systems do writes behind the end of a file one by one.  Where several are
- * under way the file is made longer ahead of them, in steps; where they come one
- * by one anyway that would only cost a conversion of reserved room for each.
- */
-static void grow_ahead(struct qcow2 *q)
-{
-	uint64_t at = q->end << q->cluster_bits, step = MIN(MAX(AHEAD_MIN, at / 16), AHEAD_MAX);
-
-	if (q->n.in_flight < AHEAD_REQUESTS || q->end <= q->extended || q->no_ahead || !q->zero_beyond)
-		return;
-	if (blk_file_grow(q->n.file, align_up(at + step, q->cluster))) {
-		q->no_ahead = true;
-		return;
-	}
-	q->ahead = true;
-	q->extended = align_up(at + step, q->cluster) >> q->cluster_bits;
 }
 
 /* Would something be written over the header or the tables whose place the header tells? */
@@ -375,7 +352,7 @@ int alloc_clusters(struct qcow2 *q, struct co *c, uint64_t n, uint64_t *off, boo
 	*zero = q->zero_beyond && first >= q->end;
 	seen(q, first + n);
 	q->hint = first + n;
-	grow_ahead(q);
+	ahead_grow(q);
 	return 0;
 }
 
@@ -397,7 +374,7 @@ bool alloc_clusters_fast(struct qcow2 *q, uint64_t n, uint64_t *off)
 		rc_field_set(s->data, i + k, q->rc_order, 1);
 	cache_dirty(&q->rbc, s);
 	seen(q, at + n);
-	grow_ahead(q);
+	ahead_grow(q);
 	q->hint = at + n;
 	*off = at << q->cluster_bits;
 	return true;

@@ -6,6 +6,7 @@
 #include "block_test.h"
 
 #include <malloc.h>
+#include <sys/wait.h>
 
 #include "block/image.h"
 #include "block/qcow2/qcow2.h"
@@ -196,6 +197,117 @@ static void large_images_open_small(void **state)
 	blk_close(n);
 }
 
+/* ---- room ahead ---- */
+
+static void note(struct blk_req *r, int ret)
+{
+	if (ret)
+		*(int *)r->opaque = ret;
+}
+
+/* Several first writes at a time, flushed, and then the process is no more. */
+static void write_and_die(const char *path)
+{
+	enum { N = 16, EACH = 65536 };
+	static uint8_t buf[EACH];
+	static struct blk_req r[N];
+	struct iovec v = { buf, EACH };
+	struct blk_node *n;
+	struct err e;
+	int ret = 0;
+
+	memset(buf, 0xa5, EACH);
+	if (loop_new(&loop) || try_open(path, "qcow2", BLK_TRUST_ALL, &n, &e))
+		_exit(1);
+	for (unsigned i = 0; i < N; i++) {
+		r[i] = (struct blk_req){ .op = BLK_WRITE, .offset = (uint64_t)i * EACH, .len = EACH, .iov = &v, .niov = 1, .done = note,
+					 .opaque = &ret };
+		blk_submit(n, &r[i]);
+	}
+	blk_drain(n);
+	_exit(ret || blk_flush(n) ? 1 : 42);
+}
+
+static off_t size_of(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_size;
+}
+
+static void expect_contents(struct blk_node *n, uint64_t len)
+{
+	uint8_t *buf = malloc(len);
+
+	assert_int_equal(blk_pread(n, 0, buf, len), 0);
+	for (uint64_t i = 0; i < len; i++)
+		assert_int_equal(buf[i], 0xa5);
+	free(buf);
+}
+
+/* The room that a process made ahead and left is taken back by the next that opens the image for writing. */
+static void room_ahead_of_the_dead(void **state)
+{
+	const char *path = in_dir("dead");
+	const struct blk_image_opts ro = { .format = "qcow2", .file.read_only = true };
+	struct qcow2_check res = { 0 };
+	struct blk_node *n;
+	struct err e = { 0 };
+	off_t dead;
+	int status;
+	pid_t pid;
+
+	make_qcow2(path, 64 << 20, NULL, NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid)
+		write_and_die(path);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+	dead = size_of(path);
+	if (dead < 16 << 20) {
+		print_message("skipped: this file system reserves no room\n");
+		skip();
+	}
+	/* Who only reads leaves it. */
+	assert_int_equal(blk_open_image(loop, path, &ro, &n, &e), 0);
+	expect_contents(n, 1 << 20);
+	blk_close(n);
+	assert_int_equal(size_of(path), dead);
+	assert_int_equal(try_open(path, "qcow2", BLK_TRUST_ALL, &n, &e), 0);
+	assert_true(size_of(path) < 2 << 20);
+	assert_int_equal(qcow2_check(n, 0, &res, &e), 0);
+	assert_int_equal(res.corruptions + res.leaks, 0);
+	expect_contents(n, 1 << 20);
+	blk_close(n);
+}
+
+/* What is behind the contents and was written by whomever, or is too much to be ours, stays. */
+static void not_our_room(void **state)
+{
+	const char *path = in_dir("tail");
+	struct blk_node *n;
+	struct err e = { 0 };
+	off_t end;
+	int fd;
+
+	make_qcow2(path, 64 << 20, NULL, NULL);
+	end = size_of(path);
+	fd = open(path, O_RDWR);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, end + (32 << 20)), 0);
+	assert_int_equal(pwrite(fd, "written", 7, end + (8 << 20)), 7);
+	assert_int_equal(try_open(path, "qcow2", BLK_TRUST_ALL, &n, &e), 0);
+	assert_true(size_of(path) > end + (8 << 20) && size_of(path) <= end + (9 << 20));
+	blk_close(n);
+	assert_int_equal(ftruncate(fd, end + (200 << 20)), 0);
+	assert_int_equal(try_open(path, "qcow2", BLK_TRUST_ALL, &n, &e), 0);
+	assert_int_equal(size_of(path), end + (200 << 20));
+	blk_close(n);
+	close(fd);
+}
+
 static int setup(void **state)
 {
 	snprintf(dir, sizeof(dir), "/tmp/lodge-image-XXXXXX");
@@ -221,6 +333,8 @@ int main(void)
 		cmocka_unit_test(circles_end),
 		cmocka_unit_test(status_tells_the_layer),
 		cmocka_unit_test(large_images_open_small),
+		cmocka_unit_test(room_ahead_of_the_dead),
+		cmocka_unit_test(not_our_room),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
