@@ -24,6 +24,8 @@
 #include "chipset/port92.h"
 #include "chipset/pvpanic.h"
 #include "chipset/test_dev.h"
+#include "device/vga.h"
+#include "display/display.h"
 #include "pci/pci.h"
 #include "platform/x86/platform.h"
 #include "virtio/balloon.h"
@@ -161,6 +163,78 @@ static int setup_i8042(struct fuzz_ctx *c)
 		return -1;
 	c->opaque = k;
 	return 0;
+}
+
+/* The VGA with somebody who looks. */
+
+#define VGA_RAM (1u << 20)
+#define VGA_LFB 0xc0000000u
+#define VGA_MMIO 0xc1000000u
+
+struct screen {
+	struct display *d;
+	struct display_viewer viewer;
+	bool looks;
+};
+
+static int setup_vga(struct fuzz_ctx *c)
+{
+	const struct pci_root_config rc = { .cf8 = true };
+	struct vga_config cfg = { .devfn = PCI_DEVFN(1, 0), .vram_offset = VGA_RAM, .vram_size = VGA_VRAM_MIN,
+				  .window = 0xa0000, .ports = 0x3b0, .dispi = 0x1ce };
+	struct machine *m = c->p->m;
+	struct screen *s = calloc(1, sizeof(*s));
+
+	c->opaque = s;
+	if (!s || mem_create_ram(m->mem, VGA_RAM + VGA_VRAM_MIN, MEM_HUGE_NONE, NULL) ||
+	    mem_add_ram(m->mem, "ram", 0, 0, 0x10000, NULL) || pci_root_new(m, &rc, &cfg.bus, NULL) || display_new(&m->lock, &s->d))
+		return -1;
+	cfg.display = s->d;
+	return vga_new(m, &cfg, NULL);
+}
+
+static void vga_config(struct machine *m, unsigned reg, uint32_t v)
+{
+	uint32_t addr = 0x80000800 | reg;
+
+	bus_access(m->pio, 0xcf8, &addr, 4, true);
+	bus_access(m->pio, 0xcfc, &v, 4, true);
+}
+
+static void boot_vga(struct fuzz_ctx *c)
+{
+	machine_lock(c->p->m);
+	machine_reset_devs(c->p->m);
+	machine_unlock(c->p->m);
+	vga_config(c->p->m, PCI_BAR(0), VGA_LFB);
+	vga_config(c->p->m, PCI_BAR(2), VGA_MMIO);
+	vga_config(c->p->m, PCI_COMMAND, PCI_COMMAND_MEMORY);
+}
+
+/* Looks, comes and goes; sets a whole mode, which single accesses rarely do. */
+static void look(struct fuzz_ctx *c, uint8_t what, const uint8_t *buf, size_t len)
+{
+	struct screen *s = c->opaque;
+
+	if (what % 4 == 0) {
+		s->looks ? display_unwatch(s->d, &s->viewer) : display_watch(s->d, &s->viewer);
+		s->looks = !s->looks;
+	}
+	for (size_t i = 0; what % 4 == 1 && i + 2 < len; i += 3) {
+		uint16_t index = buf[i] % 12, v = (uint16_t)(buf[i + 1] | buf[i + 2] << 8);
+
+		bus_access(c->p->m->pio, 0x1ce, &index, 2, true);
+		bus_access(c->p->m->pio, 0x1cf, &v, 2, true);
+	}
+	display_refresh(s->d);
+}
+
+static void unplug_vga(struct fuzz_ctx *c)
+{
+	struct screen *s = c->opaque;
+
+	display_free(s->d);
+	free(s);
 }
 
 static void type_bytes(struct fuzz_ctx *c, uint8_t what, const uint8_t *buf, size_t len)
@@ -401,6 +475,9 @@ static const struct fuzz_target targets[] = {
 	  .ranges = { PORTS(0x600, 12), PORTS(0x620, 16), PORTS(0xb2, 2), PORTS(0xcf9, 1) } },
 	{ .name = "acpi_ged", .setup = setup_ged, .extra = press_ged,
 	  .ranges = { MMIO(0xfea00000, 8), PORTS(0x505, 1) } },
+	{ .name = "vga", .setup = setup_vga, .boot = boot_vga, .extra = look, .unplug = unplug_vga, .ram = UINT64_MAX,
+	  .ranges = { PORTS(0x3b0, 48), PORTS(0x1ce, 4), PORTS(0xcf8, 8), MMIO(0xa0000, 0x20000), MMIO(VGA_MMIO, 0x1000),
+		      MMIO(VGA_LFB, 0x1000) } },
 	{ .name = "test_dev", .setup = setup_test_dev,
 	  .ranges = { PORTS(0xe0, 16), PORTS(0x2000, 32), MMIO(0xff000000, 0x10000) } },
 	{ .name = "virtio-rng-pci", .setup = setup_virtio_rng, .boot = boot_pci,

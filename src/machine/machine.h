@@ -62,6 +62,11 @@ struct machine {
 	uint8_t (*extint_ack)(void *opaque);
 	void *ioapic_opaque;
 
+	/* Set by the engine, NULL: there is nothing to do.  Machine lock held: what vCPUs wrote to watched
+	 * pages (mem.h) is noted, and what they write from now on will be. */
+	void (*watch_sync)(void *opaque);
+	void *watch_opaque;
+
 	/* Set by vm; called with the machine lock held, any thread. */
 	void (*request)(void *opaque, enum machine_request req, int code);
 	void *request_opaque;

@@ -753,6 +753,8 @@ static bool note_pages(struct mem *m, const struct mem_range *r, uint64_t first,
 
 		if (log && !(f & MEM_PG_DIRTY))
 			atomic_fetch_or(&r->flags[p], MEM_PG_DIRTY);
+		if ((f & (MEM_PG_WATCH | MEM_PG_SEEN)) == MEM_PG_WATCH)
+			atomic_fetch_or(&r->flags[p], MEM_PG_SEEN);
 		if (f & MEM_PG_CODE) {
 			atomic_fetch_add(&r->version[p], 1);
 			code = true;
@@ -813,6 +815,68 @@ void mem_written_host(struct mem *m, const void *host, size_t len)
 		return;
 	written_backing(m, (uint64_t)(p - m->ram.host),
 			MIN(len, (uint64_t)(m->ram.host + m->ram.size - p)));
+}
+
+void mem_stored(struct mem *m, uint64_t off, uint64_t len)
+{
+	bool log = atomic_load_explicit(&m->dirty, memory_order_relaxed);
+
+	if (!len || !range_inside(off, len, m->ram.size))
+		return;
+	/* As in mem_written. */
+	atomic_thread_fence(memory_order_seq_cst);
+	for (uint64_t p = pages(off); p <= pages(off + len - 1); p++) {
+		_Atomic uint8_t *f = &m->ram.flags[p];
+		uint8_t was = atomic_load_explicit(f, memory_order_relaxed);
+		uint8_t want = (log ? MEM_PG_DIRTY : 0) | (was & MEM_PG_WATCH ? MEM_PG_SEEN : 0);
+
+		if (was & MEM_PG_CODE)
+			written_backing(m, p << PAGE_SHIFT_4K, PAGE_4K);
+		else if (want & ~was)
+			atomic_fetch_or(f, want);
+	}
+}
+
+/* Watched pages. */
+
+static uint64_t backing_pages(const struct mem *m, uint64_t first, uint64_t n)
+{
+	uint64_t total = pages(m->ram.size);
+
+	return first < total ? MIN(n, total - first) : 0;
+}
+
+void mem_watch(struct mem *m, uint64_t first, uint64_t n, bool on)
+{
+	const uint8_t bits = MEM_PG_WATCH | MEM_PG_SEEN;
+
+	n = backing_pages(m, first, n);
+	for (uint64_t i = 0; i < n; i++) {
+		if (on)
+			atomic_fetch_or(&m->ram.flags[first + i], bits);
+		else
+			atomic_fetch_and(&m->ram.flags[first + i], (uint8_t)~bits);
+	}
+}
+
+bool mem_watched(const struct mem_range *r)
+{
+	return atomic_load_explicit(r->flags, memory_order_relaxed) & MEM_PG_WATCH;
+}
+
+void mem_watch_fetch(struct mem *m, uint64_t first, uint64_t n, uint64_t *bitmap)
+{
+	n = backing_pages(m, first, n);
+	for (uint64_t i = 0; i < n; i++) {
+		_Atomic uint8_t *f = &m->ram.flags[first + i];
+		uint8_t was = atomic_load_explicit(f, memory_order_relaxed);
+
+		if (was & MEM_PG_SEEN)
+			atomic_fetch_and(f, (uint8_t)~MEM_PG_SEEN);
+		/* What is written behind the flags' back may have been. */
+		if (was & (MEM_PG_SEEN | MEM_PG_DIRECT))
+			bitmap[i / 64] |= BIT64(i % 64);
+	}
 }
 
 /* Dirty log. */

@@ -48,6 +48,9 @@ enum mem_kind { MEM_RAM, MEM_ROM };
 /* An engine lets something write to the page that does not look at the flags: who sets
  * MEM_PG_CODE has that ended first. */
 #define MEM_PG_DIRECT 0x04
+/* Somebody (a display) watches the page: writes set MEM_PG_SEEN, with or without the log. */
+#define MEM_PG_WATCH 0x08
+#define MEM_PG_SEEN 0x10
 
 struct mem_range {
 	uint64_t gpa, size;	/* 4 KiB aligned */
@@ -141,6 +144,19 @@ bool mem_dirty_enabled(const struct mem *m);
 /* ORs the log of backing pages [first, first+n) into bitmap, whose bit 0 is page
  * `first`, and clears it. */
 void mem_dirty_fetch(struct mem *m, uint64_t first, uint64_t n, uint64_t *bitmap);
+
+/*
+ * Watched pages: a log of its own for a few pages [first, first+n) of the RAM backing, which leaves
+ * the rest of the memory alone.  Machine lock held.  Engines bring it up to date in machine->watch_sync,
+ * after which writes are seen again; one that was under way meanwhile may be seen only next time,
+ * so a page that was written counts as written the next time too.
+ */
+void mem_watch(struct mem *m, uint64_t first, uint64_t n, bool on);
+bool mem_watched(const struct mem_range *r);	/* its first page */
+/* ORs the pages written into bitmap, whose bit 0 is page `first`, and clears them. */
+void mem_watch_fetch(struct mem *m, uint64_t first, uint64_t n, uint64_t *bitmap);
+/* A device that owns [off, off+len) of the RAM backing wrote there itself.  Cheap. */
+void mem_stored(struct mem *m, uint64_t off, uint64_t len);
 
 void mem_listen(struct mem *m, struct mem_listener *l);	/* replays added() for what exists */
 void mem_unlisten(struct mem *m, struct mem_listener *l);

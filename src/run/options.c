@@ -187,6 +187,24 @@ static int parse_accel(struct conf *c, struct opt_state *st, const char *val, st
 	return each_part(val, accel_part, &t, e);
 }
 
+static int vga_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	struct target *t = opaque;
+
+	if (!name)
+		return conf_set(t->c, "vga", val, e);
+	if (!strcmp(name, "vram") && val)
+		return conf_set(t->c, "vga", val, e);
+	return err_set(e, -EINVAL, "'%.40s' is not vram=SIZE", name);
+}
+
+static int parse_vga(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { c, 0, 0 };
+
+	return each_part(val, vga_part, &t, e);
+}
+
 static int parse_initrd(struct conf *c, struct opt_state *st, const char *val, struct err *e)
 {
 	return conf_setf(c, val, e, "initrd.%u", st->n_initrds++);
@@ -323,6 +341,9 @@ const struct opt run_opts[] = {
 	  "are; *pty* makes a pseudo terminal and prints its name; *none* throws the output away; anything else is a "
 	  "file that gets the output. With --exec the default is none.",
 	  COMPLETE_WORDS, "stdio pty none", .key = "console" },
+	{ "vga", 0, "std[,vram=SIZE]|none", "display adapter [none]",
+	  "*std* is a VGA with the Bochs VBE extensions (PCI 1234:1111), as bochs-drm, firmware and Windows know it, with *vram=* "
+	  "16M or another power of two from 1M to 256M.", COMPLETE_WORDS, "std none", .parse = parse_vga },
 	{ "exec", 'e', "COMMAND", "run a command in the guest and return its exit status",
 	  "Waits until the guest is up, runs the command there with sh -c, standard input, output and error "
 	  "connected to this program's, powers the guest off and returns the command's status. The guest needs the "

@@ -192,6 +192,7 @@ static int build_platform(struct vm *vm, struct err *e)
 		.kernel = cfg->kernel, .initrds = cfg->initrd, .n_initrds = cfg->n_initrds, .cmdline = vm->cmdline,
 		.serial = { vm->console }, .serial_output_only = console_is_virtio(cfg),
 		.debugcon = vm->debugcon, .debug_exit = cfg->debug_exit || cfg->test_device, .name = cfg->name,
+		.vram_size = cfg->vga, .display = vm->display, .input = vm->input,
 	};
 	return platform_new(vm->m, vm->engine, &vm->pcfg, &vm->platform, e);
 }
@@ -268,6 +269,8 @@ static int build_machine(struct vm *vm, struct err *e)
 	if (!ret)
 		ret = build_chardevs(vm, e);
 	if (!ret)
+		ret = vm_display_new(vm, e);
+	if (!ret)
 		ret = build_platform(vm, e);
 	/* The console first: the guest's first virtio device is where it prints. */
 	if (!ret)
@@ -305,6 +308,7 @@ void vm_unbuild(struct vm *vm)
 		return;
 	machine_lock(vm->m);
 	machine_free_devs(vm->m);
+	vm_display_free(vm);
 	vm_exec_free(vm->exec);
 	if (vm->debugcon)
 		chardev_free(vm->debugcon);

@@ -19,9 +19,11 @@
 #include "base/bits.h"
 #include "base/checked.h"
 #include "cpu/engine.h"
+#include "device/vga.h"
 
 #define MIB (1ull << 20)
 #define BOOT_MENU_MS 5000
+#define VGA_DEFAULT (16 * MIB)
 #define MEMORY_MIN (1 * MIB)
 #define MEMORY_MAX (4096ull << 30)
 
@@ -267,6 +269,20 @@ static int parse_dump(const char *value, struct vm_config *v, struct err *e)
 	return 0;
 }
 
+static int set_vga(const char *value, uint64_t *out, struct err *e)
+{
+	int ret = 0;
+
+	if (!strcmp(value, "none"))
+		*out = 0;
+	else if (!strcmp(value, "std"))
+		*out = VGA_DEFAULT;
+	else if (!isdigit((unsigned char)*value) || (ret = vm_parse_size(value, out, e)) || !is_pow2(*out) || *out < VGA_VRAM_MIN ||
+		 *out > VGA_VRAM_MAX)
+		ret = err_set(e, -EINVAL, "'%.40s' is not none, std or std,vram= a power of two from 1M to 256M", value);
+	return ret;
+}
+
 static int set_start(const char *value, int64_t *out, struct err *e)
 {
 	char *end;
@@ -364,6 +380,8 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return parse_bool(val, &v->balloon, e);
 	if (IS("rng"))
 		return parse_bool(val, &v->rng, e);
+	if (IS("vga"))
+		return set_vga(val, &v->vga, e);
 	if (IS("stats"))
 		return parse_bool(val, &v->stats, e);
 	if (IS("code-cache"))
@@ -666,6 +684,8 @@ static int check_whole(struct vm_config *v, struct err *e)
 			      "use --console none, pty or a file");
 	if (!ret && v->machine == VM_MACHINE_MICRO && (v->debug_exit || v->test_device))
 		ret = err_set(e, -EINVAL, "--debug-exit and --test-device exist on --machine pc only");
+	if (!ret && v->machine == VM_MACHINE_MICRO && v->vga)
+		ret = err_set(e, -EINVAL, "--vga exists on --machine pc only");
 	return ret;
 }
 

@@ -21,6 +21,7 @@
  *   net.N.kind user|tap|none  net.N.fwd.N SPEC  net.N.mac M  net.N.if NAME  net.N.queues N  net.N.restrict on|off
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
  *   debug-exit on|off [off]  test-device on|off [off]  balloon on|off [on]  rng on|off [on]
+ *   vga none|std|SIZE [none]   SIZE: std with so much memory, 16M by default
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
  *   stats on|off  no-reboot on|off  shutdown-timeout SECONDS [30]
@@ -115,6 +116,7 @@ struct vm_config {
 	const char *console_file;
 	enum vm_console debugcon;	/* NONE: absent */
 	const char *debugcon_file;
+	uint64_t vga;			/* bytes of its memory; 0: none */
 	bool debug_exit, test_device, balloon, rng, stats, no_reboot;
 	uint64_t code_cache;		/* bytes; 0: the engine's choice */
 	enum cpu_direct direct;

@@ -17,6 +17,8 @@
 #include "vm/vm.h"
 
 struct disk;
+struct display;
+struct input;
 struct vm_exec;
 struct vm_boot_device;
 struct vm_iothreads;
@@ -41,6 +43,8 @@ struct vm {
 	struct platform_config pcfg;
 	char *cmdline;
 	struct chardev *console, *debugcon;
+	struct display *display;	/* NULL: no VGA */
+	struct input *input;		/* NULL: nothing to type on */
 	struct vm_exec *exec;
 	struct disk *disk[VM_MAX_DISKS];	/* the machine's, for --stats */
 	struct virtio_dev *net[VM_MAX_NETS];
@@ -86,6 +90,11 @@ char *vm_make_cmdline(const struct vm_config *cfg);
 int vm_add_disks(struct vm *vm, struct err *e);
 /* The devices are gone. No lock held. */
 void vm_free_iothreads(struct vm *vm);
+
+/* display.c */
+int vm_display_new(struct vm *vm, struct err *e);
+/* The devices are gone. */
+void vm_display_free(struct vm *vm);
 
 /* vcpu.c */
 int vm_vcpus_start(struct vm *vm, struct err *e);

@@ -291,7 +291,7 @@ static bool serve_events(struct interp_cpu *ic)
 	struct x86_cpu *c = &ic->c;
 	struct vcpu *v = &c->vcpu;
 	uint32_t ev = atomic_load(&v->events), take = VCPU_EV_STOP | VCPU_EV_FLUSH | VCPU_EV_INIT | VCPU_EV_INTR | VCPU_EV_SMI |
-		VCPU_EV_ENGINE;
+		VCPU_EV_ENGINE | VCPU_EV_WATCH;
 
 	if (!ev)
 		return false;
@@ -306,6 +306,8 @@ static bool serve_events(struct interp_cpu *ic)
 		x86_map_changed(c);
 		interp_blocks_drop(ic);
 	}
+	if (ev & VCPU_EV_WATCH)
+		x86_tlb_flush(c);
 	if (ev & VCPU_EV_INIT)
 		take_init(ic);
 	if (ev & VCPU_EV_SIPI)
@@ -447,6 +449,15 @@ static void map_changed(void *opaque, const struct mem_range *r)
 		vcpu_raise(&e->cpus[i]->c.vcpu, VCPU_EV_FLUSH);
 }
 
+/* Writes are noted when the right to write is cached. One that sleeps does so before it writes again. */
+static void watch_sync(void *opaque)
+{
+	struct interp_engine *e = opaque;
+
+	for (unsigned i = 0; i < e->n_cpus; i++)
+		vcpu_raise(&e->cpus[i]->c.vcpu, VCPU_EV_WATCH);
+}
+
 static struct interp_cpu *cpu_new(struct interp_engine *e)
 {
 	void *p;
@@ -470,6 +481,7 @@ static void engine_free(struct cpu_engine *base)
 	struct interp_engine *e = engine_of(base);
 
 	mem_unlisten(base->m->mem, &e->listener);
+	base->m->watch_sync = NULL;
 	for (unsigned i = 0; i < e->n_cpus; i++) {
 		struct interp_cpu *ic = e->cpus[i];
 
@@ -525,6 +537,8 @@ int interp_engine_new(struct machine *m, const struct cpu_engine_config *cfg, co
 		e->tsc_zero = x86_host_tsc();
 	else
 		atomic_store(&e->tsc_base, 0 - x86_host_tsc());
+	m->watch_sync = watch_sync;
+	m->watch_opaque = e;
 	e->listener = (struct mem_listener){ .added = map_changed, .removed = map_changed, .opaque = e };
 	mem_listen(m->mem, &e->listener);
 	mem_make_ahead(m->mem);

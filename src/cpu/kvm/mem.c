@@ -24,7 +24,7 @@ static int set_slot(struct kvm_engine *e, unsigned i, bool remove)
 		.memory_size = remove ? 0 : r->size,
 		.userspace_addr = (uintptr_t)r->host,
 		.flags = (r->kind == MEM_ROM ? KVM_MEM_READONLY : 0) |
-			 (e->logging && r->kind == MEM_RAM ? KVM_MEM_LOG_DIRTY_PAGES : 0),
+			 ((e->logging || e->slot[i].watched) && r->kind == MEM_RAM ? KVM_MEM_LOG_DIRTY_PAGES : 0),
 	};
 
 	return ioctl(e->vm, KVM_SET_USER_MEMORY_REGION, &s) < 0 ? -errno : 0;
@@ -39,7 +39,7 @@ static void added(void *opaque, const struct mem_range *r)
 	for (unsigned i = 0; i < KVM_MAX_SLOTS; i++) {
 		if (e->slot[i].used)
 			continue;
-		e->slot[i] = (struct kvm_slot){ .used = true, .r = *r };
+		e->slot[i] = (struct kvm_slot){ .used = true, .r = *r, .watched = r->kind == MEM_RAM && mem_watched(r) };
 		ret = set_slot(e, i, false);
 		e->slot[i].used = ret == 0;
 		break;
@@ -64,8 +64,36 @@ static void removed(void *opaque, const struct mem_range *r)
 	pthread_mutex_unlock(&e->lock);
 }
 
+static int fetch_slot(struct kvm_engine *e, unsigned i, uint64_t first, uint64_t n, uint64_t *bitmap);
+
+/* Watched pages: the slot's log is turned on with them, and what it says goes to the flags. */
+static void watch_sync(void *opaque)
+{
+	struct kvm_engine *e = opaque;
+	int r = 0;
+
+	pthread_mutex_lock(&e->lock);
+	for (unsigned i = 0; i < KVM_MAX_SLOTS && r == 0; i++) {
+		struct kvm_slot *s = &e->slot[i];
+
+		if (!s->used || s->r.kind != MEM_RAM || (!s->watched && !mem_watched(&s->r)))
+			continue;
+		if (s->watched == mem_watched(&s->r)) {
+			r = fetch_slot(e, i, 0, 0, NULL);
+		} else {
+			s->watched = !s->watched;
+			r = set_slot(e, i, false);
+		}
+	}
+	pthread_mutex_unlock(&e->lock);
+	if (r < 0)
+		log_error("kvm: the log of the frame buffer: %s", strerror(-r));
+}
+
 void kvm_mem_init(struct kvm_engine *e)
 {
+	e->base.m->watch_sync = watch_sync;
+	e->base.m->watch_opaque = e;
 	e->mem.added = added;
 	e->mem.removed = removed;
 	e->mem.opaque = e;
@@ -74,6 +102,7 @@ void kvm_mem_init(struct kvm_engine *e)
 
 void kvm_mem_fini(struct kvm_engine *e)
 {
+	e->base.m->watch_sync = NULL;
 	if (e->mem.opaque)
 		mem_unlisten(e->base.m->mem, &e->mem);
 }
@@ -98,9 +127,12 @@ static void take(struct kvm_engine *e, const struct mem_range *s, uint64_t page,
 {
 	uint64_t backing = (s->fd_offset >> PAGE_SHIFT_4K) + page;
 
+	/* The machine's log is asked for one thing, the watcher's flags for another. */
+	if (s->kind == MEM_RAM && mem_watched(s))
+		mem_written(e->base.m->mem, s->gpa + page * PAGE_4K, 1);
 	if (backing - first < n)
 		bitmap[(backing - first) / 64] |= BIT64((backing - first) % 64);
-	else
+	else if (!mem_watched(s))
 		mem_written(e->base.m->mem, s->gpa + page * PAGE_4K, 1);
 }
 

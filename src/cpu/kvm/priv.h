@@ -17,6 +17,7 @@
 struct kvm_slot {
 	bool used;
 	struct mem_range r;
+	bool watched;			/* logged for a display, whatever the machine's log */
 };
 
 /* A message bound to an eventfd: GSI = KVM_GSI_PINS + index. */

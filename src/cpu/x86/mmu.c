@@ -199,7 +199,7 @@ static bool page_noted(struct x86_cpu *c, uint64_t gpa)
 	const struct mem_range *r = range_at(c, gpa);
 
 	return !r || mem_dirty_enabled(c->vcpu.m->mem) ||
-	       (atomic_load_explicit(r->flags + (gpa - r->gpa) / PAGE_4K, memory_order_relaxed) & MEM_PG_CODE);
+	       (atomic_load_explicit(r->flags + (gpa - r->gpa) / PAGE_4K, memory_order_relaxed) & (MEM_PG_CODE | MEM_PG_WATCH));
 }
 
 /* As mem_written, which takes locks and looks for the range again, if need be. */
@@ -537,6 +537,8 @@ static int fill(struct x86_cpu *c, uint64_t lin, enum x86_how how, enum x86_acc 
 	e->tag[how] = tags[how];
 	if (mem_dirty_enabled(c->vcpu.m->mem) && how == X86_WRITE)
 		atomic_fetch_or(e->flags, MEM_PG_DIRTY);
+	if (how == X86_WRITE && (atomic_load_explicit(e->flags, memory_order_relaxed) & (MEM_PG_WATCH | MEM_PG_SEEN)) == MEM_PG_WATCH)
+		atomic_fetch_or(e->flags, MEM_PG_SEEN);
 	*out = e;
 	return X86_LOOK_OK;
 }

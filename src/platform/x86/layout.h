@@ -87,6 +87,11 @@
 #define LAYOUT_PORT_PM 0x600
 #define LAYOUT_PORT_SMI 0xb2
 #define LAYOUT_PORT_RESET 0xcf9
+#define LAYOUT_PORT_VGA 0x3b0		/* 0x3b0..0x3df */
+#define LAYOUT_PORT_DISPI 0x1ce
+
+/* PCI slots with a place of their own: what is added takes the first free one. */
+#define LAYOUT_PCI_VGA (0x1b << 3)
 
 /* Global system interrupts. Below 16: also 8259 inputs (pc). */
 #define LAYOUT_GSI_PIT 0		/* arrives at I/O APIC pin 2 */

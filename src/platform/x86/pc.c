@@ -65,6 +65,8 @@ static int build_keyboard(struct platform *p)
 	struct i8042 *k;
 	int r = i8042_new(p->m, &c, &k);
 
+	if (r == 0 && p->cfg.input)
+		i8042_attach(k, p->cfg.input);
 	return r < 0 ? r : port92_new(p->m, 0x92, &a20);
 }
 

@@ -23,7 +23,7 @@ static int add_ram(struct platform *p, struct err *e)
 	uint64_t size = p->cfg.mem_size, low = e820_low_size(size), high = e820_high_size(size);
 	uint64_t first = p->kind->legacy ? LAYOUT_HIGH_START : LAYOUT_SHADOW;
 	struct mem *mem = p->m->mem;
-	int r = mem_create_ram(mem, size, p->cfg.mem_huge, e);
+	int r = mem_create_ram(mem, size + p->cfg.vram_size, p->cfg.mem_huge, e);
 
 	if (r == 0)
 		r = mem_add_ram(mem, "ram.base", 0, 0, LAYOUT_LOW_END, e);
@@ -78,6 +78,8 @@ int platform_new(struct machine *m, struct cpu_engine *engine, const struct plat
 		r = p->kind->build(p, e);
 	if (r == 0)
 		r = serial_build(p, e);
+	if (r == 0)
+		r = video_build(p, e);
 	/* On an error too: devices built so far hold wires into it. */
 	*out = p;
 	return r;

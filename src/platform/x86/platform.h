@@ -28,6 +28,8 @@
 #include "machine/machine.h"
 #include "virtio/device.h"
 
+struct display;
+struct input;
 struct pci_bus;
 struct platform;
 
@@ -65,6 +67,10 @@ struct platform_config {
 	bool serial_output_only;	/* their input belongs to somebody else */
 	struct chardev *debugcon;	/* port 0xe9; NULL: not there */
 	bool debug_exit;		/* isa-debug-exit at port 0xf4 (pc) */
+
+	uint64_t vram_size;		/* pc: memory of the VGA, a power of two from 1 to 256 MiB; 0: no VGA */
+	struct display *display;	/* what the VGA shows; outlives the devices */
+	struct input *input;		/* for keyboard and mouse; outlives the devices; may be NULL */
 
 	const char *name;		/* VM name for SMBIOS; may be NULL */
 	uint8_t uuid[16];		/* SMBIOS system UUID in RFC 4122 order; all zero: none */

@@ -77,6 +77,8 @@ struct irq pirq_wire(struct platform *p, unsigned n);
 void pirq_routed(void *platform);
 
 int serial_build(struct platform *p, struct err *e);
+/* video.c: the VGA, if there is one. */
+int video_build(struct platform *p, struct err *e);
 
 /* firmware_tables.c: the tables as files for firmware, made anew when it asks for them. */
 int firmware_add_tables(struct platform *p, struct err *e);

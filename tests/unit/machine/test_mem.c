@@ -212,6 +212,45 @@ static void dirty_log_misses_nothing(void **state)
 	mem_dirty_fetch(m, UINT64_MAX, 1, map);
 }
 
+static void watched_pages_have_a_log_of_their_own(void **state)
+{
+	struct mem *m = *state;
+	uint64_t map[8] = { 0 };
+	struct mem_range r;
+
+	assert_true(mem_find(m, 0, &r));
+	mem_watch(m, 2, 3, true);
+	assert_false(mem_watched(&r));			/* page 0 is not */
+	mem_watch_fetch(m, 0, 512, map);
+	assert_int_equal(map[0], 7 << 2);		/* at first all count as written */
+	memset(map, 0, sizeof(map));
+	assert_int_equal(mem_write(m, 2 * 4096 - 1, "abc", 3), 0);
+	mem_stored(m, 4 * 4096, 1);
+	mem_stored(m, 7 * 4096, 1);
+	mem_stored(m, UINT64_MAX, 2);
+	mem_watch_fetch(m, 2, 100, map);
+	assert_int_equal(map[0], 5);			/* bit 0 is page 2 */
+	memset(map, 0, sizeof(map));
+	mem_watch_fetch(m, 2, 100, map);
+	assert_int_equal(map[0], 0);
+	/* What may be written behind the flags' back is always suspect; the other log sees writes too. */
+	atomic_fetch_or(&r.flags[3], MEM_PG_DIRECT);
+	assert_int_equal(mem_dirty_start(m), 0);
+	mem_stored(m, 2 * 4096, 4096);
+	mem_watch_fetch(m, 0, 512, map);
+	assert_int_equal(map[0], 0xc);
+	memset(map, 0, sizeof(map));
+	mem_dirty_fetch(m, 0, 512, map);
+	assert_int_equal(map[0], 4);
+	mem_dirty_stop(m);
+	mem_watch(m, 0, UINT64_MAX, false);
+	mem_stored(m, 2 * 4096, 1);
+	memset(map, 0, sizeof(map));
+	mem_watch_fetch(m, 2, 1, map);
+	assert_int_equal(map[0], 0);
+	mem_watch_fetch(m, UINT64_MAX, 1, map);
+}
+
 static void impossible_sizes_are_refused_in_words(void **state)
 {
 	struct mem *m;
@@ -303,6 +342,7 @@ int main(void)
 		T(listeners_follow_the_map),
 		T(code_writes_are_told),
 		T(dirty_log_misses_nothing),
+		T(watched_pages_have_a_log_of_their_own),
 		cmocka_unit_test(memory_is_made_ahead_of_a_run_only),
 		cmocka_unit_test(large_pages_are_made_ahead_of_a_run_only),
 		cmocka_unit_test(impossible_sizes_are_refused_in_words),
