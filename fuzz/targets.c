@@ -21,6 +21,7 @@
 #include "chipset/lapic.h"
 #include "chipset/mc146818.h"
 #include "chipset/ns16550.h"
+#include "chipset/pflash_cfi01.h"
 #include "chipset/port92.h"
 #include "chipset/pvpanic.h"
 #include "chipset/test_dev.h"
@@ -115,6 +116,15 @@ static int setup_lapic(struct fuzz_ctx *c)
 	input(c, lapics_extint(l));
 	input(c, lapics_nmi(l));
 	return 0;
+}
+
+static int setup_pflash(struct fuzz_ctx *c)
+{
+	struct pflash_cfi01_config cfg = { .id = "pflash", .base = 0xffc00000, .block = 4096 };
+
+	if (mem_rom_new(c->p->m->mem, "array", 16384, &cfg.array, NULL))
+		return -1;
+	return pflash_cfi01_new(c->p->m, &cfg, NULL);
 }
 
 static int setup_hpet(struct fuzz_ctx *c)
@@ -465,6 +475,7 @@ static const struct fuzz_target targets[] = {
 	{ .name = "i82093aa", .setup = setup_ioapic, .extra = eoi,
 	  .ranges = { MMIO(0xfec00000, 0x50) } },
 	{ .name = "lapic", .setup = setup_lapic, .ranges = { MMIO(0xfee00000, 0x400) } },
+	{ .name = "pflash", .setup = setup_pflash, .ranges = { MMIO(0xffc00000, 0x4000) } },
 	{ .name = "hpet", .setup = setup_hpet, .ranges = { MMIO(0xfed00000, 0x200) } },
 	{ .name = "mc146818", .setup = setup_rtc, .ranges = { PORTS(0x70, 4) } },
 	{ .name = "i8042", .setup = setup_i8042, .extra = type_keys,
@@ -488,7 +499,7 @@ static const struct fuzz_target targets[] = {
 	  .ram = UINT64_MAX,
 	  .ranges = { PORTS(0, 0x1000), PORTS(0xcf8, 8), PORTS(0x600, 0x40), MMIO(0xfec00000, 0x50),
 		      MMIO(0xfed00000, 0x200), MMIO(0xfee00000, 0x400), MMIO(0xe0000000, 0x40000),
-		      PORTS(0x20, 0x60), PORTS(0x3f8, 8) } },
+		      MMIO(0xe0000060, 0x40), MMIO(0xe00f8040, 0xb8), PORTS(0x510, 12), PORTS(0x20, 0x60), PORTS(0x3f8, 8) } },
 	{ .name = "micro", .setup = setup_micro, .boot = boot_pc, .extra = pc_extra, .unplug = unplug_pc,
 	  .teardown = free_pc, .ram = UINT64_MAX,
 	  .ranges = { MMIO(0xd0000000, 0x400), MMIO(0xfea00000, 8), MMIO(0xfec00000, 0x50),

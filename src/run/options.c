@@ -295,11 +295,15 @@ const struct opt run_opts[] = {
 	  "shows what the guest prints before (earlycon=uart8250,io,0x3f8).", .parse = parse_append },
 	{ "firmware", 'f', "bios|uefi|FILE", "firmware to start with [by what there is to boot]",
 	  "What runs first. *bios* is SeaBIOS, *uefi* OVMF, from where distributions install them (Debian: the packages seabios and ovmf); "
-	  "anything else is the file of an image that ends at 4 GiB. Without this option a *--kernel* is started directly, and a guest "
+	  "anything else is the file of an image that ends at 4 GiB; if it is called ...CODE... and a file ...VARS... lies beside it, it is flash with variables. Without this option a *--kernel* is started directly, and a guest "
 	  "without a kernel gets firmware, so that *lodge run disk.qcow2* boots the disk. "
 	  "With firmware, a *--kernel* is started by it (under SeaBIOS with an option ROM of the package qemu-system-data). "
 	  "SeaBIOS shows its messages, menu and what programs print by BIOS calls on the serial port, and takes keys from there.",
 	  COMPLETE_WORDS, "bios uefi", .key = "firmware" },
+	{ "firmware-vars", 0, "FILE", "file of the guest's UEFI variables [FIRST-DISK.efivars]",
+	  "Where the guest's UEFI variables (boot entries, keys) are kept. The file is made from the firmware's template if it is not there. Without "
+	  "this option it lies beside the first disk, with *.efivars* after its name; without a disk image that is written to, variables are "
+	  "lost when the guest ends.", COMPLETE_FILE, .key = "firmware-vars" },
 	{ "boot", 0, "order=LETTERS,menu=on|off|MS", "what firmware boots from [order=cdn,menu=off]",
 	  "*order=* names what firmware tries, one after the other: *c* the disks in the order of their options, *d* CDs, *n* network cards. "
 	  "*menu=on* offers firmware's boot menu for 5 seconds, *menu=MILLISECONDS* for a time.", .parse = parse_boot },

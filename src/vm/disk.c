@@ -114,6 +114,8 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 	open.n_keys = d->n_keys;
 	node_lock(io);
 	ret = blk_open_disk(io ? iothread_loop(io) : vm->m->loop, d->path, &open, &d->more, &node, e);
+	if (!ret && i == 0)
+		vm_look_at_disk(vm, node);
 	node_unlock(io);
 	if (ret)
 		return err_prefix(e, ret, "--disk");

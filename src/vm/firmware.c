@@ -17,7 +17,6 @@
 #include "base/bits.h"
 #include "base/log.h"
 
-#define MENU_WAIT_MS 5000
 #define MAX_FW_CFG_FILE (1 << 20)
 
 struct vm_boot_device {
@@ -54,14 +53,114 @@ static int find_bios(struct platform_firmware *fw, struct err *e)
 	return 0;
 }
 
-static int find_firmware(const struct vm_config *cfg, struct platform_firmware *fw, struct err *e)
+/* Code, and the template of its variables. */
+static const struct uefi { const char *code, *vars; } uefi_places[] = {
+	{ "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd" },
+	{ "/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd" },
+	{ "/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd" },
+	{ "/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd" },
+};
+
+static int find_uefi(struct vm *vm, struct platform_firmware *fw, struct err *e)
 {
-	const char *want = cfg->firmware ? cfg->firmware : "bios";
+	for (unsigned i = 0; i < ARRAY_LEN(uefi_places); i++) {
+		if (access(uefi_places[i].code, R_OK) || access(uefi_places[i].vars, R_OK))
+			continue;
+		fw->file = uefi_places[i].code;
+		return vm_vars_open(vm, uefi_places[i].vars, fw, e);
+	}
+	return err_set(e, -ENOENT, "--firmware uefi: OVMF is not installed (%s); install the package ovmf", uefi_places[0].code);
+}
+
+/* Builds for Secure Boot keep their variables safe by system management mode, and stop early without. */
+static int refuse_smm(const char *file, struct err *e)
+{
+	char *real = realpath(file, NULL);
+	const char *base = real ? strrchr(real, '/') : NULL;
+	bool smm = base && (strstr(base, "secboot") || strstr(base, ".ms.") || strstr(base, "snakeoil"));
+
+	free(real);
+	if (!smm)
+		return 0;
+	return err_set(e, -ENOTSUP, "--firmware %s: this build, for Secure Boot, needs system management mode, which this machine does not "
+		       "have; use --firmware uefi", file);
+}
+
+/* "OVMF_CODE_4M.fd" has its template beside it as "OVMF_VARS_4M.fd".  NULL: there is none. */
+static char *template_of(const char *file)
+{
+	char *path = strdup(file), *base = path ? strrchr(path, '/') : NULL, *code;
+
+	code = path ? strstr(base ? base : path, "CODE") : NULL;
+	if (code)
+		memcpy(code, "VARS", 4);
+	if (code && !access(path, R_OK))
+		return path;
+	free(path);
+	return NULL;
+}
+
+static int use_file(struct vm *vm, const char *file, struct platform_firmware *fw, struct err *e)
+{
+	int ret = refuse_smm(file, e);
+	char *template;
+
+	fw->file = file;
+	if (ret)
+		return ret;
+	template = template_of(file);
+	if (template)
+		ret = vm_vars_open(vm, template, fw, e);
+	else if (vm->cfg->firmware_vars)
+		ret = vm_vars_open(vm, vm->cfg->firmware_vars, fw, e);
+	free(template);
+	return ret;
+}
+
+static int find_firmware(struct vm *vm, struct platform_firmware *fw, struct err *e)
+{
+	const char *want = vm->cfg->firmware ? vm->cfg->firmware : vm->uefi_disk ? "uefi" : "bios";
 
 	if (!strcmp(want, "bios"))
 		return find_bios(fw, e);
-	fw->file = want;
-	return 0;
+	if (!strcmp(want, "uefi"))
+		return find_uefi(vm, fw, e);
+	return use_file(vm, want, fw, e);
+}
+
+/* ---- which one a disk wants ---- */
+
+/* UEFI 2.10, 5.3: header in sector 1, entries in the sectors after it. */
+bool vm_disk_is_uefi(const uint8_t head[VM_DISK_HEAD])
+{
+	static const uint8_t esp[16] = { 0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b };
+	static const uint8_t bios_boot[16] = { 0x48, 0x61, 0x68, 0x21, 0x49, 0x64, 0x6f, 0x6e, 0x74, 0x4e, 0x65, 0x65, 0x64, 0x45, 0x46, 0x49 };
+	const uint8_t *gpt = head + 512;
+	uint64_t at = ld_le64(gpt + 72);
+	uint32_t n = ld_le32(gpt + 80), size = ld_le32(gpt + 84);
+	bool found = false;
+
+	if (memcmp(gpt, "EFI PART", 8) || at >= VM_DISK_HEAD / 512 || size < 128 || size > 4096)
+		return false;
+	for (unsigned i = 0; i < 440; i++)
+		if (head[i])
+			return false;
+	for (uint64_t off = at * 512; n && off + size <= VM_DISK_HEAD; n--, off += size) {
+		if (!memcmp(head + off, bios_boot, 16))
+			return false;
+		found |= !memcmp(head + off, esp, 16);
+	}
+	return found;
+}
+
+void vm_look_at_disk(struct vm *vm, struct blk_node *node)
+{
+	uint8_t head[VM_DISK_HEAD];
+
+	if (vm->cfg->kernel || vm->cfg->firmware || node->i.size < sizeof(head))
+		return;
+	/* A disk that cannot be read says nothing; the guest will hear of that. */
+	vm->uefi_disk = !blk_pread(node, 0, head, sizeof(head)) && vm_disk_is_uefi(head);
 }
 
 /* ---- what it boots from ---- */
@@ -99,6 +198,7 @@ void vm_free_firmware(struct vm *vm)
 		vm->boot = d->next;
 		free(d);
 	}
+	vm_vars_free(vm);
 }
 
 /* One path a line.  With a ROM that starts a kernel, it comes first. */
@@ -174,8 +274,8 @@ int vm_add_firmware(struct vm *vm, struct err *e)
 		return err_prefix(e, ret, "--fw-cfg");
 	if (!cfg->firmware && cfg->kernel)
 		return 0;
-	ret = find_firmware(cfg, &fw, e);
-	if (!ret && cfg->kernel)
+	ret = find_firmware(vm, &fw, e);
+	if (!ret && cfg->kernel && !fw.vars)
 		ret = need_kernel_rom(&fw, e);
 	if (ret)
 		return ret;

@@ -14,8 +14,18 @@ enum { VM_BOOT_DISK = 'c', VM_BOOT_CDROM = 'd', VM_BOOT_NET = 'n' };
 int vm_bootable(struct vm *vm, char kind, const char *path, struct err *e);
 /* The same for the virtio device added last. */
 int vm_bootable_virtio(struct vm *vm, char kind, struct err *e);
+/* Is what a disk begins with (VM_DISK_HEAD bytes) a GPT with an EFI system partition, and nothing that a BIOS
+ * would boot: no code in the first sector, no BIOS boot partition?  Foreign data. */
+#define VM_DISK_HEAD (34 * 512)
+bool vm_disk_is_uefi(const uint8_t head[VM_DISK_HEAD]);
+/* The first disk decides about firmware where the user does not.  The node's lock held; it is read and waited for. */
+void vm_look_at_disk(struct vm *vm, struct blk_node *node);
 /* All devices are there: the files of fw_cfg, and firmware if the configuration has some.  Machine lock held. */
 int vm_add_firmware(struct vm *vm, struct err *e);
 void vm_free_firmware(struct vm *vm);
+
+/* firmware_vars.c: opens the file of the guest's UEFI variables, or makes it from the template, and puts it into fw. */
+int vm_vars_open(struct vm *vm, const char *template, struct platform_firmware *fw, struct err *e);
+void vm_vars_free(struct vm *vm);	/* the machine's devices are gone */
 
 #endif

@@ -22,6 +22,7 @@ struct input;
 struct vm_exec;
 struct vm_boot_device;
 struct vm_iothreads;
+struct vm_vars;
 
 /* The threads' side of a vCPU. */
 struct vm_vcpu {
@@ -49,6 +50,8 @@ struct vm {
 	struct disk *disk[VM_MAX_DISKS];	/* the machine's, for --stats */
 	struct virtio_dev *net[VM_MAX_NETS];
 	struct vm_iothreads *io;
+	struct vm_vars *vars;		/* UEFI's */
+	bool uefi_disk;			/* the first disk boots by UEFI only */
 	struct vm_boot_device *boot;	/* what firmware may boot from, in order */
 
 	/* Run control: run_lock may be taken with the machine lock held, never

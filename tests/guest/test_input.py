@@ -150,6 +150,13 @@ def doctor():
     check(status == 0 and b"can run guests" in out, f"status {status}: {out!r}")
 
 
+def other_variables():
+    code = path("X_CODE.fd", b"\0" * 65536)
+    path("X_VARS.fd", b"\xff" * 8192)
+    refused("--firmware", code, "--firmware-vars", path("vars", b"\xff" * 4096), names="another build")
+    refused("--firmware", code, "--firmware-vars", path("odd", b"\xff" * 100), names="multiple of 4 KiB")
+
+
 def exec_failure_is_125():
     refused("--kernel", "/nonexistent", "--exec", "true", names="/nonexistent", status=125)
 
@@ -161,7 +168,12 @@ def main():
         ("--dry-run dumps, --config reads back", dry_run),
         ("lodge doctor says that this host can run guests", doctor),
         ("unknown option", unknown_option),
-        ("no kernel given", lambda: refused(names="--kernel")),
+        ("nothing to boot", lambda: refused(names="--kernel")),
+        ("firmware missing", lambda: refused("--firmware", "/nonexistent/f", names="/nonexistent/f")),
+        ("firmware is no image", lambda: refused("--firmware", not_a_kernel, names="multiple of 4 KiB")),
+        ("no firmware on micro", lambda: refused("--machine", "micro", "--firmware", "bios", names="micro")),
+        ("a build that needs SMM", lambda: refused("--firmware", path("CODE.secboot.fd", b"\0" * 4096), names="secboot")),
+        ("variables of another build", other_variables),
         ("kernel missing", lambda: refused("--kernel", "/nonexistent/k", names="/nonexistent/k")),
         ("kernel is a directory", lambda: refused("--kernel", TMP, names=TMP)),
         ("kernel is not a kernel", lambda: refused("--kernel", not_a_kernel, names=not_a_kernel)),

@@ -13,11 +13,14 @@
 #include "base/bits.h"
 #include "chipset/fw_cfg.h"
 #include "chipset/mc146818.h"
+#include "chipset/pflash_cfi01.h"
 #include "device/q35_mch.h"
 #include "pci/pci.h"
 #include "platform/x86/boot.h"
 #include "platform/x86/priv.h"
 #include "platform/x86/smbios.h"
+
+#define FLASH_BLOCK 4096u	/* what OVMF's driver expects */
 
 /* ---- the image ---- */
 
@@ -29,7 +32,25 @@ static int check_size(const struct boot_file *f, struct err *e)
 		       f->path, (unsigned long long)f->size, (unsigned long long)(LAYOUT_FIRMWARE_MAX / LAYOUT_MIB));
 }
 
-static int load_rom(struct platform *p, const struct boot_file *f, struct err *e)
+/* The variables' chip ends where the image begins. */
+static int add_vars(struct platform *p, const struct platform_firmware *fw, uint64_t end, struct err *e)
+{
+	struct pflash_cfi01_config c = {
+		.id = "pc.pflash", .base = end - fw->vars_len, .block = FLASH_BLOCK, .store = fw->store_vars,
+		.opaque = fw->vars_opaque,
+	};
+	int r;
+
+	if (fw->vars_len > LAYOUT_FIRMWARE_MAX)
+		return err_set(e, -EINVAL, "firmware variables of %zu bytes: more than a flash chip has", fw->vars_len);
+	r = mem_rom_new(p->m->mem, "firmware.vars", fw->vars_len, &c.array, e);
+	if (r < 0)
+		return r;
+	memcpy(mem_rom_bytes(c.array), fw->vars, fw->vars_len);
+	return pflash_cfi01_new(p->m, &c, e);
+}
+
+static int load_rom(struct platform *p, const struct platform_firmware *fw, const struct boot_file *f, struct err *e)
 {
 	struct mem_rom *rom;
 	int r = check_size(f, e);
@@ -42,17 +63,17 @@ static int load_rom(struct platform *p, const struct boot_file *f, struct err *e
 		r = mem_show_rom(p->m->mem, rom, LAYOUT_4G - f->size, 0, f->size, e);
 	if (r == 0)
 		q35_mch_set_bios(p->mch, rom);
-	return r;
+	return r == 0 && fw->vars ? add_vars(p, fw, LAYOUT_4G - f->size, e) : r;
 }
 
-static int add_image(struct platform *p, const char *path, struct err *e)
+static int add_image(struct platform *p, const struct platform_firmware *fw, struct err *e)
 {
 	struct boot_file f;
-	int r = boot_file_open(&f, path, "firmware", e);
+	int r = boot_file_open(&f, fw->file, "firmware", e);
 
 	if (r < 0)
 		return r;
-	r = load_rom(p, &f, e);
+	r = load_rom(p, fw, &f, e);
 	boot_file_close(&f);
 	return r;
 }
@@ -155,7 +176,7 @@ int platform_add_firmware(struct platform *p, const struct platform_firmware *fw
 
 	if (!p->fw_cfg)
 		return err_set(e, -EINVAL, "machine %s has no firmware: use --machine pc", p->kind->name);
-	r = add_image(p, fw->file, e);
+	r = add_image(p, fw, e);
 	if (r == 0)
 		r = add_e820(p, e);
 	if (r == 0)

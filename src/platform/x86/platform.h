@@ -40,6 +40,12 @@ enum platform_kind { PLATFORM_PC, PLATFORM_MICRO };
 /* Firmware to be run, read during platform_add_firmware. */
 struct platform_firmware {
 	const char *file;	/* image: a multiple of 4 KiB, at most 16 MiB; it ends at 4 GiB */
+	/* Flash beside it: the image is write-protected, and below it lies a chip whose contents vars has (vars_len bytes,
+	 * copied), kept by store_vars (machine lock held; see chipset/pflash_cfi01.h).  NULL: the image is plain ROM. */
+	const uint8_t *vars;
+	size_t vars_len;
+	int (*store_vars)(void *opaque, uint64_t off, const void *data, size_t len);
+	void *vars_opaque;
 	/* bootorder: Open Firmware device paths, each ended by a newline; NULL: none */
 	const char *boot_order;
 	bool menu;		/* offer the boot menu */

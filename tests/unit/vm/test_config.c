@@ -15,6 +15,7 @@
 #include "base/bits.h"
 #include "vm/conf.h"
 #include "vm/config.h"
+#include "vm/firmware.h"
 
 static struct conf *conf_of(const char *const *pairs)
 {
@@ -246,11 +247,71 @@ static void test_bounded(void **state)
 	conf_free(c);
 }
 
+static void test_boot(void **state)
+{
+	struct conf *c = conf_of((const char *[]){ "firmware", "bios", "boot-order", "nc", "boot-menu", "2500",
+						   "fw-cfg.0.name", "opt/x", "fw-cfg.0.string", "y", NULL });
+	struct vm_config cfg;
+	struct err e = { 0 };
+
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_string_equal(cfg.firmware, "bios");
+	assert_string_equal(cfg.boot_order, "nc");
+	assert_true(cfg.boot_menu);
+	assert_int_equal(cfg.boot_menu_ms, 2500);
+	assert_int_equal(cfg.n_fw_cfgs, 1);
+	conf_free(c);
+	refused("boot-order", "x", "--boot");
+	refused("boot-order", "cc", "at most once");
+	refused("boot-menu", "perhaps", "--boot");
+	refused("fw-cfg.0.name", "opt/x", "either string= or file=");
+	refused("fw-cfg.16.name", "x", "at most 16");
+	/* Without a kernel: a disk or firmware, and a pc. */
+	c = conf_of((const char *[]){ "disk.0.file", "d", NULL });
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_int_equal(conf_set(c, "machine", "micro", NULL), 0);
+	assert_true(vm_config_from(c, &cfg, &e) < 0);
+	assert_int_equal(conf_set(c, "machine", "pc", NULL), 0);
+	assert_int_equal(conf_set(c, "append", "quiet", NULL), 0);
+	assert_true(vm_config_from(c, &cfg, &e) < 0);
+	conf_free(c);
+}
+
+/* Which firmware a disk wants, by what it begins with. */
+static void test_disk_firmware(void **state)
+{
+	static const uint8_t esp[16] = { 0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b };
+	uint8_t head[VM_DISK_HEAD] = { 0 };
+	uint8_t *gpt = head + 512;
+
+	assert_false(vm_disk_is_uefi(head));
+	memcpy(gpt, "EFI PART", 8);
+	st_le64(gpt + 72, 2);
+	st_le32(gpt + 80, 128);
+	st_le32(gpt + 84, 128);
+	assert_false(vm_disk_is_uefi(head));		/* no ESP */
+	memcpy(head + 1024 + 128 * 127, esp, 16);
+	assert_true(vm_disk_is_uefi(head));
+	head[0] = 0xeb;					/* boot code */
+	assert_false(vm_disk_is_uefi(head));
+	head[0] = 0;
+	memcpy(head + 1024, "\x48\x61\x68\x21\x49\x64\x6f\x6e\x74\x4e\x65\x65\x64\x45\x46\x49", 16);
+	assert_false(vm_disk_is_uefi(head));		/* a BIOS boot partition */
+	memset(head + 1024, 0, 16);
+	/* Nonsense in the header reaches nothing outside. */
+	for (unsigned i = 0; i < 3; i++) {
+		st_le64(gpt + 72, i == 0 ? UINT64_MAX : 33);
+		st_le32(gpt + 80, UINT32_MAX);
+		st_le32(gpt + 84, i == 1 ? 0 : 4096);
+		assert_false(vm_disk_is_uefi(head));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_forwardings),
+		cmocka_unit_test(test_forwardings), cmocka_unit_test(test_boot), cmocka_unit_test(test_disk_firmware),
 		cmocka_unit_test(test_macs),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_refusals_name_the_option),
