@@ -70,7 +70,7 @@ static int disk_key(struct target *t, const char *kind, const char *val, struct 
 static int disk_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	static const char *const keys[] = {
-		"ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
+		"if", "controller", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
 		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity",
 	};
 	struct target *t = opaque;
@@ -89,7 +89,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 	ret = val ? blk_disk_option(&trial, name, val, e) : -ENOENT;
 	if (ret != -ENOENT)
 		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
-	return err_set(e, -EINVAL, "'%.40s' is not one of ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
+	return err_set(e, -EINVAL, "'%.40s' is not one of if=virtio|nvme, controller=NAME, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
 		       "key-file=FILE, key-fd=N, copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
 		       "num-queues=N, discard=unmap|ignore and the block sizes "
 		       "(a comma in a file's name is written twice)", name);
@@ -310,8 +310,8 @@ const struct opt run_opts[] = {
 	{ "fw-cfg", 0, "NAME,string=TEXT|file=FILE", "a file for the guest's firmware or system",
 	  "Gives the guest a file through the firmware configuration device (QEMU's fw_cfg), where Linux shows it in "
 	  "/sys/firmware/qemu_fw_cfg/by_name. Names for your own use begin with *opt/*. May be repeated.", .parse = parse_fw_cfg },
-	{ "disk", 'd', "FILE[,ro][,format=F][,cache=C]", "virtio disk, image file or block device; may be repeated",
-	  "A virtio disk on an image file, a block device or an NBD server; may be repeated. A server's export is named by a URI: "
+	{ "disk", 'd', "FILE[,if=I][,ro][,format=F][,cache=C]", "disk, image file or block device; may be repeated",
+	  "A disk on an image file, a block device or an NBD server; may be repeated. A server's export is named by a URI: "
 	  "*nbd://HOST/EXPORT*, *nbd+unix:///EXPORT?socket=PATH*, with TLS *nbds://* and *nbds+unix://* (*tls-certificates=FOLDER* "
 	  "or *tls-psk-file=FILE* in the URI, see nbd_connect_uri(3)); *http://* and *https://* name a file on a web server that knows ranges, to be read (*ro*); "
 	  "*null-co://SIZE* is a disk that is not there, for benchmarks. A "
@@ -320,7 +320,8 @@ const struct opt run_opts[] = {
 	  "looks like another format. *backing=* says which backing files (and data files) the image may name: *folder*, those in its own "
 	  "folder or below (the default), *on*, any, *off*, none. *key-file=FILE* or *key-fd=N* (a descriptor that the shell opened: N<FILE) "
 	  "holds the passphrase of an encrypted image, every byte of it; it is also tried on encrypted backing files, unless they get keys of their own, "
-	  "in order, by repeating the option. *ro* makes it read-only. *serial=* is seen by "
+	  "in order, by repeating the option. *if=* says what the guest sees: *virtio* (the default) or *nvme*, an NVMe controller, one for "
+	  "each disk unless *controller=NAME* makes those of one name its namespaces. *ro* makes it read-only. *serial=* is seen by "
 	  "the guest in /dev/disk/by-id. *cache=* is *writeback* (the default), *none* (direct I/O), *writethrough* "
 	  "or *unsafe* (flushes are ignored). *aio=* is *auto*, *uring* or *threads*. *copy-on-read=on* keeps what is read from "
 	  "backing files in the image. *bps=N* and *iops=N* limit bytes and requests a second, *bps-rd*, *bps-wr*, *iops-rd* and *iops-wr* "

@@ -194,6 +194,7 @@ static const char *const aio_words[] = { "auto", "uring", "threads", NULL };
 static const char *const format_words[] = { "raw", "qcow2", "luks", "vmdk", "vdi", "vhdx", "vpc", NULL };
 static const char *const backing_words[] = { "folder", "on", "off", NULL };
 static const char *const error_words[] = { "report", "stop", "ignore", "enospc", NULL };	/* as enum disk_on_error */
+static const char *const if_words[] = { "virtio", "nvme", NULL };	/* as enum vm_disk_if */
 static const char *const discard_words[] = { "unmap", "ignore", NULL };
 static const char *const net_words[] = { "user", "tap", "none", NULL };
 
@@ -445,6 +446,13 @@ static int set_disk_device(struct vm_disk *d, const char *field, const char *val
 {
 	int w = 0, ret;
 
+	if (!strcmp(field, "if")) {
+		ret = parse_word(val, if_words, &w, e);
+		d->interface = (enum vm_disk_if)w;
+		return ret;
+	}
+	if (!strcmp(field, "controller"))
+		return set_nonempty(val, &d->controller, e);
 	if (!strcmp(field, "rerror"))
 		return set_on_error(val, true, &d->on_read_error, e);
 	if (!strcmp(field, "werror"))
@@ -652,6 +660,22 @@ static int check_boot(const struct vm_config *v, struct err *e)
 	return 0;
 }
 
+static int check_disk(const struct vm_config *v, unsigned i, struct err *e)
+{
+	const struct vm_disk *d = &v->disk[i];
+
+	if (!d->path)
+		return err_set(e, -EINVAL, "--disk: disk %u names no file", i);
+	for (unsigned k = 0; k < d->n_keys; k++)
+		if (!d->key[k])
+			return err_set(e, -EINVAL, "--disk: disk.%u.key.%u is missing", i, k);
+	if (d->interface != VM_DISK_VIRTIO && v->machine == VM_MACHINE_MICRO)
+		return err_set(e, -EINVAL, "--disk: if=%s needs PCI, which --machine micro has not; use --machine pc", if_words[d->interface]);
+	if (d->controller && d->interface != VM_DISK_NVME)
+		return err_set(e, -EINVAL, "--disk: controller= is for if=nvme, whose controllers take several disks");
+	return blk_disk_check(&d->more, &d->open, e) ? err_prefix(e, -EINVAL, "--disk") : 0;
+}
+
 /* What only shows when all keys are known. */
 static int check_whole(struct vm_config *v, struct err *e)
 {
@@ -663,16 +687,8 @@ static int check_whole(struct vm_config *v, struct err *e)
 	for (unsigned i = 0; i < v->n_initrds; i++)
 		if (!v->initrd[i])
 			return err_set(e, -EINVAL, "initrd.%u is missing", i);
-	for (unsigned i = 0; i < v->n_disks; i++)
-		if (!v->disk[i].path)
-			return err_set(e, -EINVAL, "--disk: disk %u names no file", i);
-	for (unsigned i = 0; i < v->n_disks; i++)
-		for (unsigned k = 0; k < v->disk[i].n_keys; k++)
-			if (!v->disk[i].key[k])
-				return err_set(e, -EINVAL, "--disk: disk.%u.key.%u is missing", i, k);
 	for (unsigned i = 0; i < v->n_disks && !ret; i++)
-		if (blk_disk_check(&v->disk[i].more, &v->disk[i].open, e))
-			ret = err_prefix(e, -EINVAL, "--disk");
+		ret = check_disk(v, i, e);
 	for (unsigned i = 0; i < v->n_nets && !ret; i++)
 		ret = check_net(&v->net[i], i, v, e);
 	if (!ret && v->debugcon == VM_CONSOLE_PTY)

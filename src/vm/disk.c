@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Disks of the configuration: I/O thread, image, device, in that order; and
- * back in the other one when something is refused.
+ * Disks of the configuration: I/O thread, controller if it takes several, image,
+ * device, in that order; and back in the other one when something is refused.
  *
  * Each disk has an I/O thread of its own unless the user groups them by name or
  * turns that off.  Threads are started before the machine runs and end after all
@@ -14,6 +14,7 @@
 
 #include "base/bits.h"
 #include "block/secret.h"
+#include "device/nvme.h"
 #include "machine/iothread.h"
 #include "virtio/blk.h"
 #include "vm/firmware.h"
@@ -26,6 +27,16 @@ struct vm_iothreads {
 		const char *name;	/* NULL: of one disk alone */
 		struct iothread *t;
 	} of[VM_MAX_DISKS];
+};
+
+/* A disk on its way from the configuration into the machine. */
+struct adding {
+	struct vm *vm;
+	unsigned i;
+	const struct vm_disk *d;
+	char id[32];
+	struct iothread *io;
+	struct nvme *nvme;		/* the controller, for NVMe */
 };
 
 static int start_iothread(struct vm *vm, unsigned i, const char *name, struct iothread **out, struct err *e)
@@ -78,61 +89,120 @@ static void node_unlock(struct iothread *io)
 		iothread_unlock(io);
 }
 
-static struct virtio_blk_opts device_opts(const struct vm *vm, const struct vm_disk *d, struct iothread *io)
+static struct disk_opts disk_opts(const struct adding *a)
 {
-	struct virtio_blk_opts o = {
-		.queues = d->queues ? d->queues : MIN(vm->cfg->cpus, MAX_DISK_QUEUES),
-		.disk = {
-			.block_size = d->block_size, .physical_block = d->physical_block, .min_io = d->min_io, .opt_io = d->opt_io,
-			.discard_unit = d->discard_unit, .no_discard = d->no_discard,
-			.on_read_error = d->on_read_error, .on_write_error = d->on_write_error, .io = io,
-		},
+	const struct vm_disk *d = a->d;
+	struct disk_opts o = {
+		.block_size = d->block_size, .physical_block = d->physical_block, .min_io = d->min_io, .opt_io = d->opt_io,
+		.discard_unit = d->discard_unit, .no_discard = d->no_discard,
+		.on_read_error = d->on_read_error, .on_write_error = d->on_write_error, .io = a->io,
 	};
 
 	if (d->serial)
-		snprintf(o.disk.serial, sizeof(o.disk.serial), "%s", d->serial);
+		snprintf(o.serial, sizeof(o.serial), "%s", d->serial);
 	return o;
+}
+
+static unsigned queues(const struct adding *a)
+{
+	return a->d->queues ? a->d->queues : MIN(a->vm->cfg->cpus, MAX_DISK_QUEUES);
+}
+
+/* The node is the device's from here on, unless an error says otherwise. */
+static int add_virtio(struct adding *a, struct blk_node *node, struct err *e)
+{
+	const struct virtio_blk_opts o = { .disk = disk_opts(a), .queues = queues(a) };
+	struct virtio_dev *dev;
+	int ret = virtio_blk_new(a->vm->m, a->id, node, &o, &dev, e);
+
+	if (ret) {
+		node_lock(a->io);
+		blk_close(node);
+		node_unlock(a->io);
+		return err_prefix(e, ret, "--disk");
+	}
+	ret = platform_add_virtio(a->vm->platform, dev, e);
+	if (ret)
+		return ret;
+	a->vm->disk[a->i] = virtio_blk_disk(dev);
+	return vm_bootable_virtio(a->vm, VM_BOOT_DISK, e);
+}
+
+static int add_nvme(struct adding *a, struct blk_node *node, struct err *e)
+{
+	const struct disk_opts o = disk_opts(a);
+	unsigned nsid = 1;
+	char path[64];
+	int ret = nvme_add_ns(a->nvme, a->id, node, &o, e);
+
+	if (ret) {
+		node_lock(a->io);
+		blk_close(node);
+		node_unlock(a->io);
+		return err_prefix(e, ret, "--disk");
+	}
+	while (nvme_disk(a->nvme, nsid + 1))
+		nsid++;
+	a->vm->disk[a->i] = nvme_disk(a->nvme, nsid);
+	/* The name that firmware knows NVMe controllers by. */
+	snprintf(path, sizeof(path), "/pci@i0cf8/pci8086,5845@%x/namespace@%x,0", nvme_devfn(a->nvme) >> 3, nsid);
+	return vm_bootable(a->vm, VM_BOOT_DISK, path, e);
+}
+
+/* The first disk of a controller decides about its thread, queues and serial. */
+static int nvme_for(struct adding *a, struct err *e)
+{
+	struct vm *vm = a->vm;
+	struct nvme_opts o = { .queues = queues(a) };
+	int ret;
+
+	for (unsigned k = 0; a->d->controller && k < a->i; k++) {
+		const struct vm_disk *other = &vm->cfg->disk[k];
+
+		if (!other->controller || strcmp(other->controller, a->d->controller))
+			continue;
+		if (a->d->iothread || a->d->no_iothread)
+			return err_set(e, -EINVAL, "--disk: disks of one controller share an I/O thread; say iothread= with the first of them");
+		a->nvme = vm->nvme[k];
+		vm->nvme[a->i] = a->nvme;
+		a->io = vm->disk[k]->o.io;
+		return 0;
+	}
+	ret = iothread_for(vm, a->i, &a->io, e);
+	if (ret)
+		return ret;
+	o.io = a->io;
+	if (a->d->serial)
+		snprintf(o.serial, sizeof(o.serial), "%s", a->d->serial);
+	ret = nvme_new(vm->m, platform_pci_bus(vm->platform), PCI_ANY_DEVFN, a->d->controller ? a->d->controller : a->id, &o, &a->nvme, e);
+	vm->nvme[a->i] = a->nvme;
+	return ret ? err_prefix(e, ret, "--disk") : 0;
 }
 
 /* Machine lock held. */
 static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, struct err *e)
 {
 	const struct vm_disk *d = &vm->cfg->disk[i];
+	struct adding a = { .vm = vm, .i = i, .d = d };
 	struct blk_image_opts open = d->open;
-	struct virtio_blk_opts o;
-	struct virtio_dev *dev;
 	struct blk_node *node;
-	struct iothread *io;
-	char id[32];
 	int ret;
 
-	ret = iothread_for(vm, i, &io, e);
+	snprintf(a.id, sizeof(a.id), "disk%u", i);
+	ret = d->interface == VM_DISK_NVME ? nvme_for(&a, e) : iothread_for(vm, i, &a.io, e);
 	if (ret)
 		return ret;
 	open.secrets = secrets;
 	open.keys = d->key;
 	open.n_keys = d->n_keys;
-	node_lock(io);
-	ret = blk_open_disk(io ? iothread_loop(io) : vm->m->loop, d->path, &open, &d->more, &node, e);
+	node_lock(a.io);
+	ret = blk_open_disk(a.io ? iothread_loop(a.io) : vm->m->loop, d->path, &open, &d->more, &node, e);
 	if (!ret && i == 0)
 		vm_look_at_disk(vm, node);
-	node_unlock(io);
+	node_unlock(a.io);
 	if (ret)
 		return err_prefix(e, ret, "--disk");
-	snprintf(id, sizeof(id), "disk%u", i);
-	o = device_opts(vm, d, io);
-	ret = virtio_blk_new(vm->m, id, node, &o, &dev, e);
-	if (ret) {
-		node_lock(io);
-		blk_close(node);
-		node_unlock(io);
-		return err_prefix(e, ret, "--disk");
-	}
-	ret = platform_add_virtio(vm->platform, dev, e);
-	if (ret)
-		return ret;
-	vm->disk[i] = virtio_blk_disk(dev);
-	return vm_bootable_virtio(vm, VM_BOOT_DISK, e);
+	return d->interface == VM_DISK_NVME ? add_nvme(&a, node, e) : add_virtio(&a, node, e);
 }
 
 /* Each key once, however many disks it opens: a descriptor can be read only once. */

@@ -19,6 +19,7 @@
 struct disk;
 struct display;
 struct input;
+struct nvme;
 struct vm_exec;
 struct vm_boot_device;
 struct vm_iothreads;
@@ -48,6 +49,7 @@ struct vm {
 	struct input *input;		/* NULL: nothing to type on */
 	struct vm_exec *exec;
 	struct disk *disk[VM_MAX_DISKS];	/* the machine's, for --stats */
+	struct nvme *nvme[VM_MAX_DISKS];	/* their controllers, if they are NVMe's */
 	struct virtio_dev *net[VM_MAX_NETS];
 	struct vm_iothreads *io;
 	struct vm_vars *vars;		/* UEFI's */

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Disks on controllers other than virtio-blk, as Linux' own drivers see them.
+
+Debian's generic kernel and its modules come from tests/guest/mkworkloads amd64,
+fio from tests/guest/mkworkloads tools; what is missing is skipped.
+"""
+import os
+import tempfile
+
+from guest import Skip, Vm, check, run_all
+
+MIB = 1 << 20
+DIR = os.environ.get("LODGE_WORKLOADS_DIR") or os.path.join(
+    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lodge/workloads")
+KERNEL = os.path.join(DIR, "amd64/vmlinuz")
+INITRD = os.path.join(DIR, "amd64/initrd.img")
+TOOLS = os.path.join(DIR, "tools/disk.raw")
+
+
+def generic(*args, cpus=2, append=""):
+    """Debian's generic kernel, at the shell of its initial RAM disk."""
+    for f in (KERNEL, INITRD):
+        if not os.path.exists(f):
+            raise Skip(f"{f} is missing; run tests/guest/mkworkloads amd64")
+    return Vm("--memory", "512M", "--cpus", str(cpus), "--kernel", KERNEL, "--initrd", INITRD, "--append", f"quiet {append}".strip(),
+              *args)
+
+
+def at_shell(vm, module):
+    vm.expect("init reached", 60)
+    vm.expect("/ # ", 30)
+    vm.shell("alias poweroff='poweroff -f'")
+    if f"{module}.ko" not in vm.shell("cat /modules/order").split():
+        raise Skip(f"the initial RAM disk has no {module}; run tests/guest/mkworkloads amd64")
+
+
+def power_off(vm):
+    vm.send("poweroff -f\n")
+    check(vm.wait(60) == 0, f"the guest ended with status {vm.p.returncode}")
+
+
+def empty(folder, name, size):
+    path = os.path.join(folder, name)
+    with open(path, "wb") as f:
+        f.truncate(size)
+    return path
+
+
+def same(vm, dev, blocks):
+    """Writes noise and compares what comes back with it, past the guest's cache."""
+    out = vm.shell(f"dd if=/dev/urandom of=/tmp/r bs=64k count={blocks} 2>/dev/null; dd if=/tmp/r of={dev} bs=64k oflag=direct 2>/dev/null; "
+                   f"sync; dd if={dev} bs=16k count={blocks * 4} iflag=direct 2>/dev/null | cmp - /tmp/r && echo are-'same'", 120)
+    check("are-same" in out, f"{dev}: what was written is not what is read: {out!r}")
+
+
+def fio(vm, disk, dev, args=""):
+    """fio from the workloads' disk, verifying what it wrote."""
+    out = vm.shell(f"mkdir -p /t; mount -t ext4 -o ro,noload {disk} /t && mount -o bind /dev /t/dev && mount -t tmpfs tmp /t/tmp && "
+                   f"mount -t proc proc /t/proc && mount -t sysfs sys /t/sys; "
+                   f"chroot /t /usr/bin/fio --name=v --filename={dev} --direct=1 --ioengine=libaio --rw=randwrite --bsrange=4k-128k --size=24m "
+                   f"--iodepth=16 --verify=crc32c --do_verify=1 --verify_fatal=1 --numjobs=1 --randseed=7 {args} >/tmp/fio 2>&1; "
+                   "echo fio-status=$?; tail -3 /tmp/fio", 120)
+    check("fio-status=0" in out, f"fio found differences: {out!r}")
+
+
+def nvme():
+    """Two controllers, one with two namespaces; several queues, reset, discard, verify."""
+    with tempfile.TemporaryDirectory() as folder:
+        a, b, c = (empty(folder, n, 64 * MIB) for n in "abc")
+        tools = ["--disk", f"{TOOLS},format=raw,ro"] if os.path.exists(TOOLS) else []
+        with generic("--disk", f"{a},format=raw,if=nvme,controller=n0,serial=lodge-a,num-queues=3",
+                     "--disk", f"{b},format=raw,if=nvme,controller=n0,logical-block-size=4096",
+                     "--disk", f"{c},format=raw,if=nvme", *tools) as vm:
+            at_shell(vm, "nvme")
+            # Which of them is nvme0 is the guest's business: by serial number.
+            n = "$(dirname $(grep -l lodge-a /sys/class/nvme/*/serial))"
+            name = vm.shell(f"echo is-$(basename {n})-").split("is-nvme")[-1].split("-")[0]
+            one, two = f"/dev/nvme{name}n1", f"/dev/nvme{name}n2"
+            out = vm.shell(f"cat {n}/queue_count /sys/block/nvme{name}n2/queue/logical_block_size; ls /sys/block/nvme{name}n1/mq")
+            check("\n3\n4096\n" in out, f"the guest sees {out!r}")
+            same(vm, one, 32)
+            same(vm, two, 32)
+            vm.shell(f"echo 1 >{n}/reset_controller; sleep 0.2")
+            out = vm.shell(f"dd if={two} bs=64k count=32 2>/dev/null | cmp - /tmp/r && echo are-'same'")
+            check("are-same" in out, f"after a reset: {out!r}")
+            out = vm.shell(f"blkdiscard -o 0 -l 1048576 {two} && dd if={two} bs=64k count=16 iflag=direct 2>/dev/null | tr -d '\\000' | wc -c")
+            check("\n0\n" in out, f"after blkdiscard: {out!r}")
+            if tools:
+                fio(vm, "/dev/vda", one)
+            out = vm.shell("dmesg | grep -iE 'nvme.*(timeout|error|abort|failed)'")
+            check("nvme nvme" not in out, f"the driver complains: {out!r}")
+            power_off(vm)
+
+
+def main():
+    return run_all([("NVMe: namespaces, reset, discard, verify", nvme)], 1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
