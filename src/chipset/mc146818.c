@@ -171,6 +171,7 @@ static void take_time(struct mc146818 *r, int64_t frac)
 	r->offset_ns = ((frac - wall) % SEC_NS + SEC_NS) % SEC_NS;
 	r->offset_sec = time_from_regs(r) - (wall + r->offset_ns) / SEC_NS;
 	r->seen_sec = guest_sec(r);
+	machine_tell(r->dev.m, MACHINE_EV_RTC_CHANGE, r->offset_sec);
 }
 
 static bool held(const struct mc146818 *r)

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/log.h"
 
@@ -18,11 +19,14 @@ struct iothread {
 	pthread_mutex_t lock;
 	pthread_t thread;
 	char name[16];
+	_Atomic long tid;
 	struct iothread_work *first, **last;
 	struct loop_bh work_bh;
 };
 
 struct loop *iothread_loop(struct iothread *t) { return t->loop; }
+const char *iothread_name(const struct iothread *t) { return t->name; }
+long iothread_tid(const struct iothread *t) { return t->tid; }
 void iothread_lock(struct iothread *t) { pthread_mutex_lock(&t->lock); }
 void iothread_unlock(struct iothread *t) { pthread_mutex_unlock(&t->lock); }
 
@@ -72,6 +76,7 @@ static void *thread_main(void *opaque)
 	struct iothread *t = opaque;
 	int ret;
 
+	t->tid = (long)gettid();
 	pthread_setname_np(pthread_self(), t->name);
 	ret = loop_run(t->loop);
 	if (ret)

@@ -31,6 +31,8 @@ int iothread_new(struct machine *m, const char *name, struct iothread **out);
 void iothread_free(struct iothread *t);
 
 struct loop *iothread_loop(struct iothread *t);
+const char *iothread_name(const struct iothread *t);
+long iothread_tid(const struct iothread *t);	/* the host's id of the thread; 0 before it runs */
 void iothread_lock(struct iothread *t);
 void iothread_unlock(struct iothread *t);
 

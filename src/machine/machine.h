@@ -39,6 +39,12 @@ enum machine_request {
 	MACHINE_REQ_QUIT,	/* the host wants the process to end */
 };
 
+/* What a device has to tell whoever watches the machine. */
+enum machine_event {
+	MACHINE_EV_RTC_CHANGE,		/* the guest set its clock; value: seconds it is ahead of the host's */
+	MACHINE_EV_BALLOON_CHANGE,	/* the guest changed its balloon */
+};
+
 struct machine {
 	pthread_mutex_t lock;
 	struct loop *loop;
@@ -70,6 +76,10 @@ struct machine {
 	/* Set by vm; called with the machine lock held, any thread. */
 	void (*request)(void *opaque, enum machine_request req, int code);
 	void *request_opaque;
+
+	/* Set by who watches; called with the machine lock held, any thread. NULL: nobody. */
+	void (*event)(void *opaque, enum machine_event ev, int64_t value);
+	void *event_opaque;
 };
 
 /* manual_clock: see clock.h.  On success everything but vCPUs exists. */
@@ -93,5 +103,10 @@ int machine_load_devs(struct machine *m, struct snap_in *in, struct err *e);
 /* Delivers a message interrupt; machine lock held. Dropped when nobody can. */
 void machine_msi(struct machine *m, const struct msi *msg);
 void machine_ask(struct machine *m, enum machine_request req, int code);
+static inline void machine_tell(struct machine *m, enum machine_event ev, int64_t value)
+{
+	if (m->event)
+		m->event(m->event_opaque, ev, value);
+}
 
 #endif

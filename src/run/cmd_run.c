@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "control/control.h"
 #include "run/opts.h"
 #include "vm/config.h"
 
@@ -115,6 +116,8 @@ static int prepare(const struct verb *v, int argc, char **argv, struct conf *c, 
 	if (!cfg)
 		return err_set(e, -ENOMEM, "out of memory");
 	ret = vm_config_from(c, cfg, e);
+	if (!ret)
+		ret = control_check(cfg, e);
 	free(cfg);
 	return ret;
 }

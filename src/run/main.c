@@ -24,6 +24,21 @@ static const struct verb verb_doctor = {
 	.main = doctor_main,
 };
 
+static const struct verb verb_qmp = {
+	.name = "qmp",
+	.summary = "Gives a running guest a command of the control protocol (QMP), and prints the answer.",
+	.operands = "NAME COMMAND [KEY=VALUE|JSON]...",
+	.opts = qmp_opts,
+	.main = qmp_main,
+};
+
+static const struct verb verb_ps = {
+	.name = "ps",
+	.summary = "Lists this user's running guests.",
+	.opts = ps_opts,
+	.main = ps_main,
+};
+
 /* Has verbs and options of its own: img/main.c. */
 static int run_img(const struct verb *v, int argc, char **argv)
 {
@@ -39,7 +54,7 @@ static const struct verb verb_img = {
 	.main = run_img,
 };
 
-const struct verb *const lodge_verbs[] = { &verb_run, &verb_doctor, &verb_img, NULL };
+const struct verb *const lodge_verbs[] = { &verb_run, &verb_ps, &verb_qmp, &verb_doctor, &verb_img, NULL };
 
 static void usage(FILE *f)
 {

@@ -210,6 +210,11 @@ static int parse_initrd(struct conf *c, struct opt_state *st, const char *val, s
 	return conf_setf(c, val, e, "initrd.%u", st->n_initrds++);
 }
 
+static int parse_qmp(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	return conf_setf(c, val, e, "qmp.%u", st->n_qmps++);
+}
+
 /* Repeated --append adds words. */
 static int parse_append(struct conf *c, struct opt_state *st, const char *val, struct err *e)
 {
@@ -239,6 +244,7 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 	st->n_disks = conf_list_len(c, "disk");
 	st->n_nets = conf_list_len(c, "net");
 	st->n_fw_cfgs = conf_list_len(c, "fw-cfg");
+	st->n_qmps = conf_list_len(c, "qmp");
 	return ret;
 }
 
@@ -374,6 +380,16 @@ const struct opt run_opts[] = {
 	  "ended with status 8. 0 ends it at once.", .key = "shutdown-timeout" },
 	{ "stats", 0, NULL, "print counters at the end", "Prints counters on standard error at the end: of the run, "
 	  "the CPU engine, each disk (diskN_) and each network card (netN_).", .key = "stats" },
+	{ "qmp", 0, "unix:PATH|tcp:HOST:PORT|fd:N|stdio[,server=on|off][,wait=on|off]", "control protocol (QMP); may be repeated",
+	  "Serves the control protocol, QMP, see lodge-qmp(1): on a unix socket or a TCP port, on a descriptor that was handed down, or on "
+	  "standard input and output; may be repeated. *server=on* (the default) listens, *off* connects; with *wait=on* (the "
+	  "default) the guest does not start before a client has come. *pretty=on* prints answers over several lines. Whoever can "
+	  "connect owns the guest and may read and write files as the user: TCP is for loopback.", .parse = parse_qmp },
+	{ "control", 0, "on|off", "socket for lodge qmp and lodge ps [on]",
+	  "Whether the guest has a control socket in the user's runtime directory ($XDG_RUNTIME_DIR/lodge/NAME/qmp, for this user "
+	  "only), by which *lodge qmp* and *lodge ps* find it. Two guests with one *--name* cannot have one.", COMPLETE_WORDS, "on off",
+	  .key = "control" },
+	{ "paused", 0, NULL, "do not start the CPUs: the control protocol's cont does", NULL, .key = "paused" },
 	{ "code-cache", 0, "SIZE", "memory for translated code [256M]", "How much memory the translator may use for code and what it "
 	  "keeps about it, 1M to 1024M. When it is full the oldest code is given up, piece by piece. Other engines have no use for it.",
 	  .key = "code-cache" },
@@ -390,6 +406,24 @@ const struct opt run_opts[] = {
 	{ "config", 0, "FILE", "read settings from a file as --dry-run prints them", NULL, COMPLETE_FILE,
 	  .parse = parse_config },
 	{ "dry-run", 0, NULL, "check the options, print the configuration, start nothing", NULL, .parse = parse_dry_run },
+	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
+	{ NULL },
+};
+
+static int parse_output(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	st->json = !strcmp(val, "json");
+	return st->json || !strcmp(val, "table") ? 0 : err_set(e, -EINVAL, "'%.40s' is neither table nor json", val);
+}
+
+const struct opt qmp_opts[] = {
+	{ "events", 0, NULL, "in the place of a command: print events until the guest ends", NULL, .parse = parse_help },
+	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
+	{ NULL },
+};
+
+const struct opt ps_opts[] = {
+	{ "output", 'o', "table|json", "form of the list [table]", NULL, COMPLETE_WORDS, "table json", .parse = parse_output },
 	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
 	{ NULL },
 };

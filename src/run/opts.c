@@ -82,8 +82,8 @@ int opts_parse(const struct verb *v, int argc, char **argv, struct conf *c, stru
 
 void opts_help(const struct verb *v, FILE *f)
 {
-	fprintf(f, "usage: lodge %s%s%s%s\n\n%s\n\n", v->name, v->opts->name ? " [OPTION]..." : "", v->operands ? " " : "",
-		v->operands ? v->operands : "", v->summary);
+	fprintf(f, "usage: lodge %s%s%s%s\n\n%s\n\n", v->name, v->opts->name ? " [OPTION]..." : "",
+		v->operands ? " " : "", v->operands ? v->operands : "", v->summary);
 	for (const struct opt *o = v->opts; o->name; o++) {
 		char left[64];
 		int n;

@@ -13,6 +13,7 @@
 
 #include "base/stdfds.h"
 #include "chardev/chardev.h"
+#include "control/control.h"
 #include "cpu/engine.h"
 #include "vm/conf.h"
 #include "vm/vm.h"
@@ -47,13 +48,21 @@ static int read_config(struct conf *c, const char *how, const char *what, struct
 
 static int run_vm(const struct vm_config *cfg, struct err *e)
 {
-	int status = VM_EXIT_HOST;
+	int status = VM_EXIT_HOST, ret;
+	struct control *ctl = NULL;
 	struct vm *vm;
 
 	vm_block_signals();
 	if (vm_new(cfg, &vm, e))
 		return status;
-	status = vm_run(vm, e);
+	ret = control_new(vm, &ctl, e);
+	if (!ret)
+		ret = control_wait(ctl, e);
+	if (!ret)
+		status = vm_run(vm, e);
+	else if (ret == -EINTR)
+		status = VM_EXIT_KILLED;
+	control_free(ctl);
 	vm_free(vm);
 	chardev_stdio_restore();
 	return status;

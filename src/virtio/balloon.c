@@ -266,11 +266,14 @@ static void config_write(struct virtio_dev *d, uint32_t off, const void *buf, un
 {
 	struct balloon *b = of(d);
 	uint8_t config[CONFIG_LEN];
+	uint32_t old = b->actual;
 
 	config_read(d, 0, config, sizeof(config));
 	memcpy(config + off, buf, len);
 	b->actual = ld_le32(config + CFG_ACTUAL);
 	b->poison = ld_le32(config + CFG_POISON);
+	if (b->actual != old)
+		machine_tell(d->m, MACHINE_EV_BALLOON_CHANGE, b->actual);
 }
 
 static void reset(struct virtio_dev *d)

@@ -257,6 +257,8 @@ static int add_small(struct vm *vm, struct err *e)
 		ret = virtio_balloon_new(vm->m, "balloon0", &dev, e);
 		if (!ret)
 			ret = platform_add_virtio(vm->platform, dev, e);
+		if (!ret)
+			vm->balloon = dev;
 	}
 	return ret;
 }

@@ -330,8 +330,10 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 	int w = 0, ret;
 
 #define IS(k) (!strcmp(key, k))
-	if (IS("name"))
+	if (IS("name")) {
+		v->name_given = true;
 		return set_nonempty(val, &v->name, e);
+	}
 	if (IS("machine")) {
 		ret = parse_word(val, machine_words, &w, e);
 		v->machine = (enum vm_machine)w;
@@ -383,6 +385,10 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return parse_bool(val, &v->rng, e);
 	if (IS("vga"))
 		return set_vga(val, &v->vga, e);
+	if (IS("control"))
+		return parse_bool(val, &v->control, e);
+	if (IS("paused"))
+		return parse_bool(val, &v->paused, e);
 	if (IS("stats"))
 		return parse_bool(val, &v->stats, e);
 	if (IS("code-cache"))
@@ -599,6 +605,8 @@ static int set_key(const char *key, const char *val, struct vm_config *v, struct
 			return too_many("initrds", VM_MAX_INITRDS, e);
 		return set_nonempty(val, &v->initrd[n], e);
 	}
+	if (indexed(key, "qmp", &n, &field) && !*field)
+		return n < VM_MAX_QMPS ? set_nonempty(val, &v->qmp[n], e) : too_many("monitors", VM_MAX_QMPS, e);
 	if (indexed(key, "disk", &n, &field))
 		return n < VM_MAX_DISKS ? set_disk(&v->disk[n], field, val, e) : too_many("disks", VM_MAX_DISKS, e);
 	if (indexed(key, "fw-cfg", &n, &field))
@@ -712,7 +720,7 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)
 
 	*out = (struct vm_config){
 		.name = "guest", .boot_order = "cdn", .n_fw_cfgs = conf_list_len(c, "fw-cfg"), .cpu = "max", .cpus = 1, .memory = 512 * MIB, .append = "",
-		.debugcon = VM_CONSOLE_NONE, .balloon = true, .rng = true,
+		.debugcon = VM_CONSOLE_NONE, .balloon = true, .rng = true, .control = true,
 		.console = conf_get(c, "exec") ? VM_CONSOLE_NONE : VM_CONSOLE_STDIO,
 		.exec_timeout = 300, .shutdown_timeout = 30,
 		.n_disks = conf_list_len(c, "disk"), .n_nets = conf_list_len(c, "net"),

@@ -25,6 +25,7 @@
  *   vga none|std|SIZE [none]   SIZE: std with so much memory, 16M by default
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
+ *   qmp.N ADDRESS (control/address.h)  control on|off [on]  paused on|off [off]
  *   stats on|off  no-reboot on|off  shutdown-timeout SECONDS [30]
  *   start-ns N    CLOCK_MONOTONIC at which the user's command began, for --stats
  */
@@ -49,6 +50,7 @@
 #define VM_MAX_INITRDS 32
 #define VM_MAX_FWDS 32
 #define VM_MAX_FW_CFGS 16
+#define VM_MAX_QMPS 8
 
 enum vm_machine { VM_MACHINE_PC, VM_MACHINE_MICRO };
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP, VM_ACCEL_TRANSLATE, VM_ACCEL_CHECK };
@@ -91,6 +93,7 @@ struct vm_fw_cfg {
 /* Text pointers belong to the tree, which must outlive the struct. */
 struct vm_config {
 	const char *name;
+	bool name_given;
 	enum vm_machine machine;
 	enum vm_accel accel;
 	bool accel_split;
@@ -127,6 +130,9 @@ struct vm_config {
 	bool perf_map, dump_block;
 	uint64_t dump_address;
 	const char *dump_file;		/* NULL: standard error */
+	const char *qmp[VM_MAX_QMPS];	/* addresses of monitors; NULL: the number was left out */
+	bool control;			/* a control socket in the user's runtime directory */
+	bool paused;			/* until the host says go on */
 	const char *exec;		/* NULL: none */
 	unsigned exec_timeout, shutdown_timeout;	/* seconds */
 	int64_t start_ns;		/* 0: unknown */

@@ -14,6 +14,7 @@
 #include "cpu/x86/cpuid.h"
 #include "machine/machine.h"
 #include "platform/x86/platform.h"
+#include "vm/live.h"
 #include "vm/vm.h"
 
 struct disk;
@@ -33,6 +34,7 @@ struct vm_vcpu {
 	bool started;			/* the thread exists */
 	bool ready;			/* vcpu_thread_init succeeded */
 	enum vcpu_stop last_stop;
+	_Atomic long tid;		/* the host's id of the thread, 0: not yet */
 };
 
 struct vm {
@@ -51,6 +53,7 @@ struct vm {
 	struct disk *disk[VM_MAX_DISKS];	/* the machine's, for --stats */
 	struct nvme *nvme[VM_MAX_DISKS];	/* their controllers, if they are NVMe's */
 	struct virtio_dev *net[VM_MAX_NETS];
+	struct virtio_dev *balloon;
 	struct vm_iothreads *io;
 	struct vm_vars *vars;		/* UEFI's */
 	bool uefi_disk;			/* the first disk boots by UEFI only */
@@ -67,6 +70,11 @@ struct vm {
 	int req_code;
 	bool pause_asked;		/* besides req, which may be something that ends the wish */
 	bool paused;			/* clock and devices stand still; machine lock */
+	bool stop_wanted;		/* by vm_stop, until vm_resume; machine lock */
+	bool prelaunch;			/* paused, and has not run since the start or a reset; machine lock */
+	enum vm_cause cause;		/* of the request under way, as far as the host made it; machine lock */
+	enum vm_status end;		/* VM_PRELAUNCH until it has ended */
+	struct vm_watch watch;
 	struct loop_bh parked_bh;	/* posted when the last vCPU has stopped for a request */
 	struct vm_vcpu vcpu[MACHINE_MAX_VCPUS];
 
@@ -104,9 +112,14 @@ void vm_display_free(struct vm *vm);
 /* vcpu.c */
 int vm_vcpus_start(struct vm *vm, struct err *e);
 void vm_vcpus_resume(struct vm *vm);
+/* The request was dealt with, and they stay parked. Loop thread, machine lock held. */
+void vm_vcpus_stay(struct vm *vm);
 void vm_vcpus_join(struct vm *vm);
 /* Machine lock held, any thread: remembers the request and stops the vCPUs. */
 void vm_request(void *vm, enum machine_request req, int code);
+
+/* live.c */
+void vm_tell(struct vm *vm, enum vm_event ev, enum vm_cause cause);
 
 /* vm.c */
 void vm_init(struct vm *vm, const struct vm_config *cfg, struct err *e);

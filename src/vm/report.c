@@ -94,9 +94,14 @@ static uint64_t status_kib(const char *name)
 	return kib;
 }
 
-static void print_stat(void *opaque, const char *name, uint64_t value)
+struct stat_sink {
+	void (*fn)(void *opaque, const char *name, uint64_t value);
+	void *opaque;
+};
+
+static void stat_one(const struct stat_sink *to, const char *name, uint64_t value)
 {
-	fprintf(stderr, "lodge: stats: %s %" PRIu64 "\n", name, value);
+	to->fn(to->opaque, name, value);
 }
 
 /* KiB of memory behind the mappings of memory files of this name: of all mappings, and of the largest. */
@@ -123,24 +128,27 @@ static void mapped_kib(const char *name, uint64_t *all, uint64_t *most)
 }
 
 /* The code cache is shared memory, as the guest's is, and mapped twice. */
-static void print_memory(void)
+static void stat_memory(const struct stat_sink *to)
 {
 	uint64_t all, most, shared = status_kib("RssShmem");
 	uint64_t anon = status_kib("RssAnon"), file = status_kib("RssFile");
 
 	mapped_kib("/memfd:lodge-code", &all, &most);
-	print_stat(NULL, "guest_ram_resident_kib", shared - (all < shared ? all : shared));
-	print_stat(NULL, "vmm_resident_kib", anon + file + most);
-	print_stat(NULL, "vmm_anonymous_kib", anon);
-	print_stat(NULL, "vmm_code_cache_kib", most);
+	stat_one(to, "guest_ram_resident_kib", shared - (all < shared ? all : shared));
+	stat_one(to, "vmm_resident_kib", anon + file + most);
+	stat_one(to, "vmm_anonymous_kib", anon);
+	stat_one(to, "vmm_code_cache_kib", most);
 }
 
-static void print_dev_stat(const char *dev, unsigned n, const char *what, uint64_t value)
+static void stat_dev(const struct stat_sink *to, const char *dev, unsigned n, const char *what, uint64_t value)
 {
-	fprintf(stderr, "lodge: stats: %s%u_%s %" PRIu64 "\n", dev, n, what, value);
+	char name[96];
+
+	snprintf(name, sizeof(name), "%s%u_%s", dev, n, what);
+	stat_one(to, name, value);
 }
 
-static void print_disk_op(unsigned n, unsigned kind, const struct disk_op_stats *s)
+static void stat_disk_op(const struct stat_sink *to, unsigned n, unsigned kind, const struct disk_op_stats *s)
 {
 	const char *op = disk_op_name(kind);
 	char what[64];
@@ -148,9 +156,9 @@ static void print_disk_op(unsigned n, unsigned kind, const struct disk_op_stats 
 	if (!s->count)
 		return;
 	snprintf(what, sizeof(what), "%s_us_total", op);
-	print_dev_stat("disk", n, what, s->total_ns / 1000);
+	stat_dev(to, "disk", n, what, s->total_ns / 1000);
 	snprintf(what, sizeof(what), "%s_us_max", op);
-	print_dev_stat("disk", n, what, s->max_ns / 1000);
+	stat_dev(to, "disk", n, what, s->max_ns / 1000);
 	for (unsigned b = 0; b < DISK_BUCKETS; b++) {
 		uint64_t end = disk_bucket_end_us(b);
 
@@ -159,72 +167,81 @@ static void print_disk_op(unsigned n, unsigned kind, const struct disk_op_stats 
 		else
 			snprintf(what, sizeof(what), "%s_us_above", op);
 		if (s->latency[b])
-			print_dev_stat("disk", n, what, s->latency[b]);
+			stat_dev(to, "disk", n, what, s->latency[b]);
 	}
 }
 
-static void print_disk(unsigned n, struct disk *d)
+static void stat_disk(const struct stat_sink *to, unsigned n, struct disk *d)
 {
 	struct disk_stats s;
 
 	disk_get_stats(d, &s);
-	print_dev_stat("disk", n, "reads", s.op[DISK_READS].count);
-	print_dev_stat("disk", n, "read_bytes", s.op[DISK_READS].bytes);
-	print_dev_stat("disk", n, "writes", s.op[DISK_WRITES].count);
-	print_dev_stat("disk", n, "written_bytes", s.op[DISK_WRITES].bytes);
-	print_dev_stat("disk", n, "flushes", s.op[DISK_FLUSHES].count);
-	print_dev_stat("disk", n, "discards", s.op[DISK_DISCARDS].count);
-	print_dev_stat("disk", n, "discarded_bytes", s.op[DISK_DISCARDS].bytes);
-	print_dev_stat("disk", n, "write_zeroes", s.op[DISK_ZEROES].count);
-	print_dev_stat("disk", n, "zeroed_bytes", s.op[DISK_ZEROES].bytes);
-	print_dev_stat("disk", n, "invalid", s.invalid);
-	print_dev_stat("disk", n, "errors", s.errors);
-	print_dev_stat("disk", n, "retried", s.retried);
-	print_dev_stat("disk", n, "in_flight", s.in_flight);
-	print_dev_stat("disk", n, "in_flight_max", s.max_in_flight);
+	stat_dev(to, "disk", n, "reads", s.op[DISK_READS].count);
+	stat_dev(to, "disk", n, "read_bytes", s.op[DISK_READS].bytes);
+	stat_dev(to, "disk", n, "writes", s.op[DISK_WRITES].count);
+	stat_dev(to, "disk", n, "written_bytes", s.op[DISK_WRITES].bytes);
+	stat_dev(to, "disk", n, "flushes", s.op[DISK_FLUSHES].count);
+	stat_dev(to, "disk", n, "discards", s.op[DISK_DISCARDS].count);
+	stat_dev(to, "disk", n, "discarded_bytes", s.op[DISK_DISCARDS].bytes);
+	stat_dev(to, "disk", n, "write_zeroes", s.op[DISK_ZEROES].count);
+	stat_dev(to, "disk", n, "zeroed_bytes", s.op[DISK_ZEROES].bytes);
+	stat_dev(to, "disk", n, "invalid", s.invalid);
+	stat_dev(to, "disk", n, "errors", s.errors);
+	stat_dev(to, "disk", n, "retried", s.retried);
+	stat_dev(to, "disk", n, "in_flight", s.in_flight);
+	stat_dev(to, "disk", n, "in_flight_max", s.max_in_flight);
 	for (unsigned k = 0; k < DISK_KINDS; k++)
-		print_disk_op(n, k, &s.op[k]);
+		stat_disk_op(to, n, k, &s.op[k]);
 }
 
-static void print_net(unsigned n, const struct virtio_dev *d)
+static void stat_net(const struct stat_sink *to, unsigned n, const struct virtio_dev *d)
 {
 	struct virtio_net_stats s;
 
 	virtio_net_get_stats(d, &s);
-	print_dev_stat("net", n, "rx_packets", s.rx_packets);
-	print_dev_stat("net", n, "rx_bytes", s.rx_bytes);
-	print_dev_stat("net", n, "rx_dropped", s.rx_dropped);
-	print_dev_stat("net", n, "tx_packets", s.tx_packets);
-	print_dev_stat("net", n, "tx_bytes", s.tx_bytes);
-	print_dev_stat("net", n, "tx_dropped", s.tx_dropped);
-	print_dev_stat("net", n, "tx_bad", s.tx_bad);
+	stat_dev(to, "net", n, "rx_packets", s.rx_packets);
+	stat_dev(to, "net", n, "rx_bytes", s.rx_bytes);
+	stat_dev(to, "net", n, "rx_dropped", s.rx_dropped);
+	stat_dev(to, "net", n, "tx_packets", s.tx_packets);
+	stat_dev(to, "net", n, "tx_bytes", s.tx_bytes);
+	stat_dev(to, "net", n, "tx_dropped", s.tx_dropped);
+	stat_dev(to, "net", n, "tx_bad", s.tx_bad);
+}
+
+/* Machine lock held. */
+void vm_stats(struct vm *vm, void (*fn)(void *opaque, const char *name, uint64_t value), void *opaque)
+{
+	const struct stat_sink sink = { fn, opaque }, *to = &sink;
+	struct rusage ru;
+
+	stat_one(to, "run_ms", (uint64_t)(loop_now_ns() - vm->run_start_ns) / 1000000);
+	if (vm->cfg->start_ns && vm->first_insn_ns > vm->cfg->start_ns)
+		stat_one(to, "start_to_first_instruction_us", (uint64_t)(vm->first_insn_ns - vm->cfg->start_ns) / 1000);
+	if (!getrusage(RUSAGE_SELF, &ru)) {
+		stat_one(to, "cpu_user_ms", (uint64_t)ru.ru_utime.tv_sec * 1000 + (uint64_t)ru.ru_utime.tv_usec / 1000);
+		stat_one(to, "cpu_system_ms", (uint64_t)ru.ru_stime.tv_sec * 1000 + (uint64_t)ru.ru_stime.tv_usec / 1000);
+	}
+	stat_memory(to);
+	if (vm->engine_ops->stats)
+		vm->engine_ops->stats(vm->engine, fn, opaque);
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
+		if (vm->disk[i])
+			stat_disk(to, i, vm->disk[i]);
+	for (unsigned i = 0; i < VM_MAX_NETS; i++)
+		if (vm->net[i])
+			stat_net(to, i, vm->net[i]);
+}
+
+static void print_stat(void *opaque, const char *name, uint64_t value)
+{
+	fprintf(stderr, "lodge: stats: %s %" PRIu64 "\n", name, value);
 }
 
 /* The vCPUs have ended, the devices are still there. */
 void vm_print_stats(struct vm *vm)
 {
-	int64_t now = loop_now_ns();
-	struct rusage ru;
-
 	chardev_stdio_restore();
-	print_stat(NULL, "run_ms", (uint64_t)(now - vm->run_start_ns) / 1000000);
-	if (vm->cfg->start_ns && vm->first_insn_ns > vm->cfg->start_ns)
-		print_stat(NULL, "start_to_first_instruction_us",
-			   (uint64_t)(vm->first_insn_ns - vm->cfg->start_ns) / 1000);
-	if (!getrusage(RUSAGE_SELF, &ru)) {
-		print_stat(NULL, "cpu_user_ms", (uint64_t)ru.ru_utime.tv_sec * 1000 + (uint64_t)ru.ru_utime.tv_usec / 1000);
-		print_stat(NULL, "cpu_system_ms",
-			   (uint64_t)ru.ru_stime.tv_sec * 1000 + (uint64_t)ru.ru_stime.tv_usec / 1000);
-	}
-	print_memory();
-	if (vm->engine_ops->stats)
-		vm->engine_ops->stats(vm->engine, print_stat, NULL);
 	machine_lock(vm->m);
-	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
-		if (vm->disk[i])
-			print_disk(i, vm->disk[i]);
-	for (unsigned i = 0; i < VM_MAX_NETS; i++)
-		if (vm->net[i])
-			print_net(i, vm->net[i]);
+	vm_stats(vm, print_stat, NULL);
 	machine_unlock(vm->m);
 }

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "vm/internal.h"
@@ -121,6 +122,7 @@ static void *vcpu_main(void *opaque)
 	struct vm_vcpu *t = opaque;
 	struct vm *vm = t->vm;
 
+	atomic_store(&t->tid, (long)gettid());
 	name_thread(t->id);
 	pin_thread(vm, t->id);
 	while (wait_for_go(vm)) {
@@ -164,6 +166,14 @@ void vm_vcpus_resume(struct vm *vm)
 		atomic_fetch_and(&vm->m->vcpus[i]->events, ~VCPU_EV_STOP);
 	vm->run = true;
 	pthread_cond_broadcast(&vm->run_cond);
+	pthread_mutex_unlock(&vm->run_lock);
+}
+
+void vm_vcpus_stay(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->run_lock);
+	vm->req = MACHINE_REQ_NONE;
+	vm->pause_asked = false;
 	pthread_mutex_unlock(&vm->run_lock);
 }
 

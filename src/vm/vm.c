@@ -49,22 +49,12 @@ void vm_finish(struct vm *vm, int status)
 	loop_stop(vm->m->loop);
 }
 
-static void restart(struct vm *vm)
+/* The VM is at its end, which its watcher hears of first. */
+static void end(struct vm *vm, int status, enum vm_status as, enum vm_cause cause)
 {
-	int ret;
-
-	if (vm->cfg->no_reboot) {
-		log_info("the guest asked for a reboot");
-		vm_finish(vm, VM_EXIT_REBOOT);
-		return;
-	}
-	ret = platform_boot(vm->platform, vm->err);
-	if (ret) {
-		err_prefix(vm->err, ret, "the guest cannot be restarted");
-		vm_finish(vm, VM_EXIT_HOST);
-		return;
-	}
-	vm_vcpus_resume(vm);
+	vm->end = as;
+	vm_tell(vm, VM_EVENT_SHUTDOWN, cause);
+	vm_finish(vm, status);
 }
 
 /* Machine lock held, vCPUs parked. */
@@ -75,17 +65,64 @@ static void stand_still(struct vm *vm)
 	vm->paused = true;
 	clock_pause(vm->m->clock);
 	machine_pause_devs(vm->m);
-	log_warn("the guest is paused; 'kill -USR2 %ld' lets it go on", (long)getpid());
+	if (!vm->stop_wanted)
+		log_warn("the guest is paused; 'kill -USR2 %ld' lets it go on", (long)getpid());
+	vm_tell(vm, VM_EVENT_STOP, VM_CAUSE_NONE);
+}
+
+/* Before the first instruction. */
+static void start_paused(struct vm *vm)
+{
+	machine_lock(vm->m);
+	vm->stop_wanted = vm->prelaunch = true;
+	stand_still(vm);
+	machine_unlock(vm->m);
+}
+
+/* A reset ends a device's wish for a pause, but not the host's, and a VM that stands still does so after it. */
+static void restart(struct vm *vm)
+{
+	enum vm_cause cause = vm->cause ? vm->cause : VM_CAUSE_GUEST_RESET;
+	int ret;
+
+	vm->cause = VM_CAUSE_NONE;
+	if (vm->cfg->no_reboot) {
+		log_info("the guest asked for a reboot");
+		end(vm, VM_EXIT_REBOOT, VM_SHUT_DOWN, cause);
+		return;
+	}
+	ret = platform_boot(vm->platform, vm->err);
+	if (ret) {
+		err_prefix(vm->err, ret, "the guest cannot be restarted");
+		end(vm, VM_EXIT_HOST, VM_INTERNAL_ERROR, VM_CAUSE_HOST_ERROR);
+		return;
+	}
+	vm_tell(vm, VM_EVENT_RESET, cause);
+	if (vm->stop_wanted)
+		stand_still(vm);
+	if (vm->paused) {
+		vm->prelaunch = true;
+		vm_vcpus_stay(vm);
+	} else {
+		vm_vcpus_resume(vm);
+	}
 }
 
 void vm_resume(struct vm *vm)
 {
+	bool stopping = vm->stop_wanted && !vm->paused;
+
+	vm->stop_wanted = false;
+	if (stopping)
+		vm_tell(vm, VM_EVENT_STAY, VM_CAUSE_NONE);
 	if (!vm->paused)
 		return;
-	vm->paused = false;
+	vm->paused = vm->prelaunch = false;
 	log_info("the guest goes on");
 	clock_resume(vm->m->clock);
 	machine_resume_devs(vm->m);
+	/* Told first: a disk that fails again at once stops it again. */
+	vm_tell(vm, VM_EVENT_RESUME, VM_CAUSE_NONE);
 	vm_vcpus_resume(vm);
 }
 
@@ -104,7 +141,7 @@ static void go_on(struct vm *vm)
 	vm->pause_asked = false;
 	vm->req = MACHINE_REQ_NONE;
 	pthread_mutex_unlock(&vm->run_lock);
-	if (pause)
+	if (pause || vm->stop_wanted)
 		stand_still(vm);
 	if (!vm->paused)
 		vm_vcpus_resume(vm);
@@ -117,28 +154,30 @@ static void handle(struct vm *vm, enum machine_request req, int code)
 		restart(vm);
 		break;
 	case MACHINE_REQ_POWEROFF:
-		vm_finish(vm, VM_EXIT_POWEROFF);
+		end(vm, VM_EXIT_POWEROFF, VM_SHUT_DOWN, VM_CAUSE_GUEST_SHUTDOWN);
 		break;
 	case MACHINE_REQ_PANIC:
+		vm_tell(vm, VM_EVENT_PANIC, VM_CAUSE_GUEST_PANIC);
 		vm_report(vm, "the guest's kernel panicked");
-		vm_finish(vm, VM_EXIT_PANIC);
+		end(vm, VM_EXIT_PANIC, VM_PANICKED, VM_CAUSE_GUEST_PANIC);
 		break;
 	case MACHINE_REQ_TRIPLE_FAULT:
 		vm_report(vm, "triple fault: the guest's CPU shut down");
-		vm_finish(vm, VM_EXIT_TRIPLE);
+		end(vm, VM_EXIT_TRIPLE, VM_SHUT_DOWN, VM_CAUSE_GUEST_RESET);
 		break;
 	case MACHINE_REQ_ENGINE_ERROR:
 		vm_report(vm, "the CPU engine cannot go on");
-		vm_finish(vm, VM_EXIT_ENGINE);
+		end(vm, VM_EXIT_ENGINE, VM_INTERNAL_ERROR, VM_CAUSE_HOST_ERROR);
 		break;
 	case MACHINE_REQ_DEBUG_EXIT:
-		vm_finish(vm, code & 0xff);
+		end(vm, code & 0xff, VM_SHUT_DOWN, VM_CAUSE_GUEST_SHUTDOWN);
 		break;
 	case MACHINE_REQ_QUIT:
-		vm_finish(vm, code);
+		end(vm, code, VM_SHUT_DOWN, vm->cause ? vm->cause : code == VM_EXIT_ESCAPE ? VM_CAUSE_UI : VM_CAUSE_SIGNAL);
 		break;
 	case MACHINE_REQ_SUSPEND:
 		log_warn("the guest asked to be suspended to RAM, which is not supported; it goes on");
+		vm_tell(vm, VM_EVENT_SUSPEND_DENIED, VM_CAUSE_NONE);
 		go_on(vm);
 		break;
 	case MACHINE_REQ_PAUSE:
@@ -182,7 +221,7 @@ void vm_shutdown(struct vm *vm, const char *why)
 	}
 	vm->shutting_down = true;
 	log_warn("%s: pressing the guest's power button; it has %u s", why, vm->cfg->shutdown_timeout);
-	platform_power_button(vm->platform);
+	vm_power_button(vm);
 	loop_timer_arm(&vm->deadline, loop_now_ns() + vm->cfg->shutdown_timeout * NS_PER_S);
 }
 
@@ -269,7 +308,10 @@ int vm_run(struct vm *vm, struct err *e)
 	if (!ret) {
 		if (vm->exec)
 			vm_exec_start(vm->exec);
-		vm_vcpus_resume(vm);
+		if (vm->cfg->paused)
+			start_paused(vm);
+		else
+			vm_vcpus_resume(vm);
 		ret = loop_run(vm->m->loop);
 		if (ret)
 			err_set(e, ret, "the event loop failed: %s", strerror(-ret));

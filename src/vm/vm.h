@@ -41,7 +41,7 @@ int vm_run(struct vm *vm, struct err *e);
 void vm_free(struct vm *vm);
 
 /*
- * Pause: vCPUs are parked, virtual time and the devices stand still; what a disk
+ * Pause (live.h has more of that kind): vCPUs are parked, virtual time and the devices stand still; what a disk
  * has in flight is finished first.  Asked for by machine_ask(MACHINE_REQ_PAUSE),
  * from any thread with the machine lock held, and true a moment later.  A guest
  * that is paused because of a disk (werror=stop) repeats its requests when it goes

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Addresses of monitors: read from options, listened to, connected to. */
+#include "control/address.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG 8
+
+static int parse_number(const char *text, long max, long *out)
+{
+	char *end;
+
+	errno = 0;
+	*out = strtol(text, &end, 10);
+	return !isdigit((unsigned char)*text) || *end || errno || *out > max ? -EINVAL : 0;
+}
+
+static int parse_host(const char *text, struct ctl_address *a, struct err *e)
+{
+	const char *colon = strrchr(text, ':');
+	size_t len = colon ? (size_t)(colon - text) : 0;
+	long port;
+
+	if (!colon || parse_number(colon + 1, 65535, &port))
+		return err_set(e, -EINVAL, "'%.60s' is not HOST:PORT", text);
+	if (len && text[0] == '[' && text[len - 1] == ']') {
+		text++;
+		len -= 2;
+	}
+	if (len >= sizeof(a->host))
+		return err_set(e, -EINVAL, "'%.60s...' is too long for a host", text);
+	memcpy(a->host, text, len);
+	a->host[len] = '\0';
+	a->port = (uint16_t)port;
+	return 0;
+}
+
+static int parse_place(const char *text, struct ctl_address *a, struct err *e)
+{
+	long n;
+
+	if (!strcmp(text, "stdio")) {
+		a->where = CTL_AT_STDIO;
+		a->server = a->wait = false;
+		return 0;
+	}
+	if (!strncmp(text, "unix:", 5)) {
+		a->where = CTL_AT_UNIX;
+		if (!text[5] || strlen(text + 5) >= sizeof(a->path))
+			return err_set(e, -EINVAL, "a socket's path has 1 to %zu characters", sizeof(a->path) - 1);
+		snprintf(a->path, sizeof(a->path), "%s", text + 5);
+		return 0;
+	}
+	if (!strncmp(text, "tcp:", 4)) {
+		a->where = CTL_AT_TCP;
+		return parse_host(text + 4, a, e);
+	}
+	if (!strncmp(text, "fd:", 3) && !parse_number(text + 3, 1 << 20, &n) && n > 2) {
+		a->where = CTL_AT_FD;
+		a->fd = (int)n;
+		a->server = a->wait = false;
+		return 0;
+	}
+	return err_set(e, -EINVAL, "'%.60s' is not unix:PATH, tcp:HOST:PORT, fd:NUMBER or stdio", text);
+}
+
+static int parse_switch(char *part, struct ctl_address *a, struct err *e)
+{
+	static const char *const on[] = { "on", "yes", "true", NULL }, *const off[] = { "off", "no", "false", NULL };
+	char *eq = strchr(part, '=');
+	bool *to, value = true, known = !eq;
+
+	if (eq)
+		*eq++ = '\0';
+	if (!strncmp(part, "no", 2) && !eq) {
+		value = false;
+		part += 2;
+	}
+	for (int i = 0; eq && on[i]; i++) {
+		known |= !strcmp(eq, on[i]) || !strcmp(eq, off[i]);
+		value &= strcmp(eq, off[i]) != 0;
+	}
+	to = !strcmp(part, "server") ? &a->server : !strcmp(part, "wait") ? &a->wait : !strcmp(part, "pretty") ? &a->pretty : NULL;
+	if (!to || !known)
+		return err_set(e, -EINVAL, "'%.40s' is not one of server=on|off, wait=on|off, pretty=on|off", part);
+	if (to != &a->pretty && a->where != CTL_AT_UNIX && a->where != CTL_AT_TCP)
+		return err_set(e, -EINVAL, "%s= belongs to unix: and tcp:", part);
+	*to = value;
+	return 0;
+}
+
+int ctl_address_parse(const char *text, struct ctl_address *a, struct err *e)
+{
+	char *copy = strdup(text), *save = NULL, *part;
+	int ret;
+
+	*a = (struct ctl_address){ .fd = -1, .server = true, .wait = true };
+	if (!copy)
+		return err_set(e, -ENOMEM, "out of memory");
+	part = strtok_r(copy, ",", &save);
+	ret = parse_place(part ? part : "", a, e);
+	while (!ret && (part = strtok_r(NULL, ",", &save)))
+		ret = parse_switch(part, a, e);
+	free(copy);
+	if (!a->server)
+		a->wait = false;
+	return ret;
+}
+
+static void unix_addr(const struct ctl_address *a, struct sockaddr_un *sun)
+{
+	*sun = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	memcpy(sun->sun_path, a->path, sizeof(sun->sun_path));
+}
+
+/* Removes the socket of somebody who is gone; nothing else is ever removed. */
+static void remove_stale(const struct ctl_address *a)
+{
+	struct sockaddr_un sun;
+	struct stat st;
+	int fd;
+
+	if (lstat(a->path, &st) || !S_ISSOCK(st.st_mode))
+		return;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	unix_addr(a, &sun);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&sun, sizeof(sun)) && errno == ECONNREFUSED)
+		unlink(a->path);
+	if (fd >= 0)
+		close(fd);
+}
+
+static int open_unix(const struct ctl_address *a, bool server, int *out, struct err *e)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (server ? SOCK_NONBLOCK : 0), 0), ret;
+	struct sockaddr_un sun;
+
+	if (fd < 0)
+		return err_set(e, -errno, "socket: %s", strerror(errno));
+	unix_addr(a, &sun);
+	if (server)
+		remove_stale(a);
+	if (server ? bind(fd, (struct sockaddr *)&sun, sizeof(sun)) || listen(fd, BACKLOG)
+		   : connect(fd, (struct sockaddr *)&sun, sizeof(sun))) {
+		ret = -errno;
+		close(fd);
+		return err_set(e, ret, "%s: %s%s", a->path, strerror(-ret),
+			       ret == -EADDRINUSE ? "; another process listens there, or it is no socket" : "");
+	}
+	*out = fd;
+	return 0;
+}
+
+static int open_one(const struct addrinfo *x, bool server, int *out)
+{
+	int fd = socket(x->ai_family, x->ai_socktype | SOCK_CLOEXEC | (server ? SOCK_NONBLOCK : 0), x->ai_protocol), one = 1;
+
+	if (fd < 0)
+		return -errno;
+	if (server)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (server ? bind(fd, x->ai_addr, x->ai_addrlen) || listen(fd, BACKLOG) : connect(fd, x->ai_addr, x->ai_addrlen)) {
+		int ret = -errno;
+
+		close(fd);
+		return ret;
+	}
+	*out = fd;
+	return 0;
+}
+
+static int open_tcp(const struct ctl_address *a, bool server, int *out, struct err *e)
+{
+	const struct addrinfo hint = { .ai_socktype = SOCK_STREAM, .ai_flags = server ? AI_PASSIVE : 0 };
+	struct addrinfo *list = NULL;
+	int ret = -EADDRNOTAVAIL, r;
+	char port[8];
+
+	snprintf(port, sizeof(port), "%u", a->port);
+	r = getaddrinfo(a->host[0] ? a->host : NULL, port, &hint, &list);
+	if (r)
+		return err_set(e, -EINVAL, "tcp:%s:%s: %s", a->host, port, gai_strerror(r));
+	for (const struct addrinfo *x = list; x && ret; x = x->ai_next)
+		ret = open_one(x, server, out);
+	freeaddrinfo(list);
+	return ret ? err_set(e, ret, "tcp:%s:%s: %s", a->host, port, strerror(-ret)) : 0;
+}
+
+static uint16_t bound_port(int fd)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	char port[8] = "0";
+
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) ||
+	    getnameinfo((struct sockaddr *)&ss, len, NULL, 0, port, sizeof(port), NI_NUMERICSERV))
+		return 0;
+	return (uint16_t)atoi(port);
+}
+
+int ctl_address_listen(const struct ctl_address *a, int *fd, uint16_t *port, struct err *e)
+{
+	int ret = a->where == CTL_AT_UNIX ? open_unix(a, true, fd, e) : open_tcp(a, true, fd, e);
+
+	if (!ret && port)
+		*port = a->where == CTL_AT_TCP ? bound_port(*fd) : 0;
+	return ret;
+}
+
+int ctl_address_connect(const struct ctl_address *a, int *fd, struct err *e)
+{
+	return a->where == CTL_AT_UNIX ? open_unix(a, false, fd, e) : open_tcp(a, false, fd, e);
+}

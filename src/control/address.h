@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Where a monitor is: "unix:PATH,server=on,wait=off", "tcp:HOST:PORT,...", "fd:N", "stdio". */
+#ifndef LODGE_CONTROL_ADDRESS_H
+#define LODGE_CONTROL_ADDRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum ctl_where { CTL_AT_UNIX, CTL_AT_TCP, CTL_AT_FD, CTL_AT_STDIO };
+
+struct ctl_address {
+	enum ctl_where where;
+	char path[108];			/* UNIX; fits struct sockaddr_un */
+	char host[256];			/* TCP; "" all addresses */
+	uint16_t port;			/* 0: any */
+	int fd;
+	bool server, wait, pretty;
+};
+
+/* EINVAL, with a message. server and wait are on unless the text says otherwise, as QEMU has it. */
+int ctl_address_parse(const char *text, struct ctl_address *a, struct err *e);
+
+/* A listening socket, non-blocking; on unix sockets one that nobody listens to is replaced. */
+int ctl_address_listen(const struct ctl_address *a, int *fd, uint16_t *port, struct err *e);
+/* A connected socket. */
+int ctl_address_connect(const struct ctl_address *a, int *fd, struct err *e);
+
+#endif

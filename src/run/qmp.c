@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* A client of the control protocol: see qmp.h. */
+#include "run/qmp.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "control/place.h"
+
+#define LINE_MAX_LEN (64u << 20)
+
+struct qmp {
+	int fd;
+	char *buf;
+	size_t len, cap;
+};
+
+static int connect_to(const char *path, int *out, struct err *e)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	int fd, ret;
+
+	if (strlen(path) >= sizeof(sun.sun_path))
+		return err_set(e, -ENAMETOOLONG, "%s is too long for a socket's path", path);
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_set(e, -errno, "socket: %s", strerror(errno));
+	if (connect(fd, (struct sockaddr *)&sun, sizeof(sun))) {
+		ret = -errno;
+		close(fd);
+		return err_set(e, ret, "%s: %s", path, strerror(-ret));
+	}
+	*out = fd;
+	return 0;
+}
+
+/* One line, without its end, as JSON. */
+static int read_json(struct qmp *q, json_t **out, struct err *e)
+{
+	json_error_t je;
+	char *end;
+
+	while (!(end = q->len ? memchr(q->buf, '\n', q->len) : NULL)) {
+		ssize_t n;
+
+		if (q->len == q->cap) {
+			size_t cap = q->cap ? q->cap * 2 : 65536;
+			char *p = cap <= LINE_MAX_LEN ? realloc(q->buf, cap) : NULL;
+
+			if (!p)
+				return err_set(e, -ENOMEM, "the answer is too long");
+			q->buf = p;
+			q->cap = cap;
+		}
+		n = recv(q->fd, q->buf + q->len, q->cap - q->len, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return err_set(e, -EPIPE, "the guest has ended, or its process closed the connection");
+		q->len += (size_t)n;
+	}
+	*out = json_loadb(q->buf, (size_t)(end - q->buf), 0, &je);
+	q->len -= (size_t)(end + 1 - q->buf);
+	memmove(q->buf, end + 1, q->len);
+	return *out ? 0 : err_set(e, -EPROTO, "the answer is not JSON: %s", je.text);
+}
+
+static int send_json(struct qmp *q, json_t *j, struct err *e)
+{
+	char *text = json_dumps(j, JSON_COMPACT), *p = text;
+	size_t left = text ? strlen(text) : 0;
+	int ret = text ? 0 : -ENOMEM;
+
+	while (left && !ret) {
+		ssize_t n = send(q->fd, p, left, MSG_NOSIGNAL);
+
+		if (n < 0 && errno != EINTR)
+			ret = -errno;
+		p += n > 0 ? n : 0;
+		left -= n > 0 ? (size_t)n : 0;
+	}
+	free(text);
+	return ret ? err_set(e, ret, "the command cannot be sent: %s", strerror(-ret)) : 0;
+}
+
+int qmp_call(struct qmp *q, const char *command, json_t *args, json_t **ret, struct err *e)
+{
+	json_t *req = json_pack("{s:s,s:o*}", "execute", command, "arguments", args), *j = NULL;
+	json_t *error;
+	int r;
+
+	r = req ? send_json(q, req, e) : err_set(e, -EINVAL, "'%s' is no command's name", command);
+	json_decref(req);
+	while (!r && !(r = read_json(q, &j, e)) && json_object_get(j, "event"))
+		json_decref(j);
+	if (r)
+		return r;
+	error = json_object_get(j, "error");
+	if (error)
+		r = err_set(e, -EREMOTEIO, "%s: %s", command, json_string_value(json_object_get(error, "desc")));
+	else
+		*ret = json_incref(json_object_get(j, "return"));
+	json_decref(j);
+	return r;
+}
+
+int qmp_event(struct qmp *q, json_t **event, struct err *e)
+{
+	int r;
+
+	while (!(r = read_json(q, event, e)) && !json_object_get(*event, "event"))
+		json_decref(*event);
+	return r;
+}
+
+int qmp_open(const char *name, struct qmp **out, struct err *e)
+{
+	struct qmp *q = calloc(1, sizeof(*q));
+	char path[512];
+	json_t *j = NULL;
+	pid_t pid;
+	int ret = 0;
+
+	if (!q)
+		return err_set(e, -ENOMEM, "out of memory");
+	q->fd = -1;
+	snprintf(path, sizeof(path), "%s", name);
+	if (!strchr(name, '/'))
+		ret = ctl_place_find(name, path, sizeof(path), &pid, e);
+	if (!ret)
+		ret = connect_to(path, &q->fd, e);
+	if (ret == -ECONNREFUSED && !strchr(name, '/'))
+		ret = err_set(e, -ENOENT, "the guest '%s' is not running any more", name);
+	if (!ret)
+		ret = read_json(q, &j, e);	/* the greeting */
+	json_decref(j);
+	j = NULL;
+	if (!ret)
+		ret = qmp_call(q, "qmp_capabilities", NULL, &j, e);
+	json_decref(j);
+	if (ret) {
+		qmp_close(q);
+		return ret;
+	}
+	*out = q;
+	return 0;
+}
+
+void qmp_close(struct qmp *q)
+{
+	if (q->fd >= 0)
+		close(q->fd);
+	free(q->buf);
+	free(q);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The client's side of the control protocol: one connection, one command at a time, waited for. */
+#ifndef LODGE_RUN_QMP_H
+#define LODGE_RUN_QMP_H
+
+#include <jansson.h>
+
+#include "base/err.h"
+
+struct qmp;
+
+/* Connects to a running guest by its name, or by its socket's path if that has a '/', and negotiates.
+ * ENOENT: no such guest. */
+int qmp_open(const char *name, struct qmp **out, struct err *e);
+void qmp_close(struct qmp *q);
+/* The answer's "return" in *ret, the caller's.  args is taken over, NULL: none.  EREMOTEIO: the guest's error is in *e.
+ * Events that come meanwhile are passed over. */
+int qmp_call(struct qmp *q, const char *command, json_t *args, json_t **ret, struct err *e);
+/* The next event, the caller's. EPIPE: the guest has ended. */
+int qmp_event(struct qmp *q, json_t **event, struct err *e);
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What may be asked of a virtual machine that runs, and what it tells whoever
+ * watches it: the control protocol's side of a VM.
+ *
+ * All functions: machine lock held, any thread, unless they say otherwise.
+ */
+#ifndef LODGE_VM_LIVE_H
+#define LODGE_VM_LIVE_H
+
+#include "cpu/x86/cpuid.h"
+#include "cpu/x86/state.h"
+#include "machine/machine.h"
+#include "vm/vm.h"
+
+struct disk;
+struct virtio_dev;
+struct vm_config;
+struct platform;
+
+/* Who or what brought about a change; the order is that of vm_cause_name's words, QEMU's ShutdownCause. */
+enum vm_cause {
+	VM_CAUSE_NONE, VM_CAUSE_HOST_ERROR, VM_CAUSE_QMP_QUIT, VM_CAUSE_QMP_RESET, VM_CAUSE_SIGNAL, VM_CAUSE_UI,
+	VM_CAUSE_GUEST_SHUTDOWN, VM_CAUSE_GUEST_RESET, VM_CAUSE_GUEST_PANIC,
+};
+const char *vm_cause_name(enum vm_cause c);
+bool vm_cause_is_guest(enum vm_cause c);
+
+enum vm_event {
+	VM_EVENT_STOP,		/* it stands still */
+	VM_EVENT_STAY,		/* it was asked to, but somebody wanted it to go on before it did */
+	VM_EVENT_RESUME,	/* it goes on */
+	VM_EVENT_RESET,		/* was reset */
+	VM_EVENT_POWERDOWN,	/* the power button was pressed */
+	VM_EVENT_SUSPEND_DENIED,
+	VM_EVENT_PANIC,		/* the guest's kernel says that it has panicked; VM_EVENT_SHUTDOWN follows */
+	VM_EVENT_SHUTDOWN,	/* vm_run will return */
+};
+
+/* Loop thread, machine lock held. */
+struct vm_watch {
+	void (*event)(void *opaque, enum vm_event ev, enum vm_cause cause);
+	void *opaque;
+};
+/* One watcher; NULL: nobody. */
+void vm_set_watch(struct vm *vm, const struct vm_watch *w);
+
+enum vm_status { VM_PRELAUNCH, VM_RUNNING, VM_PAUSED, VM_IO_ERROR, VM_SHUT_DOWN, VM_PANICKED, VM_INTERNAL_ERROR };
+enum vm_status vm_status(const struct vm *vm);
+
+/* Stands still until vm_resume (vm.h), however often it is reset meanwhile; VM_EVENT_STOP or VM_EVENT_STAY tells when it does. */
+void vm_stop(struct vm *vm);
+void vm_reset(struct vm *vm);
+/* Ends the VM with exit status 0. */
+void vm_quit(struct vm *vm);
+/* The power button, once; nothing is done about a guest that ignores it. */
+void vm_power_button(struct vm *vm);
+/* Each CPU gets an NMI. */
+void vm_nmi(struct vm *vm);
+
+/* What it is made of. NULL: there is none. */
+const struct vm_config *vm_config_of(const struct vm *vm);
+struct machine *vm_machine(const struct vm *vm);
+struct platform *vm_platform(const struct vm *vm);
+const char *vm_engine_name(const struct vm *vm);
+const struct x86_cpu_model *vm_cpu_model(const struct vm *vm);
+struct disk *vm_disk_of(const struct vm *vm, unsigned i);
+struct virtio_dev *vm_net_of(const struct vm *vm, unsigned i);
+struct virtio_dev *vm_balloon_of(const struct vm *vm);
+/* The host's id of the thread, 0 before it runs. */
+long vm_vcpu_tid(const struct vm *vm, unsigned id);
+/* Only while the VM stands still: EBUSY. */
+int vm_vcpu_state(const struct vm *vm, unsigned id, struct x86_state *out);
+/* Milliseconds since vm_run began; 0 before. */
+uint64_t vm_run_ms(const struct vm *vm);
+/* What --stats prints, one by one. */
+void vm_stats(struct vm *vm, void (*fn)(void *opaque, const char *name, uint64_t value), void *opaque);
+
+#endif

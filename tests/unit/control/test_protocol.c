@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Clients on a socket pair, of a VM that is built and not run: the loop is turned here. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "control/control.h"
+#include "control/internal.h"
+#include "../unit.h"
+
+struct rig {
+	struct conf *conf;
+	struct vm_config cfg;
+	struct vm *vm;
+	struct control *ctl;
+	struct machine *m;
+};
+
+static void set(struct rig *r, const char *key, const char *value)
+{
+	assert_int_equal(conf_set(r->conf, key, value, NULL), 0);
+}
+
+static int setup(void **state)
+{
+	struct rig *r = calloc(1, sizeof(*r));
+	struct err e = { .msg = "" };
+
+	vm_block_signals();
+	assert_int_equal(conf_new(&r->conf), 0);
+	set(r, "kernel", "/dev/null");
+	set(r, "accel", "interp");
+	set(r, "memory", "4M");
+	set(r, "console", "none");
+	set(r, "control", "off");
+	set(r, "disk.0.file", "null-co://16M");
+	set(r, "disk.0.iothread", "off");
+	set(r, "net.0.kind", "none");
+	assert_int_equal(vm_config_from(r->conf, &r->cfg, &e), 0);
+	if (vm_new(&r->cfg, &r->vm, &e))
+		fail_msg("%s", e.msg);
+	r->m = vm_machine(r->vm);
+	assert_int_equal(control_new(r->vm, &r->ctl, &e), 0);
+	*state = r;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct rig *r = *state;
+
+	control_free(r->ctl);
+	vm_free(r->vm);
+	conf_free(r->conf);
+	free(r);
+	return 0;
+}
+
+static void turns(struct rig *r, unsigned n)
+{
+	while (n--)
+		assert_int_equal(loop_turn(r->m->loop, 0), 0);
+}
+
+static int join(struct rig *r)
+{
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	machine_lock(r->m);
+	assert_int_equal(control_attach(r->ctl, fds[1]), 0);
+	machine_unlock(r->m);
+	return fds[0];
+}
+
+/* What the server says after `text`, all of it, without line ends' CR. */
+static const char *say(struct rig *r, int fd, const char *text)
+{
+	static char got[1 << 18];
+	size_t n = 0;
+	ssize_t k;
+
+	if (*text)
+		assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+	for (unsigned i = 0; i < 40; i++) {
+		turns(r, 2);
+		k = recv(fd, got + n, sizeof(got) - 1 - n, MSG_DONTWAIT);
+		n += k > 0 ? (size_t)k : 0;
+	}
+	got[n] = '\0';
+	for (char *p = got; (p = strchr(p, '\r'));)
+		memmove(p, p + 1, strlen(p));
+	return got;
+}
+
+#define CAPS "{\"execute\":\"qmp_capabilities\"}"
+#define DONE "{\"return\": {}}\n"
+
+static void test_negotiation(void **state)
+{
+	struct rig *r = *state;
+	int fd = join(r);
+
+	assert_true(strstr(say(r, fd, ""), "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0, \"minor\": 2, \"major\": 7}") != NULL);
+	assert_string_equal(say(r, fd, "{\"execute\":\"query-name\",\"id\":[1]}"),
+			    "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"Expecting capabilities negotiation with "
+			    "'qmp_capabilities'\"}, \"id\": [1]}\n");
+	assert_string_equal(say(r, fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"x\"]}}"),
+			    "{\"error\": {\"class\": \"GenericError\", \"desc\": \"Parameter 'enable[0]' does not accept value 'x'\"}}\n");
+	assert_string_equal(say(r, fd, CAPS), DONE);
+	assert_string_equal(say(r, fd, CAPS), "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"Capabilities negotiation is "
+			    "already complete, command ignored\"}}\n");
+	/* Without the capability exec-oob is an unknown member. */
+	assert_string_equal(say(r, fd, "{\"exec-oob\":\"x-lodge-info\"}"),
+			    "{\"error\": {\"class\": \"GenericError\", \"desc\": \"QMP input member 'exec-oob' is unexpected\"}}\n");
+	close(fd);
+	turns(r, 20);
+	assert_int_equal(control_clients(r->ctl), 0);
+}
+
+static void test_requests(void **state)
+{
+	static const struct { const char *in, *desc; } of[] = {
+		{ "[]", "QMP input must be a JSON object" },
+		{ "{}", "QMP input lacks member 'execute'" },
+		{ "{\"execute\":1}", "QMP input member 'execute' must be a string" },
+		{ "{\"execute\":\"stop\",\"arguments\":[]}", "QMP input member 'arguments' must be an object" },
+		{ "{\"execute\":\"stop\",\"x\":1}", "QMP input member 'x' is unexpected" },
+		{ "{\"execute\":\"stop\",\"arguments\":{\"a\":1}}", "Parameter 'a' is unexpected" },
+		{ "{\"execute\":\"balloon\",\"arguments\":{}}", "Parameter 'value' is missing" },
+		{ "{\"execute\":\"balloon\",\"arguments\":{\"value\":9223372036854775808}}", "JSON parse error, too big integer near '9223372036854775808'" },
+		{ "{\"execute\":\"stop\",\"execute\":\"stop\"}", "JSON parse error, duplicate object key near '\"execute\"'" },
+	};
+	struct rig *r = *state;
+	int fd = join(r);
+	char want[512];
+
+	say(r, fd, CAPS);
+	for (size_t i = 0; i < ARRAY_LEN(of); i++) {
+		json_t *d = json_string(of[i].desc);
+		char *text = json_dumps(d, JSON_ENCODE_ANY);
+
+		snprintf(want, sizeof(want), "{\"error\": {\"class\": \"GenericError\", \"desc\": %s}}\n", text);
+		assert_string_equal(say(r, fd, of[i].in), want);
+		free(text);
+		json_decref(d);
+	}
+	assert_string_equal(say(r, fd, "{\"execute\":\"query-name\",\"id\":9007199254740993}{'execute':'query-uuid'}"),
+			    "{\"return\": {\"name\": \"guest\"}, \"id\": 9007199254740993}\n"
+			    "{\"return\": {\"UUID\": \"00000000-0000-0000-0000-000000000000\"}}\n");
+	close(fd);
+	turns(r, 20);
+	assert_int_equal(control_clients(r->ctl), 0);
+}
+
+/* Out of band: done while a command before it takes its time; others queue up behind it. */
+static void test_oob(void **state)
+{
+	struct rig *r = *state;
+	const char *got;
+	int fd = join(r);
+	struct ctl_call c = { .ctl = r->ctl }, *d;
+	struct ctl_monitor *m = list_entry(r->ctl->monitors.prev, struct ctl_monitor, node);
+
+	say(r, fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"oob\"]}}");
+	c.mon = m;
+	d = ctl_defer(&c, &r->ctl->stops);
+	assert_non_null(d);
+	got = say(r, fd, "{\"execute\":\"query-name\"}{\"exec-oob\":\"x-lodge-info\",\"id\":1}{\"exec-oob\":\"query-name\",\"id\":2}");
+	assert_null(strstr(got, "\"return\": {\"name\": \"guest\"}}"));
+	assert_non_null(strstr(got, "\"id\": 1}"));
+	assert_non_null(strstr(got, "The command query-name does not support OOB"));
+	ctl_answer(d);
+	assert_string_equal(say(r, fd, ""), DONE "{\"return\": {\"name\": \"guest\"}}\n");
+	/* A client that is gone before its answer is there. */
+	d = ctl_defer(&c, &r->ctl->stops);
+	close(fd);
+	turns(r, 20);
+	/* It stays until the command has ended, or is dropped at once: either way the answer finds nobody. */
+	ctl_answer(d);
+	turns(r, 20);
+	assert_int_equal(control_clients(r->ctl), 0);
+}
+
+/* Who does not read: not read from, loses events, and nobody else notices. */
+static void test_deaf(void **state)
+{
+	struct rig *r = *state;
+	int deaf = join(r), other = join(r), fd2;
+	const char ask[] = "{\"execute\":\"query-qmp-schema\"}";
+	struct ctl_monitor *m;
+	size_t sent = 0;
+	unsigned i;
+
+	say(r, other, CAPS);
+	say(r, deaf, CAPS);
+	m = list_entry(r->ctl->monitors.next, struct ctl_monitor, node);
+	for (i = 0; i < 20000; i++) {
+		ssize_t n = send(deaf, ask, sizeof(ask) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		sent += n > 0 ? (size_t)n : 0;
+		turns(r, 1);
+	}
+	assert_true(sent < 20000 * (sizeof(ask) - 1));
+	assert_true(m->out_len - m->out_off < CTL_OUT_LOW + (1u << 18));
+	machine_lock(r->m);
+	for (i = 0; i < 20000; i++) {
+		ctl_emit(r->ctl, CTL_EVENT_STOP, NULL);
+		if (i % 64 == 0) {
+			static char waste[65536];
+
+			while (recv(other, waste, sizeof(waste), MSG_DONTWAIT) > 0)
+				;
+		}
+	}
+	machine_unlock(r->m);
+	assert_true(m->events_lost > 0);
+	assert_true(m->out_len - m->out_off <= CTL_OUT_MAX + (1u << 18));
+	say(r, other, "");
+	assert_string_equal(say(r, other, "{\"execute\":\"query-name\"}"), "{\"return\": {\"name\": \"guest\"}}\n");
+	close(deaf);
+	fd2 = join(r);
+	say(r, fd2, "");
+	close(fd2);
+	close(other);
+	/* What it sent before it went is still done, as far as sockets hold it. */
+	for (i = 0; control_clients(r->ctl) && i < 40000; i++)
+		turns(r, 1);
+	assert_int_equal(control_clients(r->ctl), 0);
+}
+
+/* 100 MB without an end are forgotten as they come. */
+static void test_endless(void **state)
+{
+	static char piece[1 << 16];
+	struct rig *r = *state;
+	int fd = join(r);
+	struct ctl_monitor *m = list_entry(r->ctl->monitors.prev, struct ctl_monitor, node);
+	size_t left = 100u << 20;
+
+	say(r, fd, CAPS "{\"execute\":\"");
+	memset(piece, 'x', sizeof(piece));
+	while (left) {
+		ssize_t n = send(fd, piece, MIN(sizeof(piece), left), MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		left -= n > 0 ? (size_t)n : 0;
+		turns(r, 1);
+	}
+	assert_true(m->split.cap <= CTL_MAX_MESSAGE);
+	assert_string_equal(say(r, fd, "\"}\n{\"execute\":\"query-name\"}"),
+			    "{\"error\": {\"class\": \"GenericError\", \"desc\": \"JSON token size limit exceeded\"}}\n"
+			    "{\"return\": {\"name\": \"guest\"}}\n");
+	close(fd);
+	turns(r, 20);
+	assert_int_equal(control_clients(r->ctl), 0);
+}
+
+static void send_fd(int sock, const char *text, int fd)
+{
+	char room[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text) };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	assert_true(sendmsg(sock, &h, 0) > 0);
+}
+
+static void test_descriptors(void **state)
+{
+	struct rig *r = *state;
+	int fd = join(r), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	const char *got;
+
+	say(r, fd, CAPS);
+	assert_non_null(strstr(say(r, fd, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"a\"}}"),
+			       "No file descriptor supplied via SCM_RIGHTS"));
+	send_fd(fd, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"a\"}}", null);
+	assert_string_equal(say(r, fd, ""), DONE);
+	send_fd(fd, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"1a\"}}", null);
+	assert_non_null(strstr(say(r, fd, ""), "expects a name not starting with a digit"));
+	assert_string_equal(say(r, fd, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"a\"}}"), DONE);
+	assert_non_null(strstr(say(r, fd, "{\"execute\":\"closefd\",\"arguments\":{\"fdname\":\"a\"}}"),
+			       "File descriptor named 'a' not found"));
+	send_fd(fd, "{\"execute\":\"add-fd\",\"arguments\":{\"fdset-id\":4,\"opaque\":\"x\"}}", null);
+	assert_non_null(strstr(say(r, fd, ""), "\"fdset-id\": 4"));
+	send_fd(fd, "{\"execute\":\"add-fd\"}", null);
+	assert_non_null(strstr(say(r, fd, ""), "\"fdset-id\": 0"));
+	got = say(r, fd, "{\"execute\":\"query-fdsets\"}");
+	assert_non_null(strstr(got, "{\"return\": [{\"fdset-id\": 0, \"fds\": [{\"fd\": "));
+	assert_non_null(strstr(got, "\"opaque\": \"x\""));
+	assert_string_equal(say(r, fd, "{\"execute\":\"remove-fd\",\"arguments\":{\"fdset-id\":4}}"), DONE);
+	assert_non_null(strstr(say(r, fd, "{\"execute\":\"remove-fd\",\"arguments\":{\"fdset-id\":4}}"),
+			       "File descriptor named 'fdset-id:4' not found"));
+	close(null);
+	close(fd);
+	turns(r, 20);
+	assert_int_equal(control_clients(r->ctl), 0);
+}
+
+int main(void)
+{
+#define CASE(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		CASE(test_negotiation), CASE(test_requests), CASE(test_oob), CASE(test_deaf), CASE(test_endless), CASE(test_descriptors),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
