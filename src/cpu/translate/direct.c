@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "cpu/x86/cpuid.h"
 #include "cpu/x86/decode.h"
@@ -756,6 +759,7 @@ void xl_direct_marked(void *opaque, uint64_t page)
 
 	for (unsigned i = 0; i < xe->n_cpus; i++) {
 		struct xl_direct *d = xe->cpus[i]->direct;
+		unsigned tries = 0;
 		bool done = !d;
 
 		while (!done) {
@@ -765,8 +769,11 @@ void xl_direct_marked(void *opaque, uint64_t page)
 			if (!done)
 				sandbox_kick(d->running);
 			pthread_mutex_unlock(&d->lock);
-			if (!done)
+			/* Its process may have to wait for a CPU. */
+			if (!done && tries++ < 8)
 				sched_yield();
+			else if (!done)
+				syscall(SYS_nanosleep, &(struct timespec){ .tv_nsec = 50000 }, NULL);
 		}
 	}
 }

@@ -145,7 +145,8 @@ static void child(const int fds[3])
 		for (int fd = EXEC_FD + 1; fd < 4096; fd++)
 			close(fd);
 	fcntl(EXEC_FD, F_SETFD, FD_CLOEXEC);
-	setsid();	/* signals of the terminal are not for it */
+	/* Signals of the terminal are not for it; no session of its own, which the host would schedule by itself (autogroups). */
+	setpgid(0, 0);
 	sigemptyset(&empty);
 	sigprocmask(SIG_SETMASK, &empty, NULL);
 	setrlimit(RLIMIT_CORE, &none);
