@@ -96,8 +96,11 @@ static int rename_backing(struct blk_node *over, struct blk_node *last, struct b
 
 	if (!ret)
 		ret = qcow2_set_backing(over, name, base->format, e);
-	if (!ret)
+	if (!ret) {
 		ret = blk_flush(over);
+		if (ret)
+			err_set(e, ret, "image '%s' cannot be flushed: %s", layer_name(over), strerror(-ret));
+	}
 	if (was_read_only && name && !over->i.read_only)
 		give_access(over, true, NULL);
 	free(name);

@@ -15,9 +15,9 @@
 
 #include "../unit/block/churn.h"
 #include "hunger.h"
+#include "lend.h"
 
 #include "block/filter.h"
-#include "block/filter_int.h"
 #include "block/job.h"
 #include "block/qcow2/qcow2.h"
 
@@ -78,32 +78,6 @@ static unsigned pick(unsigned n)
 		if ((s)->verbose) \
 			fprintf(stderr, __VA_ARGS__); \
 	} while (0)
-
-/* ---- a node that is lent: closing it leaves what it is over ---- */
-
-static void lent_submit(struct blk_node *n, struct blk_req *r)
-{
-	filter_pass(n->file, r);
-}
-
-static void lent_close(struct blk_node *n)
-{
-	blk_node_fini(n);
-	free(n);
-}
-
-static const struct blk_driver lent_driver = {
-	.name = "lent", .filter = true, .submit = lent_submit, .wait = filter_wait, .close = lent_close,
-};
-
-static struct blk_node *lend(struct blk_node *n)
-{
-	struct blk_node *lent = calloc(1, sizeof(*lent));
-
-	assert_non_null(lent);
-	assert_int_equal(filter_init(lent, n, &lent_driver), 0);
-	return lent;
-}
 
 /* ---- images ---- */
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Making, opening and using a LUKS volume, again and again, with the N-th
- * allocation of memory or the N-th request of its file failing, for every N until
- * nothing fails any more.
+ * allocation of memory or the N-th request of its file failing (with EIO once, or
+ * with ENOSPC from then on), for every N until nothing fails any more.
  *
  *   luks_every [--verbose]
  *
@@ -31,11 +31,17 @@ static struct {
 	_Atomic bool armed;
 	_Atomic unsigned seen;
 	unsigned nth;
+	bool on;
 } hunger;
 
 bool hunger_denies(void)
 {
-	return hunger.armed && hunger.nth && ++hunger.seen == hunger.nth;
+	unsigned seen;
+
+	if (!hunger.armed || !hunger.nth)
+		return false;
+	seen = ++hunger.seen;
+	return seen == hunger.nth || (hunger.on && seen > hunger.nth);
 }
 
 /* ---- one trial ---- */
@@ -50,7 +56,7 @@ static struct loop *loop;
 static bool verbose;
 
 struct trial {
-	bool memory, hit;		/* memory: else requests */
+	bool memory, on, hit;		/* memory: else requests; on: and all after it */
 	unsigned nth;
 	struct blk_node *file, *n;
 	struct blk_secrets *secrets;
@@ -62,10 +68,11 @@ static void arm(struct trial *t)
 	t->e.msg[0] = '\0';
 	if (t->memory) {
 		hunger.nth = t->nth;
+		hunger.on = t->on;
 		hunger.seen = 0;
 		hunger.armed = true;
 	} else {
-		blk_mem_fail_after(t->file, t->nth);
+		blk_mem_fail_with(t->file, t->nth, t->on ? -ENOSPC : -EIO, t->on);
 	}
 }
 
@@ -77,7 +84,7 @@ static const char *disarm(struct trial *t, const char *what, int ret, bool messa
 	t->hit |= ret != 0;
 	if (ret && verbose)
 		fprintf(stderr, "# %s, %s %u: %s %s\n", what, t->memory ? "allocation" : "request", t->nth, strerror(-ret), t->e.msg);
-	if (ret && ret != (t->memory ? -ENOMEM : -EIO))
+	if (ret && ret != (t->memory ? -ENOMEM : t->on ? -ENOSPC : -EIO))
 		return "a call failed with another error";
 	return ret && message && !t->e.msg[0] ? "a call failed without a word" : NULL;
 }
@@ -155,9 +162,9 @@ static const char *do_use(struct trial *t)
 }
 
 /* True: something was hit. */
-static bool one(bool memory, unsigned nth, unsigned shape, const char **bad)
+static bool one(bool memory, bool on, unsigned nth, unsigned shape, const char **bad)
 {
-	struct trial t = { .memory = memory, .nth = nth };
+	struct trial t = { .memory = memory, .on = on, .nth = nth };
 
 	*bad = NULL;
 	if (blk_open_mem_file(loop, MAX_FILE, &t.file) || (!memory && make_secrets(&t))) {
@@ -181,14 +188,14 @@ int main(int argc, char **argv)
 		return 2;
 	for (unsigned i = 0; i < sizeof(plain); i++)
 		plain[i] = (uint8_t)(i * 7 + (i >> 9));
-	for (unsigned k = 0; k < 2 * ARRAY_LEN(shapes); k++) {
+	for (unsigned k = 0; k < 4 * ARRAY_LEN(shapes); k++) {
 		const char *bad = NULL;
 		unsigned nth = 1;
 
-		for (; nth < MAX_NTH && one(k & 1, nth, k / 2, &bad) && !bad; nth++)
+		for (; nth < MAX_NTH && one(k & 1, k & 2, nth, k / 4, &bad) && !bad; nth++)
 			trials++;
 		if (bad)
-			printf("# shape %u, %s %u: %s\n", k / 2, k & 1 ? "allocation" : "request", nth, bad);
+			printf("# shape %u, %s %u%s: %s\n", k / 4, k & 1 ? "allocation" : "request", nth, k & 2 ? " and all after it" : "", bad);
 		failed += bad != NULL || nth == MAX_NTH;
 	}
 	loop_free(loop);

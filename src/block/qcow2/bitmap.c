@@ -174,6 +174,7 @@ int bitmaps_start(struct qcow2 *q, struct co *c, const char **which)
 	bool marks = false;
 
 	*which = NULL;
+	q->n_recording = 0;
 	for (unsigned i = 0; i < q->n_bitmaps && !ret; i++) {
 		struct bitmap *b = &q->bitmap[i];
 

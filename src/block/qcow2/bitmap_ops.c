@@ -231,17 +231,31 @@ int qcow2_bitmap_remove(struct blk_node *n, const char *name, struct err *e)
 
 /* ---- changing one ---- */
 
+/* What fails leaves what it said. */
 static int clear_main(struct qcow2 *q, struct co *c, void *arg)
 {
 	const struct bitmap_op *op = arg;
+	struct bits old, none;
 	struct bitmap *b;
+	bool was;
 	int ret = bitmap_get(q, c, op->name, &b);
 
+	ret = ret ? ret : bits_init(&none, b->bits.n, &q->bitmap_pages);
 	if (ret)
 		return ret;
-	bits_clear(&b->bits, 0, b->bits.n);
+	old = b->bits;
+	was = b->changed;
+	b->bits = none;
 	b->changed = true;
-	return bitmaps_store(q, c, false);
+	ret = bitmaps_store(q, c, false);
+	if (ret) {
+		bits_fini(&b->bits);
+		b->bits = old;
+		b->changed = was;
+	} else {
+		bits_fini(&old);
+	}
+	return ret;
 }
 
 int qcow2_bitmap_clear(struct blk_node *n, const char *name, struct err *e)

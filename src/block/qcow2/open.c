@@ -447,6 +447,13 @@ static int reopen_files(struct qcow2 *q, const struct blk_reopen *how, struct er
 	return ret;
 }
 
+/* It stays writable after all: what the disk says of bitmaps that record is to be marked again before the next write. */
+static void record_again(struct qcow2 *q)
+{
+	if (start_bitmaps(&(struct opening){ .q = q, .path = q->n.path ? q->n.path : "" }))
+		q_stuck(q, "its bitmaps could not be marked as in use");
+}
+
 static int qcow2_reopen(struct blk_node *n, const struct blk_reopen *how, struct err *e)
 {
 	struct qcow2 *q = to_q(n);
@@ -457,11 +464,11 @@ static int qcow2_reopen(struct blk_node *n, const struct blk_reopen *how, struct
 	int ret = ends ? complete(q) : 0;
 
 	if (ret)
-		return err_set(e, ret, "image '%s' cannot be completed: %s", n->path, strerror(-ret));
-	ret = reopen_files(q, how, e);
-	/* It stays writable. */
-	if (ret && ends && start_bitmaps(&(struct opening){ .q = q, .path = n->path }))
-		log_warn("the bitmaps of image '%s' do not record any more", n->path);
+		err_set(e, ret, "image '%s' cannot be completed: %s", n->path, strerror(-ret));
+	else
+		ret = reopen_files(q, how, e);
+	if (ret && ends)
+		record_again(q);
 	if (ret)
 		return ret;
 	n->i.read_only = how->read_only;
