@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/bits.h"
+#include "block/protocol.h"
 #include "block/qcow2/bitmap.h"
 #include "block/qcow2/qcow2.h"
 #include "img/img.h"
@@ -49,12 +50,14 @@ static int set_bool(json_t *j, const char *key, bool b)
 	return json_object_set_new(j, key, json_boolean(b));
 }
 
-/* Bytes the file occupies on the host. */
-static uint64_t occupied(const char *path)
+/* Bytes the file occupies on the host; nothing where there is no such file, as behind a URI. */
+static int set_occupied(json_t *j, const char *path)
 {
 	struct stat st;
 
-	return path && !stat(path, &st) ? (uint64_t)st.st_blocks * 512 : 0;
+	if (!path || blk_is_uri(path) || stat(path, &st))
+		return 0;
+	return set_number(j, "actual-size", (uint64_t)st.st_blocks * 512);
 }
 
 static json_t *bitmap_json(const struct qcow2_bitmap *b)
@@ -194,7 +197,7 @@ int img_describe(struct img *m, struct blk_node *n, json_t **out)
 									   img_luks_json(luks_get_info(n))));
 	if (n->i.encrypted)
 		bad |= set_bool(j, "encrypted", true);
-	bad |= set_number(j, "actual-size", occupied(n->path));
+	bad |= set_occupied(j, n->path);
 	bad |= set_bool(j, "dirty-flag", q.dirty);
 	if (!ret && !bad) {
 		*out = j;
@@ -304,7 +307,7 @@ static void print_info(const json_t *j)
 	printf("image: %s\nfile format: %s\n", text_of(j, "filename"), text_of(j, "format"));
 	printf("virtual size: %s (%llu bytes)\n", img_size_text(number_of(j, "virtual-size"), a, sizeof(a)),
 	       (unsigned long long)number_of(j, "virtual-size"));
-	printf("disk size: %s\n", img_size_text(number_of(j, "actual-size"), b, sizeof(b)));
+	printf("disk size: %s\n", json_object_get(j, "actual-size") ? img_size_text(number_of(j, "actual-size"), b, sizeof(b)) : "unavailable");
 	if (json_is_true(json_object_get(j, "encrypted")))
 		printf("encrypted: yes\n");
 	if (number_of(j, "cluster-size"))

@@ -158,6 +158,9 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--formats", default="raw,qcow2")
     o = p.parse_args()
+    # The number of a run is a part of what its blocks hold.
+    if not 0 <= o.seed < 500 or not 0 < o.count < 128:
+        p.error("--seed is 0 to 499, --count 1 to 127")
     del sys.argv[1:]
     return run_all([(f"{f}: kill -9 under load, {o.count} times", kills(f, o.count, o.seed)) for f in o.formats.split(",")])
 
