@@ -70,7 +70,7 @@ static int disk_key(struct target *t, const char *kind, const char *val, struct 
 static int disk_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	static const char *const keys[] = {
-		"if", "controller", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
+		"if", "cdrom", "controller", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
 		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity",
 	};
 	struct target *t = opaque;
@@ -89,7 +89,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 	ret = val ? blk_disk_option(&trial, name, val, e) : -ENOENT;
 	if (ret != -ENOENT)
 		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
-	return err_set(e, -EINVAL, "'%.40s' is not one of if=virtio|nvme, controller=NAME, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
+	return err_set(e, -EINVAL, "'%.40s' is not one of if=virtio|nvme|ahci, cdrom=on, controller=NAME, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
 		       "key-file=FILE, key-fd=N, copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
 		       "num-queues=N, discard=unmap|ignore and the block sizes "
 		       "(a comma in a file's name is written twice)", name);
@@ -144,6 +144,17 @@ static int parse_fw_cfg(struct conf *c, struct opt_state *st, const char *val, s
 	struct target t = { c, st->n_fw_cfgs++, 0, 0 };
 
 	return each_part(val, fw_cfg_part, &t, e);
+}
+
+/* A disk that is a CD: read only, on the SATA controller. */
+static int parse_cdrom(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { c, st->n_disks++, 0 };
+	int ret = conf_setf(c, "ahci", e, "disk.%u.if", t.n);
+
+	if (!ret)
+		ret = conf_setf(c, "on", e, "disk.%u.cdrom", t.n);
+	return ret ? ret : each_part(val, disk_part, &t, e);
 }
 
 static int net_part(void *opaque, const char *name, const char *val, struct err *e)
@@ -316,6 +327,9 @@ const struct opt run_opts[] = {
 	{ "fw-cfg", 0, "NAME,string=TEXT|file=FILE", "a file for the guest's firmware or system",
 	  "Gives the guest a file through the firmware configuration device (QEMU's fw_cfg), where Linux shows it in "
 	  "/sys/firmware/qemu_fw_cfg/by_name. Names for your own use begin with *opt/*. May be repeated.", .parse = parse_fw_cfg },
+	{ "cdrom", 0, "FILE[,format=F]", "CD or DVD image in a drive; may be repeated",
+	  "A CD or DVD drive on the SATA controller, with the image in it; the same as *--disk FILE,if=ahci,cdrom=on*. May be repeated.",
+	  COMPLETE_FILE, .parse = parse_cdrom },
 	{ "disk", 'd', "FILE[,if=I][,ro][,format=F][,cache=C]", "disk, image file or block device; may be repeated",
 	  "A disk on an image file, a block device or an NBD server; may be repeated. A server's export is named by a URI: "
 	  "*nbd://HOST/EXPORT*, *nbd+unix:///EXPORT?socket=PATH*, with TLS *nbds://* and *nbds+unix://* (*tls-certificates=FOLDER* "
@@ -326,8 +340,8 @@ const struct opt run_opts[] = {
 	  "looks like another format. *backing=* says which backing files (and data files) the image may name: *folder*, those in its own "
 	  "folder or below (the default), *on*, any, *off*, none. *key-file=FILE* or *key-fd=N* (a descriptor that the shell opened: N<FILE) "
 	  "holds the passphrase of an encrypted image, every byte of it; it is also tried on encrypted backing files, unless they get keys of their own, "
-	  "in order, by repeating the option. *if=* says what the guest sees: *virtio* (the default) or *nvme*, an NVMe controller, one for "
-	  "each disk unless *controller=NAME* makes those of one name its namespaces. *ro* makes it read-only. *serial=* is seen by "
+	  "in order, by repeating the option. *if=* says what the guest sees: *virtio* (the default), *nvme*, an NVMe controller, one for "
+	  "each disk unless *controller=NAME* makes those of one name its namespaces, or *ahci*, one of six ports of a SATA controller. *ro* makes it read-only. *serial=* is seen by "
 	  "the guest in /dev/disk/by-id. *cache=* is *writeback* (the default), *none* (direct I/O), *writethrough* "
 	  "or *unsafe* (flushes are ignored). *aio=* is *auto*, *uring* or *threads*. *copy-on-read=on* keeps what is read from "
 	  "backing files in the image. *bps=N* and *iops=N* limit bytes and requests a second, *bps-rd*, *bps-wr*, *iops-rd* and *iops-wr* "

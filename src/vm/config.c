@@ -194,7 +194,7 @@ static const char *const aio_words[] = { "auto", "uring", "threads", NULL };
 static const char *const format_words[] = { "raw", "qcow2", "luks", "vmdk", "vdi", "vhdx", "vpc", NULL };
 static const char *const backing_words[] = { "folder", "on", "off", NULL };
 static const char *const error_words[] = { "report", "stop", "ignore", "enospc", NULL };	/* as enum disk_on_error */
-static const char *const if_words[] = { "virtio", "nvme", NULL };	/* as enum vm_disk_if */
+static const char *const if_words[] = { "virtio", "nvme", "ahci", NULL };	/* as enum vm_disk_if */
 static const char *const discard_words[] = { "unmap", "ignore", NULL };
 static const char *const net_words[] = { "user", "tap", "none", NULL };
 
@@ -457,6 +457,11 @@ static int set_disk_device(struct vm_disk *d, const char *field, const char *val
 		d->interface = (enum vm_disk_if)w;
 		return ret;
 	}
+	if (!strcmp(field, "cdrom")) {
+		ret = parse_bool(val, &d->cdrom, e);
+		d->open.file.read_only |= d->cdrom;
+		return ret;
+	}
 	if (!strcmp(field, "controller"))
 		return set_nonempty(val, &d->controller, e);
 	if (!strcmp(field, "rerror"))
@@ -679,6 +684,10 @@ static int check_disk(const struct vm_config *v, unsigned i, struct err *e)
 			return err_set(e, -EINVAL, "--disk: disk.%u.key.%u is missing", i, k);
 	if (d->interface != VM_DISK_VIRTIO && v->machine == VM_MACHINE_MICRO)
 		return err_set(e, -EINVAL, "--disk: if=%s needs PCI, which --machine micro has not; use --machine pc", if_words[d->interface]);
+	if (d->cdrom && d->interface != VM_DISK_AHCI)
+		return err_set(e, -EINVAL, "--disk: cdrom=on needs if=ahci");
+	if (d->cdrom && !d->open.file.read_only)
+		return err_set(e, -EINVAL, "--cdrom: a CD is read only, so ro=off cannot be");
 	if (d->controller && d->interface != VM_DISK_NVME)
 		return err_set(e, -EINVAL, "--disk: controller= is for if=nvme, whose controllers take several disks");
 	return blk_disk_check(&d->more, &d->open, e) ? err_prefix(e, -EINVAL, "--disk") : 0;

@@ -13,7 +13,7 @@
  *   fw-cfg.N.name NAME  fw-cfg.N.string TEXT  fw-cfg.N.file FILE
  *   disk.N.file F  disk.N.ro on|off  disk.N.serial S  disk.N.cache writeback|none|writethrough|unsafe
  *   disk.N.aio auto|uring|threads  disk.N.format raw|qcow2|vmdk|vdi|vhdx|vpc [by looking]  disk.N.backing folder|on|off [folder]
- *   disk.N.if virtio|nvme [virtio]  disk.N.controller NAME   NVMe: namespaces of one controller
+ *   disk.N.if virtio|nvme|ahci [virtio]  disk.N.cdrom on|off [off]  disk.N.controller NAME   NVMe: namespaces of one controller
  *   disk.N.rerror report|stop|ignore [report]  disk.N.werror report|stop|ignore|enospc [enospc]
  *   disk.N.iothread on|off|NAME [on]  disk.N.num-queues N [one for each vCPU, at most 8]
  *   disk.N.discard unmap|ignore [unmap]  disk.N.logical-block-size N  disk.N.physical-block-size N
@@ -54,13 +54,14 @@
 
 enum vm_machine { VM_MACHINE_PC, VM_MACHINE_MICRO };
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP, VM_ACCEL_TRANSLATE, VM_ACCEL_CHECK };
-enum vm_disk_if { VM_DISK_VIRTIO, VM_DISK_NVME };
+enum vm_disk_if { VM_DISK_VIRTIO, VM_DISK_NVME, VM_DISK_AHCI };
 enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_NONE };
 enum vm_console { VM_CONSOLE_STDIO, VM_CONSOLE_PTY, VM_CONSOLE_NONE, VM_CONSOLE_FILE };
 
 struct vm_disk {
 	const char *path;
 	enum vm_disk_if interface;
+	bool cdrom;			/* a CD/DVD drive with the image in it */
 	const char *controller;		/* NVMe: disks of one name are namespaces of one controller; NULL: its own */
 	const char *serial;		/* NULL: none */
 	struct blk_image_opts open;

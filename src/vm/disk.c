@@ -14,6 +14,7 @@
 
 #include "base/bits.h"
 #include "block/secret.h"
+#include "device/ahci.h"
 #include "device/nvme.h"
 #include "machine/iothread.h"
 #include "virtio/blk.h"
@@ -179,6 +180,62 @@ static int nvme_for(struct adding *a, struct err *e)
 	return ret ? err_prefix(e, ret, "--disk") : 0;
 }
 
+/* One controller for all of them, where an ICH9 has it; the first decides about its thread. */
+static int ahci_for(struct adding *a, struct err *e)
+{
+	struct vm *vm = a->vm;
+	int ret;
+
+	for (unsigned k = 0; vm->ahci && k < a->i; k++)
+		if (vm->cfg->disk[k].interface == VM_DISK_AHCI)
+			a->io = vm->disk[k]->o.io;
+	if (vm->ahci)
+		return a->d->iothread || a->d->no_iothread ?
+			err_set(e, -EINVAL, "--disk: disks on AHCI share an I/O thread; say iothread= with the first of them") : 0;
+	ret = iothread_for(vm, a->i, &a->io, e);
+	if (!ret)
+		ret = ahci_new(vm->m, platform_pci_bus(vm->platform), PCI_DEVFN(0x1f, 2), "ahci0", a->io, &vm->ahci, e);
+	return ret ? err_prefix(e, ret, "--disk") : 0;
+}
+
+static int add_ahci(struct adding *a, struct blk_node *node, struct err *e)
+{
+	const struct disk_opts o = disk_opts(a);
+	unsigned port = 0, devfn = ahci_devfn(a->vm->ahci);
+	char path[64];
+	int ret = ahci_add(a->vm->ahci, a->id, node, a->d->cdrom, &o, &port, e);
+
+	if (ret) {
+		node_lock(a->io);
+		blk_close(node);
+		node_unlock(a->io);
+		return err_prefix(e, ret, "--disk");
+	}
+	a->vm->disk[a->i] = ahci_disk(a->vm->ahci, port);
+	snprintf(path, sizeof(path), "/pci@i0cf8/pci8086,2922@%x,%x/drive@%x/disk@0", devfn >> 3, devfn & 7, port);
+	return vm_bootable(a->vm, a->d->cdrom ? VM_BOOT_CDROM : VM_BOOT_DISK, path, e);
+}
+
+static int controller_for(struct adding *a, struct err *e)
+{
+	switch (a->d->interface) {
+	case VM_DISK_NVME: return nvme_for(a, e);
+	case VM_DISK_AHCI: return ahci_for(a, e);
+	case VM_DISK_VIRTIO:
+	default: return iothread_for(a->vm, a->i, &a->io, e);
+	}
+}
+
+static int add_device(struct adding *a, struct blk_node *node, struct err *e)
+{
+	switch (a->d->interface) {
+	case VM_DISK_NVME: return add_nvme(a, node, e);
+	case VM_DISK_AHCI: return add_ahci(a, node, e);
+	case VM_DISK_VIRTIO:
+	default: return add_virtio(a, node, e);
+	}
+}
+
 /* Machine lock held. */
 static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, struct err *e)
 {
@@ -189,7 +246,7 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 	int ret;
 
 	snprintf(a.id, sizeof(a.id), "disk%u", i);
-	ret = d->interface == VM_DISK_NVME ? nvme_for(&a, e) : iothread_for(vm, i, &a.io, e);
+	ret = controller_for(&a, e);
 	if (ret)
 		return ret;
 	open.secrets = secrets;
@@ -202,7 +259,7 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 	node_unlock(a.io);
 	if (ret)
 		return err_prefix(e, ret, "--disk");
-	return d->interface == VM_DISK_NVME ? add_nvme(&a, node, e) : add_virtio(&a, node, e);
+	return add_device(&a, node, e);
 }
 
 /* Each key once, however many disks it opens: a descriptor can be read only once. */

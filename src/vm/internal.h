@@ -20,6 +20,7 @@
 struct disk;
 struct display;
 struct input;
+struct ahci;
 struct nvme;
 struct vm_exec;
 struct vm_boot_device;
@@ -51,6 +52,7 @@ struct vm {
 	struct input *input;		/* NULL: nothing to type on */
 	struct vm_exec *exec;
 	struct disk *disk[VM_MAX_DISKS];	/* the machine's, for --stats */
+	struct ahci *ahci;		/* NULL: none */
 	struct nvme *nvme[VM_MAX_DISKS];	/* their controllers, if they are NVMe's */
 	struct virtio_dev *net[VM_MAX_NETS];
 	struct virtio_dev *balloon;

@@ -5,7 +5,9 @@
 Debian's generic kernel and its modules come from tests/guest/mkworkloads amd64,
 fio from tests/guest/mkworkloads tools; what is missing is skipped.
 """
+import hashlib
 import os
+import resource
 import tempfile
 
 from guest import Skip, Vm, check, run_all
@@ -93,8 +95,55 @@ def nvme():
             power_off(vm)
 
 
+def ahci():
+    """A disk with queued commands, and a CD."""
+    with tempfile.TemporaryDirectory() as folder:
+        a, cd = empty(folder, "a", 64 * MIB), os.path.join(folder, "cd")
+        noise = os.urandom(2048 * 700)
+        with open(cd, "wb") as f:
+            f.write(noise)
+        tools = ["--disk", f"{TOOLS},format=raw,ro"] if os.path.exists(TOOLS) else []
+        with generic("--disk", f"{a},format=raw,if=ahci,serial=lodge-a", "--cdrom", f"{cd},format=raw", *tools) as vm:
+            at_shell(vm, "ahci")
+            vm.shell("for i in 1 2 3 4 5 6 7 8 9 10; do [ -b /dev/sr0 ] && [ -b /dev/sda ] && break; sleep 0.3; done")
+            out = vm.shell("dmesg | grep NCQ; sha256sum /dev/sr0")
+            check("NCQ (depth 32)" in out, f"no queued commands: {out!r}")
+            check(hashlib.sha256(noise).hexdigest() in out, f"the CD reads otherwise: {out!r}")
+            same(vm, "/dev/sda", 32)
+            out = vm.shell("blkdiscard -o 0 -l 1048576 /dev/sda && dd if=/dev/sda bs=64k count=16 iflag=direct 2>/dev/null | tr -d '\\000' | wc -c")
+            check("\n0\n" in out, f"after blkdiscard: {out!r}")
+            if tools:
+                fio(vm, "/dev/vda", "/dev/sda")
+            out = vm.shell("dmesg | grep -E 'ata[0-9.]+: (exception|error|failed|hard resetting)'")
+            check(": exception" not in out and ": hard" not in out, f"the driver complains: {out!r}")
+            power_off(vm)
+
+
+def write_errors(dev, module, *opts):
+    """The host's errors are the guest's errors, and it goes on afterwards."""
+    def test():
+        with tempfile.TemporaryDirectory() as folder:
+            a = empty(folder, "a", 16 * MIB)
+            with generic("--disk", ",".join((a, "format=raw,werror=report", *opts))) as vm:
+                at_shell(vm, module)
+                vm.shell(f"for i in 1 2 3 4 5 6 7 8 9 10; do [ -b {dev} ] && break; sleep 0.3; done")
+                soft, hard = resource.prlimit(vm.p.pid, resource.RLIMIT_FSIZE)
+                resource.prlimit(vm.p.pid, resource.RLIMIT_FSIZE, (4 * MIB, hard))
+                out = vm.shell(f"dd if=/dev/zero of={dev} bs=64k seek=100 count=4 oflag=direct 2>&1; echo it-is-$?", 120)
+                check("it-is-1" in out and "error" in out.lower(), f"the guest saw no error: {out!r}")
+                resource.prlimit(vm.p.pid, resource.RLIMIT_FSIZE, (soft, hard))
+                same(vm, dev, 16)
+                power_off(vm)
+    return test
+
+
 def main():
-    return run_all([("NVMe: namespaces, reset, discard, verify", nvme)], 1)
+    return run_all([
+        ("NVMe: namespaces, reset, discard, verify", nvme),
+        ("AHCI: a disk and a CD", ahci),
+        ("NVMe: errors of the host", write_errors("/dev/nvme0n1", "nvme", "if=nvme")),
+        ("AHCI: errors of the host", write_errors("/dev/sda", "ahci", "if=ahci")),
+    ], 2)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A SCSI target: disks (SBC-3) and CD/DVD drives (MMC-6) on struct disk, with the
+ * primary commands of SPC-4.  AHCI's ATAPI and virtio-scsi are its front ends.
+ *
+ * A front end fills struct scsi_req with the command block and its memory and
+ * submits it; done() is called exactly once, perhaps at once, unless the request
+ * is forgotten.  The disk's lock (storage/disk.h) is held everywhere.
+ */
+#ifndef LODGE_STORAGE_SCSI_H
+#define LODGE_STORAGE_SCSI_H
+
+#include "storage/disk.h"
+
+#define SCSI_CDB_MAX 16
+#define SCSI_SENSE_LEN 18
+
+enum { SCSI_GOOD = 0x00, SCSI_CHECK = 0x02, SCSI_BUSY = 0x08 };
+
+/* SPC-4, 4.5.6 */
+enum { SENSE_NONE = 0, SENSE_NOT_READY = 2, SENSE_MEDIUM = 3, SENSE_HARDWARE = 4, SENSE_ILLEGAL = 5, SENSE_ATTENTION = 6, SENSE_PROTECT = 7 };
+
+struct scsi_lun {
+	struct disk disk;
+	bool cd;
+	bool tray_open, locked;
+	bool changed;			/* a medium has come or gone, not yet told by an event */
+	bool eject_asked;		/* the user asks for it, not yet told by an event */
+	uint16_t attention;		/* ASC and ASCQ of a unit attention that is due; 0: none */
+	uint32_t sense;			/* key, ASC, ASCQ of the last error, for REQUEST SENSE */
+};
+
+struct scsi_req {
+	struct disk_req q;
+	struct scsi_lun *l;
+	uint8_t cdb[SCSI_CDB_MAX];	/* padded with zeros */
+	/* The guest's memory for what is read and written; may be the same. Stays until done. */
+	const struct iovec *in, *out;
+	unsigned n_in, n_out;
+	uint64_t len_in, len_out;
+	void (*done)(struct scsi_req *r);
+	/* The answer. */
+	uint8_t status;
+	uint8_t sense[SCSI_SENSE_LEN];	/* fixed format; valid with SCSI_CHECK */
+	uint64_t moved;			/* bytes that were transferred */
+	/* private */
+	struct disk_range *range;	/* freed with the request by scsi_req_clean */
+	struct iovec *iov;
+};
+
+/* As disk_init; a CD's blocks have 2048 bytes. */
+int scsi_lun_init(struct scsi_lun *l, struct machine *m, const char *id, struct blk_node *node, bool cd, const struct disk_opts *o,
+		  struct err *e);
+/* Power on or bus reset: the next command is told so. */
+void scsi_lun_reset(struct scsi_lun *l);
+void scsi_submit(struct scsi_req *r);
+/* Frees what the target allocated for it: in done(), or when it is forgotten. */
+void scsi_req_clean(struct scsi_req *r);
+
+static inline struct scsi_req *scsi_req_of(struct disk_req *q)
+{
+	return container_of(q, struct scsi_req, q);
+}
+
+/* The state a lun saves with its controller's: tray, lock, attention. */
+struct scsi_lun_state {
+	uint8_t tray_open, locked, changed, eject_asked;
+	uint16_t attention;
+	uint32_t sense;
+};
+struct scsi_lun_state scsi_lun_get(const struct scsi_lun *l);
+void scsi_lun_set(struct scsi_lun *l, const struct scsi_lun_state *s);
+
+/* For scsi.c, scsi_info.c and scsi_cd.c. */
+#define SCSI_SENSE(key, asc, ascq) ((uint32_t)(key) << 16 | (uint32_t)(asc) << 8 | (ascq))
+#define SCSI_BAD_FIELD SCSI_SENSE(SENSE_ILLEGAL, 0x24, 0)
+#define SCSI_BAD_OPCODE SCSI_SENSE(SENSE_ILLEGAL, 0x20, 0)
+#define SCSI_NO_MEDIUM SCSI_SENSE(SENSE_NOT_READY, 0x3a, 2)
+void scsi_end(struct scsi_req *r, uint32_t sense);
+/* Answers with data, cut to what the command and the guest have room for. */
+void scsi_reply(struct scsi_req *r, const void *buf, uint64_t len, uint64_t alloc);
+uint64_t scsi_blocks(const struct scsi_lun *l);
+/* True if it was one of theirs. */
+bool scsi_info(struct scsi_req *r);
+bool scsi_cd(struct scsi_req *r);
+
+#endif
