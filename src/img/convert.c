@@ -129,19 +129,6 @@ static int set_backing(struct img *m, struct convert *c)
 	return ret ? ret : img_keys_set(&c->t.keys, "backing_fmt", c->backing_format, &m->e);
 }
 
-/* "NAME", or qemu-img's "snapshot.id=ID" and "snapshot.name=NAME". */
-static int show_snapshot(struct img *m, const char *name, struct blk_node *n)
-{
-	static const char *const prefixes[] = { "snapshot.id=", "snapshot.name=" };
-
-	if (!n->format || strcmp(n->format, "qcow2") != 0)
-		return err_set(&m->e, -ENOTSUP, "-l: only qcow2 images have snapshots inside, '%s' is not one", n->path);
-	for (unsigned i = 0; i < ARRAY_LEN(prefixes); i++)
-		if (!strncmp(name, prefixes[i], strlen(prefixes[i])))
-			name += strlen(prefixes[i]);
-	return qcow2_snapshot_view(n, name, &m->e);
-}
-
 static int open_sources(struct img *m, struct convert *c)
 {
 	struct blk_node **src = &c->t.o.src;
@@ -154,7 +141,7 @@ static int open_sources(struct img *m, struct convert *c)
 		c->n_parts += !ret;
 	}
 	if (!ret && c->snapshot)
-		ret = show_snapshot(m, c->snapshot, c->parts[0]);
+		ret = img_show_snapshot(m, c->snapshot, c->parts[0]);
 	if (!ret && n > 1) {
 		ret = blk_concat(c->parts, c->n_parts, src);
 		if (ret)

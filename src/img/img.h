@@ -140,6 +140,9 @@ void img_where_free(struct img_where *w);
 /* format: NULL probes. */
 int img_open(struct img *m, const char *arg, const char *format, unsigned how, struct blk_node **out);
 int img_open_where(struct img *m, const struct img_where *w, struct blk_node **out);
+/* Has the image, open read-only, show the disk as it was at a snapshot inside: its name or id, or qemu-img's
+ * "snapshot.id=ID" and "snapshot.name=NAME". */
+int img_show_snapshot(struct img *m, const char *name, struct blk_node *n);
 /* "none", "writeback", ... */
 int img_cache_mode(const char *name, struct blk_open_opts *o, struct err *e);
 /* Is there something at path that creating an image would destroy? 0, -EEXIST with the cure. */

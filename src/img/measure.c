@@ -18,12 +18,13 @@
 static const struct img_opt measure_opts[] = {
 	{ 'O', 'O', "target-format", "FORMAT", "format of the new image (raw)", "raw qcow2 luks" },
 	{ 'o', 'o', "options", "KEY=VALUE,...", "its options, as with create", NULL },
+	{ 'l', 'l', "snapshot", "SNAPSHOT", "of the disk as it was at this internal snapshot (name or ID)", NULL },
 	{ 's', 0, "size", "SIZE", "of an empty disk of this size, instead of an image", NULL },
 	{ 0 },
 };
 
 struct measure {
-	const char *target, *size;
+	const char *target, *size, *snapshot;
 	struct img_keys keys;
 	uint64_t required, full;
 	bool bitmaps;			/* qemu-img names their size where the source could have any */
@@ -158,10 +159,14 @@ static int measure_args(struct img *m, struct measure *ms)
 			ms->target = val;
 		else if (id == 's')
 			ms->size = val;
+		else if (id == 'l')
+			ms->snapshot = val;
 		else
 			ret = img_keys_add(&ms->keys, val, &m->e);
 	}
 	ret = ret ? ret : img_operands(m, ms->size ? 0 : 1, ms->size ? 0 : 1);
+	if (!ret && ms->size && ms->snapshot)
+		ret = err_set(&m->e, -EINVAL, "-l names a snapshot of an image, and --size says that there is none");
 	f = ret ? NULL : img_format_find(ms->target, &m->e);
 	if (!ret && !f)
 		return -EINVAL;
@@ -182,6 +187,8 @@ static int run_measure(struct img *m)
 		qcow2_get_info(n, &i);
 		ms.bitmaps = i.version > 2 && !i.n_bitmaps;
 	}
+	if (!ret && ms.snapshot)
+		ret = img_show_snapshot(m, ms.snapshot, n);
 	ret = ret ? ret : measure_node(m, &ms, n);
 	blk_close(n);
 	ret = ret ? ret : print_measure(m, &ms);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "block/qcow2/qcow2.h"
 #include "img/img.h"
 #include "img/info.h"
@@ -17,6 +18,18 @@ static const struct img_opt snapshot_opts[] = {
 	{ 'd', 'd', "delete", "NAME", "forget it", NULL },
 	{ 0 },
 };
+
+int img_show_snapshot(struct img *m, const char *name, struct blk_node *n)
+{
+	static const char *const prefixes[] = { "snapshot.id=", "snapshot.name=" };
+
+	if (!n->format || strcmp(n->format, "qcow2") != 0)
+		return err_set(&m->e, -ENOTSUP, "-l: only qcow2 images have snapshots inside, '%s' is not one", n->path);
+	for (unsigned i = 0; i < ARRAY_LEN(prefixes); i++)
+		if (!strncmp(name, prefixes[i], strlen(prefixes[i])))
+			name += strlen(prefixes[i]);
+	return qcow2_snapshot_view(n, name, &m->e);
+}
 
 static int list(struct img *m, struct blk_node *n)
 {

@@ -217,6 +217,20 @@ def test_measure():
 
 
 @peer
+def test_measure_of_a_snapshot():
+    qemu("create", "-q", "-f", "qcow2", "a", "30M")
+    qemu_io("a", "write -P 1 0 5M")
+    qemu("snapshot", "-c", "one", "a")
+    qemu_io("a", "write -P 2 8M 9M", "write -z 0 5M")
+    for what in ([], ["-l", "one"], ["-l", "snapshot.name=one"]):
+        args = ["measure", "--output=json", "-f", "qcow2", "-O", "qcow2", *what, "a"]
+        same(img(*args).json(), qemu(*args).json())
+    assert img("measure", "-O", "qcow2", "-l", "one", "a").out != img("measure", "-O", "qcow2", "a").out
+    refused("measure", "-l", "two", "a", says="no snapshot 'two'")
+    refused("measure", "-l", "one", "--size", "1M", says="--size says")
+
+
+@peer
 def test_measure_is_enough():
     """What an image takes is no more than was said."""
     for o in ("cluster_size=64k", "refcount_bits=64", "extended_l2=on"):
