@@ -14,6 +14,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "base/log.h"
 #include "virtio/balloon.h"
 #include "virtio/console.h"
@@ -93,6 +94,17 @@ char *vm_make_cmdline(const struct vm_config *cfg)
 
 static bool translates(const struct cpu_engine_ops *o) { return o == &cpu_engine_translate || o == &cpu_engine_check; }
 
+/* OVMF makes page tables for all the addresses there can be, in pages of 2 MiB: 256 MiB for 46 bits. As
+ * in QEMU there are 40 unless memory needs more. */
+static void limit_phys_bits(struct vm *vm)
+{
+	const unsigned few = 40;
+	bool firmware = vm->cfg->firmware || !vm->cfg->kernel;
+
+	if (firmware && vm->cfg->memory < 1ull << (few - 1))
+		vm->model.phys_bits = MIN(vm->model.phys_bits, few);
+}
+
 static int build_engine(struct vm *vm, struct err *e)
 {
 	struct cpu_engine_config ec = {
@@ -116,6 +128,7 @@ static int build_engine(struct vm *vm, struct err *e)
 	ret = x86_cpu_model_parse(vm->cfg->cpu, avail, vm->cfg->cpus, &vm->model, e);
 	if (ret)
 		return err_prefix(e, ret, "--cpu");
+	limit_phys_bits(vm);
 	ret = vm->engine_ops->init(vm->m, &ec, &vm->engine, e);
 	for (unsigned i = 0; !ret && i < vm->cfg->cpus; i++) {
 		ret = vm->engine_ops->vcpu_create(vm->engine, i, e);
