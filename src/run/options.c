@@ -216,6 +216,45 @@ static int parse_vga(struct conf *c, struct opt_state *st, const char *val, stru
 	return each_part(val, vga_part, &t, e);
 }
 
+/* "vnc", "vnc=ADDRESS" and "none" come first. */
+static int display_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	struct target *t = opaque;
+	char *text;
+	int ret;
+
+	if (!name) {
+		bool vnc = !strncmp(val, "vnc=", 4);
+
+		ret = conf_set(t->c, "display", vnc ? "vnc" : val, e);
+		return ret || !vnc ? ret : conf_set(t->c, "vnc.listen", val + 4, e);
+	}
+	if (!strcmp(name, "read-only"))
+		return conf_set(t->c, "vnc.read-only", val ? val : "on", e);
+	if (val && (!strcmp(name, "websocket") || !strcmp(name, "tls") || !strcmp(name, "tls-cert") || !strcmp(name, "tls-key")))
+		return conf_setf(t->c, val, e, "vnc.%s", name);
+	for (unsigned view = 0; val && view < 2; view++) {
+		const char *rest = view ? "view-password-" : "password-";
+
+		if (strncmp(name, rest, strlen(rest)) || (strcmp(name + strlen(rest), "file") && strcmp(name + strlen(rest), "fd")))
+			continue;
+		if (asprintf(&text, "%s:%s", name + strlen(rest), val) < 0)
+			return err_set(e, -ENOMEM, "out of memory");
+		ret = conf_set(t->c, view ? "vnc.view-password" : "vnc.password", text, e);
+		free(text);
+		return ret;
+	}
+	return err_set(e, -EINVAL, "'%.40s' is not one of websocket=PORT, password-file=FILE, password-fd=N, view-password-file=FILE, "
+		       "view-password-fd=N, read-only, tls=anon, tls-cert=FILE, tls-key=FILE", name);
+}
+
+static int parse_display(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { c, 0, 0 };
+
+	return each_part(val, display_part, &t, e);
+}
+
 static int parse_initrd(struct conf *c, struct opt_state *st, const char *val, struct err *e)
 {
 	return conf_setf(c, val, e, "initrd.%u", st->n_initrds++);
@@ -366,7 +405,13 @@ const struct opt run_opts[] = {
 	  "are; *pty* makes a pseudo terminal and prints its name; *none* throws the output away; anything else is a "
 	  "file that gets the output. With --exec the default is none.",
 	  COMPLETE_WORDS, "stdio pty none", .key = "console" },
-	{ "vga", 0, "std[,vram=SIZE]|none", "display adapter [none]",
+	{ "display", 0, "vnc[=[HOST]:N|unix:PATH][,...]|none", "where the guest's screen is shown [none]",
+	  "*vnc* is a VNC server, on TCP port 5900 + N of HOST (the loopback by default) or a unix socket; without an address on the "
+	  "first free display, which is printed. *websocket=PORT* listens for WebSockets on HOST, too, so that noVNC connects directly. "
+	  "*password-file=FILE* or *password-fd=N* holds the password (VNC uses 8 characters), *view-password-file=* and *view-password-fd=* one for "
+	  "viewers who only look; with *read-only* all do. *tls-cert=FILE* and *tls-key=FILE* (PEM) encrypt (VeNCrypt X509, wss), *tls=anon* without "
+	  "certificates. Several viewers share the screen.", COMPLETE_WORDS, "vnc none", .parse = parse_display },
+	{ "vga", 0, "std[,vram=SIZE]|none", "display adapter [std with --display, else none]",
 	  "*std* is a VGA with the Bochs VBE extensions (PCI 1234:1111), as bochs-drm, firmware and Windows know it, with *vram=* "
 	  "16M or another power of two from 1M to 256M.", COMPLETE_WORDS, "std none", .parse = parse_vga },
 	{ "exec", 'e', "COMMAND", "run a command in the guest and return its exit status",

@@ -312,7 +312,7 @@ int vm_build(struct vm *vm, struct err *e)
 	machine_lock(vm->m);
 	ret = build_machine(vm, e);
 	machine_unlock(vm->m);
-	return ret;
+	return ret ? ret : vm_display_show(vm, e);
 }
 
 /* vCPU threads are gone.  Devices go before the back ends and the engine they
@@ -321,6 +321,7 @@ void vm_unbuild(struct vm *vm)
 {
 	if (!vm->m)
 		return;
+	vm_display_hide(vm);
 	machine_lock(vm->m);
 	machine_free_devs(vm->m);
 	vm_display_free(vm);

@@ -196,6 +196,7 @@ static const char *const backing_words[] = { "folder", "on", "off", NULL };
 static const char *const error_words[] = { "report", "stop", "ignore", "enospc", NULL };	/* as enum disk_on_error */
 static const char *const if_words[] = { "virtio", "nvme", "ahci", NULL };	/* as enum vm_disk_if */
 static const char *const discard_words[] = { "unmap", "ignore", NULL };
+static const char *const display_words[] = { "none", "vnc", NULL };
 static const char *const net_words[] = { "user", "tap", "none", NULL };
 
 static int set_console(const char *value, enum vm_console *kind, const char **file, struct err *e)
@@ -282,6 +283,43 @@ static int set_vga(const char *value, uint64_t *out, struct err *e)
 		 *out > VGA_VRAM_MAX)
 		ret = err_set(e, -EINVAL, "'%.40s' is not none, std or std,vram= a power of two from 1M to 256M", value);
 	return ret;
+}
+
+/* Where a password is, never what it is. */
+static int set_password(const char *val, const char **out, struct err *e)
+{
+	unsigned fd;
+
+	*out = val;
+	if (!strncmp(val, "file:", 5) && val[5])
+		return 0;
+	if (strncmp(val, "fd:", 3))
+		return err_set(e, -EINVAL, "'%.40s' is neither file:PATH nor fd:NUMBER", val);
+	if (parse_uint(val + 3, 3, 65535, &fd, e))
+		return -EINVAL;
+	return fcntl((int)fd, F_GETFD) < 0 ? err_set(e, -EBADF, "password-fd=%u: no such descriptor is open", fd) : 0;
+}
+
+static int set_vnc(const char *field, const char *val, struct vm_vnc *v, struct err *e)
+{
+	if (!strcmp(field, "listen"))
+		return set_nonempty(val, &v->listen, e);
+	if (!strcmp(field, "websocket"))
+		return parse_uint(val, 1, 65535, &v->websocket, e);
+	if (!strcmp(field, "read-only"))
+		return parse_bool(val, &v->read_only, e);
+	if (!strcmp(field, "password"))
+		return set_password(val, &v->password, e);
+	if (!strcmp(field, "view-password"))
+		return set_password(val, &v->view_password, e);
+	if (!strcmp(field, "tls-cert"))
+		return set_nonempty(val, &v->tls_cert, e);
+	if (!strcmp(field, "tls-key"))
+		return set_nonempty(val, &v->tls_key, e);
+	if (strcmp(field, "tls"))
+		return -ENOENT;
+	v->tls_anonymous = true;
+	return strcmp(val, "anon") ? err_set(e, -EINVAL, "'%.40s' is not anon", val) : 0;
 }
 
 static int set_start(const char *value, int64_t *out, struct err *e)
@@ -383,12 +421,21 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return parse_bool(val, &v->balloon, e);
 	if (IS("rng"))
 		return parse_bool(val, &v->rng, e);
-	if (IS("vga"))
+	if (IS("vga")) {
+		v->vga_given = true;
 		return set_vga(val, &v->vga, e);
+	}
 	if (IS("control"))
 		return parse_bool(val, &v->control, e);
 	if (IS("paused"))
 		return parse_bool(val, &v->paused, e);
+	if (IS("display")) {
+		ret = parse_word(val, display_words, &w, e);
+		v->vnc.on = w;
+		return ret;
+	}
+	if (!strncmp(key, "vnc.", 4))
+		return set_vnc(key + 4, val, &v->vnc, e);
 	if (IS("stats"))
 		return parse_bool(val, &v->stats, e);
 	if (IS("code-cache"))
@@ -693,6 +740,21 @@ static int check_disk(const struct vm_config *v, unsigned i, struct err *e)
 	return blk_disk_check(&d->more, &d->open, e) ? err_prefix(e, -EINVAL, "--disk") : 0;
 }
 
+static int check_display(struct vm_config *v, struct err *e)
+{
+	if (v->vnc.on && !v->vga_given)
+		v->vga = VGA_DEFAULT;
+	if (v->machine == VM_MACHINE_MICRO && v->vga)
+		return err_set(e, -EINVAL, "--vga and --display exist on --machine pc only");
+	if (v->vnc.on && !v->vga)
+		return err_set(e, -EINVAL, "--display needs an adapter to show; leave --vga none out");
+	if (!v->vnc.tls_cert != !v->vnc.tls_key)
+		return err_set(e, -EINVAL, "--display: tls-cert= and tls-key= belong together");
+	if (v->vnc.tls_cert && v->vnc.tls_anonymous)
+		return err_set(e, -EINVAL, "--display: tls=anon and tls-cert= exclude each other");
+	return 0;
+}
+
 /* What only shows when all keys are known. */
 static int check_whole(struct vm_config *v, struct err *e)
 {
@@ -717,8 +779,7 @@ static int check_whole(struct vm_config *v, struct err *e)
 			      "use --console none, pty or a file");
 	if (!ret && v->machine == VM_MACHINE_MICRO && (v->debug_exit || v->test_device))
 		ret = err_set(e, -EINVAL, "--debug-exit and --test-device exist on --machine pc only");
-	if (!ret && v->machine == VM_MACHINE_MICRO && v->vga)
-		ret = err_set(e, -EINVAL, "--vga exists on --machine pc only");
+	return ret ? ret : check_display(v, e);
 	return ret;
 }
 

@@ -22,7 +22,9 @@
  *   net.N.kind user|tap|none  net.N.fwd.N SPEC  net.N.mac M  net.N.if NAME  net.N.queues N  net.N.restrict on|off
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
  *   debug-exit on|off [off]  test-device on|off [off]  balloon on|off [on]  rng on|off [on]
- *   vga none|std|SIZE [none]   SIZE: std with so much memory, 16M by default
+ *   vga none|std|SIZE [std with a display, else none]   SIZE: std with so much memory, 16M by default
+ *   display none|vnc [none]  vnc.listen [HOST]:N|unix:PATH  vnc.websocket PORT  vnc.read-only on|off  vnc.tls anon
+ *   vnc.password, vnc.view-password file:PATH|fd:NUMBER  vnc.tls-cert FILE  vnc.tls-key FILE
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
  *   qmp.N ADDRESS (control/address.h)  control on|off [on]  paused on|off [off]
@@ -91,6 +93,15 @@ struct vm_fw_cfg {
 	const char *name, *text, *file;	/* one of the last two */
 };
 
+/* The VNC server; text as vnc.h has it. */
+struct vm_vnc {
+	bool on, read_only, tls_anonymous;
+	const char *listen;		/* "[HOST]:N" or "unix:PATH"; NULL: the first free display of the loopback */
+	unsigned websocket;
+	const char *password, *view_password;	/* "file:PATH" or "fd:N" */
+	const char *tls_cert, *tls_key;
+};
+
 /* Text pointers belong to the tree, which must outlive the struct. */
 struct vm_config {
 	const char *name;
@@ -125,6 +136,8 @@ struct vm_config {
 	enum vm_console debugcon;	/* NONE: absent */
 	const char *debugcon_file;
 	uint64_t vga;			/* bytes of its memory; 0: none */
+	bool vga_given;
+	struct vm_vnc vnc;
 	bool debug_exit, test_device, balloon, rng, stats, no_reboot;
 	uint64_t code_cache;		/* bytes; 0: the engine's choice */
 	enum cpu_direct direct;

@@ -49,6 +49,7 @@ struct vm {
 	char *cmdline;
 	struct chardev *console, *debugcon;
 	struct display *display;	/* NULL: no VGA */
+	struct vnc *vnc;
 	struct input *input;		/* NULL: nothing to type on */
 	struct vm_exec *exec;
 	struct disk *disk[VM_MAX_DISKS];	/* the machine's, for --stats */
@@ -108,6 +109,9 @@ void vm_free_iothreads(struct vm *vm);
 
 /* display.c */
 int vm_display_new(struct vm *vm, struct err *e);
+/* Begins and ends showing it.  Machine lock not held. */
+int vm_display_show(struct vm *vm, struct err *e);
+void vm_display_hide(struct vm *vm);
 /* The devices are gone. */
 void vm_display_free(struct vm *vm);
 

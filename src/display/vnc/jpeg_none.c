@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Built without libjpeg-turbo: pictures go by the lossless ways. */
+#include <errno.h>
+
+#include "display/vnc/vnc_int.h"
+
+bool vnc_jpeg_available(void) { return false; }
+
+int vnc_jpeg(const uint32_t *pixels, unsigned w, unsigned h, int quality, struct vnc_buf *out) { return -ENOTSUP; }

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The server: its sockets, its thread, and the beat at which the screen is looked at.
+ *
+ * While a client waits for an update the display is refreshed thirty times a
+ * second; when nothing changes, less and less often, down to five times, until
+ * something does or somebody types.
+ */
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "display/vnc/vnc_int.h"
+
+#define BEAT_NS 33000000ll
+#define SOON_NS 1000000ll
+#define SLOWEST_NS 200000000ll
+
+/* ---- the beat ---- */
+
+static bool anybody_waits(const struct vnc *v)
+{
+	list_for_each(n, &v->clients) {
+		const struct vnc_client *c = list_entry(n, struct vnc_client, node);
+
+		if (c->state == VNC_RUN && (c->wanted || c->continuous) && vnc_conn_pending(&c->c) <= VNC_OUT_BUSY)
+			return true;
+	}
+	return false;
+}
+
+void vnc_wake(struct vnc *v, bool now)
+{
+	int64_t at = loop_now_ns() + (now || !v->ticking ? SOON_NS : BEAT_NS);
+
+	/* However much is asked for, the guest is looked at so often and no oftener. */
+	at = MAX(at, v->last_ns + BEAT_NS / 2);
+	v->interval_ns = BEAT_NS;
+	if (!v->ticking || v->tick.deadline_ns > at)
+		loop_timer_arm(&v->tick, at);
+	v->ticking = true;
+}
+
+static void on_tick(void *opaque)
+{
+	struct vnc *v = opaque;
+	int64_t begin = loop_now_ns();
+	bool sent = false;
+
+	v->ticking = anybody_waits(v);
+	if (!v->ticking)
+		return;			/* the next request begins it again */
+	v->last_ns = begin;
+	display_refresh(v->d);
+	list_for_each_safe(n, &v->clients) {
+		struct vnc_client *c = list_entry(n, struct vnc_client, node);
+
+		if (c->state != VNC_RUN || !vnc_update(c))
+			continue;
+		sent = true;
+		vnc_client_flush(c);
+	}
+	v->interval_ns = sent ? BEAT_NS : MIN(v->interval_ns + v->interval_ns / 8, SLOWEST_NS);
+	/* Whatever it took: a part of the time is the guest's. */
+	loop_timer_arm(&v->tick, MAX(begin + v->interval_ns, loop_now_ns() + 2 * SOON_NS));
+}
+
+/* ---- sockets ---- */
+
+static void on_connect(void *opaque, uint32_t events)
+{
+	struct vnc_listener *l = opaque;
+	int fd = accept4(l->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), one = 1, room = 256 << 10;
+
+	if (fd < 0)
+		return;
+	if (l->v->n_clients >= VNC_MAX_CLIENTS) {
+		close(fd);
+		return;
+	}
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	/* Old pictures are not worth waiting behind. */
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	vnc_client_new(l->v, fd, l->ws);
+}
+
+static int listen_on(struct vnc *v, int fd, bool ws)
+{
+	struct vnc_listener *l;
+
+	if (v->n_listeners == ARRAY_LEN(v->listener) || listen(fd, 16))
+		return -errno;
+	l = &v->listener[v->n_listeners++];
+	l->v = v;
+	l->ws = ws;
+	l->watch = (struct loop_fd){ .fd = fd, .events = EPOLLIN, .cb = on_connect, .opaque = l };
+	return loop_fd_add(v->loop, &l->watch);
+}
+
+static int listen_tcp(struct vnc *v, const char *host, unsigned port, bool ws, struct err *e)
+{
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
+	struct addrinfo *all = NULL;
+	char service[16];
+	int r, one = 1, fd = -1;
+
+	snprintf(service, sizeof(service), "%u", port);
+	r = getaddrinfo(host ? host : "127.0.0.1", service, &hints, &all);
+	if (r)
+		return err_set(e, -EADDRNOTAVAIL, "VNC cannot listen on '%s': %s", host, gai_strerror(r));
+	r = -EADDRNOTAVAIL;
+	for (const struct addrinfo *a = all; a && r; a = a->ai_next) {
+		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (fd < 0)
+			continue;
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		r = bind(fd, a->ai_addr, a->ai_addrlen) ? -errno : listen_on(v, fd, ws);
+		if (r)
+			close(fd);
+	}
+	freeaddrinfo(all);
+	if (r)
+		err_set(e, r, "VNC cannot listen on %s port %u: %s; choose another display number or port", host ? host : "127.0.0.1",
+			port, strerror(-r));
+	return r;
+}
+
+/* A socket that a VM of the past left behind answers nobody. */
+static void remove_stale(const char *path, const struct sockaddr_un *sa)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct stat st;
+
+	if (fd >= 0 && !lstat(path, &st) && S_ISSOCK(st.st_mode) && connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) &&
+	    errno == ECONNREFUSED)
+		unlink(path);
+	if (fd >= 0)
+		close(fd);
+}
+
+static int listen_unix(struct vnc *v, const char *path, struct err *e)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd, r = 0;
+
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return err_set(e, -ENAMETOOLONG, "%s: longer than the name of a socket can be (%zu)", path, sizeof(sa.sun_path) - 1);
+	strcpy(sa.sun_path, path);
+	remove_stale(path, &sa);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)))
+		r = -errno;
+	if (!r) {
+		v->unix_path = strdup(path);
+		chmod(path, 0600);
+		r = listen_on(v, fd, false);
+	}
+	if (r && fd >= 0)
+		close(fd);
+	return r ? err_set(e, r, "%s: VNC cannot listen there: %s", path, strerror(-r)) : 0;
+}
+
+/* ---- life ---- */
+
+static void *thread(void *opaque)
+{
+	struct vnc *v = opaque;
+	sigset_t all;
+
+	sigfillset(&all);		/* SIGPIPE among them: writes say EPIPE */
+	pthread_sigmask(SIG_BLOCK, &all, NULL);
+	pthread_setname_np(pthread_self(), "vnc");
+	loop_run(v->loop);
+	return NULL;
+}
+
+static int copy_text(const char *text, char **out)
+{
+	*out = text ? strdup(text) : NULL;
+	return text && !*out ? -ENOMEM : 0;
+}
+
+static int open_all(struct vnc *v, const struct vnc_config *cfg, struct err *e)
+{
+	int r = copy_text(cfg->password, &v->password);
+
+	if (!r)
+		r = copy_text(cfg->view_password, &v->view_password);
+	if (!r)
+		r = loop_new(&v->loop);
+	if (r)
+		return err_set(e, r, "out of memory for VNC");
+	loop_timer_init(v->loop, &v->tick, on_tick, v);
+	if (cfg->tls_anonymous || cfg->tls_cert)
+		r = vnc_tls_new(cfg, &v->tls, e);
+	v->tls_x509 = cfg->tls_cert != NULL;
+	if (!r && cfg->port)
+		r = listen_tcp(v, cfg->host, cfg->port, false, e);
+	if (!r && cfg->websocket)
+		r = listen_tcp(v, cfg->host, cfg->websocket, true, e);
+	if (!r && cfg->unix_path)
+		r = listen_unix(v, cfg->unix_path, e);
+	return r;
+}
+
+int vnc_new(struct display *d, struct input *in, const struct vnc_config *cfg, struct vnc **out, struct err *e)
+{
+	struct vnc *v = calloc(1, sizeof(*v));
+	int r;
+
+	if (!v)
+		return err_set(e, -ENOMEM, "out of memory for VNC");
+	v->d = d;
+	v->in = in;
+	v->read_only = cfg->read_only;
+	v->interval_ns = BEAT_NS;
+	list_init(&v->clients);
+	r = open_all(v, cfg, e);
+	if (!r) {
+		r = pthread_create(&v->thread, NULL, thread, v);
+		if (r)
+			r = err_set(e, -r, "no thread for VNC: %s", strerror(r));
+	}
+	if (r) {
+		vnc_free(v);
+		return r;
+	}
+	v->running = true;
+	*out = v;
+	return 0;
+}
+
+static void wipe(char *s)
+{
+	if (s)
+		explicit_bzero(s, strlen(s));
+	free(s);
+}
+
+void vnc_free(struct vnc *v)
+{
+	if (!v)
+		return;
+	if (v->running) {
+		loop_stop(v->loop);
+		pthread_join(v->thread, NULL);
+	}
+	list_for_each_safe(n, &v->clients)
+		vnc_client_end(list_entry(n, struct vnc_client, node));
+	for (unsigned i = 0; i < v->n_listeners; i++) {
+		loop_fd_del(&v->listener[i].watch);
+		close(v->listener[i].watch.fd);
+	}
+	if (v->unix_path)
+		unlink(v->unix_path);
+	if (v->loop)
+		loop_free(v->loop);
+	vnc_tls_free(v->tls);
+	wipe(v->password);
+	wipe(v->view_password);
+	free(v->unix_path);
+	free(v->copy);
+	free(v);
+}

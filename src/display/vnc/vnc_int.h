@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of the VNC server share.  All of it belongs to the server's thread. */
+#ifndef LODGE_DISPLAY_VNC_INT_H
+#define LODGE_DISPLAY_VNC_INT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <zlib.h>
+
+#include "base/bits.h"
+#include "base/list.h"
+#include "base/loop.h"
+#include "display/display.h"
+#include "display/input.h"
+#include "display/vnc/vnc.h"
+
+/* A growing buffer; bytes [at, len) are still to be used. */
+struct vnc_buf {
+	uint8_t *data;
+	size_t at, len, room;
+	bool failed;			/* memory ran out: what is in it is of no use */
+};
+
+void vnc_put(struct vnc_buf *b, const void *p, size_t n);
+void vnc_put8(struct vnc_buf *b, unsigned v);
+void vnc_put16(struct vnc_buf *b, unsigned v);
+void vnc_put32(struct vnc_buf *b, uint32_t v);
+/* Room for n more bytes at data + len, NULL: none. */
+uint8_t *vnc_room(struct vnc_buf *b, size_t n);
+void vnc_drop(struct vnc_buf *b, size_t n);	/* n bytes from `at` have been used */
+void vnc_buf_free(struct vnc_buf *b);
+static inline size_t vnc_left(const struct vnc_buf *b) { return b->len - b->at; }
+static inline uint16_t be16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
+static inline uint32_t be32(const uint8_t *p) { return (uint32_t)be16(p) << 16 | be16(p + 2); }
+
+/* ---- the connection: socket, TLS, WebSocket frames ---- */
+
+#define VNC_IN_MAX (256u << 10)		/* what may wait to be understood */
+#define VNC_OUT_BUSY (64u << 10)	/* more than this waits: no update is made */
+#define VNC_OUT_MAX (256u << 20)	/* a client that lets so much wait is given up */
+
+struct vnc_tls;
+struct vnc_tls_conn;
+
+struct vnc_conn {
+	int fd;
+	struct vnc_tls_conn *tls;	/* NULL: plain */
+	bool tls_started;
+	bool ws, ws_open;		/* framed; the HTTP request has been answered */
+	bool ws_closed;
+	struct vnc_buf raw, in;		/* frames; RFB */
+	struct vnc_buf out, wire;	/* RFB; frames, or what is left of RFB */
+};
+
+/* Takes what has come; -EAGAIN: nothing more now; other errors end the connection. */
+int vnc_conn_read(struct vnc_conn *c);
+/* Writes what it can; -EAGAIN: more is left. */
+int vnc_conn_write(struct vnc_conn *c);
+size_t vnc_conn_pending(const struct vnc_conn *c);
+void vnc_conn_close(struct vnc_conn *c);
+
+/* tls.c.  Anonymous or with a certificate. */
+int vnc_tls_new(const struct vnc_config *cfg, struct vnc_tls **out, struct err *e);
+void vnc_tls_free(struct vnc_tls *t);
+int vnc_tls_accept(struct vnc_tls *t, int fd, struct vnc_tls_conn **out);
+/* 0: done; -EAGAIN; or an error */
+int vnc_tls_handshake(struct vnc_tls_conn *c);
+ssize_t vnc_tls_read(struct vnc_tls_conn *c, void *p, size_t n);	/* as read(2) with -errno */
+ssize_t vnc_tls_write(struct vnc_tls_conn *c, const void *p, size_t n);
+bool vnc_tls_pending(const struct vnc_tls_conn *c);
+void vnc_tls_close(struct vnc_tls_conn *c);
+
+/* ws.c: raw to in, out to wire. */
+int vnc_ws_read(struct vnc_conn *c);
+void vnc_ws_write(struct vnc_conn *c);
+
+/* auth.c */
+#define VNC_CHALLENGE 16
+bool vnc_challenge(uint8_t out[VNC_CHALLENGE]);
+/* Is `answer` the challenge encrypted with the password?  In constant time. */
+bool vnc_answer_right(const char *password, const uint8_t challenge[VNC_CHALLENGE], const uint8_t answer[VNC_CHALLENGE]);
+void vnc_sha1_base64(const char *text, size_t len, char out[29]);
+
+/* ---- pixels ---- */
+
+struct vnc_format {
+	uint8_t bytes;			/* 1, 2, 4 */
+	uint8_t depth;
+	bool big;
+	uint16_t max[3];		/* red, green, blue */
+	uint8_t shift[3];
+	uint32_t of[3][256];		/* a colour's part of a pixel */
+	bool same;			/* as the surface has it */
+	uint8_t cpixel;			/* bytes of a compressed pixel */
+	bool cpixel_high;		/* its bytes are the upper three */
+	bool rgb;			/* Tight's pixels are red, green, blue */
+};
+
+void vnc_format_init(struct vnc_format *f);
+/* 16 bytes of the wire (7.4); false: not a format that can be served. */
+bool vnc_format_set(struct vnc_format *f, const uint8_t wire[16]);
+void vnc_format_put(const struct vnc_format *f, struct vnc_buf *b);
+static inline uint32_t vnc_pixel(const struct vnc_format *f, uint32_t p)
+{
+	return f->of[0][p >> 16 & 255] | f->of[1][p >> 8 & 255] | f->of[2][p & 255];
+}
+/* n pixels in the client's format. */
+void vnc_put_pixels(const struct vnc_format *f, struct vnc_buf *b, const uint32_t *p, size_t n);
+void vnc_put_pixel(const struct vnc_format *f, struct vnc_buf *b, uint32_t p);
+void vnc_put_cpixel(const struct vnc_format *f, struct vnc_buf *b, uint32_t p);
+
+/* ---- encodings ---- */
+
+enum { ENC_RAW = 0, ENC_HEXTILE = 5, ENC_TIGHT = 7, ENC_ZRLE = 16, ENC_TIGHT_PNG = -260 };
+enum { PSEUDO_CURSOR = -239, PSEUDO_SIZE = -223, PSEUDO_LAST_RECT = -224, PSEUDO_POINTER_TYPE = -257, PSEUDO_QEMU_KEYS = -258,
+       PSEUDO_EXT_SIZE = -308, PSEUDO_FENCE = -312, PSEUDO_CONTINUOUS = -313, PSEUDO_CURSOR_ALPHA = -314 };
+
+struct vnc_encoder {
+	int kind;
+	int level;			/* zlib's */
+	int quality;			/* JPEG's 1 to 100; 0: no JPEG */
+	z_stream zrle, tight[3];
+	bool zrle_open, tight_open[3];
+	struct vnc_buf scratch;
+};
+
+/* A rectangle of a picture of its own: rows follow each other. */
+struct vnc_piece {
+	struct display_rect r;
+	const uint32_t *pixels;
+};
+
+/* Puts rectangles (usually one) with headers; returns how many.  Out of memory: b->failed. */
+unsigned vnc_encode(struct vnc_encoder *e, const struct vnc_format *f, const struct vnc_piece *p, struct vnc_buf *b);
+unsigned vnc_encode_tight(struct vnc_encoder *e, const struct vnc_format *f, const struct vnc_piece *p, struct vnc_buf *b);
+void vnc_rect_header(struct vnc_buf *b, const struct display_rect *r, int encoding);
+bool vnc_deflate(struct vnc_encoder *e, z_stream *z, bool *open, const void *p, size_t n, struct vnc_buf *b);
+void vnc_encoder_free(struct vnc_encoder *e);
+/* jpeg.c; -ENOTSUP without libjpeg. */
+bool vnc_jpeg_available(void);
+int vnc_jpeg(const uint32_t *pixels, unsigned w, unsigned h, int quality, struct vnc_buf *out);
+
+/* ---- clients ---- */
+
+enum vnc_state { VNC_VERSION, VNC_SECURITY, VNC_VENCRYPT_VERSION, VNC_VENCRYPT_TYPE, VNC_TLS, VNC_AUTH, VNC_INIT, VNC_RUN, VNC_ENDING };
+
+struct vnc_client {
+	struct list node;
+	struct vnc *v;
+	struct vnc_conn c;
+	struct loop_fd watch;
+	struct loop_timer late;		/* handshakes end in time */
+	enum vnc_state state;
+	unsigned minor;			/* 3, 7, 8 */
+	unsigned vencrypt;		/* subtype chosen */
+	bool local_tls;			/* TLS began before RFB did */
+	uint8_t challenge[VNC_CHALLENGE];
+	bool look_only;
+	uint64_t skip;			/* bytes of a message nobody wants */
+
+	struct display_viewer viewer;
+	bool watching;
+	unsigned width, height;		/* of the frame buffer as the client knows it */
+	struct vnc_format format;
+	struct vnc_encoder enc;
+	bool has_size, has_ext_size, has_cursor, has_alpha, has_keys, has_pointer_type, has_fence, has_continuous;
+	bool tell_keys, tell_pointer, tell_size;	/* to be said in the next update */
+	unsigned size_reason, size_status;
+	bool rel_pointer;
+
+	bool wanted;			/* an update was asked for */
+	struct display_rect want;	/* of this */
+	bool continuous;
+	struct display_rect stream;
+	unsigned buttons;		/* as on the wire */
+	uint64_t down[INPUT_MAX_KEY / 64];	/* keys it holds */
+};
+
+struct vnc_listener {
+	struct vnc *v;
+	struct loop_fd watch;
+	bool ws;
+};
+
+struct vnc {
+	struct display *d;
+	struct input *in;
+	struct loop *loop;
+	pthread_t thread;
+	bool running;
+	struct vnc_listener listener[4];
+	unsigned n_listeners;
+	struct list clients;
+	unsigned n_clients;
+	struct loop_timer tick;
+	int64_t interval_ns;		/* between refreshes: longer while nothing happens */
+	int64_t last_ns;		/* the last refresh */
+	bool ticking;
+	char *password, *view_password, *unix_path;
+	bool read_only;
+	struct vnc_tls *tls;
+	bool tls_x509;
+	uint32_t *copy;			/* what is being encoded */
+	size_t copy_room;		/* pixels */
+};
+
+/* client.c */
+void vnc_client_new(struct vnc *v, int fd, bool ws);
+void vnc_client_end(struct vnc_client *c);
+/* Something is to be written. */
+void vnc_client_flush(struct vnc_client *c);
+/* server.c: somebody wants an update, soon. */
+void vnc_wake(struct vnc *v, bool now);
+/* update.c: what has changed since the last one, if that is wanted; true: something was sent. */
+bool vnc_update(struct vnc_client *c);
+void vnc_size_rect(struct vnc_client *c, struct vnc_buf *b, unsigned reason, unsigned status);
+
+#endif

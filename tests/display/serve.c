@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A VNC server on a screen without a machine, for test_vnc.py.
+ *
+ * usage: vnc-serve KEY=VALUE...   port websocket unix password view cert key anon read-only
+ *
+ * Lines on standard input: "draw PATTERN WIDTH HEIGHT", "dot X Y COLOUR"; each is answered
+ * with "ok".  What viewers type and point at is printed.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "display/display.h"
+#include "display/input.h"
+#include "display/vnc/vnc.h"
+
+static pthread_mutex_t machine = PTHREAD_MUTEX_INITIALIZER;
+static unsigned pattern, width = 320, height = 200;
+static unsigned dot_x, dot_y, dot;
+static bool wishes;
+
+/* The same formulas as in test_vnc.py. */
+static uint32_t pixel(unsigned x, unsigned y)
+{
+	switch (pattern) {
+	case 0: return 0x336699;
+	case 1: return (x / 8 + y / 16) % 2 ? 0xffffff : 0;
+	case 2: return ((x / 5 * 7 + y / 3) % 11) * 0x112233 & 0xffffff;
+	case 3: return (x * 3 + y * 5) % 200 * 0x010203 & 0xffffff;
+	case 4: return (x * 2654435761u ^ y * 40503u * 65537u) & 0xffffff;
+	default: return (x & 255) << 16 | (y & 255) << 8 | ((x + y) & 255);
+	}
+}
+
+static void refresh(void *opaque, struct display *d)
+{
+	static uint32_t row[DISPLAY_MAX_WIDTH];
+
+	display_resize(d, width, height);
+	for (unsigned y = 0; y < height; y++) {
+		for (unsigned x = 0; x < width; x++)
+			row[x] = pixel(x, y) | 0x5a000000;	/* what the upper byte holds means nothing */
+		if (dot && y == dot_y && dot_x < width)
+			row[dot_x] = dot;
+		display_put(d, 0, y, width, row);
+	}
+}
+
+static void watched(void *opaque, bool on) { }
+
+static void wish(void *opaque, unsigned w, unsigned h)
+{
+	width = w;
+	height = h;
+}
+
+static bool on_key(void *opaque, unsigned code, bool down)
+{
+	printf("key %u %d\n", code, down);
+	return true;
+}
+
+static void on_rel(void *opaque, int dx, int dy, int wheel, unsigned buttons)
+{
+	printf("rel %d %d %d %u\n", dx, dy, wheel, buttons);
+}
+
+static void on_abs(void *opaque, unsigned x, unsigned y, int wheel, unsigned buttons)
+{
+	printf("abs %u %u %d %u\n", x, y, wheel, buttons);
+}
+
+static const char *arg(char **argv, const char *key)
+{
+	for (size_t n = strlen(key); *argv; argv++)
+		if (!strncmp(*argv, key, n) && (*argv)[n] == '=')
+			return *argv + n + 1;
+	return NULL;
+}
+
+static unsigned number(char **argv, const char *key)
+{
+	const char *v = arg(argv, key);
+
+	return v ? (unsigned)atoi(v) : 0;
+}
+
+static void serve(void)
+{
+	char line[256];
+
+	while (fgets(line, sizeof(line), stdin)) {
+		pthread_mutex_lock(&machine);
+		if (sscanf(line, "draw %u %u %u", &pattern, &width, &height) == 3)
+			dot = 0;
+		else
+			sscanf(line, "dot %u %u %x", &dot_x, &dot_y, &dot);
+		pthread_mutex_unlock(&machine);
+		puts("ok");
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct vnc_config cfg = {
+		.port = number(argv, "port"), .websocket = number(argv, "websocket"), .unix_path = arg(argv, "unix"),
+		.password = arg(argv, "password"), .view_password = arg(argv, "view"), .tls_cert = arg(argv, "cert"),
+		.tls_key = arg(argv, "key"), .tls_anonymous = number(argv, "anon"), .read_only = number(argv, "read-only"),
+	};
+	struct input_device dev = { .key = on_key, .rel = on_rel };
+	static struct display_ops ops = { .refresh = refresh, .watched = watched };
+	struct display *d;
+	struct input *in;
+	struct vnc *v;
+	struct err e;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	wishes = number(argv, "wishes");
+	if (wishes)
+		ops.wish = wish;
+	if (number(argv, "tablet"))
+		dev.abs = on_abs;
+	if (display_new(&machine, &d) || input_new(&machine, &in))
+		return 1;
+	pthread_mutex_lock(&machine);
+	display_attach(d, &ops, NULL);
+	input_add(in, &dev);
+	pthread_mutex_unlock(&machine);
+	if (vnc_new(d, in, &cfg, &v, &e)) {
+		fprintf(stderr, "%s\n", e.msg);
+		return 1;
+	}
+	puts("ready");
+	serve();
+	vnc_free(v);
+	pthread_mutex_lock(&machine);
+	display_attach(d, NULL, NULL);
+	pthread_mutex_unlock(&machine);
+	display_free(d);
+	input_free(in);
+	return 0;
+}

@@ -1,0 +1,418 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The VNC server: every encoding gives the picture, everybody gets his share,
+passwords and TLS keep others out, nonsense ends a connection and nothing else."""
+import os
+import random
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+import rfb
+from guest import Skip, check, run_all
+from rfb import Closed, Rfb
+
+SERVE = os.environ["VNC_SERVE"]
+TMP = tempfile.mkdtemp(prefix="lodge-test-")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    def __init__(self, **args):
+        self.port = args.setdefault("port", free_port())
+        self.p = subprocess.Popen([SERVE, *(f"{k.replace('_', '-')}={v}" for k, v in args.items())], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1)
+        check(self.p.stdout.readline() == "ready\n", "the server did not start")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.p.stdin.close()
+        try:
+            status = self.p.wait(10)
+        finally:
+            self.p.kill()
+            self.p.wait()
+            self.p.stdout.close()
+        if exc[0] is None:
+            check(status == 0, f"the server ended with {status}")
+
+    def say(self, line):
+        """Sends a command; the lines that came before its answer."""
+        self.p.stdin.write(line + "\n")
+        out = []
+        while True:
+            got = self.p.stdout.readline().strip()
+            check(got != "" or self.p.poll() is None, "the server is gone")
+            if got == "ok":
+                return out
+            out.append(got)
+
+    def events(self, n, seconds=10):
+        """n lines of what was typed."""
+        out, end = [], time.monotonic() + seconds
+        while len(out) < n and time.monotonic() < end:
+            out += self.say("nothing")
+            time.sleep(0.02)
+        return out
+
+
+def pixel(p, x, y):
+    if p == 0:
+        return 0x336699
+    if p == 1:
+        return 0xffffff if (x // 8 + y // 16) % 2 else 0
+    if p == 2:
+        return ((x // 5 * 7 + y // 3) % 11) * 0x112233 & 0xffffff
+    if p == 3:
+        return (x * 3 + y * 5) % 200 * 0x010203 & 0xffffff
+    if p == 4:
+        return ((x * 2654435761 & 0xffffffff) ^ (y * 40503 * 65537 & 0xffffffff)) & 0xffffff
+    return (x & 255) << 16 | (y & 255) << 8 | ((x + y) & 255)
+
+
+def picture(p, w, h):
+    return b"".join(struct.pack("<I", pixel(p, x, y)) for y in range(h) for x in range(w))
+
+
+def plain(data):
+    """Without the bytes that have no meaning."""
+    data = bytearray(data)
+    data[3::4] = bytes(len(data) // 4)
+    return bytes(data)
+
+
+def encodings():
+    with Server() as s:
+        v = Rfb(s.port)
+        for p, w, h in ((0, 320, 200), (1, 320, 200), (2, 333, 97), (3, 130, 70), (4, 100, 33), (5, 2100, 20)):
+            want = picture(p, w, h)
+            s.say(f"draw {p} {w} {h}")
+            for enc in (rfb.RAW, rfb.HEXTILE, rfb.ZRLE, rfb.TIGHT):
+                v.set_encodings(enc, rfb.SIZE)
+                v.picture[:] = bytes(len(v.picture))
+                check(plain(v.refresh()) == want, f"pattern {p} by encoding {enc}")
+        v.close()
+
+
+def pixel_formats():
+    with Server() as s:
+        s.say("draw 2 64 16")
+        for bpp, big, maxs, shifts in ((16, 0, (31, 63, 31), (11, 5, 0)), (8, 0, (7, 7, 3), (0, 3, 6)), (32, 1, (255,) * 3, (16, 8, 0)),
+                                       (32, 0, (255,) * 3, (0, 8, 16)), (16, 1, (15, 15, 15), (8, 4, 0))):
+            v = Rfb(s.port)
+            v.write(struct.pack(">BxxxBBBBHHHBBBxxx", 0, bpp, 24 if bpp == 32 else bpp, big, 1, *maxs, *shifts))
+            v.set_encodings(rfb.RAW)
+            v.request(False)
+            head = v.read(4 + 12)
+            check(struct.unpack(">HHHHi", head[4:]) == (0, 0, 64, 16, 0), "one raw rectangle")
+            data = v.read(64 * 16 * bpp // 8)
+            for i in range(64 * 16):
+                got = int.from_bytes(data[i * bpp // 8:(i + 1) * bpp // 8], "big" if big else "little")
+                c = pixel(2, i % 64, i // 64)
+                for k in range(3):
+                    want = ((c >> (16 - 8 * k) & 255) * maxs[k] + 127) // 255
+                    check(got >> shifts[k] & maxs[k] == want, f"{bpp} bits, pixel {i}")
+            v.close()
+
+
+def changes_only():
+    with Server() as s:
+        s.say("draw 5 640 480")
+        v = Rfb(s.port)
+        v.set_encodings(rfb.RAW, rfb.SIZE)
+        v.refresh()
+        s.say("dot 300 200 ff0000")
+        v.rects = 0
+        v.update()
+        check(v.rects == 1, f"{v.rects} rectangles for one dot")
+        at = (200 * 640 + 300) * 4
+        check(v.picture[at:at + 3] == b"\0\0\xff", "the dot is there")
+        v.request()
+        v.s.settimeout(0.3)
+        try:
+            v.message()
+            raise AssertionError("an update without a change")
+        except TimeoutError:
+            pass
+        v.close()
+
+
+def sizes():
+    with Server(wishes=1) as s:
+        v = Rfb(s.port)
+        v.set_encodings(rfb.ZRLE, rfb.EXT_SIZE)
+        s.say("draw 1 800 50")
+        check(plain(v.refresh()) == picture(1, 800, 50), "a new size")
+        v.write(struct.pack(">BxHHBx", 251, 200, 100, 0))
+        while (v.width, v.height) != (200, 100):
+            v.update()
+        check(plain(v.refresh()) == picture(1, 200, 100), "the size that was wished for")
+        check(v.size_status == 0, f"status {v.size_status}")
+        old = Rfb(s.port)			# knows no sizes: keeps the one it has
+        s.say("draw 1 300 90")
+        old.set_encodings(rfb.RAW)
+        old.refresh()
+        check(plain(old.picture)[:200 * 90 * 4] == picture(1, 200, 90), "what fits is shown")
+        s.say("draw 1 60 50")
+        old.update(False)
+        v.close()
+        old.close()
+    with Server() as s:
+        v = Rfb(s.port)
+        v.set_encodings(rfb.RAW, rfb.EXT_SIZE)
+        v.write(struct.pack(">BxHHBx", 251, 200, 100, 0))
+        while v.size_status is None:
+            v.update()
+        check(v.size_status == 1 and v.width == 320, "an adapter that cannot")
+        v.close()
+
+
+def keys():
+    with Server(tablet=1) as s:
+        v = Rfb(s.port)
+        v.set_encodings(rfb.RAW, rfb.KEYS)
+        v.refresh()
+        check(v.key_ack, "key numbers are offered")
+        v.type("aB")
+        v.qemu_key(0xd3, True)
+        v.qemu_key(0xd3, False)
+        v.qemu_key(0x56, True)			# the key beside Shift, which no keysym of a US keyboard names
+        want = "30 1,30 0,42 1,48 1,48 0,42 0,111 1,111 0,86 1"
+        got = s.events(9)
+        check(got == ["key " + k for k in want.split(",")], f"{got}")
+        v.pointer(319, 0, 0)
+        v.pointer(0, 199, 1 | 4 | 2)
+        v.pointer(0, 199, 8)
+        v.pointer(0, 199, 16)
+        got = s.events(4)
+        check(got == ["abs 32767 0 0 0", "abs 0 32767 0 7", "abs 0 32767 1 0", "abs 0 32767 -1 0"], f"{got}")
+        v.close()
+        got = s.events(2)			# what was held comes up
+        check(got[:1] == ["key 86 0"], f"{got}")
+
+
+def view_only():
+    with Server(read_only=1) as s:
+        v = Rfb(s.port)
+        v.type("x")
+        v.pointer(1, 1, 1)
+        v.update(False)
+        check(s.events(1, 0.3) == [], "a viewer who only looks typed")
+        v.close()
+
+
+def rejected(port, password, **kw):
+    try:
+        Rfb(port, password=password, **kw)
+    except Closed as e:
+        return str(e)
+    raise AssertionError(f"password {password!r} was taken")
+
+
+def passwords():
+    with Server(password="s3cret!!", view="look") as s:
+        check("wrong" in rejected(s.port, "other"), "a reason is given")
+        rejected(s.port, "")
+        v = Rfb(s.port, password="s3cret!!ignored")	# eight characters count
+        v.type("a")
+        check(len(s.events(2)) == 2, "the first password may type")
+        w = Rfb(s.port, password="look")
+        w.type("a")
+        w.update(False)
+        check(s.events(1, 0.3) == [], "the second one may not")
+        v.close()
+        w.close()
+
+
+def sockets():
+    path, ws = os.path.join(TMP, "vnc.sock"), free_port()
+    with socket.socket(socket.AF_UNIX) as old:		# left behind
+        old.bind(path)
+    with Server(unix=path, websocket=ws) as s:
+        check(os.stat(path).st_mode & 0o777 == 0o600, "the socket is the user's alone")
+        for v in (Rfb(path=path), Rfb(ws, websocket=True)):
+            s.say("draw 3 300 200")
+            v.set_encodings(rfb.TIGHT, rfb.SIZE)
+            check(plain(v.refresh()) == picture(3, 300, 200), "the picture")
+            v.close()
+        with socket.create_connection(("127.0.0.1", ws)) as c:
+            c.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            check(c.recv(100).startswith(b"HTTP/1.1 400"), "no WebSocket")
+    check(not os.path.exists(path), "the socket is gone")
+    try:
+        with Server(port=s.port) as a, Server(port=a.port):
+            pass
+        raise AssertionError("one port, two servers")
+    except Exception as e:
+        check("did not start" in str(e), f"{e}")
+
+
+def start_tls(port, context, subtype):
+    s = socket.create_connection(("127.0.0.1", port), 10)
+    s.recv(12)
+    s.sendall(b"RFB 003.008\n")
+    check(s.recv(2) == b"\1\x13", "VeNCrypt and nothing else")
+    s.sendall(b"\x13")
+    check(s.recv(2) == b"\0\2", "version 0.2")
+    s.sendall(b"\0\2")
+    check(s.recv(1) == b"\0", "agreed")
+    kinds = s.recv(5)
+    check(kinds == b"\1" + struct.pack(">I", subtype), f"subtypes {kinds}")
+    s.sendall(struct.pack(">I", subtype))
+    check(s.recv(1) == b"\1", "TLS begins")
+    return context.wrap_socket(s)
+
+
+def tls():
+    cert, key = os.path.join(TMP, "cert.pem"), os.path.join(TMP, "key.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test", "-keyout", key, "-out", cert],
+                   stderr=subprocess.DEVNULL, check=True)
+    x509 = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    x509.check_hostname = False
+    x509.load_verify_locations(cert)
+    anon = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anon.check_hostname = False
+    anon.verify_mode = ssl.CERT_NONE
+    anon.maximum_version = ssl.TLSVersion.TLSv1_2
+    anon.set_ciphers("ADH:AECDH:@SECLEVEL=0")
+    with Server(cert=cert, key=key) as s:
+        c = start_tls(s.port, x509, 260)
+        check(c.recv(4) == b"\0\0\0\0", "accepted")
+        c.sendall(b"\1")
+        check(struct.unpack(">HH", c.recv(4)) == (320, 200), "the screen's size")
+        c.close()
+    with Server(anon=1, password="pw") as s:
+        c = start_tls(s.port, anon, 258)
+        c.sendall(rfb.des("pw", c.recv(16)))
+        check(c.recv(4) == b"\0\0\0\0", "accepted")
+        c.close()
+        with socket.create_connection(("127.0.0.1", s.port)) as c:	# what is plain gets nowhere
+            c.recv(12)
+            c.sendall(b"RFB 003.008\n")
+            c.recv(2)
+            c.sendall(b"\2")
+            check(c.recv(10) == b"", "the connection ends")
+
+
+def flow():
+    with Server() as s:
+        v = Rfb(s.port)
+        v.set_encodings(rfb.RAW, rfb.SIZE, rfb.FENCE, rfb.CONTINUOUS)
+        v.write(struct.pack(">BxxxIB5s", 248, 0x80000003, 5, b"hello"))
+        v.refresh()
+        check((0x80000000, b"") in v.fences and (3, b"hello") in v.fences, f"fences {v.fences}")
+        check(v.ended == 1, "continuous updates are offered")
+        v.write(struct.pack(">BBHHHH", 150, 1, 0, 0, 320, 200))
+        for i in range(5):			# nobody asks
+            s.say(f"dot {i * 64} 100 00ff00")
+            check(v.message() == 0, "an update comes by itself")
+        v.write(struct.pack(">BBHHHH", 150, 0, 0, 0, 0, 0))
+        while v.ended < 2:
+            v.message()
+        v.close()
+
+
+def rss(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return int(next(line.split()[1] for line in f if line.startswith("VmRSS")))
+
+
+def slow_viewers():
+    with Server() as s:
+        s.say("draw 4 1600 1200")
+        slow = [Rfb(s.port) for _ in range(6)]
+        for v in slow:
+            v.write(struct.pack(">BBHHHH", 150, 1, 0, 0, 1600, 1200))
+        quick = Rfb(s.port)
+        quick.set_encodings(rfb.RAW, rfb.SIZE)
+        quick.refresh()
+        before = rss(s.p.pid)
+        for i in range(20):
+            for v in slow:
+                for _ in range(50):
+                    v.request(False)
+            s.say(f"draw {5 - i % 2} 1600 1200")
+            quick.update()
+        check(plain(quick.refresh()) == plain(quick.picture), "the quick one is served")
+        grown = rss(s.p.pid) - before
+        check(grown < 150 << 10, f"{grown} KiB more for viewers that do not read")
+        for v in slow:
+            v.close()
+        quick.close()
+
+
+def nonsense():
+    rng = random.Random(5)
+    with Server(websocket=(ws := free_port())) as s:
+        def ends(data, **kw):
+            v = Rfb(s.port, **kw)
+            v.write(data)
+            v.s.settimeout(5)
+            try:
+                while v.s.recv(1 << 16):
+                    pass
+            except ConnectionResetError:
+                pass
+            v.close()
+        ends(b"\x63")				# no such message
+        ends(struct.pack(">BxxxBBBBHHHBBBxxx", 0, 32, 24, 0, 0, 255, 255, 255, 16, 8, 0))	# a colour map
+        ends(struct.pack(">BxxxBBBBHHHBBBxxx", 0, 32, 24, 0, 1, 255, 255, 255, 30, 8, 0))
+        ends(struct.pack(">BxxxBBBBHHHBBBxxx", 0, 24, 24, 0, 1, 255, 255, 255, 16, 8, 0))
+        ends(struct.pack(">BxH", 2, 65535))
+        ends(struct.pack(">BxxxI", 6, 0x7fffffff))
+        ends(struct.pack(">BxxxIB", 248, 0, 200) + bytes(200))
+        ends(b"\xff\x07" + bytes(10))
+        v = Rfb(s.port)				# text for a clipboard that is not there, in both forms
+        v.write(struct.pack(">BxxxI", 6, 70000) + bytes(70000) + struct.pack(">Bxxxi", 6, -8) + bytes(8))
+        v.update(False)
+        for _ in range(40):
+            for port in (s.port, ws):
+                c = socket.create_connection(("127.0.0.1", port))
+                c.sendall(rng.choice((b"", b"RFB 003.008\n\1", b"RFB 003.008\n\1\1", b"RFB 003.003\n\1", b"GET / HTTP/1.1\r\n"))
+                          + rng.randbytes(rng.randrange(400)))
+                c.close()
+        idle = [socket.create_connection(("127.0.0.1", s.port)) for _ in range(40)]	# more than there may be
+        v.update(False)
+        for c in idle:
+            c.close()
+        v.set_encodings(rfb.ZRLE, rfb.SIZE)
+        check(plain(v.refresh()) == picture(0, 320, 200), "the server goes on as before")
+        v.close()
+
+
+def jpeg():
+    with Server() as s:
+        s.say("draw 5 256 256")
+        v = Rfb(s.port)
+        v.set_encodings(rfb.TIGHT, -24)		# quality 8
+        v.request(False)
+        v.read(4)
+        sizes = 0
+        for _ in range(4):
+            x, y, w, h, enc = struct.unpack(">HHHHi", v.read(12))
+            if v.read(1)[0] != 0x90:
+                raise Skip("built without JPEG")
+            data = v.read(v.compact())
+            check(enc == 7 and data[:2] == b"\xff\xd8" and data[-2:] == b"\xff\xd9", "a JPEG picture")
+            sizes += w * h
+            if sizes == 256 * 256:
+                break
+        v.close()
+
+
+sys.exit(run_all([
+    ("encodings", encodings), ("pixel formats", pixel_formats), ("only what changed is sent", changes_only), ("sizes", sizes),
+    ("keys and pointers", keys), ("viewers who only look", view_only), ("passwords", passwords), ("sockets", sockets), ("TLS", tls),
+    ("fences and continuous updates", flow), ("viewers that do not read", slow_viewers), ("nonsense", nonsense), ("JPEG", jpeg),
+]))
