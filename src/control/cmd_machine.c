@@ -4,8 +4,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "control/internal.h"
+#include "control/disk.h"
 #include "virtio/balloon.h"
+#include "virtio/net.h"
 
 /* ---- events of the VM ---- */
 
@@ -33,6 +34,7 @@ static void on_vm_event(void *opaque, enum vm_event ev, enum vm_cause c)
 		answer_stops(ctl);
 		break;
 	case VM_EVENT_RESUME:
+		ctl_disks_resumed(ctl);
 		ctl_emit(ctl, CTL_EVENT_RESUME, NULL);
 		break;
 	case VM_EVENT_RESET:
@@ -174,6 +176,24 @@ void ctl_cmd_balloon(struct ctl_call *c, const struct ctl_args_balloon *a)
 		ctl_fail(c, CTL_GENERIC_ERROR, "Parameter 'target' expects a size");
 	else
 		virtio_balloon_set_target(d, all - MIN((uint64_t)a->value, all));
+}
+
+/* ---- network ---- */
+
+void ctl_cmd_set_link(struct ctl_call *c, const struct ctl_args_set_link *a)
+{
+	char name[16];
+
+	for (unsigned i = 0; i < VM_MAX_NETS; i++) {
+		struct virtio_dev *d = vm_net_of(c->ctl->vm, i);
+
+		snprintf(name, sizeof(name), "net%u", i);
+		if (!d || strcmp(name, a->name))
+			continue;
+		virtio_net_set_link(d, a->up);
+		return;
+	}
+	ctl_fail(c, CTL_DEVICE_NOT_FOUND, "Device '%.64s' not found", a->name);
 }
 
 /* ---- what it is ---- */

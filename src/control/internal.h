@@ -134,6 +134,8 @@ struct ctl_listener {
 };
 
 struct ctl_place;
+struct ctl_disks;
+struct disk;
 
 struct control {
 	struct vm *vm;
@@ -145,6 +147,8 @@ struct control {
 	struct ctl_place *place;	/* the folder of the default socket; NULL: none */
 	struct list stops;		/* deferred calls of `stop` */
 	struct list fdsets;
+	struct ctl_disks *disks;
+	struct list jobs;		/* struct ctl_job */
 	bool ending;
 };
 
@@ -154,6 +158,12 @@ void ctl_listener_room(struct ctl_listener *l);
 /* cmd_machine.c */
 void ctl_machine_init(struct control *ctl);
 void ctl_machine_fini(struct control *ctl);
+/* cmd_job.c */
+/* Is something at work on the disk? */
+bool ctl_disk_busy(const struct control *ctl, const struct disk *d);
+/* Cancels all jobs and waits for their end; no lock held. */
+void ctl_jobs_end(struct control *ctl);
+
 /* cmd_fd.c */
 void ctl_fdsets_free(struct control *ctl);
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "control/disk.h"
 #include "control/internal.h"
 #include "control/place.h"
 
@@ -214,11 +215,13 @@ int control_new(struct vm *vm, struct control **out, struct err *e)
 	list_init(&ctl->listeners);
 	list_init(&ctl->fdsets);
 	list_init(&ctl->stops);
+	list_init(&ctl->jobs);
 	loop_timer_init(ctl->m->loop, &ctl->accept_again, on_retry, ctl);
 	ctl_events_init(ctl);
 	machine_lock(ctl->m);
 	ctl_machine_init(ctl);
-	ret = control_check(cfg, e);
+	ret = ctl_disks_init(ctl);
+	ret = ret ? err_set(e, ret, "out of memory") : control_check(cfg, e);
 	for (unsigned i = 0; i < VM_MAX_QMPS && !ret; i++)
 		if (cfg->qmp[i] && (ret = open_one(ctl, cfg->qmp[i], e)))
 			err_prefix(e, ret, "--qmp");
@@ -297,8 +300,10 @@ void control_free(struct control *ctl)
 {
 	if (!ctl)
 		return;
+	ctl_jobs_end(ctl);
 	machine_lock(ctl->m);
 	ctl->ending = true;
+	ctl_disks_fini(ctl);
 	ctl_machine_fini(ctl);
 	list_for_each_safe(n, &ctl->monitors) {
 		struct ctl_monitor *m = list_entry(n, struct ctl_monitor, node);

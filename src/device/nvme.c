@@ -423,6 +423,25 @@ int nvme_new(struct machine *m, struct pci_bus *bus, int devfn, const char *id, 
 	return ret;
 }
 
+static void size_changed(struct nvme_ns *ns)
+{
+	struct nvme *n = ns->n;
+	uint64_t now = ns->disk.node->i.size >> ns->shift;
+
+	if (now == ns->blocks)
+		return;
+	ns->blocks = now;
+	ns->changed = true;
+	if (n->feat.async & BIT(8))
+		nvme_event(n, NVME_EV_NOTICE, 0, NVME_LOG_NS);
+	nvme_tell(n);
+}
+
+static void disk_resized(struct disk *d)
+{
+	size_changed(container_of(d, struct nvme_ns, disk));
+}
+
 int nvme_add_ns(struct nvme *n, const char *id, struct blk_node *node, const struct disk_opts *o, struct err *e)
 {
 	struct nvme_ns *ns;
@@ -434,6 +453,7 @@ int nvme_add_ns(struct nvme *n, const char *id, struct blk_node *node, const str
 	if (!ns)
 		return err_set(e, -ENOMEM, "out of memory for disk %s", id);
 	ret = disk_init(&ns->disk, n->m, id, node, o, e);
+	ns->disk.resized = disk_resized;
 	if (ret) {
 		free(ns);
 		return ret;
@@ -462,20 +482,6 @@ struct disk *nvme_disk(struct nvme *n, unsigned nsid)
 	struct nvme_ns *ns = nvme_ns_of(n, nsid);
 
 	return ns ? &ns->disk : NULL;
-}
-
-static void size_changed(struct nvme_ns *ns)
-{
-	struct nvme *n = ns->n;
-	uint64_t now = ns->disk.node->i.size >> ns->shift;
-
-	if (now == ns->blocks)
-		return;
-	ns->blocks = now;
-	ns->changed = true;
-	if (n->feat.async & BIT(8))
-		nvme_event(n, NVME_EV_NOTICE, 0, NVME_LOG_NS);
-	nvme_tell(n);
 }
 
 void nvme_size_changed(struct nvme *n, unsigned nsid)

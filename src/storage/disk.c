@@ -94,10 +94,13 @@ static void keep(struct disk_req *q)
 
 static void failed(struct disk_req *q, int ret)
 {
+	enum disk_on_error action = action_for(q, ret);
 	struct disk *d = q->d;
 
 	d->stats.errors++;
-	switch (action_for(q, ret)) {
+	if (d->watch.error)
+		d->watch.error(d->watch.opaque, d, q->r.op == BLK_READ, action, ret);
+	switch (action) {
 	case DISK_STOP:
 		say(q, ret, "; the guest is paused, and the request will be repeated when it goes on");
 		keep(q);

@@ -61,6 +61,13 @@ struct disk_stats {
 };
 
 struct disk_req;
+struct disk;
+
+/* Who wants to hear of errors of the host; the disk's lock held, on its thread. DISK_STOP: the request is kept. */
+struct disk_watch {
+	void (*error)(void *opaque, struct disk *d, bool is_read, enum disk_on_error action, int ret);
+	void *opaque;
+};
 
 struct disk {
 	struct machine *m;
@@ -70,6 +77,9 @@ struct disk {
 	struct disk_stats stats;
 	/* All requests that ended together were answered: time for one interrupt. May be NULL. */
 	void (*batch_done)(struct disk *d);
+	/* The node's size is another: the guest is told. Set by the front end; both locks held. */
+	void (*resized)(struct disk *d);
+	struct disk_watch watch;
 	unsigned errors_logged;
 	/* Failed on the host, to be submitted again when the machine goes on; in order. */
 	struct disk_req *kept, **kept_end;

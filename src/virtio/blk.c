@@ -433,6 +433,7 @@ int virtio_blk_new(struct machine *m, const char *id, struct blk_node *node, con
 	}
 	b->d.io = o.disk.io;
 	b->disk.batch_done = batch_done;
+	b->disk.resized = vblk_resized;
 	for (unsigned q = 0; q < o.queues; q++)
 		sizes[q] = o.queue_size;
 	virtio_dev_lock(&b->d);

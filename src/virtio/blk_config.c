@@ -91,6 +91,11 @@ static void capacity_changed(struct virtio_blk *b)
 	virtio_dev_config_changed(&b->d);
 }
 
+void vblk_resized(struct disk *d)
+{
+	capacity_changed(container_of(d, struct virtio_blk, disk));
+}
+
 void virtio_blk_size_changed(struct virtio_dev *d)
 {
 	virtio_dev_lock(d);

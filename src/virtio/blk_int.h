@@ -92,6 +92,9 @@ int vblk_check_opts(const char *id, const struct virtio_blk_opts *o, struct err 
 /* Fills the configuration space; the features to offer. */
 uint64_t vblk_make_config(struct virtio_blk *b, const struct virtio_blk_opts *o);
 
+/* The disk's `resized`. */
+void vblk_resized(struct disk *d);
+
 /* blk_kept.c */
 /* Submits what was kept. */
 void vblk_retry(struct virtio_blk *b);

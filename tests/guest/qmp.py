@@ -8,7 +8,7 @@ import time
 from guest import SLOW, Failed, check
 
 
-class QmpError(Exception):
+class QmpError(Failed):
     def __init__(self, error):
         super().__init__(f"{error['class']}: {error['desc']}")
         self.cls, self.desc = error["class"], error["desc"]

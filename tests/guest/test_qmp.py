@@ -4,6 +4,8 @@
 import json
 import os
 import shutil
+import re
+import resource
 import signal
 import socket
 import subprocess
@@ -65,13 +67,14 @@ def run_state():
         while q.cmd("query-balloon")["actual"] > 200 << 20 and time.monotonic() < deadline:
             time.sleep(0.1)
         check(q.cmd("query-balloon")["actual"] <= 200 << 20, "the balloon did not grow")
-        r.vm.shell("hwclock -w -u || true")
+        r.vm.shell("hwclock -w -u")
+        q.event("RTC_CHANGE", 30)
         start = len(r.vm.text())
         q.cmd("system_reset")
         check(q.event("RESET") == {"guest": False, "reason": "host-qmp-system-reset"}, "the wrong reason")
         r.vm.expect(r"init reached", 120, start)
         r.vm.expect(r"# ", 30, start + 100)
-        r.vm.shell("poweroff", 1) if False else r.vm.send("poweroff\n")
+        r.vm.send("poweroff\n")
         check(q.event("SHUTDOWN", 60) == {"guest": True, "reason": "guest-shutdown"}, "the wrong reason")
         check(r.vm.wait(60) == 0, "the wrong status")
 
@@ -222,7 +225,126 @@ def other_places():
             check(vm.wait(30) == 0, "the status of quit")
 
 
-TESTS = [("run state", run_state), ("queries", queries), ("start paused", start_paused), ("bad clients", bad_clients),
+def disks():
+    """Queries, resize, limits, snapshot, mirror with switch, backup, commit, in one guest that writes meanwhile."""
+    mib = 1 << 20
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "disk.qcow2")
+        check(lodge("img", "create", "-f", "qcow2", path, "64M")[0] == 0, "lodge img create failed")
+        with Rig("--disk", path, "--disk", "null-co://8M") as r, r.qmp() as q:
+            r.shell()
+            b = q.cmd("query-block")
+            check([x["device"] for x in b] == ["disk0", "disk1"] and b[0]["inserted"]["drv"] == "qcow2", f"query-block: {b}")
+            check(b[0]["inserted"]["image"]["virtual-size"] == 64 * mib, "the size")
+            q.cmd("block_resize", device="disk0", size=80 * mib)
+            check("163840" in r.vm.shell("cat /sys/block/vda/size"), "the guest does not know its disk's new size")
+            check(q.error("block_resize", device="disk9", size=1).cls == "DeviceNotFound", "the class")
+            q.error("block_resize", device="disk0", size=513)
+            r.vm.shell("dd if=/dev/urandom of=/dev/vda bs=1M count=16 && sync")
+            stats = q.cmd("query-blockstats")[0]["stats"]
+            check(stats["wr_bytes"] >= 16 * mib and stats["wr_operations"] > 0, f"counters: {stats}")
+            q.cmd("block_set_io_throttle", device="disk0", bps=0, bps_rd=0, bps_wr=4 * mib, iops=0, iops_rd=0, iops_wr=0)
+            check(q.cmd("query-block")[0]["inserted"]["bps_wr"] == 4 * mib, "the limit is not shown")
+            start = time.monotonic()
+            r.vm.shell("dd if=/dev/zero of=/dev/vda bs=1M count=8 oflag=direct 2>/dev/null || dd if=/dev/zero of=/dev/vda bs=1M count=8; sync")
+            check(time.monotonic() - start > 0.9, "the limit does not hold")
+            q.cmd("block_set_io_throttle", device="disk0", bps=0, bps_rd=0, bps_wr=0, iops=0, iops_rd=0, iops_wr=0)
+            q.cmd("blockdev-snapshot-sync", device="disk0", snapshot_file=folder + "/over.qcow2")
+            check(q.cmd("query-block")[0]["inserted"]["backing_file_depth"] == 1, "there is no snapshot")
+            r.vm.shell("dd if=/dev/urandom of=/dev/vda bs=1M count=4 seek=8 && sync")
+            q.cmd("drive-backup", job_id="b", device="disk0", target=folder + "/backup.raw", format="raw", sync="full")
+            check(q.error("block_resize", device="disk0", size=96 * mib).cls == "GenericError", "a disk with a job was resized") \
+                if q.cmd("query-block-jobs") else None
+            done = q.event("BLOCK_JOB_COMPLETED", 60, lambda d: d["device"] == "b")
+            check("error" not in done, f"the backup: {done}")
+            q.cmd("block-commit", job_id="c", device="disk0")
+            q.event("BLOCK_JOB_READY", 60, lambda d: d["device"] == "c")
+            q.cmd("block-job-complete", device="c")
+            q.event("BLOCK_JOB_COMPLETED", 60, lambda d: d["device"] == "c")
+            check(q.cmd("query-block")[0]["inserted"]["backing_file_depth"] == 0, "nothing was committed")
+            q.cmd("drive-mirror", device="disk0", target=folder + "/mirror.qcow2", sync="full", auto_dismiss=False)
+            q.event("BLOCK_JOB_READY", 60)
+            r.vm.shell("dd if=/dev/urandom of=/dev/vda bs=1M count=4 seek=20 && sync")
+            check(q.error("job-dismiss", id="disk0").cls == "GenericError", "a job that runs was dismissed")
+            check(q.cmd("query-jobs")[0]["status"] == "ready", "its state")
+            q.cmd("block-job-complete", device="disk0")
+            q.event("JOB_STATUS_CHANGE", 60, lambda d: d == {"id": "disk0", "status": "concluded"})
+            check(q.cmd("query-jobs")[0]["status"] == "concluded", "it was dismissed by itself")
+            q.cmd("job-dismiss", id="disk0")
+            check(q.cmd("query-jobs") == [] and q.cmd("query-block")[0]["inserted"]["file"].endswith("mirror.qcow2"), "no switch")
+            check(q.error("block-job-cancel", device="x").cls == "DeviceNotActive", "the class")
+            q.error("drive-mirror", device="disk0", target=folder + "/none/there", sync="full")
+            check(q.cmd("query-jobs") == [], "a job that did not begin is listed")
+            want = re.search(r"\b[0-9a-f]{64}\b", r.vm.shell("sha256sum /dev/vda", 120)).group()
+            # One that is under way at the end is cancelled.
+            q.cmd("drive-mirror", device="disk0", target=folder + "/late.raw", format="raw", sync="full", speed=mib)
+            q.cmd("quit")
+            check(r.vm.wait(60) == 0, "the status of quit")
+        for name in ("mirror.qcow2", "disk.qcow2"):
+            check(lodge("img", "check", folder + "/" + name)[0] == 0, f"{name} is damaged")
+        lodge("img", "convert", "-O", "raw", folder + "/mirror.qcow2", folder + "/plain.raw")
+        got = subprocess.run(["sha256sum", folder + "/plain.raw"], stdout=subprocess.PIPE, check=True).stdout.decode().split()[0]
+        check(want == got, "the mirror is not what the guest saw")
+        lodge("img", "convert", "-O", "raw", folder + "/disk.qcow2", folder + "/old.raw")
+        with open(folder + "/backup.raw", "rb") as f, open(folder + "/old.raw", "rb") as g:
+            a, b = f.read(), g.read()
+        check(len(a) == 80 * mib and a[:20 * mib] == b[:20 * mib] and a[24 * mib:] == b[24 * mib:], "the backup is not what was committed")
+        check(a[20 * mib:24 * mib] != b[20 * mib:24 * mib], "what was written after the backup is in it")
+
+
+def no_room():
+    """A host without room: BLOCK_IO_ERROR, STOP, io-error, cont."""
+    mib = 1 << 20
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "disk.raw")
+        with open(path, "wb") as f:
+            f.truncate(mib)
+            os.truncate(path, 16 * mib)
+        with Rig("--disk", f"{path},format=raw,werror=stop") as r, r.qmp() as q:
+            r.shell()
+            soft, hard = resource.prlimit(r.vm.p.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(r.vm.p.pid, resource.RLIMIT_FSIZE, (4 * mib, hard))
+            start = len(r.vm.text())
+            r.vm.send("dd if=/dev/zero of=/dev/vda bs=64k count=128 && sync && echo written-$((40+2))\n")
+            e = q.event("BLOCK_IO_ERROR", 60)
+            check(e["device"] == "disk0" and e["operation"] == "write" and e["action"] == "stop", f"the event: {e}")
+            q.event("STOP", 60)
+            check(q.cmd("query-status")["status"] == "io-error", "the state")
+            check(q.cmd("query-block")[0]["io-status"] == "failed", "the disk's state")
+            resource.prlimit(r.vm.p.pid, resource.RLIMIT_FSIZE, (soft, hard))
+            q.cmd("cont")
+            q.event("RESUME")
+            r.vm.expect("written-42", 60, start)
+            check(q.cmd("query-block")[0]["io-status"] == "ok", "the disk's state")
+            q.cmd("quit")
+
+
+def hmp():
+    """The commands people use, through human-monitor-command."""
+    with Rig("--disk", "null-co://8M", "--cpus", "2") as r, r.qmp() as q:
+        def say(line, **kw):
+            return q.cmd("human-monitor-command", command_line=line, **kw).replace("\r", "")
+        check(say("info status") == "VM status: running\n", "info status")
+        check("stop it first" in say("info registers"), "registers of a running guest")
+        say("stop")
+        q.event("STOP")
+        check(say("info status") == "VM status: paused\n", "info status, paused")
+        check("RIP=" in say("info registers") and say("info registers -a").count("CPU#") == 2, "info registers")
+        check("disk0" in say("info block") and "disk0: rd_bytes=" in say("info blockstats"), "info block")
+        check("macaddr=52:54:00" in say("info network"), "info network")
+        check("* CPU #1" in say("info cpus", cpu_index=1), "info cpus")
+        check(say("set_link net0 off") == "" and "Device 'net9' not found" in say("set_link net9 on"), "set_link")
+        check("block_resize" in say("help") and "unknown command: 'frob'" in say("frob x"), "help")
+        check(say("block_resize disk0").startswith("usage:"), "usage")
+        for line in [c.split(" -- ")[0] for c in say("info").splitlines()]:
+            say(line.split(" [")[0].replace("block-jobs|jobs", "block-jobs"))
+        say("cont")
+        q.event("RESUME")
+        say("q")
+        check(r.vm.wait(30) == 0, "the status of quit")
+
+
+TESTS = [("disks", disks), ("no room", no_room), ("human monitor", hmp), ("run state", run_state), ("queries", queries), ("start paused", start_paused), ("bad clients", bad_clients),
          ("clients of lodge", clients), ("other places", other_places)]
 
 if __name__ == "__main__":

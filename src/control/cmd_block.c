@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Disks: what they are and have counted, their size and limits, errors of the
+ * host.
+ *
+ * An error is noted on the disk's I/O thread and told on the machine's loop; a
+ * disk that fails faster than that is told of CTL_ERRORS times.
+ */
+#include "control/disk.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define MAX_LAYERS 256
+
+/* ---- errors ---- */
+
+static unsigned index_of(struct control *ctl, const struct disk *d)
+{
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
+		if (vm_disk_of(ctl->vm, i) == d)
+			return i;
+	return VM_MAX_DISKS;
+}
+
+/* The disk's lock held, on its thread; which disks there are does not change. */
+static void on_disk_error(void *opaque, struct disk *d, bool is_read, enum disk_on_error action, int ret)
+{
+	struct ctl_disks *s = opaque;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->n_errors < CTL_ERRORS)
+		s->error[s->n_errors++] = (struct ctl_io_error){ index_of(s->ctl, d), is_read, action, ret };
+	pthread_mutex_unlock(&s->lock);
+	loop_bh_post(&s->bh);
+}
+
+static void tell_error(struct control *ctl, const struct ctl_io_error *x)
+{
+	bool nospace = x->ret == -ENOSPC || x->ret == -EDQUOT;
+	char device[16], node[16];
+
+	snprintf(device, sizeof(device), "disk%u", x->disk);
+	snprintf(node, sizeof(node), "#disk%u", x->disk);
+	if (x->action == DISK_STOP)
+		ctl->disks->of[x->disk].status = nospace ? CTL_IO_NOSPACE : CTL_IO_FAILED;
+	ctl_emit(ctl, CTL_EVENT_BLOCK_IO_ERROR,
+		 json_pack("{s:s,s:s,s:s,s:s,s:b,s:s}", "device", device, "node-name", node, "operation", x->is_read ? "read" : "write",
+			   "action", x->action == DISK_STOP ? "stop" : x->action == DISK_IGNORE ? "ignore" : "report", "nospace", nospace,
+			   "reason", strerror(-x->ret)));
+}
+
+static void on_errors(void *opaque)
+{
+	struct ctl_io_error error[CTL_ERRORS];
+	struct ctl_disks *s = opaque;
+	unsigned n;
+
+	pthread_mutex_lock(&s->lock);
+	n = s->n_errors;
+	memcpy(error, s->error, n * sizeof(*error));
+	s->n_errors = 0;
+	pthread_mutex_unlock(&s->lock);
+	for (unsigned i = 0; i < n; i++)
+		if (error[i].disk < VM_MAX_DISKS)
+			tell_error(s->ctl, &error[i]);
+}
+
+static void watch_all(struct control *ctl, const struct disk_watch *w)
+{
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
+		struct disk *d = vm_disk_of(ctl->vm, i);
+
+		if (!d)
+			continue;
+		disk_lock(d);
+		d->watch = *w;
+		disk_unlock(d);
+	}
+}
+
+int ctl_disks_init(struct control *ctl)
+{
+	struct ctl_disks *s = calloc(1, sizeof(*s));
+	const struct disk_watch w = { .error = on_disk_error, .opaque = s };
+
+	if (!s)
+		return -ENOMEM;
+	s->ctl = ctl;
+	pthread_mutex_init(&s->lock, NULL);
+	loop_bh_init(ctl->m->loop, &s->bh, on_errors, s);
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
+		s->of[i].limits = vm_config_of(ctl->vm)->disk[i].more.throttle;
+	ctl->disks = s;
+	watch_all(ctl, &w);
+	return 0;
+}
+
+void ctl_disks_fini(struct control *ctl)
+{
+	const struct disk_watch none = { 0 };
+
+	if (!ctl->disks)
+		return;
+	watch_all(ctl, &none);
+	loop_bh_cancel(&ctl->disks->bh);
+	pthread_mutex_destroy(&ctl->disks->lock);
+	free(ctl->disks);
+	ctl->disks = NULL;
+}
+
+void ctl_disks_resumed(struct control *ctl)
+{
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
+		ctl->disks->of[i].status = CTL_IO_OK;
+}
+
+/* ---- names ---- */
+
+struct disk *ctl_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index)
+{
+	const char *name = device ? device : node_name ? node_name : "";
+
+	if (device && node_name && *device) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "Need exactly one of 'device' and 'node-name'");
+		return NULL;
+	}
+	if (name[0] == '#')
+		name++;
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
+		struct disk *d = vm_disk_of(c->ctl->vm, i);
+
+		if (!d || strcmp(d->id, name))
+			continue;
+		if (index)
+			*index = i;
+		return d;
+	}
+	if (device)
+		ctl_fail(c, CTL_DEVICE_NOT_FOUND, "Device '%.64s' not found", device);
+	else
+		ctl_fail(c, CTL_GENERIC_ERROR, "Cannot find device='%.64s' nor node-name='%.64s'", "", name);
+	return NULL;
+}
+
+/* ---- what they are ---- */
+
+static void add_text(json_t *j, const char *key, const char *text)
+{
+	json_t *s = json_string(text ? text : "");
+
+	/* Names of files are bytes. */
+	json_object_set_new(j, key, s ? s : json_string("?"));
+}
+
+static const char *format_of(const struct blk_node *n)
+{
+	return n->format ? n->format : "raw";
+}
+
+/* One layer and what is below it; the disk's lock held. */
+static json_t *image_info(struct blk_node *n, unsigned depth)
+{
+	json_t *j = json_pack("{s:s,s:I,s:b}", "format", format_of(n), "virtual-size", (json_int_t)n->i.size, "encrypted", n->i.encrypted);
+	struct stat st;
+
+	if (!j)
+		return NULL;
+	add_text(j, "filename", n->path);
+	if (n->path && !stat(n->path, &st))
+		json_object_set_new(j, "actual-size", json_integer((json_int_t)st.st_blocks * 512));
+	if (n->i.cluster)
+		json_object_set_new(j, "cluster-size", json_integer(n->i.cluster));
+	if (n->backing) {
+		struct blk_node *below = blk_skip_filters(n->backing);
+
+		add_text(j, "backing-filename", below->path);
+		if (depth < CTL_MAX_DEPTH / 2)
+			json_object_set_new(j, "backing-image", image_info(below, depth + 1));
+	}
+	return j;
+}
+
+static unsigned depth_of(struct blk_node *n)
+{
+	unsigned depth = 0;
+
+	for (; n->backing && depth < MAX_LAYERS; n = blk_skip_filters(n->backing))
+		depth++;
+	return depth;
+}
+
+static void add_limits(json_t *j, const struct blk_throttle_opts *o)
+{
+	static const char *const names[2][3] = { { "bps", "bps_rd", "bps_wr" }, { "iops", "iops_rd", "iops_wr" } };
+
+	for (unsigned i = 0; i < 3; i++) {
+		json_object_set_new(j, names[0][i], json_integer((json_int_t)o->bytes[i].avg));
+		json_object_set_new(j, names[1][i], json_integer((json_int_t)o->ops[i].avg));
+	}
+}
+
+static json_t *device_info(struct control *ctl, struct disk *d, unsigned i)
+{
+	const struct blk_open_opts *open = &vm_config_of(ctl->vm)->disk[i].open.file;
+	struct blk_node *n;
+	json_t *j;
+
+	disk_lock(d);
+	n = blk_is_slot(d->node) ? *blk_slot_image(d->node) : blk_skip_filters(d->node);
+	j = json_pack("{s:b,s:s,s:i,s:b,s:s,s:o,s:{s:b,s:b,s:b},s:i}", "ro", d->node->i.read_only, "drv", format_of(n),
+		      "backing_file_depth", (int)depth_of(n), "encrypted", n->i.encrypted, "detect_zeroes", "off", "image",
+		      image_info(n, 0), "cache", "writeback", open->cache != BLK_CACHE_WRITETHROUGH, "direct",
+		      open->cache == BLK_CACHE_NONE, "no-flush", open->cache == BLK_CACHE_UNSAFE, "write_threshold", 0);
+	if (j) {
+		char node[40];
+
+		snprintf(node, sizeof(node), "#%s", d->id);
+		add_text(j, "file", n->path);
+		add_text(j, "node-name", node);
+		if (n->backing)
+			add_text(j, "backing_file", blk_skip_filters(n->backing)->path);
+		add_limits(j, &ctl->disks->of[i].limits);
+	}
+	disk_unlock(d);
+	return j;
+}
+
+void ctl_cmd_query_block(struct ctl_call *c, const struct ctl_args_query_block *a)
+{
+	static const char *const status[] = { [CTL_IO_OK] = "ok", [CTL_IO_FAILED] = "failed", [CTL_IO_NOSPACE] = "nospace" };
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
+		struct disk *d = vm_disk_of(c->ctl->vm, i);
+
+		if (d)
+			json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:b,s:b,s:o,s:s}", "device", d->id, "qdev", d->id, "type", "unknown",
+							      "removable", 0, "locked", 0, "inserted", device_info(c->ctl, d, i), "io-status",
+							      status[c->ctl->disks->of[i].status]));
+	}
+	ctl_return(c, list);
+}
+
+void ctl_cmd_query_named_block_nodes(struct ctl_call *c, const struct ctl_args_query_named_block_nodes *a)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
+		struct disk *d = vm_disk_of(c->ctl->vm, i);
+		json_t *j = d ? device_info(c->ctl, d, i) : NULL;
+
+		if (j && a->flat)
+			json_object_del(json_object_get(j, "image"), "backing-image");
+		if (j)
+			json_array_append_new(list, j);
+	}
+	ctl_return(c, list);
+}
+
+/* ---- what they counted ---- */
+
+static void add_op(json_t *j, const char *name, bool bytes, const struct disk_op_stats *s)
+{
+	char key[48];
+
+	snprintf(key, sizeof(key), "%s_bytes", name);
+	if (bytes)
+		json_object_set_new(j, key, json_integer((json_int_t)s->bytes));
+	snprintf(key, sizeof(key), "%s_operations", name);
+	json_object_set_new(j, key, json_integer((json_int_t)s->count));
+	snprintf(key, sizeof(key), "%s_total_time_ns", name);
+	json_object_set_new(j, key, json_integer((json_int_t)s->total_ns));
+	snprintf(key, sizeof(key), "failed_%s_operations", name);
+	json_object_set_new(j, key, json_integer((json_int_t)s->failed));
+	snprintf(key, sizeof(key), "invalid_%s_operations", name);
+	json_object_set_new(j, key, json_integer(0));
+	snprintf(key, sizeof(key), "%s_merged", name);
+	if (bytes)
+		json_object_set_new(j, key, json_integer(0));
+}
+
+/* Zeros are writes to QEMU's clients. */
+static json_t *stats_json(struct disk *d)
+{
+	json_t *j = json_pack("{s:i,s:b,s:b}", "wr_highest_offset", 0, "account_invalid", 1, "account_failed", 1);
+	struct disk_stats s;
+
+	disk_get_stats(d, &s);
+	s.op[DISK_WRITES].count += s.op[DISK_ZEROES].count;
+	s.op[DISK_WRITES].bytes += s.op[DISK_ZEROES].bytes;
+	s.op[DISK_WRITES].total_ns += s.op[DISK_ZEROES].total_ns;
+	s.op[DISK_WRITES].failed += s.op[DISK_ZEROES].failed;
+	add_op(j, "rd", true, &s.op[DISK_READS]);
+	add_op(j, "wr", true, &s.op[DISK_WRITES]);
+	add_op(j, "flush", false, &s.op[DISK_FLUSHES]);
+	add_op(j, "unmap", true, &s.op[DISK_DISCARDS]);
+	/* Which kind of request was refused is not counted. */
+	json_object_set_new(j, "invalid_rd_operations", json_integer((json_int_t)s.invalid));
+	return j;
+}
+
+void ctl_cmd_query_blockstats(struct ctl_call *c, const struct ctl_args_query_blockstats *a)
+{
+	json_t *list = json_array();
+	char node[40];
+
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
+		struct disk *d = vm_disk_of(c->ctl->vm, i);
+
+		if (!d)
+			continue;
+		snprintf(node, sizeof(node), "#%s", d->id);
+		json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:o}", "device", d->id, "qdev", d->id, "node-name", node, "stats",
+						      stats_json(d)));
+	}
+	ctl_return(c, list);
+}
+
+/* ---- changes ---- */
+
+void ctl_cmd_block_resize(struct ctl_call *c, const struct ctl_args_block_resize *a)
+{
+	struct disk *d = ctl_disk(c, a->device, a->node_name, NULL);
+	struct err e = { .msg = "" };
+	int ret;
+
+	if (!d)
+		return;
+	if (a->size < 0) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "Parameter 'size' expects a >0 size");
+		return;
+	}
+	disk_lock(d);
+	ret = ctl_disk_busy(c->ctl, d) ? err_set(&e, -EBUSY, "disk '%s' is in use by a job", d->id)
+				       : disk_resize(d, (uint64_t)a->size, &e);
+	/* It may have failed half way. */
+	if (d->resized)
+		d->resized(d);
+	disk_unlock(d);
+	ctl_failed(c, ret, &e);
+}
+
+static struct blk_node *find_throttle(struct blk_node *n)
+{
+	for (; n && n->drv->filter; n = n->file)
+		if (!strcmp(n->drv->name, "throttle"))
+			return n;
+	return NULL;
+}
+
+static int insert_throttle(struct disk *d, const struct blk_throttle_opts *o, struct err *e)
+{
+	struct blk_node *t;
+	int ret;
+
+	blk_slot_hold(d->node);
+	ret = blk_throttle_new(*blk_slot_image(d->node), o, &t, e);
+	if (!ret)
+		blk_slot_insert(d->node, t);
+	blk_slot_release(d->node);
+	return ret;
+}
+
+int ctl_disk_limit(struct disk *d, const struct blk_throttle_opts *o, struct err *e)
+{
+	struct blk_node *t = find_throttle(d->node);
+	int ret = blk_throttle_check(o, e);
+
+	if (ret)
+		return ret;
+	if (t)
+		return blk_throttle_set(t, o, e);
+	if (!blk_throttle_wanted(o))
+		return 0;
+	return blk_is_slot(d->node) ? insert_throttle(d, o, e) : err_set(e, -ENOTSUP, "disk %s cannot be given limits", d->id);
+}
+
+static struct blk_rate rate(int64_t avg, int64_t max, bool has_length, int64_t length)
+{
+	return (struct blk_rate){ .avg = (uint64_t)avg, .max = (uint64_t)max, .length = has_length ? (unsigned)length : 0 };
+}
+
+void ctl_cmd_block_set_io_throttle(struct ctl_call *c, const struct ctl_args_block_set_io_throttle *a)
+{
+	const struct blk_throttle_opts o = {
+		.bytes = { rate(a->bps, a->bps_max, a->has_bps_max_length, a->bps_max_length),
+			   rate(a->bps_rd, a->bps_rd_max, a->has_bps_rd_max_length, a->bps_rd_max_length),
+			   rate(a->bps_wr, a->bps_wr_max, a->has_bps_wr_max_length, a->bps_wr_max_length) },
+		.ops = { rate(a->iops, a->iops_max, a->has_iops_max_length, a->iops_max_length),
+			 rate(a->iops_rd, a->iops_rd_max, a->has_iops_rd_max_length, a->iops_rd_max_length),
+			 rate(a->iops_wr, a->iops_wr_max, a->has_iops_wr_max_length, a->iops_wr_max_length) },
+		.op_size = (uint64_t)a->iops_size,
+	};
+	struct disk *d = ctl_disk(c, a->device && *a->device ? a->device : a->id, NULL, NULL);
+	struct err e = { .msg = "" };
+	int ret;
+
+	if (!d)
+		return;
+	disk_lock(d);
+	ret = ctl_disk_limit(d, &o, &e);
+	disk_unlock(d);
+	if (!ctl_failed(c, ret, &e))
+		c->ctl->disks->of[index_of(c->ctl, d)].limits = o;
+}

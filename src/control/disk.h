@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The guest's disks as commands see them. Machine lock held. */
+#ifndef LODGE_CONTROL_DISK_H
+#define LODGE_CONTROL_DISK_H
+
+#include "block/disk.h"
+#include "block/graph.h"
+#include "control/internal.h"
+#include "storage/disk.h"
+
+#define CTL_ERRORS 32
+
+struct ctl_disk {
+	struct blk_throttle_opts limits;
+	enum { CTL_IO_OK, CTL_IO_FAILED, CTL_IO_NOSPACE } status;
+};
+
+/* Errors of the host, on their way from I/O threads to the machine's loop. */
+struct ctl_io_error {
+	unsigned disk;
+	bool is_read;
+	enum disk_on_error action;
+	int ret;
+};
+
+struct ctl_disks {
+	struct control *ctl;
+	struct ctl_disk of[VM_MAX_DISKS];
+	pthread_mutex_t lock;		/* of what follows; the last one taken */
+	struct ctl_io_error error[CTL_ERRORS];
+	unsigned n_errors;
+	struct loop_bh bh;
+};
+
+int ctl_disks_init(struct control *ctl);
+void ctl_disks_fini(struct control *ctl);
+/* The machine goes on. */
+void ctl_disks_resumed(struct control *ctl);
+
+/* By the disk's name, or that of its image ("#disk0"), whichever is given. NULL: the call has failed. */
+struct disk *ctl_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index);
+/* What --throttling and block_set_io_throttle need. The disk's lock held. */
+int ctl_disk_limit(struct disk *d, const struct blk_throttle_opts *o, struct err *e);
+
+#endif

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * human-monitor-command: the words that people and scripts give QEMU's monitor.
+ *
+ * A line is a name and its words.  What QMP has, too, is done by QMP's handlers, on
+ * a call without a client; an answer is text, an error "Error: ..." as QEMU says.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/disk.h"
+
+#define MAX_WORDS 8
+
+struct hmp {
+	struct control *ctl;
+	FILE *out;
+	int n;
+	char *word[MAX_WORDS];		/* [0]: the command */
+	unsigned cpu;
+};
+
+struct hmp_command {
+	const char *name, *alias, *args, *help;
+	int min;			/* words behind the name */
+	void (*run)(struct hmp *h);
+};
+
+/* A QMP command by its name. The result is the caller's; NULL: an error, which was printed. */
+static json_t *qmp(struct hmp *h, const char *name, json_t *args)
+{
+	const struct ctl_command *cmd = ctl_find_command(name);
+	struct ctl_call c = { .ctl = h->ctl, .args = args ? args : json_object() };
+
+	if (ctl_check(cmd->args, c.args, "", &c.e))
+		c.failed = true;
+	else
+		cmd->run(&c, c.args);
+	json_decref(c.args);
+	if (c.failed) {
+		fprintf(h->out, "Error: %s\r\n", c.e.msg);
+		json_decref(c.ret);
+		return NULL;
+	}
+	return c.ret ? c.ret : json_object();
+}
+
+static void just(struct hmp *h, const char *name, json_t *args)
+{
+	json_decref(qmp(h, name, args));
+}
+
+static const char *text(const json_t *j, const char *key)
+{
+	const char *s = json_string_value(json_object_get(j, key));
+
+	return s ? s : "";
+}
+
+static long long number(const json_t *j, const char *key)
+{
+	return json_integer_value(json_object_get(j, key));
+}
+
+/* A number with a unit; without one it counts `unit` bytes. -1: it is none. */
+static long long size_of(const char *word, long long unit)
+{
+	static const char units[] = "BKMGT";
+	const char *u;
+	long long n;
+	char *end;
+
+	errno = 0;
+	n = strtoll(word, &end, 0);
+	u = *end ? strchr(units, *end & ~0x20) : NULL;
+	if (end == word || errno || n < 0 || (*end && (!u || end[1])))
+		return -1;
+	if (u)
+		unit = 1ll << (10 * (u - units));
+	return __builtin_mul_overflow(n, unit, &n) ? -1 : n;
+}
+
+/* ---- info ---- */
+
+static void info_status(struct hmp *h)
+{
+	json_t *j = qmp(h, "query-status", NULL);
+	bool runs = json_is_true(json_object_get(j, "running"));
+
+	fprintf(h->out, "VM status: %s", runs ? "running" : "paused");
+	if (!runs && strcmp(text(j, "status"), "paused"))
+		fprintf(h->out, " (%s)", text(j, "status"));
+	fputs("\r\n", h->out);
+	json_decref(j);
+}
+
+static void info_name(struct hmp *h)
+{
+	fprintf(h->out, "%s\r\n", vm_config_of(h->ctl->vm)->name);
+}
+
+static void info_version(struct hmp *h)
+{
+	fprintf(h->out, "7.2.0 (lodge-%s)\r\n", LODGE_VERSION);
+}
+
+static void info_kvm(struct hmp *h)
+{
+	json_t *j = qmp(h, "query-kvm", NULL);
+
+	fprintf(h->out, "kvm support: %s\r\n", json_is_true(json_object_get(j, "enabled")) ? "enabled" : "disabled");
+	json_decref(j);
+}
+
+static void info_uuid(struct hmp *h)
+{
+	json_t *j = qmp(h, "query-uuid", NULL);
+
+	fprintf(h->out, "%s\r\n", text(j, "UUID"));
+	json_decref(j);
+}
+
+static void info_balloon(struct hmp *h)
+{
+	json_t *j = qmp(h, "query-balloon", NULL);
+
+	if (j)
+		fprintf(h->out, "balloon: actual=%lld\r\n", number(j, "actual") >> 20);
+	json_decref(j);
+}
+
+static void info_block(struct hmp *h)
+{
+	json_t *all = qmp(h, "query-block", NULL), *x;
+	size_t i;
+
+	json_array_foreach(all, i, x) {
+		json_t *in = json_object_get(x, "inserted");
+
+		fprintf(h->out, "%s%s (%s): %s (%s%s)\r\n", i ? "\r\n" : "", text(x, "device"), text(in, "node-name"), text(in, "file"),
+			text(in, "drv"), json_is_true(json_object_get(in, "ro")) ? ", read-only" : "");
+		if (json_object_get(in, "backing_file"))
+			fprintf(h->out, "    Backing file:     %s (chain depth: %lld)\r\n", text(in, "backing_file"),
+				number(in, "backing_file_depth"));
+	}
+	json_decref(all);
+}
+
+static void info_blockstats(struct hmp *h)
+{
+	static const char *const keys[] = { "rd_bytes", "wr_bytes", "rd_operations", "wr_operations", "flush_operations",
+					    "wr_total_time_ns", "rd_total_time_ns", "flush_total_time_ns" };
+	json_t *all = qmp(h, "query-blockstats", NULL), *x;
+	size_t i;
+
+	json_array_foreach(all, i, x) {
+		json_t *s = json_object_get(x, "stats");
+
+		fprintf(h->out, "%s:", text(x, "device"));
+		for (unsigned k = 0; k < ARRAY_LEN(keys); k++)
+			fprintf(h->out, " %s=%lld", keys[k], number(s, keys[k]));
+		fputs("\r\n", h->out);
+	}
+	json_decref(all);
+}
+
+static void info_jobs(struct hmp *h)
+{
+	json_t *all = qmp(h, "query-block-jobs", NULL), *x;
+	size_t i;
+
+	if (!json_array_size(all))
+		fputs("No active jobs\r\n", h->out);
+	json_array_foreach(all, i, x)
+		fprintf(h->out, "Type %s, device %s: Completed %lld of %lld bytes, speed limit %lld bytes/s\r\n", text(x, "type"),
+			text(x, "device"), number(x, "offset"), number(x, "len"), number(x, "speed"));
+	json_decref(all);
+}
+
+static void info_network(struct hmp *h)
+{
+	static const char *const kinds[] = { [VM_NET_USER] = "user", [VM_NET_TAP] = "tap", [VM_NET_NONE] = "none" };
+	const struct vm_config *cfg = vm_config_of(h->ctl->vm);
+
+	for (unsigned i = 0; i < cfg->n_nets; i++) {
+		const uint8_t *m = cfg->net[i].mac;
+
+		if (cfg->net[i].kind != VM_NET_NONE)
+			fprintf(h->out, "net%u: type=nic,model=virtio-net,macaddr=%02x:%02x:%02x:%02x:%02x:%02x\r\n \\ type=%s\r\n", i, m[0],
+				m[1], m[2], m[3], m[4], m[5], kinds[cfg->net[i].kind]);
+	}
+}
+
+static void info_cpus(struct hmp *h)
+{
+	json_t *all = qmp(h, "query-cpus-fast", NULL), *x;
+	size_t i;
+
+	json_array_foreach(all, i, x)
+		fprintf(h->out, "%c CPU #%lld: thread_id=%lld\r\n", i == h->cpu ? '*' : ' ', number(x, "cpu-index"), number(x, "thread-id"));
+	json_decref(all);
+}
+
+static void info_chardev(struct hmp *h)
+{
+	json_t *all = qmp(h, "query-chardev", NULL), *x;
+	size_t i;
+
+	json_array_foreach(all, i, x)
+		fprintf(h->out, "%s: filename=%s\r\n", text(x, "label"), text(x, "filename"));
+	json_decref(all);
+}
+
+static void print_registers(FILE *f, const struct x86_state *s)
+{
+	static const char *const gpr[16] = { "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+					     "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15" };
+	static const char *const seg[] = { "ES", "CS", "SS", "DS", "FS", "GS", "LDT", "TR" };
+	static const uint8_t order[16] = { 0, 3, 1, 2, 6, 7, 5, 4, 8, 9, 10, 11, 12, 13, 14, 15 };
+
+	for (unsigned i = 0; i < 16; i++)
+		fprintf(f, "%s=%016" PRIx64 "%s", gpr[order[i]], s->gpr[order[i]], i % 4 == 3 ? "\r\n" : " ");
+	fprintf(f, "RIP=%016" PRIx64 " RFL=%08" PRIx64 " HLT=%d\r\n", s->rip, s->rflags, s->activity == X86_HALTED);
+	for (unsigned i = 0; i < ARRAY_LEN(seg) && i < X86_NSEG_ALL; i++)
+		fprintf(f, "%-3s=%04x %016" PRIx64 " %08x %08x\r\n", seg[i], s->seg[i].sel, s->seg[i].base, s->seg[i].limit, s->seg[i].attr);
+	fprintf(f, "GDT=     %016" PRIx64 " %08x\r\nIDT=     %016" PRIx64 " %08x\r\n", s->gdtr.base, s->gdtr.limit, s->idtr.base,
+		s->idtr.limit);
+	fprintf(f, "CR0=%08" PRIx64 " CR2=%016" PRIx64 " CR3=%016" PRIx64 " CR4=%08" PRIx64 "\r\nEFER=%016" PRIx64 "\r\n", s->cr0, s->cr2,
+		s->cr3, s->cr4, s->efer);
+}
+
+/* Of one CPU, or with -a of all. */
+static void info_registers(struct hmp *h)
+{
+	bool all = h->n > 2 && !strcmp(h->word[2], "-a");
+	struct x86_state s;
+
+	for (unsigned i = all ? 0 : h->cpu; i < (all ? h->ctl->m->n_vcpus : h->cpu + 1); i++) {
+		int ret = vm_vcpu_state(h->ctl->vm, i, &s);
+
+		if (ret == -EBUSY)
+			fputs("Error: registers can be read while the guest stands still: stop it first\r\n", h->out);
+		else if (ret)
+			fprintf(h->out, "Error: the registers of CPU %u cannot be read: %s\r\n", i, strerror(-ret));
+		if (ret)
+			return;
+		fprintf(h->out, "\r\nCPU#%u\r\n", i);
+		print_registers(h->out, &s);
+	}
+}
+
+static const struct hmp_command infos[] = {
+	{ "balloon", NULL, "", "memory the balloon leaves the guest", 0, info_balloon },
+	{ "block", NULL, "", "disks", 0, info_block },
+	{ "block-jobs", "jobs", "", "jobs on disks", 0, info_jobs },
+	{ "blockstats", NULL, "", "what disks have counted", 0, info_blockstats },
+	{ "chardev", NULL, "", "consoles", 0, info_chardev },
+	{ "cpus", NULL, "", "CPUs and their threads", 0, info_cpus },
+	{ "kvm", NULL, "", "whether KVM is used", 0, info_kvm },
+	{ "name", NULL, "", "the guest's name", 0, info_name },
+	{ "network", NULL, "", "network cards", 0, info_network },
+	{ "registers", NULL, "[-a]", "registers of a CPU, or of all", 0, info_registers },
+	{ "status", NULL, "", "whether the guest runs", 0, info_status },
+	{ "uuid", NULL, "", "the guest's UUID", 0, info_uuid },
+	{ "version", NULL, "", "the version", 0, info_version },
+};
+
+static const struct hmp_command *find(const struct hmp_command *t, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(t[i].name, name) || (t[i].alias && !strcmp(t[i].alias, name)))
+			return &t[i];
+	return NULL;
+}
+
+static void list(FILE *f, const struct hmp_command *t, size_t n, const char *before)
+{
+	for (size_t i = 0; i < n; i++)
+		fprintf(f, "%s%s%s%s%s%s -- %s\r\n", before, t[i].name, t[i].alias ? "|" : "", t[i].alias ? t[i].alias : "",
+			*t[i].args ? " " : "", t[i].args, t[i].help);
+}
+
+static void do_info(struct hmp *h)
+{
+	const struct hmp_command *i = h->n > 1 ? find(infos, ARRAY_LEN(infos), h->word[1]) : NULL;
+
+	if (i)
+		i->run(h);
+	else
+		list(h->out, infos, ARRAY_LEN(infos), "info ");
+}
+
+/* ---- commands ---- */
+
+static void do_stop(struct hmp *h) { just(h, "stop", NULL); }
+static void do_cont(struct hmp *h) { just(h, "cont", NULL); }
+static void do_quit(struct hmp *h) { just(h, "quit", NULL); }
+static void do_reset(struct hmp *h) { just(h, "system_reset", NULL); }
+static void do_powerdown(struct hmp *h) { just(h, "system_powerdown", NULL); }
+static void do_nmi(struct hmp *h) { just(h, "inject-nmi", NULL); }
+
+static void do_balloon(struct hmp *h)
+{
+	long long n = size_of(h->word[1], 1 << 20);
+
+	if (n < 0)
+		fprintf(h->out, "Error: '%s' is not a size\r\n", h->word[1]);
+	else
+		just(h, "balloon", json_pack("{s:I}", "value", (json_int_t)n));
+}
+
+static void do_block_resize(struct hmp *h)
+{
+	long long n = size_of(h->word[2], 1 << 20);
+
+	if (n < 0)
+		fprintf(h->out, "Error: '%s' is not a size\r\n", h->word[2]);
+	else
+		just(h, "block_resize", json_pack("{s:s+,s:I}", "device", h->word[1], "", "size", (json_int_t)n));
+}
+
+static void do_set_link(struct hmp *h)
+{
+	if (strcmp(h->word[2], "on") && strcmp(h->word[2], "off"))
+		fputs("Error: it is on or off\r\n", h->out);
+	else
+		just(h, "set_link", json_pack("{s:s+,s:b}", "name", h->word[1], "", "up", !strcmp(h->word[2], "on")));
+}
+
+static void do_job_cancel(struct hmp *h) { just(h, "block-job-cancel", json_pack("{s:s+}", "device", h->word[1], "")); }
+static void do_job_complete(struct hmp *h) { just(h, "block-job-complete", json_pack("{s:s+}", "device", h->word[1], "")); }
+
+static void do_snapshot(struct hmp *h)
+{
+	just(h, "blockdev-snapshot-sync", json_pack("{s:s+,s:s+}", "device", h->word[1], "", "snapshot-file", h->word[2], ""));
+}
+
+static void do_help(struct hmp *h);
+
+static const struct hmp_command commands[] = {
+	{ "balloon", NULL, "MIB", "asks the guest to make do with so much memory", 1, do_balloon },
+	{ "block_job_cancel", NULL, "JOB", "ends a job", 1, do_job_cancel },
+	{ "block_job_complete", NULL, "JOB", "ends a job that is ready", 1, do_job_complete },
+	{ "block_resize", NULL, "DISK SIZE", "changes the size of a disk", 2, do_block_resize },
+	{ "cont", "c", "", "lets the guest go on", 0, do_cont },
+	{ "help", "?", "", "prints this", 0, do_help },
+	{ "info", NULL, "WHAT", "tells of the guest", 0, do_info },
+	{ "nmi", NULL, "", "gives every CPU an NMI", 0, do_nmi },
+	{ "quit", "q", "", "ends the guest at once", 0, do_quit },
+	{ "set_link", NULL, "CARD on|off", "plugs a cable in or pulls it out", 2, do_set_link },
+	{ "snapshot_blkdev", NULL, "DISK FILE", "puts a new file over a disk", 2, do_snapshot },
+	{ "stop", "s", "", "has the guest stand still", 0, do_stop },
+	{ "system_powerdown", NULL, "", "presses the power button", 0, do_powerdown },
+	{ "system_reset", NULL, "", "resets the machine", 0, do_reset },
+};
+
+static void do_help(struct hmp *h)
+{
+	list(h->out, commands, ARRAY_LEN(commands), "");
+}
+
+static void run(struct hmp *h)
+{
+	const struct hmp_command *c = h->n ? find(commands, ARRAY_LEN(commands), h->word[0]) : NULL;
+
+	if (!h->n)
+		return;
+	if (!c)
+		fprintf(h->out, "unknown command: '%s'\r\n", h->word[0]);
+	else if (h->n - 1 < c->min)
+		fprintf(h->out, "usage: %s %s\r\n", c->name, c->args);
+	else
+		c->run(h);
+}
+
+void ctl_cmd_human_monitor_command(struct ctl_call *c, const struct ctl_args_human_monitor_command *a)
+{
+	struct hmp h = { .ctl = c->ctl };
+	char *line = strdup(a->command_line), *save = NULL, *out = NULL;
+	size_t len;
+
+	if (a->has_cpu_index && (a->cpu_index < 0 || a->cpu_index >= c->ctl->m->n_vcpus)) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "Parameter 'cpu-index' expects a CPU number");
+		free(line);
+		return;
+	}
+	h.cpu = (unsigned)a->cpu_index;
+	h.out = line ? open_memstream(&out, &len) : NULL;
+	if (!h.out) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "out of memory");
+		free(line);
+		return;
+	}
+	for (char *w = strtok_r(line, " \t", &save); w && h.n < MAX_WORDS; w = strtok_r(NULL, " \t", &save))
+		h.word[h.n++] = w;
+	run(&h);
+	fclose(h.out);
+	if (out)
+		ctl_return(c, json_string(out));
+	else
+		ctl_fail(c, CTL_GENERIC_ERROR, "out of memory");
+	free(out);
+	free(line);
+}
