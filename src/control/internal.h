@@ -135,6 +135,7 @@ struct ctl_listener {
 
 struct ctl_place;
 struct ctl_disks;
+struct ctl_nbd;
 struct disk;
 
 struct control {
@@ -149,6 +150,7 @@ struct control {
 	struct list fdsets;
 	struct ctl_disks *disks;
 	struct list jobs;		/* struct ctl_job */
+	struct ctl_nbd *nbd;		/* NULL: not started */
 	bool ending;
 };
 
@@ -163,6 +165,9 @@ void ctl_machine_fini(struct control *ctl);
 bool ctl_disk_busy(const struct control *ctl, const struct disk *d);
 /* Cancels all jobs and waits for their end; no lock held. */
 void ctl_jobs_end(struct control *ctl);
+
+/* cmd_nbd.c */
+void ctl_nbd_stop(struct control *ctl);
 
 /* cmd_fd.c */
 void ctl_fdsets_free(struct control *ctl);

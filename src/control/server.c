@@ -303,6 +303,7 @@ void control_free(struct control *ctl)
 	ctl_jobs_end(ctl);
 	machine_lock(ctl->m);
 	ctl->ending = true;
+	ctl_nbd_stop(ctl);
 	ctl_disks_fini(ctl);
 	ctl_machine_fini(ctl);
 	list_for_each_safe(n, &ctl->monitors) {

@@ -70,7 +70,7 @@ class Qmp:
         if self.schema:
             self.schema.check_event(j)
 
-    def cmd(self, name, _fds=(), _key="execute", **args):
+    def cmd(self, name, /, _fds=(), _key="execute", **args):
         self.n += 1
         req = {_key: name, "id": self.n}
         if args:
@@ -84,7 +84,7 @@ class Qmp:
             self.schema.check_return(name, a["return"])
         return a["return"]
 
-    def error(self, name, **args):
+    def error(self, name, /, **args):
         try:
             got = self.cmd(name, **args)
         except QmpError as e:

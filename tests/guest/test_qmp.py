@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 
-from guest import LODGE, SLOW, Vm, check, lodge, need_guest, run_all, tiny
+from guest import SLOW, Skip, check, lodge, need_guest, run_all, tiny
 from qmp import Qmp, Schema
 
 
@@ -344,8 +344,35 @@ def hmp():
         check(r.vm.wait(30) == 0, "the status of quit")
 
 
-TESTS = [("disks", disks), ("no room", no_room), ("human monitor", hmp), ("run state", run_state), ("queries", queries), ("start paused", start_paused), ("bad clients", bad_clients),
+def nbd():
+    """A disk in use, shown to an NBD client."""
+    if not shutil.which("qemu-img"):
+        raise Skip("there is no qemu-img")
+    mib = 1 << 20
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "disk.raw")
+        with open(path, "wb") as f:
+            f.write(os.urandom(4 * mib))
+        with Rig("--disk", f"{path},format=raw") as r, r.qmp() as q:
+            check("not running" in q.error("nbd-server-add", device="disk0").desc, "no server, no error")
+            q.cmd("nbd-server-start", addr={"type": "unix", "data": {"path": folder + "/n"}})
+            check("already running" in q.error("nbd-server-start", addr={"type": "unix", "data": {"path": folder + "/m"}}).desc, "two servers")
+            q.cmd("nbd-server-add", device="disk0")
+            subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "raw", f"nbd+unix:///disk0?socket={folder}/n", folder + "/copy"], check=True,
+                           timeout=60)
+            with open(path, "rb") as f, open(folder + "/copy", "rb") as g:
+                check(f.read() == g.read(), "the copy differs")
+            q.cmd("nbd-server-remove", name="disk0", mode="hard")
+            q.error("nbd-server-remove", name="disk0")
+            q.cmd("nbd-server-add", device="disk0", name="x", writable=True)
+            q.cmd("nbd-server-stop")
+            check(not os.path.exists(folder + "/n"), "the socket was left behind")
+            q.cmd("quit")
+            check(r.vm.wait(30) == 0, "the status of quit")
+
+
+TESTS = [("nbd", nbd), ("disks", disks), ("no room", no_room), ("human monitor", hmp), ("run state", run_state), ("queries", queries), ("start paused", start_paused), ("bad clients", bad_clients),
          ("clients of lodge", clients), ("other places", other_places)]
 
 if __name__ == "__main__":
-    raise SystemExit(run_all(TESTS))
+    raise SystemExit(run_all(TESTS, jobs=3))

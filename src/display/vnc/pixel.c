@@ -4,7 +4,7 @@
 
 #include "display/vnc/vnc_int.h"
 
-static void fill(struct vnc_format *f)
+static void complete_format(struct vnc_format *f)
 {
 	uint32_t used = 0;
 
@@ -26,7 +26,7 @@ static void fill(struct vnc_format *f)
 void vnc_format_init(struct vnc_format *f)
 {
 	*f = (struct vnc_format){ .bytes = 4, .depth = 24, .max = { 255, 255, 255 }, .shift = { 16, 8, 0 } };
-	fill(f);
+	complete_format(f);
 }
 
 static bool mask(unsigned max) { return max && !(max & (max + 1)); }
@@ -44,7 +44,7 @@ bool vnc_format_set(struct vnc_format *f, const uint8_t w[16])
 			return false;
 	}
 	*f = n;
-	fill(f);
+	complete_format(f);
 	return true;
 }
 

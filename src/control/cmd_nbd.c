@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The NBD server (block/nbd_server.h) under QEMU's names.
+ *
+ * A server lives on one loop with the nodes that it shows, so it is made when the
+ * first disk is to be shown, on that disk's loop; until then, and when there are no
+ * exports, the address is held and clients are turned away.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "block/nbd_server.h"
+#include "control/disk.h"
+
+#define MAX_CLIENTS 64
+
+struct ctl_nbd {
+	struct control *ctl;
+	struct ctl_address at;
+	struct loop_fd fd;		/* listens, on the machine's loop */
+	unsigned max;
+	unsigned n_exports;
+	struct nbd_server *s;		/* NULL: nothing was shown yet */
+	struct disk *on;		/* one of the disks on the server's loop: its lock is the server's */
+};
+
+static void on_client(void *opaque, uint32_t events)
+{
+	struct ctl_nbd *n = opaque;
+	int fd = accept4(n->fd.fd, NULL, NULL, SOCK_CLOEXEC), ret = -ENOENT;
+
+	if (fd < 0)
+		return;
+	if (n->s && n->n_exports) {
+		disk_lock(n->on);
+		ret = nbd_server_attach(n->s, fd);
+		disk_unlock(n->on);
+	}
+	if (ret)
+		close(fd);
+}
+
+static int address_of(json_t *addr, struct ctl_address *a, struct err *e)
+{
+	json_t *data = json_object_get(addr, "data");
+	const char *port = json_string_value(json_object_get(data, "port"));
+	bool is_unix = !strcmp(json_string_value(json_object_get(addr, "type")), "unix");
+	char text[400];
+	int n;
+
+	if (is_unix)
+		n = snprintf(text, sizeof(text), "unix:%s", json_string_value(json_object_get(data, "path")));
+	else
+		n = snprintf(text, sizeof(text), "tcp:%s:%s", json_string_value(json_object_get(data, "host")), port);
+	/* A comma would begin an option. */
+	if (n >= (int)sizeof(text) || strchr(text, ','))
+		return err_set(e, -EINVAL, "the address is too long, or has a comma");
+	return ctl_address_parse(text, a, e);
+}
+
+void ctl_cmd_nbd_server_start(struct ctl_call *c, const struct ctl_args_nbd_server_start *a)
+{
+	struct err e = { .msg = "" };
+	struct ctl_nbd *n;
+	int fd = -1, ret;
+
+	if (c->ctl->nbd) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "NBD server already running");
+		return;
+	}
+	n = calloc(1, sizeof(*n));
+	ret = n ? address_of(a->addr, &n->at, &e) : -ENOMEM;
+	if (!ret)
+		ret = ctl_address_listen(&n->at, &fd, NULL, &e);
+	if (!ret) {
+		n->ctl = c->ctl;
+		n->max = a->has_max_connections && a->max_connections ? (unsigned)MIN(a->max_connections, MAX_CLIENTS) : 0;
+		n->fd = (struct loop_fd){ .fd = fd, .events = EPOLLIN, .cb = on_client, .opaque = n };
+		ret = loop_fd_add(c->ctl->m->loop, &n->fd);
+	}
+	if (ctl_failed(c, ret, &e)) {
+		if (fd >= 0)
+			close(fd);
+		free(n);
+		return;
+	}
+	c->ctl->nbd = n;
+}
+
+static int add(struct ctl_nbd *n, struct disk *d, const struct nbd_export_opts *o, struct err *e)
+{
+	int ret = 0;
+
+	if (n->s && n->on->node->loop != d->node->loop)
+		return err_set(e, -ENOTSUP, "disks shown by one NBD server must share an I/O thread: start the guest with iothread=NAME for "
+			       "'%s' and '%s'", n->on->id, d->id);
+	disk_lock(d);
+	if (!n->s) {
+		ret = nbd_server_new(d->node->loop, n->max, &n->s);
+		n->on = d;
+	}
+	ret = ret ? err_set(e, ret, "out of memory") : nbd_server_add(n->s, d->node, o, e);
+	disk_unlock(d);
+	n->n_exports += !ret;
+	return ret;
+}
+
+void ctl_cmd_nbd_server_add(struct ctl_call *c, const struct ctl_args_nbd_server_add *a)
+{
+	struct disk *d = ctl_disk(c, a->device, NULL, NULL);
+	struct err e = { .msg = "" };
+	struct nbd_export_opts o = { .description = a->description };
+
+	if (!d)
+		return;
+	if (!c->ctl->nbd) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "NBD server not running");
+		return;
+	}
+	o.name = a->name ? a->name : d->id;
+	o.read_only = !a->writable;
+	ctl_failed(c, add(c->ctl->nbd, d, &o, &e), &e);
+}
+
+void ctl_cmd_nbd_server_remove(struct ctl_call *c, const struct ctl_args_nbd_server_remove *a)
+{
+	struct ctl_nbd *n = c->ctl->nbd;
+	bool safe = !a->has_mode || a->mode == CTL_BLOCK_EXPORT_REMOVE_MODE_SAFE;
+	int ret = -ENOENT;
+
+	if (!n) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "NBD server not running");
+		return;
+	}
+	if (n->s) {
+		disk_lock(n->on);
+		ret = safe && nbd_server_clients(n->s) ? -EBUSY : nbd_server_remove(n->s, a->name);
+		disk_unlock(n->on);
+	}
+	n->n_exports -= !ret;
+	if (ret == -EBUSY)
+		ctl_fail(c, CTL_GENERIC_ERROR, "export '%.64s' still in use", a->name);
+	else if (ret)
+		ctl_fail(c, CTL_GENERIC_ERROR, "Export '%.64s' is not found", a->name);
+}
+
+void ctl_nbd_stop(struct control *ctl)
+{
+	struct ctl_nbd *n = ctl->nbd;
+
+	if (!n)
+		return;
+	if (n->s) {
+		disk_lock(n->on);
+		nbd_server_free(n->s);
+		disk_unlock(n->on);
+	}
+	loop_fd_del(&n->fd);
+	close(n->fd.fd);
+	if (n->at.where == CTL_AT_UNIX)
+		unlink(n->at.path);
+	free(n);
+	ctl->nbd = NULL;
+}
+
+void ctl_cmd_nbd_server_stop(struct ctl_call *c, const struct ctl_args_nbd_server_stop *a)
+{
+	if (c->ctl->nbd)
+		ctl_nbd_stop(c->ctl);
+	else
+		ctl_fail(c, CTL_GENERIC_ERROR, "NBD server not running");
+}
