@@ -6,7 +6,7 @@
  *
  *   crash [--seed S] [--count N] [--points N] [--encrypted] [--verbose]
  *
- * Each time the image must open, its check must find leaks at worst, and what was
+ * Requests and, where the image has a dirty bit, snapshots.  Each time the image must open, its check must find leaks at worst, and what was
  * flushed must be there: a sector that was not written since the last flush before
  * the moment of death has its contents of that flush, one that was has those or
  * any it was given since.
@@ -155,6 +155,7 @@ struct run {
 	uint64_t start_len;
 	struct moment *at;		/* by mark */
 	unsigned n_marks;
+	unsigned also;			/* SCRIPT_* */
 };
 
 /* One change, with the history before and after it known to the record. */
@@ -167,7 +168,7 @@ static const char *change(struct run *t)
 			return "a flush failed";
 		settle(&t->h, &t->m);
 	} else {
-		bad = script_step(&t->r, t->n, &t->m, 0);
+		bad = script_step(&t->r, t->n, &t->m, t->also);
 		note(&t->h, &t->m);
 	}
 	copy_history(&t->h, &t->at[t->n_marks].h);
@@ -217,6 +218,8 @@ static const char *one(uint64_t seed, unsigned points, char *text, size_t room)
 
 	io.cache_bytes = rng_one_in(&t.r, 2) ? 1 : 0;
 	script_options(&t.r, &o, 128u << 10, text, room);
+	/* Version 2 has no dirty bit: while a snapshot is made "copied" flags are as a check does not want them. */
+	t.also = o.version >= 3 ? SCRIPT_SNAPS : 0;
 	if (record_open(loop, MAX_FILE, &t.file) || qcow2_create(t.file, &o, &e))
 		return "the image cannot be made";
 	t.start_len = t.file->i.size;

@@ -6,7 +6,9 @@
  * Order, so that a crash leaves leaks at worst: references are counted before
  * anything refers, and given back after nothing does; the header is what switches.
  * "Copied" flags are cleared before a second reference appears and set after it
- * is gone from the disk.
+ * is gone from the disk.  Meanwhile they say less than the refcounts would allow, which
+ * loses nothing but is an error to a check; so the dirty bit is set (version 3), and who opens the
+ * image after a crash repairs it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -381,6 +383,31 @@ static int fill_snap(struct qcow2 *q, struct snap *s, unsigned n, const char *na
 	return s[n].s.id && s[n].s.name && s[n].extra ? 0 : -ENOMEM;
 }
 
+/* Sets or clears the dirty bit, with what was written before on disk. */
+static int mark(struct qcow2 *q, struct co *c, bool dirty)
+{
+	int ret;
+
+	if (q->version < 3 || dirty == !!(q->incompat & INCOMPAT_DIRTY))
+		return 0;
+	ret = q_commit(q, c);
+	ret = ret ? ret : q_barrier(q, c);
+	if (ret)
+		return ret;
+	q->incompat ^= INCOMPAT_DIRTY;
+	ret = write_header(q, c);
+	ret = ret ? ret : q_barrier(q, c);
+	if (ret)
+		q->incompat ^= INCOMPAT_DIRTY;
+	return ret;
+}
+
+/* After a change of snapshots: one that failed leaves the bit, for who opens the image next. */
+static int changed(struct qcow2 *q, struct co *c, int ret)
+{
+	return ret ? ret : mark(q, c, false);
+}
+
 static int create(struct qcow2 *q, struct co *c, struct snap *s)
 {
 	uint64_t clusters = MAX(clusters_of(q, q->l1_size * 8ull), 1u), old_len = snaps_len(s, q->n_snaps);
@@ -419,7 +446,8 @@ static int create_main(struct qcow2 *q, struct co *c, void *arg)
 		unsigned n = q->n_snaps;
 
 		ret = fill_snap(q, s, n, op->name);
-		ret = ret ? ret : create(q, c, s);
+		ret = ret ? ret : mark(q, c, true);
+		ret = ret ? ret : changed(q, c, create(q, c, s));
 		if (ret == -ERANGE)
 			err_set(op->e, ret, "image '%s': its refcounts of %u bits cannot count one more snapshot", path_of(q),
 				1u << q->rc_order);
@@ -541,7 +569,8 @@ static int apply_main(struct qcow2 *q, struct co *c, void *arg)
 	}
 	if (q->n_recording)
 		bitmaps_mark(q, 0, q->n.i.size);
-	ret = apply(q, c, &s[i]);
+	ret = mark(q, c, true);
+	ret = ret ? ret : changed(q, c, apply(q, c, &s[i]));
 	if (ret)
 		err_set(op->e, ret, "snapshot '%s' of image '%s' could not be applied: %s", op->name, path_of(q), strerror(-ret));
 	snaps_free(s, q->n_snaps);
@@ -585,7 +614,8 @@ static int delete_main(struct qcow2 *q, struct co *c, void *arg)
 
 	if (ret)
 		return ret;
-	ret = delete(q, c, s, (unsigned)i);
+	ret = mark(q, c, true);
+	ret = ret ? ret : changed(q, c, delete(q, c, s, (unsigned)i));
 	if (ret)
 		err_set(op->e, ret, "snapshot '%s' of image '%s' could not be deleted: %s", op->name, path_of(q), strerror(-ret));
 	snaps_free(s, n);
