@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Descriptors that clients pass along with their commands: under a name, for the
- * client's own commands (getfd), and in sets that file names refer to
- * (/dev/fdset/N).  How many are kept is bounded.
+ * client's own commands (getfd), and in sets.  How many are kept is bounded.
  */
 #include <ctype.h>
 #include <fcntl.h>
