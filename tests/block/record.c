@@ -14,6 +14,7 @@ struct node {
 	struct blk_node n;
 	uint8_t *data;
 	uint64_t max, seen, fail_at;
+	uint64_t reached;		/* what was written and extended ends here: i.size counts what is under way, too */
 	int err;
 	bool fail_on, paused;
 	uint64_t shuffle;
@@ -59,6 +60,7 @@ static int run(struct node *d, struct blk_req *r)
 				abort();
 			memcpy(e->data, d->data + r->offset, r->len);
 		}
+		d->reached = MAX(d->reached, r->offset + r->len);
 		break;
 	case BLK_DISCARD:
 	case BLK_WRITE_ZEROES:
@@ -116,8 +118,9 @@ static int node_extend(struct blk_node *n, uint64_t size)
 
 	if (size > d->max)
 		return -ENOSPC;
-	if (size > n->i.size)
+	if (size > d->reached)
 		add(d, EVENT_EXTEND, 0, size);
+	d->reached = MAX(d->reached, size);
 	n->i.size = MAX(n->i.size, size);
 	return 0;
 }
@@ -178,7 +181,7 @@ void record_mark(struct blk_node *n, unsigned mark)
 void record_load(struct blk_node *n, const uint8_t *data, uint64_t len)
 {
 	memcpy(to_node(n)->data, data, len);
-	n->i.size = len;
+	n->i.size = to_node(n)->reached = len;
 }
 
 void record_apply(struct blk_node *n, const struct event *e)
