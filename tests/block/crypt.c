@@ -20,6 +20,7 @@
 #include "base/bits.h"
 #include "block/luks/luks.h"
 #include "block/secret.h"
+#include "patient.h"
 #include "record.h"
 #include "script.h"
 
@@ -182,8 +183,8 @@ static bool peer_writes(struct rng *r, struct model *m)
 
 static bool make_peers(const struct qcow2_create_opts *o)
 {
-	return peer("for k in 1 2 3 4 5; do qemu-img create %s -f qcow2 -o compat=%s,cluster_size=%u,refcount_bits=%u,extended_l2=%s,"
-		    "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 image %llu && break; done; test -s image", OBJECT,
+	return peer(PATIENTLY("qemu-img create %s -f qcow2 -o compat=%s,cluster_size=%u,refcount_bits=%u,extended_l2=%s,"
+			      "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 image %llu"), OBJECT,
 		    o->version == 2 ? "0.10" : "1.1", o->cluster_size, o->refcount_bits ? o->refcount_bits : 16,
 		    o->extended_l2 ? "on" : "off", (unsigned long long)o->size);
 }
