@@ -26,17 +26,8 @@
 
 static struct ahci *of_dev(struct dev *d) { return container_of(d, struct ahci, pci.dev); }
 
-static void lock(struct ahci *a)
-{
-	if (a->io)
-		iothread_lock(a->io);
-}
-
-static void unlock(struct ahci *a)
-{
-	if (a->io)
-		iothread_unlock(a->io);
-}
+static void lock(struct ahci *a) { iothread_lock(a->io); }
+static void unlock(struct ahci *a) { iothread_unlock(a->io); }
 
 /* ---- interrupts ---- */
 
@@ -59,10 +50,7 @@ static void irq_work(void *opaque)
 void ahci_irq_changed(struct ahci *a)
 {
 	a->irq_due = true;
-	if (a->io)
-		iothread_defer(a->io, &a->irq_work);
-	else
-		irq_work(a);
+	iothread_defer(a->io, &a->irq_work);
 }
 
 /* ---- registers ---- */
@@ -147,8 +135,7 @@ static void dev_reset(struct dev *d)
 
 	lock(a);
 	hba_reset(a);
-	if (a->io)
-		iothread_cancel(a->io, &a->irq_work);
+	iothread_cancel(a->io, &a->irq_work);
 	a->irq_due = false;
 	unlock(a);
 	pci_dev_reset(&a->pci);
@@ -163,8 +150,7 @@ static void dev_pause(struct dev *d)
 	lock(a);
 	drain(a);
 	a->paused = true;
-	if (a->io)
-		iothread_cancel(a->io, &a->irq_work);
+	iothread_cancel(a->io, &a->irq_work);
 	irq_work(a);
 	unlock(a);
 }
@@ -319,8 +305,7 @@ static void dev_free(struct dev *d)
 	for (unsigned i = 0; i < AHCI_PORTS; i++)
 		if (a->port[i].kind)
 			disk_fini(&a->port[i].lun.disk, 0, ahci_drop);
-	if (a->io)
-		iothread_cancel(a->io, &a->irq_work);
+	iothread_cancel(a->io, &a->irq_work);
 	loop_bh_cancel(&a->kick);
 	unlock(a);
 	pci_dev_fini(&a->pci);
@@ -401,18 +386,6 @@ int ahci_add(struct ahci *a, const char *id, struct blk_node *node, bool cd, con
 struct disk *ahci_disk(struct ahci *a, unsigned port)
 {
 	return port < AHCI_PORTS && a->port[port].kind ? &a->port[port].lun.disk : NULL;
-}
-
-unsigned ahci_waiting(struct ahci *a)
-{
-	unsigned k = 0;
-
-	lock(a);
-	for (unsigned i = 0; i < AHCI_PORTS; i++)
-		if (a->port[i].kind)
-			k += disk_kept(&a->port[i].lun.disk);
-	unlock(a);
-	return k;
 }
 
 unsigned ahci_devfn(const struct ahci *a)

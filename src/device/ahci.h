@@ -22,8 +22,6 @@ int ahci_add(struct ahci *a, const char *id, struct blk_node *node, bool cd, con
 
 /* Machine lock held, the I/O thread's not. */
 struct disk *ahci_disk(struct ahci *a, unsigned port);	/* NULL: none */
-/* How many failed requests wait for the machine to go on. */
-unsigned ahci_waiting(struct ahci *a);
 unsigned ahci_devfn(const struct ahci *a);
 
 #endif

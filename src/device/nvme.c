@@ -36,11 +36,10 @@ static struct nvme *of_dev(struct dev *d) { return container_of(d, struct nvme, 
 
 /* ---- enabling, reset ---- */
 
-void nvme_fatal(struct nvme *n, const char *why)
+/* CSTS.CFS, until the driver resets. */
+static void fatal(struct nvme *n, const char *why)
 {
-	if (!(n->csts & CSTS_CFS) && !n->fatal_said)
-		log_guest("%s: the driver broke the protocol (%s); waiting for its reset", n->id, why);
-	n->fatal_said = true;
+	log_guest("%s: the driver broke the protocol (%s); waiting for its reset", n->id, why);
 	n->csts |= CSTS_CFS;
 }
 
@@ -70,8 +69,7 @@ static void controller_reset(struct nvme *n)
 		nvme_sq_close(n, i);
 		nvme_cq_close(n, i);
 	}
-	if (n->o.io)
-		iothread_cancel(n->o.io, &n->irq_work);
+	iothread_cancel(n->o.io, &n->irq_work);
 	n->irq_any = false;
 	nvme_shadow_set(n, 0, 0);
 	nvme_feat_reset(n);
@@ -79,7 +77,6 @@ static void controller_reset(struct nvme *n)
 	n->ev_masked = 0;
 	n->intms = 0;
 	n->csts = 0;
-	n->fatal_said = false;
 	n->want_cq = n->intx_mode = false;
 	n->bad_rung = false;
 	nvme_intx_update(n);
@@ -92,12 +89,12 @@ static void enable(struct nvme *n)
 	uint32_t sqs = (n->aqa & 0xfff) + 1, cqs = (n->aqa >> 16 & 0xfff) + 1;
 
 	if (mps > NVME_MPS_MAX || n->cc >> 4 & 7 || n->cc >> 11 & 7) {
-		nvme_fatal(n, "CC asks for what CAP does not offer");
+		fatal(n, "CC asks for what CAP does not offer");
 		return;
 	}
 	n->page = 4096u << mps;
 	if (sqs < 2 || cqs < 2 || nvme_cq_open(n, 0, n->acq, cqs, true, 0) || nvme_sq_open(n, 0, n->asq, sqs, 0)) {
-		nvme_fatal(n, "bad admin queues");
+		fatal(n, "bad admin queues");
 		return;
 	}
 	n->csts |= CSTS_RDY;
@@ -262,8 +259,7 @@ static void dev_pause(struct dev *d)
 	n->paused = true;
 	nvme_take_bells(n);
 	/* What ended just now must be in the saved state of the interrupt chips. */
-	if (n->o.io)
-		iothread_cancel(n->o.io, &n->irq_work);
+	iothread_cancel(n->o.io, &n->irq_work);
 	nvme_irq_work(n);
 	nvme_unlock(n);
 }
@@ -323,8 +319,7 @@ static void dev_free(struct dev *d)
 		disk_fini(&n->ns[i]->disk, i ? 0 : n->n_again, nvme_drop);
 		free(n->ns[i]);
 	}
-	if (n->o.io)
-		iothread_cancel(n->o.io, &n->irq_work);
+	iothread_cancel(n->o.io, &n->irq_work);
 	loop_fd_del(&n->kick_fd);
 	close(n->kick_fd.fd);
 	n->kick_fd.fd = -1;
@@ -482,16 +477,6 @@ struct disk *nvme_disk(struct nvme *n, unsigned nsid)
 	struct nvme_ns *ns = nvme_ns_of(n, nsid);
 
 	return ns ? &ns->disk : NULL;
-}
-
-void nvme_size_changed(struct nvme *n, unsigned nsid)
-{
-	struct nvme_ns *ns = nvme_ns_of(n, nsid);
-
-	nvme_lock(n);
-	if (ns)
-		size_changed(ns);
-	nvme_unlock(n);
 }
 
 int nvme_resize(struct nvme *n, unsigned nsid, uint64_t size, struct err *e)

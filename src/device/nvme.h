@@ -42,8 +42,6 @@ unsigned nvme_devfn(const struct nvme *n);
 struct disk *nvme_disk(struct nvme *n, unsigned nsid);
 /* Changes the size of a namespace, and tells the driver (5.2, namespace attribute notice). As disk_resize; ENOENT */
 int nvme_resize(struct nvme *n, unsigned nsid, uint64_t size, struct err *e);
-/* A node has changed its size by itself: tells the driver. */
-void nvme_size_changed(struct nvme *n, unsigned nsid);
 /* How many failed requests wait for the machine to go on. */
 unsigned nvme_waiting(struct nvme *n);
 

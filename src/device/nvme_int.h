@@ -139,7 +139,6 @@ struct nvme_error {
 struct nvme_feat {
 	uint32_t arbitration, power, error_recovery, write_cache, coalescing, atomicity, async;
 	uint16_t temp_over, temp_under;
-	uint8_t queues_set;
 	uint16_t n_sq, n_cq;		/* granted */
 };
 
@@ -189,7 +188,6 @@ struct nvme {
 	uint8_t ev_masked;		/* bit: type reported, log page not read yet */
 	struct nvme_error error[NVME_ERRORS];
 	uint64_t n_errors, media_errors;
-	bool fatal_said;
 	bool paused, intx_mode, irq_any;
 	struct iothread_work irq_work;
 	/* Commands of saved state that are to be done again. */
@@ -205,13 +203,11 @@ static inline struct nvme_req *nvme_req_of(struct disk_req *q)
 
 static inline void nvme_lock(struct nvme *n)
 {
-	if (n->o.io)
-		iothread_lock(n->o.io);
+	iothread_lock(n->o.io);
 }
 static inline void nvme_unlock(struct nvme *n)
 {
-	if (n->o.io)
-		iothread_unlock(n->o.io);
+	iothread_unlock(n->o.io);
 }
 
 /* NULL: no such namespace. */
@@ -226,8 +222,6 @@ static inline bool nvme_ready(const struct nvme *n)
 }
 
 /* nvme.c */
-/* Memory of a queue is gone, or other things that cannot be: CSTS.CFS, until the driver resets. */
-void nvme_fatal(struct nvme *n, const char *why);
 /* Waits for all requests. */
 void nvme_drain(struct nvme *n);
 

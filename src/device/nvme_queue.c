@@ -346,23 +346,15 @@ void nvme_irq_work(void *opaque)
 
 void nvme_tell(struct nvme *n)
 {
-	if (!n->irq_any)
-		return;
-	if (n->o.io)
+	if (n->irq_any)
 		iothread_defer(n->o.io, &n->irq_work);
-	else
-		nvme_irq_work(n);
 }
 
 /* Heads moved and the pin may fall. */
 static void pin_may_fall(struct nvme *n)
 {
-	if (!n->intx_mode)
-		return;
-	if (n->o.io)
+	if (n->intx_mode)
 		iothread_defer(n->o.io, &n->irq_work);
-	else
-		nvme_irq_work(n);
 }
 
 /* ---- commands ---- */

@@ -27,11 +27,24 @@ struct iothread {
 struct loop *iothread_loop(struct iothread *t) { return t->loop; }
 const char *iothread_name(const struct iothread *t) { return t->name; }
 long iothread_tid(const struct iothread *t) { return t->tid; }
-void iothread_lock(struct iothread *t) { pthread_mutex_lock(&t->lock); }
-void iothread_unlock(struct iothread *t) { pthread_mutex_unlock(&t->lock); }
+void iothread_lock(struct iothread *t)
+{
+	if (t)
+		pthread_mutex_lock(&t->lock);
+}
+
+void iothread_unlock(struct iothread *t)
+{
+	if (t)
+		pthread_mutex_unlock(&t->lock);
+}
 
 void iothread_defer(struct iothread *t, struct iothread_work *w)
 {
+	if (!t) {
+		w->cb(w->opaque);
+		return;
+	}
 	if (w->pending)
 		return;
 	w->pending = true;
@@ -43,11 +56,11 @@ void iothread_defer(struct iothread *t, struct iothread_work *w)
 
 void iothread_cancel(struct iothread *t, struct iothread_work *w)
 {
-	struct iothread_work **p = &t->first;
+	struct iothread_work **p;
 
 	if (!w->pending)
 		return;
-	while (*p != w)
+	for (p = &t->first; *p != w;)
 		p = &(*p)->next;
 	*p = w->next;
 	if (t->last == &w->next)

@@ -33,6 +33,10 @@ void iothread_free(struct iothread *t);
 struct loop *iothread_loop(struct iothread *t);
 const char *iothread_name(const struct iothread *t);
 long iothread_tid(const struct iothread *t);	/* the host's id of the thread; 0 before it runs */
+/*
+ * For those whose owner may have no I/O thread and then lives on the machine's loop (t NULL): the machine lock, which is
+ * held, protects it, so there is nothing to lock, and work is done at once.
+ */
 void iothread_lock(struct iothread *t);
 void iothread_unlock(struct iothread *t);
 

@@ -86,10 +86,7 @@ static void keep(struct disk_req *q)
 	if (d->stop_asked)
 		return;
 	d->stop_asked = true;
-	if (d->o.io)
-		iothread_defer(d->o.io, &d->stop_work);
-	else
-		stop_machine(d);
+	iothread_defer(d->o.io, &d->stop_work);
 }
 
 static void failed(struct disk_req *q, int ret)
@@ -176,8 +173,7 @@ void disk_forget(struct disk *d, bool (*which)(const struct disk_req *q, void *o
 	if (d->kept)
 		return;
 	d->stop_asked = false;
-	if (d->o.io)
-		iothread_cancel(d->o.io, &d->stop_work);
+	iothread_cancel(d->o.io, &d->stop_work);
 }
 
 unsigned disk_kept(const struct disk *d)

@@ -127,13 +127,11 @@ unsigned disk_kept(const struct disk *d);
 /* The disk's lock, for those who hold the machine's. */
 static inline void disk_lock(struct disk *d)
 {
-	if (d->o.io)
-		iothread_lock(d->o.io);
+	iothread_lock(d->o.io);
 }
 static inline void disk_unlock(struct disk *d)
 {
-	if (d->o.io)
-		iothread_unlock(d->o.io);
+	iothread_unlock(d->o.io);
 }
 
 /* The node's size changes to a multiple of the logical block size, both locks held; the front end then tells the

@@ -109,16 +109,12 @@ static void tell_guest(void *opaque)
 
 void virtio_dev_defer(struct virtio_dev *d, struct iothread_work *w)
 {
-	if (d->io)
-		iothread_defer(d->io, w);
-	else
-		w->cb(w->opaque);
+	iothread_defer(d->io, w);
 }
 
 void virtio_dev_cancel(struct virtio_dev *d, struct iothread_work *w)
 {
-	if (d->io)
-		iothread_cancel(d->io, w);
+	iothread_cancel(d->io, w);
 }
 
 static int queue_init(struct virtio_dev *d, unsigned q, uint16_t max_size)

@@ -114,13 +114,11 @@ void virtio_dev_cancel(struct virtio_dev *d, struct iothread_work *w);
 /* The device's lock, for functions of device files that are called with the machine's. */
 static inline void virtio_dev_lock(struct virtio_dev *d)
 {
-	if (d->io)
-		iothread_lock(d->io);
+	iothread_lock(d->io);
 }
 static inline void virtio_dev_unlock(struct virtio_dev *d)
 {
-	if (d->io)
-		iothread_unlock(d->io);
+	iothread_unlock(d->io);
 }
 /* Configuration space changed: generation++, configuration interrupt.  Both locks held. */
 void virtio_dev_config_changed(struct virtio_dev *d);

@@ -77,19 +77,6 @@ static int iothread_for(struct vm *vm, unsigned i, struct iothread **out, struct
 	return start_iothread(vm, i, d->iothread, out, e);
 }
 
-/* The node's lock is the I/O thread's, if it has one, else the machine's, which is held. */
-static void node_lock(struct iothread *io)
-{
-	if (io)
-		iothread_lock(io);
-}
-
-static void node_unlock(struct iothread *io)
-{
-	if (io)
-		iothread_unlock(io);
-}
-
 static struct disk_opts disk_opts(const struct adding *a)
 {
 	const struct vm_disk *d = a->d;
@@ -109,6 +96,15 @@ static unsigned queues(const struct adding *a)
 	return a->d->queues ? a->d->queues : MIN(a->vm->cfg->cpus, MAX_DISK_QUEUES);
 }
 
+/* The device would not have it. */
+static int not_taken(const struct adding *a, struct blk_node *node, int ret, struct err *e)
+{
+	iothread_lock(a->io);
+	blk_close(node);
+	iothread_unlock(a->io);
+	return err_prefix(e, ret, "--disk");
+}
+
 /* The node is the device's from here on, unless an error says otherwise. */
 static int add_virtio(struct adding *a, struct blk_node *node, struct err *e)
 {
@@ -116,12 +112,8 @@ static int add_virtio(struct adding *a, struct blk_node *node, struct err *e)
 	struct virtio_dev *dev;
 	int ret = virtio_blk_new(a->vm->m, a->id, node, &o, &dev, e);
 
-	if (ret) {
-		node_lock(a->io);
-		blk_close(node);
-		node_unlock(a->io);
-		return err_prefix(e, ret, "--disk");
-	}
+	if (ret)
+		return not_taken(a, node, ret, e);
 	ret = platform_add_virtio(a->vm->platform, dev, e);
 	if (ret)
 		return ret;
@@ -136,12 +128,8 @@ static int add_nvme(struct adding *a, struct blk_node *node, struct err *e)
 	char path[64];
 	int ret = nvme_add_ns(a->nvme, a->id, node, &o, e);
 
-	if (ret) {
-		node_lock(a->io);
-		blk_close(node);
-		node_unlock(a->io);
-		return err_prefix(e, ret, "--disk");
-	}
+	if (ret)
+		return not_taken(a, node, ret, e);
 	while (nvme_disk(a->nvme, nsid + 1))
 		nsid++;
 	a->vm->disk[a->i] = nvme_disk(a->nvme, nsid);
@@ -205,12 +193,8 @@ static int add_ahci(struct adding *a, struct blk_node *node, struct err *e)
 	char path[64];
 	int ret = ahci_add(a->vm->ahci, a->id, node, a->d->cdrom, &o, &port, e);
 
-	if (ret) {
-		node_lock(a->io);
-		blk_close(node);
-		node_unlock(a->io);
-		return err_prefix(e, ret, "--disk");
-	}
+	if (ret)
+		return not_taken(a, node, ret, e);
 	a->vm->disk[a->i] = ahci_disk(a->vm->ahci, port);
 	snprintf(path, sizeof(path), "/pci@i0cf8/pci8086,2922@%x,%x/drive@%x/disk@0", devfn >> 3, devfn & 7, port);
 	return vm_bootable(a->vm, a->d->cdrom ? VM_BOOT_CDROM : VM_BOOT_DISK, path, e);
@@ -252,11 +236,11 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 	open.secrets = secrets;
 	open.keys = d->key;
 	open.n_keys = d->n_keys;
-	node_lock(a.io);
+	iothread_lock(a.io);
 	ret = blk_open_disk(a.io ? iothread_loop(a.io) : vm->m->loop, d->path, &open, &d->more, &node, e);
 	if (!ret && i == 0)
 		vm_look_at_disk(vm, node);
-	node_unlock(a.io);
+	iothread_unlock(a.io);
 	if (ret)
 		return err_prefix(e, ret, "--disk");
 	return add_device(&a, node, e);
