@@ -41,7 +41,9 @@ static int create_cq(struct nvme *n, const struct nvme_cmd *c)
 		return NVME_QID_INVALID;
 	if (size < 2 || size > NVME_MAX_ENTRIES || (n->cc >> 20 & 15) != IOCQES_16)
 		return NVME_QSIZE_INVALID;
-	if (c->cdw11 & 2 && vector > n->o.queues)
+	if (!(c->cdw11 & 2))
+		vector = 0;			/* no interrupts: whatever it says means nothing */
+	if (vector > n->o.queues)
 		return NVME_VECTOR_INVALID;
 	/* CAP.CQR: contiguous. */
 	if (!(c->cdw11 & 1))

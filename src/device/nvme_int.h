@@ -104,6 +104,7 @@ struct nvme_sq {
 	uint32_t size;
 	uint16_t cqid, head, tail;
 	uint32_t seen;			/* last in the doorbell buffer */
+	uint32_t asked;			/* the tail that the driver is to ring at, as it was told last, plus one; 0: not yet */
 	bool live;
 };
 
@@ -232,6 +233,10 @@ void nvme_kick_ready(void *opaque, uint32_t events);
 /* Takes over what doorbells say, and fetches commands unless the machine is paused. */
 void nvme_run(struct nvme *n);
 void nvme_take_bells(struct nvme *n);
+/* Does a command of that queue, for which a completion entry is set aside. */
+void nvme_execute(struct nvme *n, unsigned sqid, const struct nvme_cmd *c);
+/* Entries for which there is room. */
+uint32_t nvme_cq_free(const struct nvme_cq *c);
 /* size: entries. NVMe status */
 int nvme_sq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t size, unsigned cqid);
 int nvme_cq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t size, bool ien, unsigned vector);

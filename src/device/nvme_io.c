@@ -86,7 +86,8 @@ static void answer(struct disk_req *q, int ret)
 	struct nvme *n = r->n;
 	int status = status_of(r, ret);
 
-	if (!ret && next_ns(r))
+	/* A shutdown does what it can. */
+	if ((!ret || r->sqid == NVME_SHUTDOWN) && next_ns(r))
 		return;
 	if (r->sqid == NVME_SHUTDOWN) {
 		n->csts = (n->csts & ~CSTS_SHST) | CSTS_SHST_DONE;
@@ -311,19 +312,6 @@ unsigned nvme_kept(const struct nvme *n)
 	return k;
 }
 
-static void again(struct nvme *n, unsigned sqid, const struct nvme_cmd *c)
-{
-	int status;
-
-	if (sqid == NVME_SHUTDOWN) {
-		nvme_shutdown(n);
-		return;
-	}
-	status = nvme_io(n, sqid, c);
-	if (status != NVME_PENDING)
-		nvme_complete(n, sqid, c->cid, status, 0);
-}
-
 void nvme_retry(struct nvme *n)
 {
 	uint8_t *p = n->again;
@@ -338,7 +326,10 @@ void nvme_retry(struct nvme *n)
 		struct nvme_cmd c;
 
 		memcpy(&c, e + 2, sizeof(c));
-		again(n, ld_le16(e), &c);
+		if (ld_le16(e) == NVME_SHUTDOWN)
+			nvme_shutdown(n);
+		else
+			nvme_execute(n, ld_le16(e), &c);
 	}
 	free(p);
 	nvme_tell(n);

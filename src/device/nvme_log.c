@@ -48,12 +48,6 @@ void nvme_events_run(struct nvme *n)
 	}
 }
 
-static void unmask(struct nvme *n, unsigned type)
-{
-	n->ev_masked &= (uint8_t)~BIT(type);
-	nvme_events_run(n);
-}
-
 static uint8_t critical(const struct nvme *n)
 {
 	return TEMPERATURE >= n->feat.temp_over || TEMPERATURE <= n->feat.temp_under ? 2 : 0;
@@ -127,16 +121,23 @@ static size_t slot_log(uint8_t *p)
 	return 512;
 }
 
-static size_t ns_log(struct nvme *n, bool keep, uint8_t *p)
+static size_t ns_log(const struct nvme *n, uint8_t *p)
 {
 	unsigned k = 0;
 
-	for (unsigned i = 0; i < n->n_ns; i++) {
+	for (unsigned i = 0; i < n->n_ns; i++)
 		if (n->ns[i]->changed)
 			st_le32(p + 4 * k++, i + 1);
-		n->ns[i]->changed &= keep;
-	}
 	return 4096;
+}
+
+/* 5.14: the page has been read; events of its type are told again. */
+static void was_read(struct nvme *n, unsigned type)
+{
+	for (unsigned i = 0; type == NVME_EV_NOTICE && i < n->n_ns; i++)
+		n->ns[i]->changed = false;
+	n->ev_masked &= (uint8_t)~BIT(type);
+	nvme_events_run(n);
 }
 
 /* 5.14.1.5: supported; those that change data say so. */
@@ -164,7 +165,7 @@ int nvme_get_log(struct nvme *n, const struct nvme_cmd *c)
 	case NVME_LOG_ERROR: size = error_log(n, p); type = NVME_EV_ERROR; break;
 	case NVME_LOG_SMART: size = smart_log(n, p); type = NVME_EV_SMART; break;
 	case NVME_LOG_SLOT: size = slot_log(p); break;
-	case NVME_LOG_NS: size = ns_log(n, retain, p); type = NVME_EV_NOTICE; break;
+	case NVME_LOG_NS: size = ns_log(n, p); type = NVME_EV_NOTICE; break;
 	case NVME_LOG_EFFECTS: size = effects_log(p); break;
 	default: return NVME_LOG_INVALID;
 	}
@@ -173,6 +174,6 @@ int nvme_get_log(struct nvme *n, const struct nvme_cmd *c)
 	/* What is asked for beyond the page's end is left as it is. */
 	status = nvme_to_guest(n, c, p + off, MIN(len, size - off));
 	if (!status && type >= 0 && !retain)
-		unmask(n, (unsigned)type);
+		was_read(n, (unsigned)type);
 	return status;
 }

@@ -100,6 +100,7 @@ bool nvme_shadow_set(struct nvme *n, uint64_t shadow, uint64_t eventidx)
 	if (n->shadow && n->eventidx) {
 		/* Where the queues that exist already are. */
 		for (unsigned id = 1; id < NVME_QUEUES; id++) {
+			n->sq[id].asked = 0;
 			if (n->sq[id].live)
 				__atomic_store_n(&n->shadow[2 * id], n->sq[id].tail, __ATOMIC_RELAXED);
 			if (n->cq[id].live)
@@ -126,6 +127,18 @@ static void ask_bell(struct nvme *n, unsigned id, unsigned head, uint32_t v)
 	__atomic_store_n(&n->eventidx[2 * id + head], v, __ATOMIC_SEQ_CST);
 	mem_written_host(n->m->mem, &n->eventidx[2 * id + head], 4);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/* False: the driver knows already, and will ring. */
+static bool ask_tail(struct nvme *n, unsigned id)
+{
+	struct nvme_sq *s = &n->sq[id];
+
+	if (s->asked == s->tail + 1u)
+		return false;
+	s->asked = s->tail + 1u;
+	ask_bell(n, id, 0, s->tail);
+	return true;
 }
 
 /* Only a change is taken, so that a bad value there is told once. */
@@ -212,7 +225,7 @@ int nvme_sq_open(struct nvme *n, unsigned id, uint64_t base, uint32_t size, unsi
 	n->sq_bell[id] = 0;
 	atomic_fetch_and(&n->sq_rung, ~BIT64(id));
 	if (has_shadow(n, id))
-		ask_bell(n, id, 0, 0);
+		ask_tail(n, id);
 	return NVME_OK;
 }
 
@@ -277,7 +290,7 @@ void nvme_complete(struct nvme *n, unsigned sqid, uint16_t cid, int status, uint
 	post(n, c, sqid, cid, status, dw0);
 }
 
-static uint32_t cq_free(const struct nvme_cq *c)
+uint32_t nvme_cq_free(const struct nvme_cq *c)
 {
 	return c->size - 1 - cq_used(c);
 }
@@ -287,17 +300,17 @@ static bool room(struct nvme *n, unsigned id)
 {
 	struct nvme_cq *c = &n->cq[id];
 
-	if (cq_free(c) > c->outstanding)
+	if (nvme_cq_free(c) > c->outstanding)
 		return true;
 	look_at_head(n, id);
-	if (cq_free(c) > c->outstanding)
+	if (nvme_cq_free(c) > c->outstanding)
 		return true;
 	/* Completions to come bring no room, heads do.  Pairs with nvme_ring. */
 	n->want_cq = true;
 	if (has_shadow(n, id))
 		ask_bell(n, id, 1, c->head);
 	look_at_head(n, id);
-	return cq_free(c) > c->outstanding;
+	return nvme_cq_free(c) > c->outstanding;
 }
 
 bool nvme_post_extra(struct nvme *n, unsigned sqid, uint16_t cid, int status, uint32_t dw0)
@@ -312,14 +325,28 @@ bool nvme_post_extra(struct nvme *n, unsigned sqid, uint16_t cid, int status, ui
 
 /* ---- interrupts ---- */
 
+/* Completions wait there, and the driver wants to hear of them. */
+static bool holds_pin(struct nvme *n, unsigned id)
+{
+	const struct nvme_cq *c = &n->cq[id];
+
+	if (!c->live || !c->ien || c->vector >= 32 || n->intms & BIT(c->vector) || c->head == c->tail)
+		return false;
+	/* The pin falls when the head moves, which a doorbell buffer tells only if asked. */
+	if (has_shadow(n, id)) {
+		ask_bell(n, id, 1, c->head);
+		look_at_head(n, id);
+	}
+	return c->head != c->tail;
+}
+
 void nvme_intx_update(struct nvme *n)
 {
 	bool level = false;
 
 	if (!pci_msix_enabled(&n->pci))
-		for (unsigned i = 0; i < NVME_QUEUES && !level; i++)
-			level = n->cq[i].live && n->cq[i].ien && n->cq[i].head != n->cq[i].tail && n->cq[i].vector < 32 &&
-				!(n->intms & BIT(n->cq[i].vector));
+		for (unsigned i = 0; i <= n->o.queues && !level; i++)
+			level = holds_pin(n, i);
 	pci_intx_set(&n->pci, level);
 }
 
@@ -336,7 +363,7 @@ void nvme_irq_work(void *opaque)
 	if (!n->irq_any)
 		return;
 	n->irq_any = false;
-	for (unsigned i = 0; i < NVME_QUEUES; i++) {
+	for (unsigned i = 0; i <= n->o.queues; i++) {
 		if (!n->cq[i].irq_due)
 			continue;
 		n->cq[i].irq_due = false;
@@ -369,7 +396,7 @@ static void fetch(const struct nvme_sq *s, struct nvme_cmd *out)
 	memcpy(out, w, sizeof(*out));
 }
 
-static void execute(struct nvme *n, unsigned id, const struct nvme_cmd *c)
+void nvme_execute(struct nvme *n, unsigned id, const struct nvme_cmd *c)
 {
 	uint32_t dw0 = 0;
 	int status;
@@ -395,9 +422,8 @@ static bool process(struct nvme *n, unsigned id, unsigned *budget)
 	look_at_tail(n, id);
 	while (s->live && nvme_ready(n)) {
 		if (s->head == s->tail) {
-			if (!has_shadow(n, id))
+			if (!has_shadow(n, id) || !ask_tail(n, id))
 				return true;
-			ask_bell(n, id, 0, s->tail);
 			look_at_tail(n, id);
 			if (s->head == s->tail)
 				return true;
@@ -411,7 +437,7 @@ static bool process(struct nvme *n, unsigned id, unsigned *budget)
 		fetch(s, &c);
 		s->head = s->head + 1u == s->size ? 0 : (uint16_t)(s->head + 1);
 		n->cq[s->cqid].outstanding++;
-		execute(n, id, &c);
+		nvme_execute(n, id, &c);
 	}
 	return true;
 }
@@ -426,7 +452,7 @@ void nvme_run(struct nvme *n)
 	take_bells(n);
 	if (n->paused || !nvme_ready(n))
 		return;
-	for (unsigned id = 0; id < NVME_QUEUES; id++)
+	for (unsigned id = 0; id <= n->o.queues; id++)
 		if (n->sq[id].live)
 			all &= process(n, id, &budget);
 	nvme_events_run(n);

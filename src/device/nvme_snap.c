@@ -237,8 +237,8 @@ static int load_again(struct nvme *n, uint32_t k, struct snap_in *in, struct err
 		if (!q || q >= NVME_QUEUES || !n->sq[q].live)
 			return damaged(n, "a request of no queue", e);
 		c = &n->cq[n->sq[q].cqid];
-		if (++c->outstanding >= c->size)
-			return damaged(n, "more requests than a queue is long", e);
+		if (++c->outstanding > nvme_cq_free(c))
+			return damaged(n, "more requests than a queue has room to answer", e);
 	}
 	n->n_again = k;
 	return 0;
@@ -295,8 +295,8 @@ int nvme_load(struct nvme *n, struct snap_in *in, struct err *e)
 		ret = damaged(n, "a controller that is ready has no admin queue", e);
 	if (!ret)
 		ret = load_again(n, s->n_again, in, e);
-	if (!ret && !nvme_shadow_set(n, s->shadow, s->eventidx))
-		ret = damaged(n, "doorbell buffers outside memory", e);
+	if (!ret && ((s->shadow | s->eventidx) & (n->page - 1) || !nvme_shadow_set(n, s->shadow, s->eventidx)))
+		ret = damaged(n, "doorbell buffers that are no pages of memory", e);
 	free(s);
 	return ret;
 }

@@ -409,6 +409,8 @@ static void resized(void **state)
 	assert_int_equal(nvme_resize(v->n, 2, NS_SIZE / 2, &e), 0);
 	machine_unlock(v->m);
 	assert_int_equal(take_event(v), 2 | 0 << 8 | 4 << 16);
+	/* Not read until it has come over. */
+	assert_int_equal(nv_admin(v, 2, 0, RAM, 4 | 1023 << 16, 0, NULL), 0x04);
 	assert_int_equal(nv_admin(v, 2, 0, DATA, 4 | 1023 << 16, 0, NULL), 0);
 	assert_int_equal(ld_le64(v->ram + DATA), 2);
 	assert_int_equal(nv_admin(v, 2, 0, DATA, 4 | 1023 << 16, 0, NULL), 0);
@@ -491,14 +493,21 @@ static void shadow_doorbells(void **state)
 	assert_int_equal(nv_rd(v, 0x1c, 4), 1);
 }
 
-static void pin(void **state)
+static struct nv *without_msix(void)
 {
 	struct nv *v = nv_new(false, NULL);
-	uint16_t cid;
 
 	machine_lock(v->m);
 	pci_config_write((struct pci_dev *)v->n, ((struct pci_dev *)v->n)->msix_cap + 2u, 2, 0);
 	machine_unlock(v->m);
+	return v;
+}
+
+static void pin(void **state)
+{
+	struct nv *v = without_msix();
+	uint16_t cid;
+
 	nv_enable(v);
 	nv_send(v, 0, (struct sqe){ .opcode = 6, .prp1 = DATA, .cdw10 = 1 });
 	nv_settle(v);
@@ -510,6 +519,35 @@ static void pin(void **state)
 	assert_int_equal(nv_wait(v, 0, &cid, NULL), 0);
 	nv_settle(v);
 	assert_false(v->pin);
+	nv_free(v);
+}
+
+/* The pin falls when the driver has looked, although it moves the head in a doorbell buffer and rings only when asked to. */
+static void pin_with_shadow(void **state)
+{
+	struct nv *v = without_msix();
+	uint8_t *db = v->ram + 0x600000, *ei = v->ram + 0x601000, *e;
+
+	nv_enable(v);
+	nv_queue_fresh(v, 1, ENTRIES);
+	assert_int_equal(nv_admin(v, 5, 0, CQ(1), 1 | (ENTRIES - 1) << 16, 3, NULL), 0);
+	assert_int_equal(nv_admin(v, 1, 0, QUEUE(1), 1 | (ENTRIES - 1) << 16, 1 | 1 << 16, NULL), 0);
+	assert_int_equal(nv_do(v, 0, (struct sqe){ .opcode = 0x7c, .prp1 = 0x600000, .prp2 = 0x601000 }, NULL), 0);
+	for (uint32_t i = 0; i < 5; i++) {
+		nv_settle(v);
+		assert_false(v->pin);
+		e = v->ram + CQ(1) + 16 * i;
+		nv_put(v, 1, nv_rw(OP_READ, 1, 0, 1, DATA, 0));
+		st_le32(db + 8, v->q[1].tail);
+		nv_bell(v, 1, false, v->q[1].tail);
+		nv_settle(v);
+		assert_true(e[14] & 1);
+		assert_true(v->pin);
+		/* "Ring when you pass i." */
+		assert_int_equal(ld_le32(ei + 12), i);
+		st_le32(db + 12, i + 1);
+		nv_bell(v, 1, true, i + 1);
+	}
 	nv_free(v);
 }
 
@@ -542,6 +580,22 @@ static void shutdown_and_reset(void **state)
 	nv_place(v, true);
 	nv_start(v);
 	assert_int_equal(nv_do(v, 1, nv_rw(OP_READ, 1, 0, 8, DATA, 0), NULL), 0);
+}
+
+/* One disk that fails does not keep the others from being flushed. */
+static void shutdown_with_error(void **state)
+{
+	struct nv *v = *state;
+
+	machine_lock(v->m);
+	blk_mem_fail_with(v->node[0], 1, -EIO, true);
+	machine_unlock(v->m);
+	nv_wr(v, 0x14, 4, 0x464001);
+	for (unsigned i = 0; i < 1000 && (nv_rd(v, 0x1c, 4) & 0xc) != 8; i++)
+		loop_turn(v->m->loop, 1);
+	assert_int_equal(nv_rd(v, 0x1c, 4), 9);
+	assert_int_equal(nvme_disk(v->n, 1)->stats.op[DISK_FLUSHES].failed, 1);
+	assert_int_equal(nvme_disk(v->n, 2)->stats.op[DISK_FLUSHES].count, 1);
 }
 
 /* A submission queue goes: what it has in flight ends before. */
@@ -606,6 +660,22 @@ static void save_and_load(struct nv *v)
 	machine_unlock(v->m);
 	snap_in_free(in);
 	snap_out_free(o);
+}
+
+/* A queue that is polled, with a vector that is not there. */
+static void saved_polled(void **state)
+{
+	struct nv *v = nv_new(false, NULL);
+
+	nv_enable(v);
+	nv_queue_fresh(v, 1, ENTRIES);
+	assert_int_equal(nv_admin(v, 5, 0, CQ(1), 1 | (ENTRIES - 1) << 16, 1 | 999u << 16, NULL), 0);
+	assert_int_equal(nv_admin(v, 1, 0, QUEUE(1), 1 | (ENTRIES - 1) << 16, 1 | 1 << 16, NULL), 0);
+	pause_devs(v, true);
+	save_and_load(v);
+	pause_devs(v, false);
+	assert_int_equal(nv_do(v, 1, nv_rw(OP_READ, 1, 0, 1, DATA, 0), NULL), 0);
+	nv_free(v);
 }
 
 /* In mid-operation: requests that failed wait, commands not yet fetched, an event request, a wrapped queue. */
@@ -675,8 +745,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(registers), T(identify), T(features), T(queues), T(prps), T(sgls), T(commands), T(bad_doorbells),
 		T(logs), T(temperature), T(resized), T(aborts), T(full_completion_queue), T(shadow_doorbells),
-		cmocka_unit_test(pin), T(shutdown_and_reset), T(delete_in_flight), T(host_errors), cmocka_unit_test(saved),
-		cmocka_unit_test(aborted_kept),
+		cmocka_unit_test(pin), cmocka_unit_test(pin_with_shadow), T(shutdown_and_reset), T(shutdown_with_error),
+		T(delete_in_flight), T(host_errors), cmocka_unit_test(saved),
+		cmocka_unit_test(aborted_kept), cmocka_unit_test(saved_polled),
 		cmocka_unit_test_setup_teardown(prps, setup_io, teardown), cmocka_unit_test_setup_teardown(commands, setup_io, teardown),
 		cmocka_unit_test_setup_teardown(queues, setup_io, teardown),
 		cmocka_unit_test_setup_teardown(bad_doorbells, setup_io, teardown),
