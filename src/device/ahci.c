@@ -31,25 +31,29 @@ static void unlock(struct ahci *a) { iothread_unlock(a->io); }
 
 /* ---- interrupts ---- */
 
-/* Both locks held. */
-static void irq_work(void *opaque)
+/* 10.6.2: a message for a port's bit that comes, and for those that are left when the driver has cleared some (again) or
+ * enables interrupts.  Both locks held. */
+static void irq_update(struct ahci *a, bool again)
 {
-	struct ahci *a = opaque;
-	bool due = a->irq_due, level;
+	uint32_t had = a->is;
+	bool level;
 
-	a->irq_due = false;
 	for (unsigned i = 0; i < AHCI_PORTS; i++)
 		if (a->port[i].is & a->port[i].ie)
 			a->is |= BIT(i);
 	level = a->is && a->ghc & GHC_IE;
 	pci_intx_set(&a->pci, level);
-	if (level && due && pci_msi_enabled(&a->pci))
+	if (level && (again || a->is != had))
 		pci_msi_fire(&a->pci, 0);
+}
+
+static void irq_work(void *opaque)
+{
+	irq_update(opaque, false);
 }
 
 void ahci_irq_changed(struct ahci *a)
 {
-	a->irq_due = true;
 	iothread_defer(a->io, &a->irq_work);
 }
 
@@ -103,8 +107,7 @@ static void write_reg(void *opaque, uint64_t off, unsigned len, uint64_t val)
 	} else if (off == 0x08) {
 		a->is &= ~v;
 	}
-	a->irq_due = true;
-	irq_work(a);
+	irq_update(a, off == 0x04 || off == 0x08);
 	unlock(a);
 }
 
@@ -136,7 +139,6 @@ static void dev_reset(struct dev *d)
 	lock(a);
 	hba_reset(a);
 	iothread_cancel(a->io, &a->irq_work);
-	a->irq_due = false;
 	unlock(a);
 	pci_dev_reset(&a->pci);
 }

@@ -110,7 +110,7 @@ static void transfer(struct ahci_req *r, bool write, uint64_t lba, uint64_t n, b
 	r->s.q.r.len = len;
 	r->s.q.r.iov = r->iov;
 	r->s.q.r.niov = r->niov;
-	r->s.q.r.fua = fua;
+	r->s.q.r.fua = fua && write;		/* of a read: nothing is held back */
 	go(r, write ? BLK_WRITE : BLK_READ);
 }
 

@@ -80,7 +80,7 @@ struct ahci {
 	uint32_t ghc, is;
 	struct ahci_port port[AHCI_PORTS];
 	struct loop_bh kick;
-	bool paused, irq_due;
+	bool paused;
 	struct iothread_work irq_work;
 	struct iovec scratch[AHCI_MAX_IOV];
 };

@@ -88,7 +88,9 @@ static void done_queued(struct ahci_req *r, uint8_t status, uint8_t error)
 		st_le32(f + 4, bit);
 		p->sact &= ~bit;
 	}
-	p->tfd = status | (uint32_t)error << 8;
+	/* After an error the registers are its own, whatever ends well later, until the driver has restarted the port. */
+	if (error || !p->stopped)
+		p->tfd = status | (uint32_t)error << 8;
 	put_fis(p, RFIS_SDB, f, sizeof(f));
 	p->is |= IS_SDBS;
 }

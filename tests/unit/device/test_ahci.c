@@ -368,6 +368,67 @@ static void queued(void **state)
 	assert_int_equal(run(f, 0, 7), 0x51 | 4 << 8);
 }
 
+/* What ends well after one that failed does not hide it. */
+static void first_error_stays(void **state)
+{
+	struct fix *f = *state;
+
+	blk_mem_hold(f->node[0], true);
+	ncq(f, 4, false, 0, 8);
+	ncq(f, 5, false, SIZE / 512, 8);
+	pwr(f, 0, 0x34, BIT(4) | BIT(5));
+	pwr(f, 0, 0x38, BIT(4) | BIT(5));
+	turn(f);
+	assert_int_equal(prd(f, 0, 0x34), BIT(4) | BIT(5));
+	assert_int_equal(prd(f, 0, 0x20), 0x51 | 0x14 << 8);
+	blk_mem_hold(f->node[0], false);
+	turn(f);
+	assert_int_equal(prd(f, 0, 0x34), BIT(5));
+	assert_int_equal(prd(f, 0, 0x20), 0x51 | 0x14 << 8);
+}
+
+/* 10.6.2: one message for what a handler takes in one go. */
+static void messages(void **state)
+{
+	struct fix *f = *state;
+
+	pwr(f, 0, 0x10, 0xffffffff);
+	pwr(f, 1, 0x10, 0xffffffff);
+	wr(f, 8, 0x3f);
+	f->irqs = 0;
+	prepare(f, 0, 3, 0x25, 0, 1, 512);
+	pwr(f, 0, 0x38, BIT(3));
+	wait_slot(f, 0, 3);
+	assert_int_equal(f->irqs, 1);
+	/* The handler's way: the port, then the controller. */
+	pwr(f, 0, 0x10, prd(f, 0, 0x10));
+	assert_int_equal(f->irqs, 1);
+	wr(f, 8, 1);
+	assert_int_equal(rd(f, 8), 0);
+	assert_int_equal(f->irqs, 1);
+	/* Another command ends in between: its bit is there again when the handler has cleared it. */
+	pwr(f, 0, 0x38, BIT(3));
+	wait_slot(f, 0, 3);
+	assert_int_equal(f->irqs, 2);
+	pwr(f, 0, 0x10, prd(f, 0, 0x10));
+	pwr(f, 0, 0x38, BIT(3));
+	wait_slot(f, 0, 3);
+	assert_int_equal(f->irqs, 2);
+	wr(f, 8, 1);
+	assert_int_equal(rd(f, 8), 1);
+	assert_int_equal(f->irqs, 3);
+	pwr(f, 0, 0x10, prd(f, 0, 0x10));
+	wr(f, 8, 1);
+	assert_int_equal(f->irqs, 3);
+	/* What came while they were off is told when they are on. */
+	wr(f, 4, 0);
+	pwr(f, 0, 0x38, BIT(3));
+	wait_slot(f, 0, 3);
+	assert_int_equal(f->irqs, 3);
+	wr(f, 4, 2);
+	assert_int_equal(f->irqs, 4);
+}
+
 static void smart_and_features(void **state)
 {
 	struct fix *f = *state;
@@ -594,7 +655,7 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(registers), T(identify), T(read_and_write), T(trim), T(queued), T(smart_and_features), T(nonsense), T(cd), T(tray),
+		T(registers), T(identify), T(read_and_write), T(trim), T(queued), T(first_error_stays), T(messages), T(smart_and_features), T(nonsense), T(cd), T(tray),
 		T(host_errors), cmocka_unit_test(saved), T(stopped_in_flight),
 		cmocka_unit_test_setup_teardown(read_and_write, setup_io, teardown),
 		cmocka_unit_test_setup_teardown(queued, setup_io, teardown), cmocka_unit_test_setup_teardown(cd, setup_io, teardown),
