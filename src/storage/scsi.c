@@ -19,10 +19,6 @@
 #define MAX_UNMAP 64u
 #define MAX_SAME (1ull << 30)		/* bytes of one WRITE SAME */
 
-static uint16_t be16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
-static uint32_t be32(const uint8_t *p) { return (uint32_t)be16(p) << 16 | be16(p + 2); }
-static uint64_t be64(const uint8_t *p) { return (uint64_t)be32(p) << 32 | be32(p + 4); }
-
 uint64_t scsi_blocks(const struct scsi_lun *l)
 {
 	return l->disk.node->i.size / l->disk.o.block_size;
@@ -109,12 +105,12 @@ static bool extent_of(const uint8_t *c, struct extent *x)
 {
 	switch (c[0] >> 5) {
 	case 0:
-		*x = (struct extent){ be32(c) & 0x1fffff, c[4] ? c[4] : 256 };
+		*x = (struct extent){ scsi_ld32(c) & 0x1fffff, c[4] ? c[4] : 256 };
 		return true;
 	case 1:
-	case 2: *x = (struct extent){ be32(c + 2), be16(c + 7) }; return true;
-	case 4: *x = (struct extent){ be64(c + 2), be32(c + 10) }; return true;
-	case 5: *x = (struct extent){ be32(c + 2), be32(c + 6) }; return true;
+	case 2: *x = (struct extent){ scsi_ld32(c + 2), scsi_ld16(c + 7) }; return true;
+	case 4: *x = (struct extent){ scsi_ld64(c + 2), scsi_ld32(c + 10) }; return true;
+	case 5: *x = (struct extent){ scsi_ld32(c + 2), scsi_ld32(c + 6) }; return true;
 	default: return false;
 	}
 }
@@ -162,7 +158,7 @@ static void read_write(struct scsi_req *r, bool write)
 static void unmap(struct scsi_req *r)
 {
 	uint8_t buf[8 + 16 * MAX_UNMAP];
-	uint64_t len = MIN(MIN((uint64_t)be16(r->cdb + 7), r->len_out), sizeof(buf));
+	uint64_t len = MIN(MIN((uint64_t)scsi_ld16(r->cdb + 7), r->len_out), sizeof(buf));
 	const struct scsi_lun *l = r->l;
 	unsigned n, k = 0;
 
@@ -171,18 +167,18 @@ static void unmap(struct scsi_req *r)
 		return;
 	}
 	if (len < 8) {
-		scsi_end(r, be16(r->cdb + 7) ? SCSI_SENSE(SENSE_ILLEGAL, 0x1a, 0) : 0);
+		scsi_end(r, scsi_ld16(r->cdb + 7) ? SCSI_SENSE(SENSE_ILLEGAL, 0x1a, 0) : 0);
 		return;
 	}
 	iov_to_buf(r->out, r->n_out, 0, buf, len);
-	n = be16(buf + 2) / 16u;
+	n = scsi_ld16(buf + 2) / 16u;
 	if (8 + 16ull * n > len) {
 		scsi_end(r, SCSI_SENSE(SENSE_ILLEGAL, 0x26, 0));
 		return;
 	}
 	r->range = calloc(n + 1, sizeof(*r->range));
 	for (unsigned i = 0; i < n && r->range; i++) {
-		struct extent x = { be64(buf + 8 + 16 * i), be32(buf + 16 + 16 * i) };
+		struct extent x = { scsi_ld64(buf + 8 + 16 * i), scsi_ld32(buf + 16 + 16 * i) };
 
 		if (check_extent(l, &x)) {
 			scsi_end(r, SCSI_SENSE(SENSE_ILLEGAL, 0x21, 0));
@@ -210,9 +206,9 @@ static void write_same(struct scsi_req *r)
 	struct extent x;
 
 	extent_of(r->cdb, &x);
-	if (!x.n)
-		x.n = scsi_blocks(l) - MIN(x.lba, scsi_blocks(l));
 	sense = check_extent(l, &x);
+	if (!sense && !x.n)			/* WSNZ, as page B0h says */
+		sense = SCSI_BAD_FIELD;
 	if (!sense && l->disk.node->i.read_only)
 		sense = SCSI_SENSE(SENSE_PROTECT, 0x27, 0);
 	if (!sense && (x.n > MAX_SAME / block || r->cdb[1] & 0xe6))
@@ -223,7 +219,7 @@ static void write_same(struct scsi_req *r)
 		for (uint32_t i = 0; i < block && !sense; i++)
 			sense = buf[i] ? SCSI_SENSE(SENSE_ILLEGAL, 0x26, 0) : 0;
 	}
-	if (sense || !x.n) {
+	if (sense) {
 		scsi_end(r, sense);
 		return;
 	}

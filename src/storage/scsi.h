@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A SCSI target: disks (SBC-3) and CD/DVD drives (MMC-6) on struct disk, with the
- * primary commands of SPC-4.  AHCI's ATAPI and virtio-scsi are its front ends.
+ * primary commands of SPC-4.  AHCI's ATAPI is its front end; disks have none yet.
  *
  * A front end fills struct scsi_req with the command block and its memory and
  * submits it; done() is called exactly once, perhaps at once, unless the request
@@ -76,6 +76,13 @@ void scsi_lun_set(struct scsi_lun *l, const struct scsi_lun_state *s);
 #define SCSI_BAD_FIELD SCSI_SENSE(SENSE_ILLEGAL, 0x24, 0)
 #define SCSI_BAD_OPCODE SCSI_SENSE(SENSE_ILLEGAL, 0x20, 0)
 #define SCSI_NO_MEDIUM SCSI_SENSE(SENSE_NOT_READY, 0x3a, 2)
+/* Numbers in commands and answers are big-endian. */
+static inline uint16_t scsi_ld16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
+static inline uint32_t scsi_ld32(const uint8_t *p) { return (uint32_t)scsi_ld16(p) << 16 | scsi_ld16(p + 2); }
+static inline uint64_t scsi_ld64(const uint8_t *p) { return (uint64_t)scsi_ld32(p) << 32 | scsi_ld32(p + 4); }
+static inline void scsi_st16(uint8_t *p, uint64_t v) { p[0] = (uint8_t)(v >> 8); p[1] = (uint8_t)v; }
+static inline void scsi_st32(uint8_t *p, uint64_t v) { scsi_st16(p, v >> 16); scsi_st16(p + 2, v); }
+static inline void scsi_st64(uint8_t *p, uint64_t v) { scsi_st32(p, v >> 32); scsi_st32(p + 4, v); }
 void scsi_end(struct scsi_req *r, uint32_t sense);
 /* Answers with data, cut to what the command and the guest have room for. */
 void scsi_reply(struct scsi_req *r, const void *buf, uint64_t len, uint64_t alloc);

@@ -13,14 +13,10 @@
 #define PROFILE_CD 0x0008
 #define PROFILE_DVD 0x0010
 
-static uint16_t be16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
-static void st16(uint8_t *p, uint64_t v) { p[0] = (uint8_t)(v >> 8); p[1] = (uint8_t)v; }
-static void st32(uint8_t *p, uint64_t v) { st16(p, v >> 16); st16(p + 2, v); }
-
 static void address(uint8_t *p, bool msf, uint64_t lba)
 {
 	if (!msf) {
-		st32(p, lba);
+		scsi_st32(p, lba);
 		return;
 	}
 	lba += 150;
@@ -64,13 +60,13 @@ static void read_toc(struct scsi_req *r)
 		scsi_end(r, SCSI_BAD_FIELD);
 		return;
 	}
-	st16(p, len - 2);
-	scsi_reply(r, p, len, be16(r->cdb + 7));
+	scsi_st16(p, len - 2);
+	scsi_reply(r, p, len, scsi_ld16(r->cdb + 7));
 }
 
 static unsigned feature(uint8_t *p, uint16_t code, bool current, const uint8_t *data, unsigned len)
 {
-	st16(p, code);
+	scsi_st16(p, code);
 	p[2] = 2 | (current ? 1 : 0);			/* persistent */
 	p[3] = (uint8_t)len;
 	memcpy(p + 4, data, len);
@@ -82,7 +78,7 @@ static void get_configuration(struct scsi_req *r)
 {
 	uint64_t blocks = r->l->tray_open ? 0 : scsi_blocks(r->l);
 	bool cd = blocks && blocks <= CD_MAX_BLOCKS, dvd = blocks > CD_MAX_BLOCKS;
-	uint16_t first = be16(r->cdb + 2);
+	uint16_t first = scsi_ld16(r->cdb + 2);
 	uint8_t p[96] = { 0 };
 	struct { uint16_t code; bool current; uint8_t len, data[8]; } f[] = {
 		{ 0x0000, true, 8, { PROFILE_DVD >> 8, PROFILE_DVD, dvd, 0, PROFILE_CD >> 8, PROFILE_CD, cd, 0 } },
@@ -94,15 +90,15 @@ static void get_configuration(struct scsi_req *r)
 	};
 	unsigned len = 8;
 
-	st16(p + 6, dvd ? PROFILE_DVD : cd ? PROFILE_CD : 0);
+	scsi_st16(p + 6, dvd ? PROFILE_DVD : cd ? PROFILE_CD : 0);
 	for (unsigned i = 0; i < ARRAY_LEN(f); i++) {
 		unsigned kind = r->cdb[1] & 3;
 
 		if (kind == 2 ? f[i].code == first : f[i].code >= first && (kind != 1 || f[i].current))
 			len += feature(p + len, f[i].code, f[i].current, f[i].data, f[i].len);
 	}
-	st32(p, len - 4);
-	scsi_reply(r, p, len, be16(r->cdb + 7));
+	scsi_st32(p, len - 4);
+	scsi_reply(r, p, len, scsi_ld16(r->cdb + 7));
 }
 
 /* 6.7: polled, the class of media. */
@@ -125,7 +121,7 @@ static void get_event(struct scsi_req *r)
 		p[5] = l->tray_open ? 1 : 2;		/* tray, medium */
 		l->eject_asked = l->changed = false;
 	}
-	scsi_reply(r, p, p[1] + 2u, be16(r->cdb + 7));
+	scsi_reply(r, p, p[1] + 2u, scsi_ld16(r->cdb + 7));
 }
 
 /* 6.22: one finished session. */
@@ -133,14 +129,14 @@ static void disc_info(struct scsi_req *r)
 {
 	uint8_t p[34] = { 0, 32, 0x0e, 1, 1, 1, 1, 0x20 };
 
-	scsi_reply(r, p, sizeof(p), be16(r->cdb + 7));
+	scsi_reply(r, p, sizeof(p), scsi_ld16(r->cdb + 7));
 }
 
 static void mechanism(struct scsi_req *r)
 {
 	uint8_t p[8] = { 0, r->l->tray_open ? 0x10 : 0, 0, 0, 0, 1 };
 
-	scsi_reply(r, p, sizeof(p), be16(r->cdb + 8));
+	scsi_reply(r, p, sizeof(p), scsi_ld16(r->cdb + 8));
 }
 
 bool scsi_cd(struct scsi_req *r)

@@ -9,12 +9,6 @@
 #include "base/bits.h"
 #include "storage/scsi.h"
 
-static uint16_t be16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
-static uint32_t be32(const uint8_t *p) { return (uint32_t)be16(p) << 16 | be16(p + 2); }
-static void st16(uint8_t *p, uint64_t v) { p[0] = (uint8_t)(v >> 8); p[1] = (uint8_t)v; }
-static void st32(uint8_t *p, uint64_t v) { st16(p, v >> 16); st16(p + 2, v); }
-static void st64(uint8_t *p, uint64_t v) { st32(p, v >> 32); st32(p + 4, v); }
-
 static void text(uint8_t *to, unsigned len, const char *s)
 {
 	memset(to, ' ', len);
@@ -34,12 +28,12 @@ static unsigned limits(const struct scsi_lun *l, uint8_t *p)
 	bool discard = disk_can_discard(&l->disk);
 
 	p[4] = 1;						/* WSNZ: a length of zero is not "all" */
-	st16(p + 6, l->disk.o.min_io / block ? l->disk.o.min_io / block : disk_physical_block(&l->disk) / block);
-	st32(p + 12, (l->disk.o.opt_io ? l->disk.o.opt_io : l->disk.node->i.opt_io) / block);
-	st32(p + 20, discard ? (1u << 30) / block : 0);		/* UNMAP: blocks, descriptors */
-	st32(p + 24, discard ? 64 : 0);
-	st32(p + 28, disk_discard_unit(&l->disk) / block);
-	st64(p + 36, l->disk.node->i.can_zero ? (1u << 30) / block : 0);	/* WRITE SAME */
+	scsi_st16(p + 6, l->disk.o.min_io / block ? l->disk.o.min_io / block : disk_physical_block(&l->disk) / block);
+	scsi_st32(p + 12, (l->disk.o.opt_io ? l->disk.o.opt_io : l->disk.node->i.opt_io) / block);
+	scsi_st32(p + 20, discard ? (1u << 30) / block : 0);		/* UNMAP: blocks, descriptors */
+	scsi_st32(p + 24, discard ? 64 : 0);
+	scsi_st32(p + 28, disk_discard_unit(&l->disk) / block);
+	scsi_st64(p + 36, l->disk.node->i.can_zero ? (1u << 30) / block : 0);	/* WRITE SAME */
 	return 64;
 }
 
@@ -64,7 +58,7 @@ static unsigned vpd(const struct scsi_lun *l, uint8_t page, uint8_t *p)
 		return 48;
 	case 0xb0: return l->cd ? 0 : limits(l, p);
 	case 0xb1:
-		st16(p + 4, 1);					/* does not rotate */
+		scsi_st16(p + 4, 1);					/* does not rotate */
 		return l->cd ? 0 : 64;
 	case 0xb2:
 		p[5] = discard ? 0x80 | (l->disk.node->i.can_zero ? 0x60 : 0) : 0;	/* UNMAP, WRITE SAME */
@@ -85,7 +79,7 @@ static void inquiry(struct scsi_req *r)
 		p[1] = r->cdb[2];
 		len = vpd(l, r->cdb[2], p);
 		if (len)
-			st16(p + 2, len - 4);
+			scsi_st16(p + 2, len - 4);
 	} else if (r->cdb[2]) {
 		len = 0;
 	} else {
@@ -99,7 +93,7 @@ static void inquiry(struct scsi_req *r)
 		text(p + 32, 4, LODGE_VERSION);
 	}
 	if (len)
-		scsi_reply(r, p, len, be16(r->cdb + 3));
+		scsi_reply(r, p, len, scsi_ld16(r->cdb + 3));
 	else
 		scsi_end(r, SCSI_BAD_FIELD);
 }
@@ -112,8 +106,8 @@ static void capacity10(struct scsi_req *r)
 	uint8_t p[8];
 
 	last -= last > 0;
-	st32(p, MIN(last, (uint64_t)UINT32_MAX));
-	st32(p + 4, r->l->disk.o.block_size);
+	scsi_st32(p, MIN(last, (uint64_t)UINT32_MAX));
+	scsi_st32(p + 4, r->l->disk.o.block_size);
 	scsi_reply(r, p, 8, 8);
 }
 
@@ -127,11 +121,11 @@ static void capacity16(struct scsi_req *r)
 		scsi_end(r, SCSI_BAD_FIELD);
 		return;
 	}
-	st64(p, last - (last > 0));
-	st32(p + 8, l->disk.o.block_size);
+	scsi_st64(p, last - (last > 0));
+	scsi_st32(p + 8, l->disk.o.block_size);
 	p[13] = (uint8_t)(__builtin_ctz(disk_physical_block(&l->disk)) - __builtin_ctz(l->disk.o.block_size));
 	p[14] = disk_can_discard(&l->disk) ? 0x80 : 0;		/* LBPME */
-	scsi_reply(r, p, 32, be32(r->cdb + 10));
+	scsi_reply(r, p, 32, scsi_ld32(r->cdb + 10));
 }
 
 /* ---- mode pages ---- */
@@ -156,10 +150,10 @@ static unsigned mode_page(const struct scsi_lun *l, uint8_t page, uint8_t *p)
 		p[2] = 0x3b;
 		p[4] = 0x71;
 		p[6] = 0x29 | (l->locked ? 2 : 0);		/* tray, eject, lock */
-		st16(p + 8, 50 * 176);
-		st16(p + 10, 2);
-		st16(p + 12, 2048);
-		st16(p + 14, 16 * 176);
+		scsi_st16(p + 8, 50 * 176);
+		scsi_st16(p + 10, 2);
+		scsi_st16(p + 12, 2048);
+		scsi_st16(p + 14, 16 * 176);
 		return 22;
 	default: return 0;
 	}
@@ -190,10 +184,10 @@ static void mode_sense(struct scsi_req *r)
 	/* DPOFUA, and write protection; no block descriptor. */
 	p[ten ? 3 : 2] = r->l->cd ? 0 : 0x10 | (r->l->disk.node->i.read_only ? 0x80 : 0);
 	if (ten)
-		st16(p, len - 2);
+		scsi_st16(p, len - 2);
 	else
 		p[0] = (uint8_t)(len - 1);
-	scsi_reply(r, p, len, ten ? be16(r->cdb + 7) : r->cdb[4]);
+	scsi_reply(r, p, len, ten ? scsi_ld16(r->cdb + 7) : r->cdb[4]);
 }
 
 /* ---- others ---- */
@@ -241,7 +235,7 @@ static void report_luns(struct scsi_req *r)
 {
 	uint8_t p[16] = { 0, 0, 0, 8 };
 
-	scsi_reply(r, p, sizeof(p), be32(r->cdb + 6));
+	scsi_reply(r, p, sizeof(p), scsi_ld32(r->cdb + 6));
 }
 
 bool scsi_info(struct scsi_req *r)
