@@ -7,8 +7,6 @@
  */
 #include "device/vga_int.h"
 
-#define WINDOW_SIZE 0x20000u
-
 /* Where the window begins in the region, its size, and what it shows; false: not there. */
 static bool windowed(const struct vga *v, uint64_t *off)
 {
@@ -129,5 +127,3 @@ static void window_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
 }
 
 const struct bus_ops vga_window_ops = { .read = window_read, .write = window_write, .max_len = 1 };
-
-_Static_assert(WINDOW_SIZE == 0x20000, "128 KiB from 0xa0000 on");

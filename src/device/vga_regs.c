@@ -187,12 +187,9 @@ static void dispi_fit(struct vga *v)
 	r[DISPI_XRES] = (uint16_t)(MIN(MAX(r[DISPI_XRES], 8u), DISPI_MAX_XRES) & ~7u);
 	r[DISPI_YRES] = (uint16_t)MIN(MAX(r[DISPI_YRES], 1u), DISPI_MAX_YRES);
 	r[DISPI_VIRT_WIDTH] = (uint16_t)(MIN(MAX(r[DISPI_VIRT_WIDTH], r[DISPI_XRES]), 0xfff8u) & ~7u);
+	_Static_assert(0xfff8 * DISPI_MAX_BPP / 8 <= VGA_VRAM_MIN, "the widest row fits into the least memory");
 	pitch = vga_dispi_pitch(v, r[DISPI_VIRT_WIDTH]);
-	if (pitch > v->vram_size) {
-		r[DISPI_VIRT_WIDTH] = r[DISPI_XRES];
-		pitch = vga_dispi_pitch(v, r[DISPI_VIRT_WIDTH]);
-	}
-	rows = (unsigned)MIN(v->vram_size / pitch, 0xffffu);	/* 16000 x 4 bytes fit into the least memory */
+	rows = (unsigned)MIN(v->vram_size / pitch, 0xffffu);
 	r[DISPI_YRES] = (uint16_t)MIN(r[DISPI_YRES], rows);
 	r[DISPI_VIRT_HEIGHT] = (uint16_t)rows;
 	if (r[DISPI_X_OFFSET] > r[DISPI_VIRT_WIDTH] - r[DISPI_XRES])
@@ -310,12 +307,21 @@ void vga_regs_reset(struct vga *v)
 	v->stale = true;
 }
 
+/* Nothing outside the bits that writes keep. */
+static bool masked(const uint8_t *reg, const uint8_t *mask, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (reg[i] & ~mask[i])
+			return false;
+	return true;
+}
+
 bool vga_regs_sane(const struct vga *v)
 {
 	struct vga fit = { .vram_size = v->vram_size };
 
-	if (v->dac_sub > 2 || v->ar_flip > 1 ||
-	    (uint64_t)v->reg[DISPI_BANK] << 16 >= v->vram_size)
+	if (v->dac_sub > 2 || v->ar_flip > 1 || (uint64_t)v->reg[DISPI_BANK] << 16 >= v->vram_size ||
+	    !masked(v->seq, seq_mask, SEQ_COUNT) || !masked(v->gr, gr_mask, GR_COUNT))
 		return false;
 	memcpy(fit.reg, v->reg, sizeof(fit.reg));
 	dispi_fit(&fit);

@@ -621,13 +621,50 @@ static void test_saved(void **state)
 	display_unwatch(d, &viewer);
 }
 
+/* Registers that no write leaves behind are refused. */
+static void test_damaged(void **state)
+{
+	static const uint8_t g[9] = { 0x0b, 0x0d, 0x07, 0x1e, 0x02, 0x43, 0x0e, 0x0c, 0xa5 };
+	struct snap_out *o;
+	struct snap_in *in;
+	struct err e = { "" };
+	uint8_t *copy, *at;
+	const void *p;
+	size_t len;
+	int r;
+
+	for (unsigned i = 0; i < sizeof(g); i++)
+		gr(i, g[i]);
+	assert_int_equal(snap_out_new(&o), 0);
+	machine_lock(m);
+	machine_pause_devs(m);
+	clock_pause(m->clock);
+	assert_int_equal(machine_save_devs(m, o), 0);
+	p = snap_out_data(o, &len);
+	copy = malloc(len);
+	memcpy(copy, p, len);
+	at = memmem(copy, len, g, sizeof(g));
+	assert_non_null(at);
+	at[4] = 200;				/* plane 200 of four */
+	assert_int_equal(snap_in_new(&in, copy, len), 0);
+	r = machine_load_devs(m, in, &e);
+	snap_in_free(in);
+	clock_resume(m->clock);
+	machine_resume_devs(m);
+	machine_unlock(m);
+	snap_out_free(o);
+	free(copy);
+	assert_int_equal(r, -EINVAL);
+	assert_non_null(strstr(e.msg, "make no sense"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		T(test_ids), T(test_registers), T(test_retrace), T(test_planes), T(test_windows), T(test_text), T(test_planar),
 		T(test_256), T(test_cga), T(test_linear), T(test_dispi_limits), T(test_mmio), T(test_watch), T(test_bar),
-		T(test_saved),
+		T(test_saved), T(test_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
