@@ -4,6 +4,7 @@
 passwords and TLS keep others out, nonsense ends a connection and nothing else."""
 import os
 import random
+import resource
 import socket
 import ssl
 import struct
@@ -198,8 +199,30 @@ def keys():
         got = s.events(4)
         check(got == ["abs 32767 0 0 0", "abs 0 32767 0 7", "abs 0 32767 1 0", "abs 0 32767 -1 0"], f"{got}")
         v.close()
-        got = s.events(2)			# what was held comes up
+        got = s.events(1)			# what was held comes up
         check(got[:1] == ["key 86 0"], f"{got}")
+        v = Rfb(s.port)
+        v.pointer(319, 199, 4)
+        v.close()
+        got = s.events(2)
+        check(got == ["abs 32767 32767 0 2", "abs 32767 32767 0 0"], f"{got}")
+
+
+def pointers():
+    """Where only a mouse is, a viewer that knows of it sends motions, and one that does not positions."""
+    with Server() as s:
+        v = Rfb(s.port)
+        v.pointer(50, 50, 0)
+        check(s.events(1) == ["rel 0 0 0 0"], "the first position")
+        v.set_encodings(rfb.RAW, -257)
+        v.pointer(0x7fff + 3, 0x7fff - 4, 1)
+        v.set_encodings(rfb.RAW)
+        v.pointer(60, 40, 1)
+        got = s.events(2)
+        check(got == ["rel 3 -4 0 1", "rel 10 -10 0 1"], f"{got}")
+        v.close()
+        got = s.events(1)
+        check(got == ["rel 0 0 0 0"], f"{got}")
 
 
 def view_only():
@@ -352,6 +375,58 @@ def slow_viewers():
         quick.close()
 
 
+def ping(body):
+    return struct.pack(">BB4x", 0x89, 0x80 | len(body)) + body
+
+
+def given_up(s, data, times):
+    """The server ends a connection on which data comes so often, and nobody reads."""
+    s.settimeout(20)
+    try:
+        for _ in range(times):
+            s.sendall(data)
+    except ConnectionError:
+        return True
+    return False
+
+
+def unread_answers():
+    with Server(websocket=(ws := free_port())) as s:
+        s.say("draw 4 1600 1200")
+        v = Rfb(s.port)
+        fence = struct.pack(">BxxxIB", 248, 0x80000000, 64) + bytes(64)
+        check(given_up(v.s, fence * 1000, 300), "20 MB of fences were answered and not read")
+        v = Rfb(ws, websocket=True)
+        check(given_up(v.s, ping(bytes(125)) * 1000, 300), "40 MB of pings")
+        v = Rfb(ws, websocket=True)		# says that it ends, while most of an update is under way, and goes on
+        v.write(struct.pack(">BBHHHH", 150, 1, 0, 0, 1600, 1200))
+        time.sleep(0.3)
+        check(given_up(v.s, struct.pack(">BB4x", 0x88, 0x80) + bytes(1 << 20), 8), "after the end of a WebSocket")
+
+
+def cpu(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        return sum(map(int, f.read().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def no_descriptors():
+    """Who cannot be accepted waits, and the server does not turn in circles."""
+    with Server() as s:
+        v = Rfb(s.port)
+        limit = resource.prlimit(s.p.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(s.p.pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{s.p.pid}/fd")), limit[1]))
+        with socket.create_connection(("127.0.0.1", s.port)) as c:
+            before = cpu(s.p.pid)
+            time.sleep(1)
+            used = cpu(s.p.pid) - before
+            check(used < 0.3, f"{used} s of CPU time in a second")
+            v.update(False)
+            resource.prlimit(s.p.pid, resource.RLIMIT_NOFILE, limit)
+            c.settimeout(10)
+            check(c.recv(12) == b"RFB 003.008\n", "accepted later")
+        v.close()
+
+
 def nonsense():
     rng = random.Random(5)
     with Server(websocket=(ws := free_port())) as s:
@@ -413,6 +488,7 @@ def jpeg():
 
 sys.exit(run_all([
     ("encodings", encodings), ("pixel formats", pixel_formats), ("only what changed is sent", changes_only), ("sizes", sizes),
-    ("keys and pointers", keys), ("viewers who only look", view_only), ("passwords", passwords), ("sockets", sockets), ("TLS", tls),
-    ("fences and continuous updates", flow), ("viewers that do not read", slow_viewers), ("nonsense", nonsense), ("JPEG", jpeg),
+    ("keys and pointers", keys), ("mice", pointers), ("viewers who only look", view_only), ("passwords", passwords), ("sockets", sockets), ("TLS", tls),
+    ("fences and continuous updates", flow), ("viewers that do not read", slow_viewers),
+    ("answers that nobody reads", unread_answers), ("no descriptors left", no_descriptors), ("nonsense", nonsense), ("JPEG", jpeg),
 ]))

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "display/keys.h"
+#include "display/png.h"
 #include "display/vnc/vnc_int.h"
 
 #define HANDSHAKE_NS 30000000000ll
@@ -211,7 +212,7 @@ static void forget_encodings(struct vnc_client *c)
 	c->enc.kind = ENC_RAW;
 	c->enc.level = 2;
 	c->enc.quality = 0;
-	c->has_size = c->has_ext_size = c->has_cursor = c->has_alpha = c->has_keys = c->has_pointer_type = false;
+	c->has_size = c->has_ext_size = c->has_cursor = c->has_alpha = c->rel_pointer = false;
 }
 
 /* Pseudo-encodings, and what follows from their first appearance. */
@@ -222,11 +223,11 @@ static void take_pseudo(struct vnc_client *c, int32_t e)
 	switch (e) {
 	case PSEUDO_SIZE: c->has_size = true; break;
 	case PSEUDO_EXT_SIZE: c->has_ext_size = c->tell_size = true; break;
-	case PSEUDO_CURSOR: c->has_cursor = c->viewer.new_cursor = true; break;
-	case PSEUDO_CURSOR_ALPHA: c->has_alpha = c->viewer.new_cursor = true; break;
-	case PSEUDO_QEMU_KEYS: c->has_keys = c->tell_keys = true; break;
+	case PSEUDO_CURSOR: c->has_cursor = c->tell_cursor = true; break;
+	case PSEUDO_CURSOR_ALPHA: c->has_alpha = c->tell_cursor = true; break;
+	case PSEUDO_QEMU_KEYS: c->tell_keys = true; break;
 	case PSEUDO_POINTER_TYPE:
-		c->has_pointer_type = c->tell_pointer = true;
+		c->tell_pointer = true;
 		c->rel_pointer = !input_has_abs(c->v->in);
 		break;
 	case PSEUDO_FENCE:
@@ -254,7 +255,7 @@ static void take_pseudo(struct vnc_client *c, int32_t e)
 
 static bool usable(int32_t e)
 {
-	return e == ENC_RAW || e == ENC_HEXTILE || e == ENC_ZRLE || e == ENC_TIGHT || e == ENC_TIGHT_PNG;
+	return e == ENC_RAW || e == ENC_HEXTILE || e == ENC_ZRLE || e == ENC_TIGHT || (e == ENC_TIGHT_PNG && png_available());
 }
 
 static int on_encodings(struct vnc_client *c, const uint8_t *p, size_t have)
@@ -350,26 +351,29 @@ static int on_qemu(struct vnc_client *c, const uint8_t *p, size_t have)
 	return 12;
 }
 
+static void point(struct vnc_client *c, int wheel)
+{
+	unsigned buttons = (c->buttons & 1 ? INPUT_LEFT : 0) | (c->buttons & 2 ? INPUT_MIDDLE : 0) | (c->buttons & 4 ? INPUT_RIGHT : 0);
+
+	if (c->rel_pointer)
+		input_rel(c->v->in, (int)c->x - 0x7fff, (int)c->y - 0x7fff, wheel, buttons);
+	else
+		input_abs(c->v->in, c->x, c->y, c->width, c->height, wheel, buttons);
+}
+
 static int on_pointer(struct vnc_client *c, const uint8_t *p, size_t have)
 {
-	unsigned mask, pressed, buttons;
-	int x, y, wheel;
+	unsigned pressed;
 
 	if (have < 6)
 		return 0;
-	mask = p[1];
-	x = be16(p + 2);
-	y = be16(p + 4);
-	pressed = mask & ~c->buttons;
-	wheel = !!(pressed & 8) - !!(pressed & 16);
-	buttons = (mask & 1 ? INPUT_LEFT : 0) | (mask & 2 ? INPUT_MIDDLE : 0) | (mask & 4 ? INPUT_RIGHT : 0);
-	c->buttons = mask;
 	if (c->look_only)
 		return 6;
-	if (c->rel_pointer)
-		input_rel(c->v->in, x - 0x7fff, y - 0x7fff, wheel, buttons);
-	else
-		input_abs(c->v->in, (unsigned)x, (unsigned)y, c->width, c->height, wheel, buttons);
+	pressed = p[1] & ~c->buttons;
+	c->buttons = p[1];
+	c->x = be16(p + 2);
+	c->y = be16(p + 4);
+	point(c, !!(pressed & 8) - !!(pressed & 16));
 	vnc_wake(c->v, false);
 	return 6;
 }
@@ -476,7 +480,7 @@ static int understand(struct vnc_client *c)
 {
 	struct vnc_buf *in = &c->c.in;
 
-	while (vnc_left(in) && c->state != VNC_TLS && c->state != VNC_ENDING && vnc_conn_pending(&c->c) <= VNC_OUT_MAX) {
+	while (vnc_left(in) && c->state != VNC_TLS && c->state != VNC_ENDING && !vnc_conn_full(&c->c)) {
 		size_t skip = MIN(c->skip, vnc_left(in));
 		handler h;
 		int n;
@@ -494,7 +498,7 @@ static int understand(struct vnc_client *c)
 			return vnc_left(in) >= VNC_IN_MAX ? -EPROTO : 0;
 		vnc_drop(in, (size_t)n);
 	}
-	return vnc_conn_pending(&c->c) > VNC_OUT_MAX ? -ENOBUFS : 0;
+	return vnc_conn_full(&c->c) ? -ENOBUFS : 0;
 }
 
 /* VeNCrypt's handshake, or that of wss before anything else. */
@@ -543,7 +547,7 @@ static int take(struct vnc_client *c)
 void vnc_client_flush(struct vnc_client *c)
 {
 	int r = vnc_conn_write(&c->c);
-	bool done = r == 0 && (c->state == VNC_ENDING || c->c.ws_closed);
+	bool done = c->c.ws_closed || (r == 0 && c->state == VNC_ENDING);	/* who has closed reads no more */
 
 	if ((r && r != -EAGAIN) || done) {
 		vnc_client_end(c);
@@ -610,8 +614,12 @@ static void let_go(struct vnc_client *c)
 	for (unsigned k = 0; k < INPUT_MAX_KEY; k++)
 		if (c->down[k / 64] & BIT64(k % 64))
 			input_key(c->v->in, k, false);
-	if (c->buttons && !c->look_only)
-		input_rel(c->v->in, 0, 0, 0, 0);
+	if (!(c->buttons & 7))
+		return;
+	c->buttons = 0;
+	if (c->rel_pointer)
+		c->x = c->y = 0x7fff;		/* no motion */
+	point(c, 0);
 }
 
 void vnc_client_end(struct vnc_client *c)

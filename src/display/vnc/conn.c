@@ -12,7 +12,7 @@ uint8_t *vnc_room(struct vnc_buf *b, size_t n)
 {
 	if (b->failed)
 		return NULL;
-	if (n > b->room - b->len) {
+	if (!b->data || n > b->room - b->len) {
 		size_t room = MAX(b->room * 2, b->len + n + 1024);
 		uint8_t *p = realloc(b->data, room);
 
@@ -68,6 +68,7 @@ void vnc_buf_free(struct vnc_buf *b)
 }
 
 size_t vnc_conn_pending(const struct vnc_conn *c) { return vnc_left(&c->out) + vnc_left(&c->wire); }
+bool vnc_conn_full(const struct vnc_conn *c) { return vnc_conn_pending(c) > c->update + VNC_OUT_ANSWERS; }
 
 static ssize_t get(struct vnc_conn *c, void *p, size_t n)
 {
@@ -121,7 +122,10 @@ int vnc_conn_write(struct vnc_conn *c)
 			return (int)n;
 		vnc_drop(&c->wire, (size_t)n);
 	}
-	return vnc_left(&c->out) ? -EAGAIN : 0;
+	if (vnc_left(&c->out))
+		return -EAGAIN;
+	c->update = 0;
+	return 0;
 }
 
 void vnc_conn_close(struct vnc_conn *c)

@@ -18,8 +18,6 @@ static void leave(j_common_ptr c) { longjmp(((struct failure *)c->err)->env, 1);
 static void silent(j_common_ptr c) { }
 static void no_message(j_common_ptr c, int level) { }
 
-bool vnc_jpeg_available(void) { return true; }
-
 /* *data is the library's until the end; what changes after setjmp lies behind pointers. */
 static int encode(struct jpeg_compress_struct *c, struct failure *f, const uint32_t *pixels, unsigned w, unsigned h, int quality,
 		    unsigned char **data, unsigned long *len)

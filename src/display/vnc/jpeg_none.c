@@ -4,6 +4,4 @@
 
 #include "display/vnc/vnc_int.h"
 
-bool vnc_jpeg_available(void) { return false; }
-
 int vnc_jpeg(const uint32_t *pixels, unsigned w, unsigned h, int quality, struct vnc_buf *out) { return -ENOTSUP; }

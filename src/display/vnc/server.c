@@ -26,6 +26,7 @@
 #define BEAT_NS 33000000ll
 #define SOON_NS 1000000ll
 #define SLOWEST_NS 200000000ll
+#define RETRY_NS 100000000ll
 
 /* ---- the beat ---- */
 
@@ -78,13 +79,28 @@ static void on_tick(void *opaque)
 
 /* ---- sockets ---- */
 
+/* EPOLLIN, or 0: until the timer. */
+static void listen_for(struct vnc *v, uint32_t events)
+{
+	for (unsigned i = 0; i < v->n_listeners; i++)
+		loop_fd_mod(&v->listener[i].watch, events);
+	if (!events)
+		loop_timer_arm(&v->accept_again, loop_now_ns() + RETRY_NS);
+}
+
+static void on_accept_again(void *opaque) { listen_for(opaque, EPOLLIN); }
+
 static void on_connect(void *opaque, uint32_t events)
 {
 	struct vnc_listener *l = opaque;
 	int fd = accept4(l->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), one = 1, room = 256 << 10;
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* Who waits makes the socket ready all the time, so it is left alone for a while. */
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+			listen_for(l->v, 0);
 		return;
+	}
 	if (l->v->n_clients >= VNC_MAX_CLIENTS) {
 		close(fd);
 		return;
@@ -97,15 +113,17 @@ static void on_connect(void *opaque, uint32_t events)
 
 static int listen_on(struct vnc *v, int fd, bool ws)
 {
-	struct vnc_listener *l;
+	struct vnc_listener *l = &v->listener[v->n_listeners];
+	int r;
 
-	if (v->n_listeners == ARRAY_LEN(v->listener) || listen(fd, 16))
+	if (listen(fd, 16))
 		return -errno;
-	l = &v->listener[v->n_listeners++];
 	l->v = v;
 	l->ws = ws;
 	l->watch = (struct loop_fd){ .fd = fd, .events = EPOLLIN, .cb = on_connect, .opaque = l };
-	return loop_fd_add(v->loop, &l->watch);
+	r = loop_fd_add(v->loop, &l->watch);
+	v->n_listeners += !r;		/* else fd is still the caller's */
+	return r;
 }
 
 static int listen_tcp(struct vnc *v, const char *host, unsigned port, bool ws, struct err *e)
@@ -115,8 +133,9 @@ static int listen_tcp(struct vnc *v, const char *host, unsigned port, bool ws, s
 	char service[16];
 	int r, one = 1, fd = -1;
 
+	host = host ? host : "127.0.0.1";
 	snprintf(service, sizeof(service), "%u", port);
-	r = getaddrinfo(host ? host : "127.0.0.1", service, &hints, &all);
+	r = getaddrinfo(host, service, &hints, &all);
 	if (r)
 		return err_set(e, -EADDRNOTAVAIL, "VNC cannot listen on '%s': %s", host, gai_strerror(r));
 	r = -EADDRNOTAVAIL;
@@ -131,15 +150,15 @@ static int listen_tcp(struct vnc *v, const char *host, unsigned port, bool ws, s
 	}
 	freeaddrinfo(all);
 	if (r)
-		err_set(e, r, "VNC cannot listen on %s port %u: %s; choose another display number or port", host ? host : "127.0.0.1",
-			port, strerror(-r));
+		err_set(e, r, "VNC cannot listen on %s port %u: %s; choose another display number or port", host, port,
+			strerror(-r));
 	return r;
 }
 
-/* A socket that a VM of the past left behind answers nobody. */
+/* A socket that a VM of the past left behind answers nobody.  One that is only busy is not waited for. */
 static void remove_stale(const char *path, const struct sockaddr_un *sa)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct stat st;
 
 	if (fd >= 0 && !lstat(path, &st) && S_ISSOCK(st.st_mode) && connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) &&
@@ -202,6 +221,7 @@ static int open_all(struct vnc *v, const struct vnc_config *cfg, struct err *e)
 	if (r)
 		return err_set(e, r, "out of memory for VNC");
 	loop_timer_init(v->loop, &v->tick, on_tick, v);
+	loop_timer_init(v->loop, &v->accept_again, on_accept_again, v);
 	if (cfg->tls_anonymous || cfg->tls_cert)
 		r = vnc_tls_new(cfg, &v->tls, e);
 	v->tls_x509 = cfg->tls_cert != NULL;
@@ -214,7 +234,7 @@ static int open_all(struct vnc *v, const struct vnc_config *cfg, struct err *e)
 	return r;
 }
 
-int vnc_new(struct display *d, struct input *in, const struct vnc_config *cfg, struct vnc **out, struct err *e)
+int vnc_make(struct display *d, struct input *in, const struct vnc_config *cfg, struct vnc **out, struct err *e)
 {
 	struct vnc *v = calloc(1, sizeof(*v));
 	int r;
@@ -227,14 +247,25 @@ int vnc_new(struct display *d, struct input *in, const struct vnc_config *cfg, s
 	v->interval_ns = BEAT_NS;
 	list_init(&v->clients);
 	r = open_all(v, cfg, e);
-	if (!r) {
-		r = pthread_create(&v->thread, NULL, thread, v);
-		if (r)
-			r = err_set(e, -r, "no thread for VNC: %s", strerror(r));
-	}
 	if (r) {
 		vnc_free(v);
 		return r;
+	}
+	*out = v;
+	return 0;
+}
+
+int vnc_new(struct display *d, struct input *in, const struct vnc_config *cfg, struct vnc **out, struct err *e)
+{
+	struct vnc *v;
+	int r = vnc_make(d, in, cfg, &v, e);
+
+	if (r)
+		return r;
+	r = pthread_create(&v->thread, NULL, thread, v);
+	if (r) {
+		vnc_free(v);
+		return err_set(e, -r, "no thread for VNC: %s", strerror(r));
 	}
 	v->running = true;
 	*out = v;

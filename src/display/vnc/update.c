@@ -93,9 +93,9 @@ static unsigned put_pseudo(struct vnc_client *c, struct vnc_buf *b)
 		n++;
 	}
 	c->tell_keys = c->tell_pointer = false;
-	if (c->viewer.new_cursor)
+	if (c->viewer.new_cursor || c->tell_cursor)
 		n += put_cursor(c, b);
-	c->viewer.new_cursor = c->viewer.moved_cursor = false;
+	c->viewer.new_cursor = c->viewer.moved_cursor = c->tell_cursor = false;
 	return n;
 }
 
@@ -175,5 +175,6 @@ bool vnc_update(struct vnc_client *c)
 		b->data[start + 3] = (uint8_t)rects;
 	}
 	c->wanted = false;
+	c->c.update = vnc_conn_pending(&c->c);
 	return true;
 }

@@ -37,7 +37,7 @@ static inline uint32_t be32(const uint8_t *p) { return (uint32_t)be16(p) << 16 |
 
 #define VNC_IN_MAX (256u << 10)		/* what may wait to be understood */
 #define VNC_OUT_BUSY (64u << 10)	/* more than this waits: no update is made */
-#define VNC_OUT_MAX (256u << 20)	/* a client that lets so much wait is given up */
+#define VNC_OUT_ANSWERS (1u << 20)	/* a client that lets so many answers wait is given up */
 
 struct vnc_tls;
 struct vnc_tls_conn;
@@ -50,6 +50,7 @@ struct vnc_conn {
 	bool ws_closed;
 	struct vnc_buf raw, in;		/* frames; RFB */
 	struct vnc_buf out, wire;	/* RFB; frames, or what is left of RFB */
+	size_t update;			/* of what waits, at most so much is the last update and what was before it */
 };
 
 /* Takes what has come; -EAGAIN: nothing more now; other errors end the connection. */
@@ -57,6 +58,8 @@ int vnc_conn_read(struct vnc_conn *c);
 /* Writes what it can; -EAGAIN: more is left. */
 int vnc_conn_write(struct vnc_conn *c);
 size_t vnc_conn_pending(const struct vnc_conn *c);
+/* Are there more answers that nobody reads than there may be? */
+bool vnc_conn_full(const struct vnc_conn *c);
 void vnc_conn_close(struct vnc_conn *c);
 
 /* tls.c.  Anonymous or with a certificate. */
@@ -137,7 +140,6 @@ void vnc_rect_header(struct vnc_buf *b, const struct display_rect *r, int encodi
 bool vnc_deflate(struct vnc_encoder *e, z_stream *z, bool *open, const void *p, size_t n, struct vnc_buf *b);
 void vnc_encoder_free(struct vnc_encoder *e);
 /* jpeg.c; -ENOTSUP without libjpeg. */
-bool vnc_jpeg_available(void);
 int vnc_jpeg(const uint32_t *pixels, unsigned w, unsigned h, int quality, struct vnc_buf *out);
 
 /* ---- clients ---- */
@@ -163,8 +165,8 @@ struct vnc_client {
 	unsigned width, height;		/* of the frame buffer as the client knows it */
 	struct vnc_format format;
 	struct vnc_encoder enc;
-	bool has_size, has_ext_size, has_cursor, has_alpha, has_keys, has_pointer_type, has_fence, has_continuous;
-	bool tell_keys, tell_pointer, tell_size;	/* to be said in the next update */
+	bool has_size, has_ext_size, has_cursor, has_alpha, has_fence, has_continuous;
+	bool tell_keys, tell_pointer, tell_size, tell_cursor;	/* to be said in the next update */
 	unsigned size_reason, size_status;
 	bool rel_pointer;
 
@@ -173,6 +175,7 @@ struct vnc_client {
 	bool continuous;
 	struct display_rect stream;
 	unsigned buttons;		/* as on the wire */
+	unsigned x, y;			/* where it pointed last */
 	uint64_t down[INPUT_MAX_KEY / 64];	/* keys it holds */
 };
 
@@ -188,7 +191,7 @@ struct vnc {
 	struct loop *loop;
 	pthread_t thread;
 	bool running;
-	struct vnc_listener listener[4];
+	struct vnc_listener listener[3];	/* TCP, WebSockets, unix */
 	unsigned n_listeners;
 	struct list clients;
 	unsigned n_clients;
@@ -196,6 +199,7 @@ struct vnc {
 	int64_t interval_ns;		/* between refreshes: longer while nothing happens */
 	int64_t last_ns;		/* the last refresh */
 	bool ticking;
+	struct loop_timer accept_again;	/* the host has no descriptor left */
 	char *password, *view_password, *unix_path;
 	bool read_only;
 	struct vnc_tls *tls;
@@ -209,7 +213,9 @@ void vnc_client_new(struct vnc *v, int fd, bool ws);
 void vnc_client_end(struct vnc_client *c);
 /* Something is to be written. */
 void vnc_client_flush(struct vnc_client *c);
-/* server.c: somebody wants an update, soon. */
+/* server.c.  All of vnc_new but the thread: whoever calls turns v->loop. */
+int vnc_make(struct display *d, struct input *in, const struct vnc_config *cfg, struct vnc **out, struct err *e);
+/* Somebody wants an update, soon. */
 void vnc_wake(struct vnc *v, bool now);
 /* update.c: what has changed since the last one, if that is wanted; true: something was sent. */
 bool vnc_update(struct vnc_client *c);

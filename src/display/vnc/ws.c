@@ -13,7 +13,7 @@
 #include "display/vnc/vnc_int.h"
 
 #define REQUEST_MAX 8192u
-#define FRAME_MAX (1u << 20)
+#define FRAME_MAX (VNC_IN_MAX - 14)	/* with its header it fits into what may wait */
 #define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 enum { OP_MORE, OP_TEXT, OP_BINARY, OP_CLOSE = 8, OP_PING, OP_PONG };
 
@@ -110,7 +110,7 @@ static int take_frame(struct vnc_conn *c)
 	if (!(p[1] & 0x80) || p[0] & 0x70 || len > FRAME_MAX || (op >= OP_CLOSE && len > 125))
 		return -EPROTO;		/* clients mask (5.1) */
 	if (have - head - 4 < len)
-		return have >= VNC_IN_MAX && len > VNC_IN_MAX / 2 ? -EPROTO : -EAGAIN;
+		return -EAGAIN;
 	body = p + head + 4;
 	unmask(body, len, p + head);
 	switch (op) {
@@ -134,7 +134,7 @@ int vnc_ws_read(struct vnc_conn *c)
 	if (!c->ws_open)
 		r = open_request(c);
 	while (!r && c->ws_open && !c->ws_closed && vnc_left(&c->raw))
-		r = take_frame(c);
+		r = vnc_conn_full(c) ? -ENOBUFS : take_frame(c);
 	return r == -EAGAIN ? 0 : r;
 }
 
