@@ -4,62 +4,30 @@
  * FISes, packets and lists of memory made of the input's bytes; the host's side
  * fails and stalls at times, and saved state is damaged.
  */
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/bits.h"
+#include "card_fuzz.h"
 #include "device/ahci.h"
 
-#define RAM (1u << 20)
-#define ABAR 0xc0000000ull
-#define DISK (64u << 10)
 #define LIST(p) (0x10000u + (p) * 0x8000u)
 #define TABLE(p, s) (LIST(p) + 0x1000u + (s) * 0x100u)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct fz {
-	const uint8_t *p;
-	size_t left;
-	struct machine *m;
+	struct card c;
 	struct ahci *a;
-	struct blk_node *node[2];
-	uint8_t *ram;
 };
 
-static uint64_t take(struct fz *f, unsigned len)
-{
-	uint8_t b[8] = { 0 };
-	size_t n = MIN(len, f->left);
-
-	memcpy(b, f->p, n);
-	f->p += n;
-	f->left -= n;
-	return ld_le64(b);
-}
-
-static int msi(void *opaque, const struct msi *msg)
-{
-	return 0;
-}
-
-static void wr(struct fz *f, uint32_t off, uint32_t v)
-{
-	uint8_t b[4];
-
-	st_le32(b, v);
-	bus_access(f->m->mmio, ABAR + off, b, 4, true);
-}
+static uint64_t take(struct fz *f, unsigned len) { return card_take(&f->c, len); }
+static void wr(struct fz *f, uint32_t off, uint32_t v) { card_wr(&f->c, off, 4, v); }
 
 static void place(struct fz *f)
 {
 	struct pci_dev *p = (struct pci_dev *)f->a;
 
-	machine_lock(f->m);
-	pci_config_write(p, PCI_BAR(5), 4, (uint32_t)ABAR);
+	machine_lock(f->c.m);
+	pci_config_write(p, PCI_BAR(5), 4, (uint32_t)CARD_BAR);
 	pci_config_write(p, PCI_COMMAND, 2, 6);
-	machine_unlock(f->m);
+	machine_unlock(f->c.m);
 }
 
 static void init(struct fz *f)
@@ -86,7 +54,7 @@ static void command(struct fz *f, unsigned p)
 {
 	static const uint8_t common[] = { 0x25, 0x35, 0x60, 0x61, 0xec, 0x06, 0xea, 0x2f, 0xb0, 0xef, 0x20, 0x3d, 0x42, 0xc4, 0xc6, 0xa1 };
 	uint8_t how = (uint8_t)take(f, 1), s = (uint8_t)take(f, 1) & 31, op = (uint8_t)take(f, 1);
-	uint8_t *h = f->ram + LIST(p) + 32 * s, *t = f->ram + TABLE(p, s);
+	uint8_t *h = f->c.ram + LIST(p) + 32 * s, *t = f->c.ram + TABLE(p, s);
 	uint32_t entries = how & 1 ? (uint32_t)take(f, 1) % 8 : 1;
 
 	st_le32(h, 5 | entries << 16 | (how & 2 ? (uint32_t)take(f, 2) : 0));
@@ -115,63 +83,18 @@ static void command(struct fz *f, unsigned p)
 	if (t[2] == 0x60 || t[2] == 0x61)
 		wr(f, 0x134 + 0x80 * p, BIT(s));
 	wr(f, 0x138 + 0x80 * p, BIT(s));
-	loop_turn(f->m->loop, 0);
-}
-
-static void memory(struct fz *f)
-{
-	uint64_t at = take(f, 3) % RAM;
-	size_t len = 1 + take(f, 1) % 64;
-
-	len = MIN(MIN(len, f->left), RAM - at);
-	memcpy(f->ram + at, f->p, len);
-	f->p += len;
-	f->left -= len;
-}
-
-static void save_load(struct fz *f)
-{
-	struct snap_out *o;
-	struct snap_in *in;
-	struct err e;
-	uint8_t *copy;
-	const void *p;
-	size_t len;
-
-	if (snap_out_new(&o))
-		return;
-	machine_lock(f->m);
-	machine_pause_devs(f->m);
-	machine_save_devs(f->m, o);
-	p = snap_out_data(o, &len);
-	copy = malloc(len + 1);
-	memcpy(copy, p, len);
-	for (unsigned i = 0; i < 2 && len && f->left > 3; i++)
-		copy[take(f, 2) % len] ^= (uint8_t)take(f, 1);
-	if (!snap_in_new(&in, copy, len)) {
-		machine_reset_devs(f->m);
-		if (machine_load_devs(f->m, in, &e))
-			machine_reset_devs(f->m);
-		snap_in_free(in);
-	}
-	machine_resume_devs(f->m);
-	machine_unlock(f->m);
-	snap_out_free(o);
-	free(copy);
+	loop_turn(f->c.m->loop, 0);
 }
 
 static void host(struct fz *f, uint8_t what)
 {
-	struct blk_node *n = f->node[what & 1];
-
-	machine_lock(f->m);
+	machine_lock(f->c.m);
 	switch (what >> 1 & 3) {
-	case 0: blk_mem_hold(n, what & 8); break;
-	case 1: blk_mem_fail_with(n, (unsigned)take(f, 1), what & 8 ? -ENOSPC : -EIO, what & 16); break;
-	case 2: machine_pause_devs(f->m); break;
-	default: machine_resume_devs(f->m);
+	case 0: case 1: card_hold_or_fail(&f->c, what); break;
+	case 2: machine_pause_devs(f->c.m); break;
+	default: machine_resume_devs(f->c.m);
 	}
-	machine_unlock(f->m);
+	machine_unlock(f->c.m);
 }
 
 static void step(struct fz *f)
@@ -182,11 +105,11 @@ static void step(struct fz *f)
 	case 0: init(f); break;
 	case 1: case 2: case 3: case 4: command(f, what >> 4 & 1); break;
 	case 5: restart(f, what >> 4 & 1); break;
-	case 6: memory(f); break;
+	case 6: card_memory(&f->c, take(f, 3)); break;
 	case 7: wr(f, (uint32_t)take(f, 1) * 4u % 0x400, (uint32_t)take(f, 4)); break;
-	case 8: loop_turn(f->m->loop, 0); break;
+	case 8: loop_turn(f->c.m->loop, 0); break;
 	case 9: host(f, (uint8_t)take(f, 1)); break;
-	case 10: save_load(f); break;
+	case 10: card_save_load(&f->c); break;
 	case 11: place(f); break;
 	case 12: wr(f, 0x12c + 0x80 * (what >> 4 & 1), what >> 5 & 1); break;
 	default: command(f, what & 1); break;
@@ -195,33 +118,24 @@ static void step(struct fz *f)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct pci_root_config cfg = { .cf8 = true };
-	struct disk_opts d = { .on_read_error = size & 1 ? DISK_STOP : DISK_REPORT, .on_write_error = DISK_ENOSPC };
-	struct fz f = { .p = data, .left = size };
-	struct pci_bus *root;
+	struct disk_opts d = card_disk_opts(size);
+	struct fz f = { 0 };
 	unsigned port;
 	struct err e;
 
-	if (machine_new(&f.m, true) || mem_create_ram(f.m->mem, RAM, MEM_HUGE_NONE, &e) || mem_add_ram(f.m->mem, "ram", 0, 0, RAM, &e))
-		abort();
-	f.ram = mem_ram_host(f.m->mem);
-	f.m->msi = msi;
-	machine_lock(f.m);
-	if (pci_root_new(f.m, &cfg, &root, &e) || ahci_new(f.m, root, PCI_ANY_DEVFN, "ahci", NULL, &f.a, &e))
+	card_up(&f.c, data, size);
+	if (ahci_new(f.c.m, f.c.root, PCI_ANY_DEVFN, "ahci", NULL, &f.a, &e))
 		abort();
 	for (unsigned i = 0; i < 2; i++) {
-		if (blk_open_mem(f.m->loop, DISK, &f.node[i]))
-			abort();
-		f.node[i]->i.can_discard = f.node[i]->i.can_zero = true;
-		f.node[i]->i.read_only = i || size & 2;
-		if (ahci_add(f.a, i ? "b" : "a", f.node[i], i, &d, &port, &e))
+		f.c.node[i]->i.read_only = i || size & 2;
+		if (ahci_add(f.a, i ? "b" : "a", f.c.node[i], i, &d, &port, &e))
 			abort();
 	}
-	machine_unlock(f.m);
+	machine_unlock(f.c.m);
 	place(&f);
 	init(&f);
-	for (unsigned i = 0; f.left && i < 4096; i++)
+	for (unsigned i = 0; f.c.left && i < CARD_STEPS; i++)
 		step(&f);
-	machine_free(f.m);
+	machine_free(f.c.m);
 	return 0;
 }
