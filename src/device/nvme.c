@@ -194,8 +194,8 @@ static void bar_write(void *opaque, uint64_t off, unsigned len, uint64_t v)
 	write_reg(n, off, (uint32_t)v);
 	if (len == 8)
 		write_reg(n, off + 4, (uint32_t)(v >> 32));
-	nvme_tell(n);
 	nvme_intx_update(n);
+	nvme_tell(n);
 	nvme_unlock(n);
 }
 

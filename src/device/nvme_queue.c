@@ -5,7 +5,7 @@
  *
  * A doorbell only leaves its value in an atomic word and wakes the loop, so no
  * vCPU waits for device work; heads of completion queues do not even wake it
- * unless somebody waits for room.  Several writes to one doorbell before the
+ * unless somebody waits for room, or the pin (no MSI-X) for them.  Several writes to one doorbell before the
  * loop looks are one.  With doorbell buffers (5.7) the tails and heads are read
  * from guest memory, and the driver writes registers only when asked to.
  *
