@@ -17,7 +17,6 @@
  * qemu-nbd and nbdinfo.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +28,7 @@
 #include "block/qcow2/internal.h"
 #include "record.h"
 #include "script.h"
+#include "shell.h"
 
 #define MAX_FILE (256u << 20)
 #define MAX_DISK (2u << 20)
@@ -539,19 +539,7 @@ static const char *fault(struct test *t, unsigned steps, char *text, size_t room
 
 /* ---- with the peer ---- */
 
-static bool run_command(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static bool run_command(const char *fmt, ...)
-{
-	char cmd[1024];
-	size_t at = (size_t)snprintf(cmd, sizeof(cmd), "cd %s && (", dir);
-	va_list ap;
-
-	va_start(ap, fmt);
-	at += (size_t)vsnprintf(cmd + at, sizeof(cmd) - at, fmt, ap);
-	va_end(ap);
-	snprintf(cmd + at, sizeof(cmd) - at, ") %s", verbose ? ">&2" : "> out 2>&1");
-	return system(cmd) == 0;
-}
+#define run_command(...) shell_in(dir, verbose, __VA_ARGS__)
 
 /* The bitmap as qemu-nbd tells it. It must not record: nobody could write meanwhile. */
 static const char *peer_reads(struct test *t, const struct map *m)

@@ -20,31 +20,12 @@
 #include "block/qcow2/internal.h"
 #include "record.h"
 #include "script.h"
-#include "hunger.h"
+#include "hunger_nth.h"
 
 #define MAX_FILE (16u << 20)
 #define MAX_DISK (96u << 10)
 #define N_STEPS 18
 #define MAX_NTH 20000
-
-/* ---- memory that runs out, see hunger.h ---- */
-
-static struct {
-	_Atomic bool armed;		/* inside a call to be tested */
-	_Atomic uint64_t seen;
-	uint64_t nth;
-	bool on;
-} hunger;
-
-bool hunger_denies(void)
-{
-	uint64_t seen;
-
-	if (!hunger.armed || !hunger.nth)
-		return false;
-	seen = ++hunger.seen;
-	return seen == hunger.nth || (hunger.on && seen > hunger.nth);
-}
 
 /* ---- one trial ---- */
 

@@ -9,7 +9,6 @@
  * the seed that repeats it.
  */
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "block/image.h"
 #include "foreign_make.h"
 #include "script.h"
+#include "shell.h"
 
 #define MAX_READ (1u << 20)
 
@@ -56,20 +56,7 @@ struct disk {
 	uint64_t size;
 };
 
-static bool run_command(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static bool run_command(const char *fmt, ...)
-{
-	char cmd[1024];
-	size_t at;
-	va_list ap;
-
-	at = (size_t)snprintf(cmd, sizeof(cmd), "cd %s && (", dir);
-	va_start(ap, fmt);
-	at += (size_t)vsnprintf(cmd + at, sizeof(cmd) - at, fmt, ap);
-	va_end(ap);
-	snprintf(cmd + at, sizeof(cmd) - at, ") %s", verbose ? ">&2" : "> out 2>&1");
-	return system(cmd) == 0;
-}
+#define run_command(...) shell_in(dir, verbose, __VA_ARGS__)
 
 static const char *file_name(const char *name)
 {

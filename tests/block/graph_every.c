@@ -23,7 +23,7 @@
 #include "block/job.h"
 #include "block/qcow2/bitmap.h"
 #include "block/qcow2/internal.h"
-#include "hunger.h"
+#include "hunger_nth.h"
 #include "lend.h"
 
 #define DISK (128u << 10)
@@ -32,25 +32,6 @@
 #define MAX_FILES 4
 #define SECTORS (DISK / 512)
 #define MAP "map"
-
-/* ---- memory that runs out, see hunger.h ---- */
-
-static struct {
-	_Atomic bool armed;
-	_Atomic unsigned seen;
-	unsigned nth;
-	bool on;
-} hunger;
-
-bool hunger_denies(void)
-{
-	unsigned seen;
-
-	if (!hunger.armed || !hunger.nth)
-		return false;
-	seen = ++hunger.seen;
-	return seen == hunger.nth || (hunger.on && seen > hunger.nth);
-}
 
 /* ---- one trial ---- */
 

@@ -14,7 +14,6 @@
  * With --peer qemu-img reads, checks and changes the names in turn with us.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +24,7 @@
 #include "block/qcow2/internal.h"
 #include "record.h"
 #include "script.h"
+#include "shell.h"
 
 #define MAX_FILE (16u << 20)
 #define EXT_UNKNOWN 0x12345678u
@@ -393,19 +393,7 @@ static const char *alone(struct test *t, char *text, size_t room)
 
 /* ---- with the peer ---- */
 
-static bool run_command(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static bool run_command(const char *fmt, ...)
-{
-	char cmd[4096];
-	size_t at = (size_t)snprintf(cmd, sizeof(cmd), "cd %s && (", dir);
-	va_list ap;
-
-	va_start(ap, fmt);
-	at += (size_t)vsnprintf(cmd + at, sizeof(cmd) - at, fmt, ap);
-	va_end(ap);
-	snprintf(cmd + at, sizeof(cmd) - at, ") %s", verbose ? ">&2" : "> out 2>&1");
-	return system(cmd) == 0;
-}
+#define run_command(...) shell_in(dir, verbose, __VA_ARGS__)
 
 static bool to_file(struct test *t, const char *path)
 {

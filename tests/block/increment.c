@@ -20,6 +20,7 @@
 #include "block/job.h"
 #include "block/qcow2/bitmap.h"
 #include "block/qcow2/qcow2.h"
+#include "shell.h"
 
 #define MAP "changed"
 
@@ -54,19 +55,7 @@ static void in_dir(char *path, size_t room, const char *name, unsigned n)
 	snprintf(path, room, "%s/%s%u.qcow2", dir, name, n);
 }
 
-static bool run_command(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static bool run_command(const char *fmt, ...)
-{
-	char cmd[1024];
-	size_t at = (size_t)snprintf(cmd, sizeof(cmd), "cd %s && (", dir);
-	va_list ap;
-
-	va_start(ap, fmt);
-	at += (size_t)vsnprintf(cmd + at, sizeof(cmd) - at, fmt, ap);
-	va_end(ap);
-	snprintf(cmd + at, sizeof(cmd) - at, ") %s", talk ? ">&2" : "> out 2>&1");
-	return system(cmd) == 0;
-}
+#define run_command(...) shell_in(dir, talk, __VA_ARGS__)
 
 /* ---- images ---- */
 

@@ -19,30 +19,11 @@
 #include "base/bits.h"
 #include "block/luks/luks.h"
 #include "block/secret.h"
-#include "hunger.h"
+#include "hunger_nth.h"
 
 #define DISK (1u << 20)
 #define MAX_FILE (20u << 20)
 #define MAX_NTH 2000u
-
-/* ---- memory that runs out, see hunger.h ---- */
-
-static struct {
-	_Atomic bool armed;
-	_Atomic unsigned seen;
-	unsigned nth;
-	bool on;
-} hunger;
-
-bool hunger_denies(void)
-{
-	unsigned seen;
-
-	if (!hunger.armed || !hunger.nth)
-		return false;
-	seen = ++hunger.seen;
-	return seen == hunger.nth || (hunger.on && seen > hunger.nth);
-}
 
 /* ---- one trial ---- */
 
