@@ -7,14 +7,14 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/unix_socket.h"
 #include "block/nbd_server_int.h"
 
 #define DEFAULT_CLIENTS 8
+#define BACKLOG 16
 #define NEGOTIATION_NS 10000000000ll
 /* Messages of one client in a row, so that others get their turn. */
 #define TURN 64
@@ -296,8 +296,6 @@ static int start_listening(struct nbd_server *s, int fd, const char *path)
 		li->path = strdup(path);
 		ret = li->path ? 0 : -ENOMEM;
 	}
-	if (!ret && listen(fd, 16))
-		ret = -errno;
 	if (!ret) {
 		li->s = s;
 		li->fd = (struct loop_fd){ .fd = fd, .events = EPOLLIN, .cb = listener_event, .opaque = li };
@@ -313,51 +311,18 @@ static int start_listening(struct nbd_server *s, int fd, const char *path)
 	return ret;
 }
 
-static bool socket_is_dead(const struct sockaddr_un *a)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool dead;
-
-	if (fd < 0)
-		return false;
-	dead = connect(fd, (const struct sockaddr *)a, sizeof(*a)) && errno == ECONNREFUSED;
-	close(fd);
-	return dead;
-}
-
 int nbd_server_listen_unix(struct nbd_server *s, const char *path, struct err *e)
 {
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int fd, ret = 0;
-	bool bound;
+	int fd, ret = unix_socket_listen(path, BACKLOG, &fd, e);
 
-	if (!*path || strlen(path) >= sizeof(a.sun_path))
-		return err_set(e, -ENAMETOOLONG, "NBD socket '%s': the path of a socket has 1 to %zu bytes", path,
-			       sizeof(a.sun_path) - 1);
-	memcpy(a.sun_path, path, strlen(path));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return err_set(e, -errno, "NBD socket '%s': %s", path, strerror(errno));
-	if (socket_is_dead(&a))
-		unlink(path);
-	bound = !bind(fd, (struct sockaddr *)&a, sizeof(a));
-	if (!bound)
-		ret = err_set(e, -errno, "NBD socket '%s' cannot be made: %s%s", path, strerror(errno),
-			      errno == EADDRINUSE ? " (stop who listens there, or remove the file)" : "");
-	/* Nobody can connect before listen. */
-	if (!ret && chmod(path, 0600))
-		ret = err_set(e, -errno, "NBD socket '%s': %s", path, strerror(errno));
-	if (!ret) {
-		ret = start_listening(s, fd, path);
-		if (ret)
-			err_set(e, ret, "NBD socket '%s': %s", path, strerror(-ret));
-	}
+	if (ret)
+		return err_prefix(e, ret, "NBD socket");
+	ret = start_listening(s, fd, path);
 	if (!ret)
 		return 0;
-	if (bound)
-		unlink(path);
+	unlink(path);
 	close(fd);
-	return ret;
+	return err_set(e, ret, "NBD socket: %s: %s", path, strerror(-ret));
 }
 
 int nbd_server_listen_tcp(struct nbd_server *s, const char *address, uint16_t port, uint16_t *bound, struct err *e)
@@ -376,7 +341,7 @@ int nbd_server_listen_tcp(struct nbd_server *s, const char *address, uint16_t po
 	if (fd < 0)
 		return err_set(e, -errno, "NBD server on %s: %s", address, strerror(errno));
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(fd, a, len))
+	if (bind(fd, a, len) || listen(fd, BACKLOG))
 		ret = -errno;
 	ret = ret ? ret : start_listening(s, fd, NULL);
 	if (ret) {

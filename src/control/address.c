@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
+
+#include "base/unix_socket.h"
 
 #define BACKLOG 8
 
@@ -116,50 +116,6 @@ int ctl_address_parse(const char *text, struct ctl_address *a, struct err *e)
 	return ret;
 }
 
-static void unix_addr(const struct ctl_address *a, struct sockaddr_un *sun)
-{
-	*sun = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	memcpy(sun->sun_path, a->path, sizeof(sun->sun_path));
-}
-
-/* Removes the socket of somebody who is gone; nothing else is ever removed. */
-static void remove_stale(const struct ctl_address *a)
-{
-	struct sockaddr_un sun;
-	struct stat st;
-	int fd;
-
-	if (lstat(a->path, &st) || !S_ISSOCK(st.st_mode))
-		return;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	unix_addr(a, &sun);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&sun, sizeof(sun)) && errno == ECONNREFUSED)
-		unlink(a->path);
-	if (fd >= 0)
-		close(fd);
-}
-
-static int open_unix(const struct ctl_address *a, bool server, int *out, struct err *e)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (server ? SOCK_NONBLOCK : 0), 0), ret;
-	struct sockaddr_un sun;
-
-	if (fd < 0)
-		return err_set(e, -errno, "socket: %s", strerror(errno));
-	unix_addr(a, &sun);
-	if (server)
-		remove_stale(a);
-	if (server ? bind(fd, (struct sockaddr *)&sun, sizeof(sun)) || listen(fd, BACKLOG)
-		   : connect(fd, (struct sockaddr *)&sun, sizeof(sun))) {
-		ret = -errno;
-		close(fd);
-		return err_set(e, ret, "%s: %s%s", a->path, strerror(-ret),
-			       ret == -EADDRINUSE ? "; another process listens there, or it is no socket" : "");
-	}
-	*out = fd;
-	return 0;
-}
-
 static int open_one(const struct addrinfo *x, bool server, int *out)
 {
 	int fd = socket(x->ai_family, x->ai_socktype | SOCK_CLOEXEC | (server ? SOCK_NONBLOCK : 0), x->ai_protocol), one = 1;
@@ -180,7 +136,8 @@ static int open_one(const struct addrinfo *x, bool server, int *out)
 
 static int open_tcp(const struct ctl_address *a, bool server, int *out, struct err *e)
 {
-	const struct addrinfo hint = { .ai_socktype = SOCK_STREAM, .ai_flags = server ? AI_PASSIVE : 0 };
+	const struct addrinfo hint = { .ai_socktype = SOCK_STREAM,
+				       .ai_flags = (server ? AI_PASSIVE : 0) | (a->numeric ? AI_NUMERICHOST : 0) };
 	struct addrinfo *list = NULL;
 	int ret = -EADDRNOTAVAIL, r;
 	char port[8];
@@ -209,7 +166,7 @@ static uint16_t bound_port(int fd)
 
 int ctl_address_listen(const struct ctl_address *a, int *fd, uint16_t *port, struct err *e)
 {
-	int ret = a->where == CTL_AT_UNIX ? open_unix(a, true, fd, e) : open_tcp(a, true, fd, e);
+	int ret = a->where == CTL_AT_UNIX ? unix_socket_listen(a->path, BACKLOG, fd, e) : open_tcp(a, true, fd, e);
 
 	if (!ret && port)
 		*port = a->where == CTL_AT_TCP ? bound_port(*fd) : 0;
@@ -218,5 +175,5 @@ int ctl_address_listen(const struct ctl_address *a, int *fd, uint16_t *port, str
 
 int ctl_address_connect(const struct ctl_address *a, int *fd, struct err *e)
 {
-	return a->where == CTL_AT_UNIX ? open_unix(a, false, fd, e) : open_tcp(a, false, fd, e);
+	return a->where == CTL_AT_UNIX ? unix_socket_connect(a->path, 0, fd, e) : open_tcp(a, false, fd, e);
 }

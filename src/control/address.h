@@ -17,12 +17,13 @@ struct ctl_address {
 	uint16_t port;			/* 0: any */
 	int fd;
 	bool server, wait, pretty;
+	bool numeric;			/* TCP: a host that is a name is an error, not looked up */
 };
 
 /* EINVAL, with a message. server and wait are on unless the text says otherwise, as QEMU has it. */
 int ctl_address_parse(const char *text, struct ctl_address *a, struct err *e);
 
-/* A listening socket, non-blocking; on unix sockets one that nobody listens to is replaced. */
+/* A listening socket, non-blocking; on unix sockets one that nobody listens to is replaced, and the mode is 0600. */
 int ctl_address_listen(const struct ctl_address *a, int *fd, uint16_t *port, struct err *e);
 /* A connected socket. */
 int ctl_address_connect(const struct ctl_address *a, int *fd, struct err *e);
