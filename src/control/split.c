@@ -63,6 +63,9 @@ static bool plain_byte(struct ctl_split *s, char c)
 		return false;
 	}
 	put(s, c);
+	/* No value comes without one of these before it. */
+	if ((c == '{' || c == '[' || c == ',') && ++s->values > CTL_MAX_VALUES && !s->why)
+		s->why = "JSON token count limit exceeded";
 	if (c == '{' || c == '[') {
 		if (++s->depth > CTL_MAX_DEPTH && !s->why)
 			s->why = "JSON nesting depth limit exceeded";

@@ -4,8 +4,8 @@
  *
  * Texts follow each other with or without space between, so their ends are found
  * by counting brackets outside of strings.  Memory is bounded: what is longer
- * than CTL_MAX_MESSAGE or nested deeper than CTL_MAX_DEPTH is read on to its end
- * and forgotten.  A line end inside a string, which JSON does not allow, ends a
+ * than CTL_MAX_MESSAGE, nested deeper than CTL_MAX_DEPTH or has more values than
+ * CTL_MAX_VALUES is read on to its end and forgotten.  A line end inside a string, which JSON does not allow, ends a
  * text wherever it is: a client that sends nonsense is understood again after it.
  *
  * Strings in single quotes, which QEMU takes too, are turned into proper ones.
@@ -18,6 +18,7 @@
 
 #define CTL_MAX_MESSAGE (1u << 20)
 #define CTL_MAX_DEPTH 64
+#define CTL_MAX_VALUES 8192u	/* the parser takes some 200 bytes for each */
 
 enum ctl_split_result {
 	CTL_SPLIT_MORE,			/* all bytes taken, no end yet */
@@ -28,7 +29,7 @@ enum ctl_split_result {
 struct ctl_split {
 	char *buf;
 	size_t len, cap;
-	unsigned depth;
+	unsigned depth, values;
 	char quote;			/* inside a string: its quote */
 	bool escape, scalar, begun;
 	const char *why;		/* what is wrong with the text that is being read; NULL: nothing so far */

@@ -49,6 +49,27 @@ static void test_texts(void **state)
 		}
 }
 
+/* Small in bytes, large in memory. */
+static void test_values(void **state)
+{
+	size_t len = 3u * CTL_MAX_VALUES + 4;
+	char *text = malloc(len), out[64];
+
+	for (size_t i = 0; i < CTL_MAX_VALUES; i++)
+		memcpy(text + 1 + 3 * i, "{},", 3);
+	text[0] = '[';
+	text[3 * CTL_MAX_VALUES] = ']';
+	cut(text, 3 * CTL_MAX_VALUES + 1, 1000, out, sizeof(out));
+	assert_string_equal(out, "!JSON token count limit exceeded|");
+	/* Within a string it is text. */
+	memset(text, ',', len);
+	memcpy(text, "[\"", 2);
+	memcpy(text + len - 2, "\"]", 2);
+	cut(text, len, 1000, out, sizeof(out));
+	assert_int_equal(out[0], '[');
+	free(text);
+}
+
 /* What is too much is forgotten, and what follows is understood. */
 static void test_bounds(void **state)
 {
@@ -160,7 +181,7 @@ static void test_addresses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_texts), cmocka_unit_test(test_bounds), cmocka_unit_test(test_types),
+		cmocka_unit_test(test_texts), cmocka_unit_test(test_bounds), cmocka_unit_test(test_values), cmocka_unit_test(test_types),
 		cmocka_unit_test(test_schema), cmocka_unit_test(test_addresses),
 	};
 
