@@ -164,9 +164,17 @@ static struct ctl_job *job_new(struct ctl_call *c, const char *id, const char *d
 		ctl_fail(c, CTL_GENERIC_ERROR, "Job ID '%s' already in use", id);
 		return NULL;
 	}
-	j = n < MAX_JOBS && blk_is_slot(d->node) ? calloc(1, sizeof(*j)) : NULL;
+	if (c->ctl->ending) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "Job '%s' cannot be begun: the guest is ending", id);
+		return NULL;
+	}
+	if (!blk_is_slot(d->node)) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "disk '%s' cannot have jobs or snapshots", d->id);
+		return NULL;
+	}
+	j = n < MAX_JOBS ? calloc(1, sizeof(*j)) : NULL;
 	if (!j) {
-		ctl_fail(c, CTL_GENERIC_ERROR, "no more jobs can be begun");
+		ctl_fail(c, CTL_GENERIC_ERROR, "no more jobs can be begun: there are %u", n);
 		return NULL;
 	}
 	j->ctl = c->ctl;
@@ -375,7 +383,8 @@ void ctl_cmd_blockdev_snapshot_sync(struct ctl_call *c, const struct ctl_args_bl
 		return;
 	}
 	disk_lock(d);
-	ret = blk_is_slot(d->node) ? blk_snapshot_file(d->node, a->snapshot_file, &e) : -ENOTSUP;
+	ret = blk_is_slot(d->node) ? blk_snapshot_file(d->node, a->snapshot_file, &e)
+				   : err_set(&e, -ENOTSUP, "disk '%s' cannot have jobs or snapshots", d->id);
 	disk_unlock(d);
 	ctl_failed(c, ret, &e);
 }

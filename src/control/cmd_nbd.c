@@ -23,19 +23,38 @@ struct ctl_nbd {
 	struct control *ctl;
 	struct ctl_address at;
 	struct loop_fd fd;		/* listens, on the machine's loop */
+	struct loop_timer again;	/* looks at fd again: accept failed for want of something */
 	unsigned max;
 	unsigned n_exports;
 	struct nbd_server *s;		/* NULL: nothing was shown yet */
 	struct disk *on;		/* one of the disks on the server's loop: its lock is the server's */
 };
 
+/* Who waits to be accepted would have the loop turn all the time. */
+static void look_later(struct ctl_nbd *n)
+{
+	loop_fd_del(&n->fd);
+	loop_timer_arm(&n->again, loop_now_ns() + CTL_RETRY_NS);
+}
+
+static void on_again(void *opaque)
+{
+	struct ctl_nbd *n = opaque;
+
+	if (loop_fd_add(n->ctl->m->loop, &n->fd))
+		look_later(n);
+}
+
 static void on_client(void *opaque, uint32_t events)
 {
 	struct ctl_nbd *n = opaque;
 	int fd = accept4(n->fd.fd, NULL, NULL, SOCK_CLOEXEC), ret = -ENOENT;
 
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+			look_later(n);
 		return;
+	}
 	if (n->s && n->n_exports) {
 		disk_lock(n->on);
 		ret = nbd_server_attach(n->s, fd);
@@ -51,7 +70,7 @@ static int address_of(json_t *addr, struct ctl_address *a, struct err *e)
 	const char *port = json_string_value(json_object_get(data, "port"));
 	bool is_unix = !strcmp(json_string_value(json_object_get(addr, "type")), "unix");
 	char text[400];
-	int n;
+	int n, ret;
 
 	if (is_unix)
 		n = snprintf(text, sizeof(text), "unix:%s", json_string_value(json_object_get(data, "path")));
@@ -60,7 +79,10 @@ static int address_of(json_t *addr, struct ctl_address *a, struct err *e)
 	/* A comma would begin an option. */
 	if (n >= (int)sizeof(text) || strchr(text, ','))
 		return err_set(e, -EINVAL, "the address is too long, or has a comma");
-	return ctl_address_parse(text, a, e);
+	ret = ctl_address_parse(text, a, e);
+	/* The machine stands still meanwhile, and a name server may take its time. */
+	a->numeric = true;
+	return ret;
 }
 
 void ctl_cmd_nbd_server_start(struct ctl_call *c, const struct ctl_args_nbd_server_start *a)
@@ -81,6 +103,7 @@ void ctl_cmd_nbd_server_start(struct ctl_call *c, const struct ctl_args_nbd_serv
 		n->ctl = c->ctl;
 		n->max = a->has_max_connections && a->max_connections ? (unsigned)MIN(a->max_connections, MAX_CLIENTS) : 0;
 		n->fd = (struct loop_fd){ .fd = fd, .events = EPOLLIN, .cb = on_client, .opaque = n };
+		loop_timer_init(c->ctl->m->loop, &n->again, on_again, n);
 		ret = loop_fd_add(c->ctl->m->loop, &n->fd);
 	}
 	if (ctl_failed(c, ret, &e)) {
@@ -161,6 +184,7 @@ void ctl_nbd_stop(struct control *ctl)
 		disk_unlock(n->on);
 	}
 	loop_fd_del(&n->fd);
+	loop_timer_cancel(&n->again);
 	close(n->fd.fd);
 	if (n->at.where == CTL_AT_UNIX)
 		unlink(n->at.path);

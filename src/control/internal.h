@@ -24,6 +24,7 @@
 #define CTL_MAX_MONITORS 64
 #define CTL_MAX_QUEUE 8			/* commands that wait behind one that takes time */
 #define CTL_MAX_FDS 64			/* descriptors that clients left with us, each kind */
+#define CTL_RETRY_NS 1000000000ll	/* accept failed for want of something: so much later it may succeed */
 #define CTL_IN 16384
 #define CTL_OUT_LOW 65536u		/* no command is begun while more than this is not taken */
 #define CTL_OUT_MAX (1u << 20)		/* no event is added beyond this */
@@ -151,7 +152,7 @@ struct control {
 	struct ctl_disks *disks;
 	struct list jobs;		/* struct ctl_job */
 	struct ctl_nbd *nbd;		/* NULL: not started */
-	bool ending;
+	bool ending;			/* clients may still ask; what takes time is not begun */
 };
 
 /* A client of this listener has gone: there is room. */

@@ -351,6 +351,14 @@ static int watch(struct ctl_monitor *m)
 	return ret;
 }
 
+static bool is_tcp(int fd)
+{
+	int domain = AF_UNSPEC;
+	socklen_t len = sizeof(domain);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && (domain == AF_INET || domain == AF_INET6);
+}
+
 int ctl_monitor_new(struct control *ctl, int fd, int out_fd, const struct ctl_address *a, struct ctl_listener *from,
 		    struct ctl_monitor **out)
 {
@@ -364,7 +372,7 @@ int ctl_monitor_new(struct control *ctl, int fd, int out_fd, const struct ctl_ad
 		return -ENOMEM;
 	m->ctl = ctl;
 	m->socket = out_fd < 0;
-	m->tcp = a && a->where == CTL_AT_TCP;
+	m->tcp = is_tcp(fd);
 	m->pretty = a && a->pretty;
 	list_init(&m->fds);
 	loop_bh_init(ctl->m->loop, &m->step, step, m);

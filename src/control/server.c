@@ -21,7 +21,6 @@
 #include "control/place.h"
 
 #define CLIENTS_PER_LISTENER 16
-#define RETRY_NS 1000000000ll	/* after accept failed for want of something */
 
 /* ---- listeners ---- */
 
@@ -33,7 +32,7 @@ static void listener_pause(struct ctl_listener *l)
 static void listener_watch(struct ctl_listener *l)
 {
 	if (!l->fd.loop && l->clients < CLIENTS_PER_LISTENER && loop_fd_add(l->ctl->m->loop, &l->fd))
-		loop_timer_arm(&l->ctl->accept_again, loop_now_ns() + RETRY_NS);
+		loop_timer_arm(&l->ctl->accept_again, loop_now_ns() + CTL_RETRY_NS);
 }
 
 void ctl_listener_room(struct ctl_listener *l)
@@ -69,7 +68,7 @@ static void on_connect(void *opaque, uint32_t events)
 
 	if (accept_one(l)) {
 		listener_pause(l);
-		loop_timer_arm(&l->ctl->accept_again, loop_now_ns() + RETRY_NS);
+		loop_timer_arm(&l->ctl->accept_again, loop_now_ns() + CTL_RETRY_NS);
 	} else if (l->clients >= CLIENTS_PER_LISTENER) {
 		listener_pause(l);
 	}
@@ -300,9 +299,11 @@ void control_free(struct control *ctl)
 {
 	if (!ctl)
 		return;
-	ctl_jobs_end(ctl);
 	machine_lock(ctl->m);
 	ctl->ending = true;
+	machine_unlock(ctl->m);
+	ctl_jobs_end(ctl);
+	machine_lock(ctl->m);
 	ctl_nbd_stop(ctl);
 	ctl_disks_fini(ctl);
 	ctl_machine_fini(ctl);

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Clients on a socket pair, of a VM that is built and not run: the loop is turned here. */
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "control/control.h"
@@ -304,11 +308,96 @@ static void test_descriptors(void **state)
 	assert_int_equal(control_clients(r->ctl), 0);
 }
 
+/* Who comes by TCP, however the connection came here, has to begin with JSON: it may be a browser. */
+static void test_stray(void **state)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(in);
+	struct rig *r = *state;
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), peer;
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&in, sizeof(in)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&in, &len), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	peer = accept(listener, NULL, NULL);
+	assert_true(peer >= 0);
+	machine_lock(r->m);
+	assert_int_equal(control_attach(r->ctl, peer), 0);
+	machine_unlock(r->m);
+	assert_null(strstr(say(r, fd, "POST / HTTP/1.1\r\n\r\n" CAPS), "return"));
+	assert_int_equal(control_clients(r->ctl), 0);
+	close(fd);
+	close(listener);
+}
+
+/* The end of the guest waits for jobs: none is begun any more. */
+static void test_ending(void **state)
+{
+	struct rig *r = *state;
+	int fd = join(r);
+
+	say(r, fd, CAPS);
+	r->ctl->ending = true;
+	assert_non_null(strstr(say(r, fd, "{\"execute\":\"drive-backup\",\"arguments\":{\"device\":\"disk0\",\"target\":\"/nowhere/x\","
+					  "\"sync\":\"none\"}}"), "the guest is ending"));
+	r->ctl->ending = false;
+	close(fd);
+	turns(r, 20);
+}
+
+#define NBD_START "{\"execute\":\"nbd-server-start\",\"arguments\":{\"addr\":{\"type\":"
+
+/* Nothing that takes time: names are not looked up, and who cannot be accepted does not keep the loop turning. */
+static void test_nbd_listener(void **state)
+{
+	struct rig *r = *state;
+	char dir[] = "/tmp/test-protocol-XXXXXX", path[64], text[256];
+	struct rlimit before, now;
+	struct stat st;
+	int64_t start;
+	int fd = join(r), client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), probe;
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/n", dir);
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
+	say(r, fd, CAPS);
+	assert_non_null(strstr(say(r, fd, NBD_START "\"inet\",\"data\":{\"host\":\"localhost\",\"port\":\"0\"}}}}"), "tcp:localhost:0"));
+	snprintf(text, sizeof(text), NBD_START "\"unix\",\"data\":{\"path\":\"%s\"}}}}", path);
+	assert_string_equal(say(r, fd, text), DONE);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+
+	probe = dup(fd);
+	close(probe);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	now = before;
+	now.rlim_cur = (rlim_t)probe;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+	assert_int_equal(connect(client, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	start = loop_now_ns();
+	for (unsigned i = 0; i < 12; i++)
+		assert_int_equal(loop_turn(r->m->loop, 20), 0);
+	assert_true(loop_now_ns() - start > 100000000);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	/* It is looked at again, and turned away since nothing is shown. */
+	for (unsigned i = 0; i < 200 && recv(client, text, 1, MSG_DONTWAIT) < 0; i++)
+		assert_int_equal(loop_turn(r->m->loop, 20), 0);
+	assert_int_equal(recv(client, text, 1, MSG_DONTWAIT), 0);
+	close(client);
+	assert_string_equal(say(r, fd, "{\"execute\":\"nbd-server-stop\"}"), DONE);
+	rmdir(dir);
+	close(fd);
+	turns(r, 20);
+}
+
 int main(void)
 {
 #define CASE(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(test_negotiation), CASE(test_requests), CASE(test_oob), CASE(test_deaf), CASE(test_endless), CASE(test_descriptors),
+		CASE(test_stray), CASE(test_ending), CASE(test_nbd_listener),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
