@@ -18,6 +18,8 @@
 #include "run/opts.h"
 #include "run/qmp.h"
 
+#define PS_TIMEOUT_MS 2000
+
 static const struct ctl_type *type_of(const struct ctl_type *args, const char *key, size_t len)
 {
 	for (const struct ctl_member *m = args ? args->members : NULL; m && m->name; m++)
@@ -135,7 +137,7 @@ int qmp_main(const struct verb *v, int argc, char **argv)
 		opts_help(v, argc < 3 ? stderr : stdout);
 		return argc < 3 && !(argc == 2 && argv[1][0] == '-');
 	}
-	ret = qmp_open(argv[1], &q, &e);
+	ret = qmp_open(argv[1], 0, &q, &e);
 	if (!ret) {
 		ret = !strcmp(argv[2], "--events") ? print_events(q, &e) : run_command(q, argc - 2, argv + 2, &e);
 		qmp_close(q);
@@ -147,17 +149,20 @@ int qmp_main(const struct verb *v, int argc, char **argv)
 
 /* ---- ps ---- */
 
+/* NULL: it does not run.  One that is there and does not answer (stopped by a debugger, stuck) must not keep the others
+ * from being listed. */
 static json_t *info_of(const char *name)
 {
 	json_t *j = NULL;
-	struct err e;
 	struct qmp *q;
+	int ret = qmp_open(name, PS_TIMEOUT_MS, &q, NULL);
 
-	if (qmp_open(name, &q, &e))
-		return NULL;
-	if (qmp_call(q, "x-lodge-info", NULL, &j, &e))
-		j = NULL;
-	qmp_close(q);
+	if (!ret) {
+		ret = qmp_call(q, "x-lodge-info", NULL, &j, NULL);
+		qmp_close(q);
+	}
+	if (ret == -ETIMEDOUT)
+		j = json_pack("{s:s+,s:s}", "name", name, "", "status", "unresponsive");
 	if (j)
 		json_object_set_new(j, "socket-name", json_string(name));
 	return j;
@@ -210,22 +215,11 @@ static json_t *all_guests(void)
 int ps_main(const struct verb *v, int argc, char **argv)
 {
 	struct opt_state st = { 0 };
-	struct conf *c = NULL;
-	struct err e;
 	json_t *all;
-	int ret = conf_new(&c);
+	int ret = opts_alone(v, argc, argv, &st);
 
-	if (!ret)
-		ret = opts_parse(v, argc, argv, c, &st, &e);
-	conf_free(c);
-	if (ret) {
-		fprintf(stderr, "lodge: %s\n", e.msg);
-		return 1;
-	}
-	if (st.help) {
-		opts_help(v, stdout);
-		return 0;
-	}
+	if (ret >= 0)
+		return ret;
 	all = all_guests();
 	if (st.json)
 		print(all);

@@ -185,22 +185,11 @@ static bool check_memfd(void)
 int doctor_main(const struct verb *v, int argc, char **argv)
 {
 	struct opt_state st = { 0 };
-	struct conf *c = NULL;
-	struct err e;
 	bool ok;
-	int ret = conf_new(&c);
+	int ret = opts_alone(v, argc, argv, &st);
 
-	if (!ret)
-		ret = opts_parse(v, argc, argv, c, &st, &e);
-	conf_free(c);
-	if (ret) {
-		fprintf(stderr, "lodge: %s\n", e.msg);
-		return 1;
-	}
-	if (st.help) {
-		opts_help(v, stdout);
-		return 0;
-	}
+	if (ret >= 0)
+		return ret;
 	ok = check_programs();
 	ok &= check_memfd();
 	check_memory();

@@ -96,3 +96,22 @@ void opts_help(const struct verb *v, FILE *f)
 			fprintf(f, "  %-34s %s\n", left, o->help);
 	}
 }
+
+int opts_alone(const struct verb *v, int argc, char **argv, struct opt_state *st)
+{
+	struct err e = { .msg = "out of memory" };
+	struct conf *c = NULL;
+	int ret = conf_new(&c);
+
+	if (!ret)
+		ret = opts_parse(v, argc, argv, c, st, &e);
+	conf_free(c);
+	if (ret) {
+		fprintf(stderr, "lodge: %s\n", e.msg);
+		return 1;
+	}
+	if (!st->help)
+		return -1;
+	opts_help(v, stdout);
+	return 0;
+}

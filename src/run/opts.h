@@ -59,6 +59,8 @@ int ps_main(const struct verb *v, int argc, char **argv);
 int opts_parse(const struct verb *v, int argc, char **argv, struct conf *c, struct opt_state *st,
 	       struct err *e);
 void opts_help(const struct verb *v, FILE *f);
+/* For verbs whose options configure nothing: also says what is wrong, and answers --help.  -1: go on; else the exit status. */
+int opts_alone(const struct verb *v, int argc, char **argv, struct opt_state *st);
 /* kind: man-run, man-lodge, man-doctor, man-img (options of many verbs), man-img-VERB (its own), bash, zsh, fish.
  * -EINVAL: none of them. */
 int generate(const char *kind, FILE *f);

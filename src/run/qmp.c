@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "base/unix_socket.h"
 #include "control/place.h"
 
 #define LINE_MAX_LEN (64u << 20)
@@ -19,26 +19,6 @@ struct qmp {
 	char *buf;
 	size_t len, cap;
 };
-
-static int connect_to(const char *path, int *out, struct err *e)
-{
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	int fd, ret;
-
-	if (strlen(path) >= sizeof(sun.sun_path))
-		return err_set(e, -ENAMETOOLONG, "%s is too long for a socket's path", path);
-	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return err_set(e, -errno, "socket: %s", strerror(errno));
-	if (connect(fd, (struct sockaddr *)&sun, sizeof(sun))) {
-		ret = -errno;
-		close(fd);
-		return err_set(e, ret, "%s: %s", path, strerror(-ret));
-	}
-	*out = fd;
-	return 0;
-}
 
 /* One line, without its end, as JSON. */
 static int read_json(struct qmp *q, json_t **out, struct err *e)
@@ -61,6 +41,8 @@ static int read_json(struct qmp *q, json_t **out, struct err *e)
 		n = recv(q->fd, q->buf + q->len, q->cap - q->len, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EAGAIN)
+			return err_set(e, -ETIMEDOUT, "the guest does not answer");
 		if (n <= 0)
 			return err_set(e, -EPIPE, "the guest has ended, or its process closed the connection");
 		q->len += (size_t)n;
@@ -119,7 +101,7 @@ int qmp_event(struct qmp *q, json_t **event, struct err *e)
 	return r;
 }
 
-int qmp_open(const char *name, struct qmp **out, struct err *e)
+int qmp_open(const char *name, unsigned timeout_ms, struct qmp **out, struct err *e)
 {
 	struct qmp *q = calloc(1, sizeof(*q));
 	char path[512];
@@ -134,7 +116,9 @@ int qmp_open(const char *name, struct qmp **out, struct err *e)
 	if (!strchr(name, '/'))
 		ret = ctl_place_find(name, path, sizeof(path), &pid, e);
 	if (!ret)
-		ret = connect_to(path, &q->fd, e);
+		ret = unix_socket_connect(path, timeout_ms, &q->fd, e);
+	if (ret == -EAGAIN)
+		ret = err_set(e, -ETIMEDOUT, "the guest does not answer");
 	if (ret == -ECONNREFUSED && !strchr(name, '/'))
 		ret = err_set(e, -ENOENT, "the guest '%s' is not running any more", name);
 	if (!ret)

@@ -10,8 +10,8 @@
 struct qmp;
 
 /* Connects to a running guest by its name, or by its socket's path if that has a '/', and negotiates.
- * ENOENT: no such guest. */
-int qmp_open(const char *name, struct qmp **out, struct err *e);
+ * timeout_ms: how long it may be silent, 0: for ever.  ENOENT: no such guest; ETIMEDOUT: it does not answer. */
+int qmp_open(const char *name, unsigned timeout_ms, struct qmp **out, struct err *e);
 void qmp_close(struct qmp *q);
 /* The answer's "return" in *ret, the caller's.  args is taken over, NULL: none.  EREMOTEIO: the guest's error is in *e.
  * Events that come meanwhile are passed over. */

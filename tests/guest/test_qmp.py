@@ -168,6 +168,11 @@ def clients():
         check(code == 0 and json.loads(out) == {}, f"qmp: {out} {err}")
         code, out, err = r.lodge("qmp", "one", "balloon", '{"value": "x"}')
         check(code == 1 and "expected: integer" in err, f"qmp: {out} {err}")
+        # One that is stopped does not keep `lodge ps` waiting.
+        r.vm.p.send_signal(signal.SIGSTOP)
+        code, out, err = r.lodge("ps", "-o", "json")
+        r.vm.p.send_signal(signal.SIGCONT)
+        check(code == 0 and [g["status"] for g in json.loads(out)] == ["unresponsive"], f"ps of a stopped guest: {out} {err}")
         code, out, err = r.lodge("qmp", "two", "query-status")
         check(code == 1 and "no guest named 'two'" in err, f"qmp: {err}")
         with tiny("--name", "one", env=r.env) as vm:
