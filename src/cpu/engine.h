@@ -54,7 +54,9 @@ struct cpu_engine_config {
 	uint32_t features;			/* reserved, 0 */
 };
 
-/* The engine's counters for --stats: name/value pairs printed as they come. */
+/* The engine's counters for --stats: name/value pairs printed as they come.  May be asked for while vCPUs run: then what it
+ * reads are aligned words, each counted up by one thread or under a lock, and places that do not move; so a figure may be a moment
+ * old, and figures need not agree with each other, but none is torn. */
 typedef void (*engine_stat_fn)(void *opaque, const char *name, uint64_t value);
 
 struct cpu_engine_ops {

@@ -81,9 +81,7 @@ void vm_nmi(struct vm *vm)
 
 const struct vm_config *vm_config_of(const struct vm *vm) { return vm->cfg; }
 struct machine *vm_machine(const struct vm *vm) { return vm->m; }
-struct platform *vm_platform(const struct vm *vm) { return vm->platform; }
 const char *vm_engine_name(const struct vm *vm) { return vm->engine_ops->name; }
-const struct x86_cpu_model *vm_cpu_model(const struct vm *vm) { return &vm->model; }
 struct disk *vm_disk_of(const struct vm *vm, unsigned i) { return i < VM_MAX_DISKS ? vm->disk[i] : NULL; }
 struct virtio_dev *vm_net_of(const struct vm *vm, unsigned i) { return i < VM_MAX_NETS ? vm->net[i] : NULL; }
 struct virtio_dev *vm_balloon_of(const struct vm *vm) { return vm->balloon; }

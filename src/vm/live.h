@@ -8,7 +8,6 @@
 #ifndef LODGE_VM_LIVE_H
 #define LODGE_VM_LIVE_H
 
-#include "cpu/x86/cpuid.h"
 #include "cpu/x86/state.h"
 #include "machine/machine.h"
 #include "vm/vm.h"
@@ -16,7 +15,6 @@
 struct disk;
 struct virtio_dev;
 struct vm_config;
-struct platform;
 
 /* Who or what brought about a change; the order is that of vm_cause_name's words, QEMU's ShutdownCause. */
 enum vm_cause {
@@ -61,9 +59,7 @@ void vm_nmi(struct vm *vm);
 /* What it is made of. NULL: there is none. */
 const struct vm_config *vm_config_of(const struct vm *vm);
 struct machine *vm_machine(const struct vm *vm);
-struct platform *vm_platform(const struct vm *vm);
 const char *vm_engine_name(const struct vm *vm);
-const struct x86_cpu_model *vm_cpu_model(const struct vm *vm);
 struct disk *vm_disk_of(const struct vm *vm, unsigned i);
 struct virtio_dev *vm_net_of(const struct vm *vm, unsigned i);
 struct virtio_dev *vm_balloon_of(const struct vm *vm);
