@@ -28,11 +28,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct vm *vm;
 static struct control *ctl;
 static struct machine *m;
+static struct conf *conf;
 
 static void require(int ok)
 {
 	if (!ok)
 		abort();
+}
+
+/* What is left at the end would count as leaks. */
+static void end(void)
+{
+	control_free(ctl);
+	vm_free(vm);
+	conf_free(conf);
 }
 
 static void build(void)
@@ -43,17 +52,17 @@ static void build(void)
 	};
 	static struct vm_config cfg;
 	static char folder[] = "/tmp/fuzz-control-XXXXXX";
-	struct conf *c;
 	struct err e;
 
 	require(mkdtemp(folder) && !chdir(folder));
 	setenv("LODGE_LOG", "error", 1);
 	vm_block_signals();
-	require(!conf_new(&c));
+	require(!conf_new(&conf));
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-		require(!conf_set(c, keys[i][0], keys[i][1], &e));
-	require(!vm_config_from(c, &cfg, &e) && !vm_new(&cfg, &vm, &e) && !control_new(vm, &ctl, &e));
+		require(!conf_set(conf, keys[i][0], keys[i][1], &e));
+	require(!vm_config_from(conf, &cfg, &e) && !vm_new(&cfg, &vm, &e) && !control_new(vm, &ctl, &e));
 	m = vm_machine(vm);
+	require(!atexit(end));
 }
 
 static void turn(int fd, unsigned n)
