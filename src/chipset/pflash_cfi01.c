@@ -128,6 +128,7 @@ static void buffer_cycle(struct pflash *f, uint64_t off, uint8_t v)
 		f->cycle = 2;
 		if (f->left <= BUFFER)
 			return;
+		f->left = 0;
 		f->status |= ST_READY | ST_SEQUENCE_ERROR;
 		f->cycle = 0;
 		f->cmd = CMD_READ_STATUS;

@@ -191,32 +191,52 @@ static void errors(void **state)
 	fix_free(f);
 }
 
-/* Between the cycles of a buffered program. */
-static void saved(void **state)
+/* From one to the other, which must take all that a chip can come to. */
+static void save_load(struct fix *from, struct fix *to)
 {
-	struct fix *f = fix_new(), *g = fix_new();
 	struct snap_out *o;
 	struct snap_in *in;
 	struct err e = { 0 };
 	const void *p;
 	size_t len;
 
+	assert_int_equal(snap_out_new(&o), 0);
+	assert_int_equal(machine_save_devs(from->m, o), 0);
+	p = snap_out_data(o, &len);
+	assert_int_equal(snap_in_new(&in, p, len), 0);
+	assert_int_equal(machine_load_devs(to->m, in, &e), 0);
+	snap_in_free(in);
+	snap_out_free(o);
+}
+
+/* Between the cycles of a buffered program. */
+static void saved(void **state)
+{
+	struct fix *f = fix_new(), *g = fix_new();
+
 	wr(f, 0x2000, 0xe8);
 	wr(f, 0x2000, 1);
 	wr(f, 0x2004, 0x77);
-	assert_int_equal(snap_out_new(&o), 0);
-	assert_int_equal(machine_save_devs(f->m, o), 0);
-	p = snap_out_data(o, &len);
-	assert_int_equal(snap_in_new(&in, p, len), 0);
-	assert_int_equal(machine_load_devs(g->m, in, &e), 0);
+	save_load(f, g);
 	assert_false(in_memory(g));
 	assert_int_equal(g->kept[0x10], 0x5a);
 	wr(g, 0x2005, 0x66);
 	wr(g, 0x2000, 0xd0);
 	assert_int_equal(g->kept[0x2004], 0x77);
 	assert_int_equal(g->kept[0x2005], 0x66);
-	snap_in_free(in);
-	snap_out_free(o);
+	fix_free(f);
+	fix_free(g);
+}
+
+/* A length that was refused is not waited for. */
+static void saved_after_too_long(void **state)
+{
+	struct fix *f = fix_new(), *g = fix_new();
+
+	wr(f, 0x3000, 0xe8);
+	wr(f, 0x3000, 0x9f);
+	save_load(f, g);
+	assert_int_equal(rd(g, 0), 0xb0);
 	fix_free(f);
 	fix_free(g);
 }
@@ -240,6 +260,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(detection), cmocka_unit_test(identity), cmocka_unit_test(programs_and_erases),
 		cmocka_unit_test(buffered), cmocka_unit_test(errors), cmocka_unit_test(saved),
+		cmocka_unit_test(saved_after_too_long),
 		cmocka_unit_test(bad_configurations),
 	};
 
