@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The PCI transport, configuration space, BARs and MSI-X against random register
+ * The PCI transport, configuration space, BARs, the expansion ROM and MSI-X against random register
  * accesses, with the entropy device (rate-limited at times) behind them.
  */
 #include "virtio_fuzz.h"
@@ -117,6 +117,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	machine_lock(f.m);
 	if (virtio_rng_new(f.m, "rng0", &f.d, &e) || pci_root_new(f.m, &cfg, &root, &e) ||
 	    virtio_pci_new(f.m, root, PCI_ANY_DEVFN, f.d, &e))
+		abort();
+	if (pci_dev_add_rom(pci_find(root, 0, 8), "\x55\xaa", 2, &e))
 		abort();
 	pci_root_assign(root, (const uint8_t[4]){ 10, 10, 11, 11 });
 	pci_config_write(pci_find(root, 0, 8), PCI_COMMAND, 2, PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);

@@ -73,8 +73,17 @@ struct net_fwd {
 	uint16_t guest_port;
 };
 
-int net_user_new(struct loop *l, const struct net_fwd *fwd, unsigned n_fwd, bool restrict_,
-		 struct net_backend **out, struct err *e);
+struct net_user_opts {
+	const struct net_fwd *fwd;	/* n_fwd of them */
+	unsigned n_fwd;
+	bool restrict_;			/* nothing but the forwardings */
+	const char *tftp;		/* folder whose files the guest can read by TFTP, at 10.0.2.2; NULL: none */
+	const char *bootfile;		/* what DHCP names as the file to boot, up to 127 bytes; NULL: none */
+	const char *tftp_server_name;	/* DHCP option 66, up to 255 bytes; NULL: none */
+};
+
+/* Reads the options once. -EINVAL, -EADDRINUSE and others with a message. */
+int net_user_new(struct loop *l, const struct net_user_opts *o, struct net_backend **out, struct err *e);
 int net_tap_new(struct loop *l, const char *ifname, unsigned queues, struct net_backend **out, struct err *e);
 void net_attach(struct net_backend *b, const struct net_card *card);
 void net_close(struct net_backend *b);

@@ -4,7 +4,7 @@
  * the guest's connections into ordinary sockets of this process.
  *
  * The guest sees 10.0.2.0/24 and fec0::/64: router .2, name server .3, itself
- * .15 by DHCP.
+ * .15 by DHCP.  At the router's address there may be a TFTP server with the files of a folder.
  *
  * libslirp wants poll(): before sleeping it lists descriptors and events
  * (fill), afterwards it asks what happened (poll).  Here each descriptor is a
@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bits.h"
@@ -36,6 +37,8 @@
 #define MIN_FRAME 14
 #define QUEUE_BYTES (512u << 10)
 #define NS_PER_MS 1000000ll
+#define BOOTFILE_MAX 127
+#define SERVER_NAME_MAX 255
 
 /* A descriptor of libslirp's. */
 struct user_fd {
@@ -463,11 +466,14 @@ static int add_forward(struct user_net *u, const struct net_fwd *f, struct err *
 	return 0;
 }
 
-static void network_config(SlirpConfig *c, bool restrict_)
+static void network_config(SlirpConfig *c, const struct net_user_opts *o)
 {
 	memset(c, 0, sizeof(*c));
 	c->version = 4;
-	c->restricted = restrict_;
+	c->restricted = o->restrict_;
+	c->tftp_path = o->tftp;
+	c->bootfile = o->bootfile;
+	c->tftp_server_name = o->tftp_server_name;
 	c->in_enabled = true;
 	c->vnetwork.s_addr = htonl(0x0a000200);
 	c->vnetmask.s_addr = htonl(0xffffff00);
@@ -481,13 +487,31 @@ static void network_config(SlirpConfig *c, bool restrict_)
 	inet_pton(AF_INET6, "fec0::3", &c->vnameserver6);
 }
 
-int net_user_new(struct loop *l, const struct net_fwd *fwd, unsigned n_fwd, bool restrict_,
-		 struct net_backend **out, struct err *e)
+/* What libslirp would cut off or fail on later. */
+static int check_boot(const struct net_user_opts *o, struct err *e)
 {
-	struct user_net *u = calloc(1, sizeof(*u));
-	SlirpConfig c;
-	int ret = 0;
+	struct stat st;
 
+	if (o->tftp && stat(o->tftp, &st))
+		return err_set(e, -errno, "tftp=%s: %s", o->tftp, strerror(errno));
+	if (o->tftp && !S_ISDIR(st.st_mode))
+		return err_set(e, -ENOTDIR, "tftp=%s: it must be a folder", o->tftp);
+	if (o->bootfile && strlen(o->bootfile) > BOOTFILE_MAX)
+		return err_set(e, -EINVAL, "bootfile=%.40s...: DHCP has room for %d bytes", o->bootfile, BOOTFILE_MAX);
+	if (o->tftp_server_name && strlen(o->tftp_server_name) > SERVER_NAME_MAX)
+		return err_set(e, -EINVAL, "tftp-server-name=%.40s...: DHCP has room for %d bytes", o->tftp_server_name, SERVER_NAME_MAX);
+	return 0;
+}
+
+int net_user_new(struct loop *l, const struct net_user_opts *o, struct net_backend **out, struct err *e)
+{
+	struct user_net *u;
+	SlirpConfig c;
+	int ret = check_boot(o, e);
+
+	if (ret)
+		return ret;
+	u = calloc(1, sizeof(*u));
 	if (!u)
 		return err_set(e, -ENOMEM, "out of memory for the user network");
 	u->b = (struct net_backend){
@@ -500,12 +524,12 @@ int net_user_new(struct loop *l, const struct net_fwd *fwd, unsigned n_fwd, bool
 	loop_bh_init(l, &u->turn_bh, turn, u);
 	loop_timer_init(l, &u->deadline, deadline_passed, u);
 	u->tx = malloc(NET_MAX_FRAME);
-	network_config(&c, restrict_);
+	network_config(&c, o);
 	u->slirp = u->tx ? slirp_new(&c, &slirp_callbacks, u) : NULL;
 	if (!u->slirp)
 		ret = err_set(e, -ENOMEM, "the user network cannot be set up");
-	for (unsigned i = 0; i < n_fwd && !ret; i++)
-		ret = add_forward(u, &fwd[i], e);
+	for (unsigned i = 0; i < o->n_fwd && !ret; i++)
+		ret = add_forward(u, &o->fwd[i], e);
 	if (ret) {
 		user_close(&u->b);
 		return ret;

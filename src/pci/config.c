@@ -231,6 +231,7 @@ void pci_dev_fini(struct pci_dev *d)
 	pci_intx_set(d, false);
 	st_le16(d->config + PCI_COMMAND, 0);
 	pci_bars_update(d);
+	pci_rom_free(d);
 	pci_msix_free(d);
 	d->bus->devs[d->devfn] = NULL;
 	dev_del(&d->dev);
@@ -310,6 +311,7 @@ static bool bars_update(struct pci_dev *d)
 	for (unsigned n = 0; n < PCI_NUM_BARS; n++)
 		if (d->bar[n].kind)
 			changed |= bar_update(d, n);
+	changed |= pci_rom_update(d);
 	if (changed && d->ops->bars_changed)
 		d->ops->bars_changed(d);
 	return changed;
@@ -410,7 +412,7 @@ static void config_consequences(struct pci_dev *d, unsigned off, unsigned len)
 {
 	bool cmd = overlaps(off, len, PCI_COMMAND, 2);
 
-	if (cmd || overlaps(off, len, PCI_BAR(0), 4 * PCI_NUM_BARS))
+	if (cmd || overlaps(off, len, PCI_BAR(0), 4 * PCI_NUM_BARS) || (d->rom && overlaps(off, len, pci_rom_reg(d), 4)))
 		pci_bars_update(d);
 	if (d->msi_cap && (cmd || overlaps(off, len, d->msi_cap, 24)))
 		pci_msi_update(d);

@@ -31,6 +31,10 @@ struct pci_root {
 
 /* Brings the mapping of the BARs in line with the configuration space. */
 void pci_bars_update(struct pci_dev *d);
+/* rom.c: the same for the expansion ROM.  Whether anything changed. */
+bool pci_rom_update(struct pci_dev *d);
+void pci_rom_free(struct pci_dev *d);
+unsigned pci_rom_reg(const struct pci_dev *d);	/* its offset, by the header's type */
 /* Tries again for BARs whose place was taken; after some BAR went away. */
 void pci_bars_retry(struct pci_root *r);
 

@@ -4,7 +4,7 @@
  * PCIe base 4.0, 7.5).
  *
  * A function embeds struct pci_dev.  The library owns the configuration space:
- * write masks, BAR sizing and mapping, capabilities, MSI-X table and PBA, INTx.
+ * write masks, BAR sizing and mapping, the expansion ROM, capabilities, MSI-X table and PBA, INTx.
  * Nothing assumes one flat bus: a bus has a parent bridge or is a root, numbers
  * are the guest's to program.
  */
@@ -39,7 +39,9 @@
 #define PCI_PREF_LIMIT 0x26
 #define PCI_SUBSYSTEM_VENDOR_ID 0x2c
 #define PCI_SUBSYSTEM_ID 0x2e
+#define PCI_ROM 0x30
 #define PCI_CAP_PTR 0x34
+#define PCI_BRIDGE_ROM 0x38
 #define PCI_INTERRUPT_LINE 0x3c
 #define PCI_INTERRUPT_PIN 0x3d
 #define PCI_BRIDGE_CONTROL 0x3e
@@ -52,6 +54,7 @@
 #define PCI_CONFIG_SIZE 4096
 #define PCI_DEVFN(slot, fn) ((slot) << 3 | (fn))
 #define PCI_NUM_BARS 6
+#define PCI_ROM_MAX (16u << 20)
 #define PCI_ANY_DEVFN (-1)		/* pci_free_slot */
 
 struct pci_bus;
@@ -78,6 +81,7 @@ struct pci_dev_ops {
 };
 
 struct pci_msix;
+struct pci_rom;
 
 struct pci_dev {
 	struct dev dev;			/* first */
@@ -89,6 +93,7 @@ struct pci_dev {
 	uint8_t w1c[PCI_CONFIG_SIZE];		/* bits cleared by writing one */
 	uint8_t reset_val[PCI_CONFIG_SIZE];	/* copied at pci_dev_ready */
 	struct pci_bar bar[PCI_NUM_BARS];
+	struct pci_rom *rom;			/* NULL: none */
 	uint16_t cap_next;			/* free space for capabilities */
 	uint16_t ext_cap_last, ext_cap_next;
 	uint16_t msi_cap, msix_cap;		/* 0: none */
@@ -108,6 +113,10 @@ int pci_dev_init(struct pci_dev *d, struct machine *m, struct pci_bus *bus, int 
 		 const struct pci_dev_ops *ops, const struct pci_ids *ids, struct err *e);
 int pci_dev_add_bar(struct pci_dev *d, unsigned n, enum pci_bar_kind kind, bool prefetch, uint64_t size,
 		    const struct bus_ops *ops, void *opaque);
+/* An expansion ROM (PCI 3.0, 6.2.5.2) of len bytes, 1 to PCI_ROM_MAX, copied; the BAR is the next power of two, 4 KiB
+ * at least, and reads as zeros behind them.  Also after ready, before the guest runs.  -EINVAL, -EEXIST, -ENOMEM. */
+int pci_dev_add_rom(struct pci_dev *d, const void *data, uint64_t len, struct err *e);
+uint64_t pci_rom_addr(const struct pci_dev *d);			/* UINT64_MAX while not decoded */
 /* Returns the offset, or -ENOSPC. body of len bytes follows the 2-byte header. */
 int pci_dev_add_cap(struct pci_dev *d, uint8_t id, const void *body, unsigned len);
 int pci_dev_add_ext_cap(struct pci_dev *d, uint16_t id, uint8_t ver, const void *body, unsigned len);

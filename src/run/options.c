@@ -71,7 +71,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 {
 	static const char *const keys[] = {
 		"if", "cdrom", "controller", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
-		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity",
+		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity", "bootindex",
 	};
 	struct target *t = opaque;
 	struct blk_disk_opts trial = { 0 };
@@ -91,7 +91,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
 	return err_set(e, -EINVAL, "'%.40s' is not one of if=virtio|nvme|ahci, cdrom=on, controller=NAME, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
 		       "key-file=FILE, key-fd=N, copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
-		       "num-queues=N, discard=unmap|ignore and the block sizes "
+		       "num-queues=N, discard=unmap|ignore, bootindex=N and the block sizes "
 		       "(a comma in a file's name is written twice)", name);
 }
 
@@ -111,6 +111,9 @@ static int boot_part(void *opaque, const char *name, const char *val, struct err
 {
 	struct target *t = opaque;
 
+	/* QEMU's short form: letters alone. */
+	if (!name && *val && strspn(val, "cdn") == strlen(val))
+		return conf_set(t->c, "boot-order", val, e);
 	/* The first part has a name like the others here. */
 	if (!name && !strncmp(val, "order=", 6))
 		return conf_set(t->c, "boot-order", val + 6, e);
@@ -159,6 +162,9 @@ static int parse_cdrom(struct conf *c, struct opt_state *st, const char *val, st
 
 static int net_part(void *opaque, const char *name, const char *val, struct err *e)
 {
+	static const char *const keys[] = {
+		"mac", "if", "queues", "tftp", "bootfile", "tftp-server-name", "romfile", "rombar", "bootindex",
+	};
 	struct target *t = opaque;
 
 	if (!name)
@@ -167,10 +173,11 @@ static int net_part(void *opaque, const char *name, const char *val, struct err 
 		return conf_setf(t->c, val, e, "net.%u.fwd.%u", t->n, t->n_fwd++);
 	if (!strcmp(name, "restrict"))
 		return conf_setf(t->c, val ? val : "on", e, "net.%u.restrict", t->n);
-	if (val && (!strcmp(name, "mac") || !strcmp(name, "if") || !strcmp(name, "queues")))
-		return conf_setf(t->c, val, e, "net.%u.%s", t->n, name);
-	return err_set(e, -EINVAL, "'%.40s' is not one of fwd=tcp:HOSTPORT:GUESTPORT, mac=M, if=NAME, queues=N, restrict",
-		       name);
+	for (unsigned i = 0; val && i < ARRAY_LEN(keys); i++)
+		if (!strcmp(name, keys[i]))
+			return conf_setf(t->c, val, e, "net.%u.%s", t->n, name);
+	return err_set(e, -EINVAL, "'%.40s' is not one of fwd=tcp:HOSTPORT:GUESTPORT, mac=M, if=NAME, queues=N, restrict, tftp=FOLDER, bootfile=NAME, "
+		       "tftp-server-name=NAME, romfile=FILE, rombar=on|off, bootindex=N", name);
 }
 
 static int parse_net(struct conf *c, struct opt_state *st, const char *val, struct err *e)
@@ -206,7 +213,9 @@ static int vga_part(void *opaque, const char *name, const char *val, struct err 
 		return conf_set(t->c, "vga", val, e);
 	if (!strcmp(name, "vram") && val)
 		return conf_set(t->c, "vga", val, e);
-	return err_set(e, -EINVAL, "'%.40s' is not vram=SIZE", name);
+	if ((!strcmp(name, "romfile") || !strcmp(name, "rombar")) && val)
+		return conf_setf(t->c, val, e, "vga-%s", name);
+	return err_set(e, -EINVAL, "'%.40s' is not one of vram=SIZE, romfile=FILE, rombar=on|off", name);
 }
 
 static int parse_vga(struct conf *c, struct opt_state *st, const char *val, struct err *e)
@@ -361,7 +370,8 @@ const struct opt run_opts[] = {
 	  "this option it lies beside the first disk, with *.efivars* after its name; without a disk image that is written to, variables are "
 	  "lost when the guest ends.", COMPLETE_FILE, .key = "firmware-vars" },
 	{ "boot", 0, "order=LETTERS,menu=on|off|MS", "what firmware boots from [order=cdn,menu=off]",
-	  "*order=* names what firmware tries, one after the other: *c* the disks in the order of their options, *d* CDs, *n* network cards. "
+	  "*order=* names what firmware tries, one after the other: *c* the disks in the order of their options, *d* CDs, *n* network cards; the letters alone will do (*--boot n*). "
+	  "Disks and cards with *bootindex=N* come first, the lowest number before the others. "
 	  "*menu=on* offers firmware's boot menu for 5 seconds, *menu=MILLISECONDS* for a time.", .parse = parse_boot },
 	{ "fw-cfg", 0, "NAME,string=TEXT|file=FILE", "a file for the guest's firmware or system",
 	  "Gives the guest a file through the firmware configuration device (QEMU's fw_cfg), where Linux shows it in "
@@ -391,14 +401,18 @@ const struct opt run_opts[] = {
 	  "there is no room left, else report (the default for writes; for reads it is report). Each disk has an I/O thread; disks with the "
 	  "same *iothread=NAME* share one, *iothread=off* uses the thread of the other devices. *num-queues=N* sets the number of "
 	  "queues, *discard=ignore* keeps the guest from giving space back. *logical_block_size=*, *physical_block_size=*, "
-	  "*min_io_size=*, *opt_io_size=* and *discard_granularity=* (bytes) are what the guest is told; by default what the image or device says. "
+	  "*min_io_size=*, *opt_io_size=* and *discard_granularity=* (bytes) are what the guest is told; by default what the image or device says. *bootindex=N* is a place in the boot order. "
 	  "A comma in the file's name is written twice. The file is locked while the guest runs.", COMPLETE_FILE, .parse = parse_disk },
-	{ "net", 'n', "user[,fwd=...]|tap[,if=NAME]|none", "network card; may be repeated [user]",
+	{ "net", 'n', "user[,fwd=...][,tftp=FOLDER,bootfile=NAME]|tap[,if=NAME]|none", "network card; may be repeated [user]",
 	  "A virtio network card; may be repeated. *user* needs no rights: the guest gets 10.0.2.15 by DHCP, reaches what "
 	  "this process can reach, and the host's loopback at 10.0.2.2. *fwd=tcp:HOSTPORT:GUESTPORT* (or udp:, or "
 	  "tcp:ADDRESS:HOSTPORT:GUESTPORT; may be repeated) forwards a port of the host, by default of its loopback, "
 	  "to the guest. *restrict* cuts a user network off from everything but its forwardings. *tap* uses a "
-	  "tap interface (*if=NAME*, *queues=N*), *mac=* sets the card's address. Without --net there is one user "
+	  "tap interface (*if=NAME*, *queues=N*), *mac=* sets the card's address. To boot from a user network, *tftp=FOLDER* shows the guest the "
+	  "folder's files by TFTP (whatever links in it lead to, too) and *bootfile=NAME* is what DHCP tells it to load from there, or an URL (http://10.0.2.2:PORT/FILE is a "
+	  "web server on the host's loopback) where iPXE does the loading; *tftp-server-name=* is DHCP's option 66. *romfile=FILE* is the card's option ROM: with *--firmware bios* it is "
+	  "iPXE's, from the package ipxe-qemu, else there is none, since OVMF has a driver (efi-virtio.rom has iPXE for it); *romfile=* alone or "
+	  "*rombar=off* leave it out. *bootindex=N* is a place in the boot order. Without --net there is one user "
 	  "network; *none* means no card.", COMPLETE_WORDS, "user tap none", .parse = parse_net },
 	{ "console", 0, "stdio|pty|none|FILE", "where the guest's console goes [stdio]",
 	  "*stdio* is this terminal (raw while the guest runs; Ctrl-] leaves) or whatever standard input and output "
@@ -411,9 +425,10 @@ const struct opt run_opts[] = {
 	  "*password-file=FILE* or *password-fd=N* holds the password (VNC uses 8 characters), *view-password-file=* and *view-password-fd=* one for "
 	  "viewers who only look; with *read-only* all do. *tls-cert=FILE* and *tls-key=FILE* (PEM) encrypt (VeNCrypt X509, wss), *tls=anon* without "
 	  "certificates. Several viewers share the screen.", COMPLETE_WORDS, "vnc none", .parse = parse_display },
-	{ "vga", 0, "std[,vram=SIZE]|none", "display adapter [std with --display, else none]",
+	{ "vga", 0, "std[,vram=SIZE][,romfile=FILE]|none", "display adapter [std with --display, else none]",
 	  "*std* is a VGA with the Bochs VBE extensions (PCI 1234:1111), as bochs-drm, firmware and Windows know it, with *vram=* "
-	  "16M or another power of two from 1M to 256M.", COMPLETE_WORDS, "std none", .parse = parse_vga },
+	  "16M or another power of two from 1M to 256M. With *--firmware bios* it has the VGA BIOS of the package seabios as its option ROM; "
+	  "*romfile=FILE* is another one, *romfile=* alone or *rombar=off* none.", COMPLETE_WORDS, "std none", .parse = parse_vga },
 	{ "exec", 'e', "COMMAND", "run a command in the guest and return its exit status",
 	  "Waits until the guest is up, runs the command there with sh -c, standard input, output and error "
 	  "connected to this program's, powers the guest off and returns the command's status. The guest needs the "

@@ -213,6 +213,10 @@ static int build_platform(struct vm *vm, struct err *e)
 static int add_net(struct vm *vm, unsigned i, struct err *e)
 {
 	const struct vm_net *n = &vm->cfg->net[i];
+	const struct net_user_opts user = {
+		.fwd = n->fwd, .n_fwd = n->n_fwd, .restrict_ = n->restrict_, .tftp = n->tftp, .bootfile = n->bootfile,
+		.tftp_server_name = n->tftp_server_name,
+	};
 	struct net_backend *b = NULL;
 	struct virtio_dev *dev;
 	char id[32];
@@ -221,7 +225,7 @@ static int add_net(struct vm *vm, unsigned i, struct err *e)
 	if (n->kind == VM_NET_NONE)
 		return 0;
 	if (n->kind == VM_NET_USER)
-		ret = net_user_new(vm->m->loop, n->fwd, n->n_fwd, n->restrict_, &b, e);
+		ret = net_user_new(vm->m->loop, &user, &b, e);
 	else
 		ret = net_tap_new(vm->m->loop, n->ifname, n->queues, &b, e);
 	if (ret)
@@ -235,7 +239,9 @@ static int add_net(struct vm *vm, unsigned i, struct err *e)
 	if (ret)
 		return ret;
 	vm->net[i] = dev;
-	return vm_bootable_virtio(vm, VM_BOOT_NET, e);
+	vm->net_card[i] = platform_last_card(vm->platform);
+	vm->net_rom[i] = "virtio";
+	return vm_bootable_virtio(vm, VM_BOOT_NET, n->bootindex, e);
 }
 
 /* The console if it is a virtio one, and the ports of --exec. */

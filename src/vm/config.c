@@ -362,6 +362,25 @@ static int set_fw_cfg(struct vm_fw_cfg *f, const char *field, const char *val, s
 	return -ENOENT;
 }
 
+/* QEMU's numbers, or words. */
+static int set_rombar(const char *val, struct vm_rom *rom, struct err *e)
+{
+	bool on = true;
+	int ret = !strcmp(val, "0") ? (on = false, 0) : !strcmp(val, "1") ? 0 : parse_bool(val, &on, e);
+
+	rom->no_bar = !on;
+	return ret;
+}
+
+static int set_bootindex(const char *val, int *out, struct err *e)
+{
+	unsigned n = 0;
+	int ret = parse_uint(val, 0, 65535, &n, e);
+
+	*out = (int)n;
+	return ret;
+}
+
 /* Keys without an index.  -ENOENT: not one of them. */
 static int set_scalar(const char *key, const char *val, struct vm_config *v, struct err *e)
 {
@@ -425,6 +444,10 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		v->vga_given = true;
 		return set_vga(val, &v->vga, e);
 	}
+	if (IS("vga-romfile"))
+		return v->vga_rom.file = val, 0;
+	if (IS("vga-rombar"))
+		return set_rombar(val, &v->vga_rom, e);
 	if (IS("control"))
 		return parse_bool(val, &v->control, e);
 	if (IS("paused"))
@@ -536,6 +559,8 @@ static int set_disk_device(struct vm_disk *d, const char *field, const char *val
 		return set_bytes(val, &d->opt_io, e);
 	if (!strcmp(field, "discard-granularity"))
 		return set_bytes(val, &d->discard_unit, e);
+	if (!strcmp(field, "bootindex"))
+		return set_bootindex(val, &d->bootindex, e);
 	return -ENOENT;
 }
 
@@ -597,6 +622,24 @@ static int set_disk(struct vm_disk *d, const char *field, const char *val, struc
 	return ret == -ENOENT ? blk_disk_option(&d->more, field, val, e) : ret;
 }
 
+/* What a guest that boots from the network is told.  -ENOENT: none of these. */
+static int set_net_boot(struct vm_net *n, const char *field, const char *val, struct err *e)
+{
+	if (!strcmp(field, "tftp"))
+		return set_nonempty(val, &n->tftp, e);
+	if (!strcmp(field, "bootfile"))
+		return set_nonempty(val, &n->bootfile, e);
+	if (!strcmp(field, "tftp-server-name"))
+		return set_nonempty(val, &n->tftp_server_name, e);
+	if (!strcmp(field, "romfile"))
+		return n->rom.file = val, 0;
+	if (!strcmp(field, "rombar"))
+		return set_rombar(val, &n->rom, e);
+	if (!strcmp(field, "bootindex"))
+		return set_bootindex(val, &n->bootindex, e);
+	return -ENOENT;
+}
+
 static int set_net(struct vm_net *n, const char *field, const char *val, struct err *e)
 {
 	int w = 0, ret;
@@ -624,7 +667,7 @@ static int set_net(struct vm_net *n, const char *field, const char *val, struct 
 			return err_set(e, -E2BIG, "a card has at most %d forwardings", VM_MAX_FWDS);
 		return vm_parse_fwd(val, &n->fwd[n->n_fwd++], e);
 	}
-	return -ENOENT;
+	return set_net_boot(n, field, val, e);
 }
 
 /* Splits "disk.3.file" for list "disk" into 3 and "file" ("" if nothing follows). */
@@ -677,6 +720,8 @@ static void option_of(const char *key, char *out, size_t len)
 		snprintf(out, len, "--accel");
 	else if (!strncmp(key, "boot-", 5))
 		snprintf(out, len, "--boot");
+	else if (!strncmp(key, "vga-", 4))
+		snprintf(out, len, "--vga");
 	else
 		snprintf(out, len, "--%.*s", dot ? (int)(dot - key) : (int)strlen(key), key);
 }
@@ -698,6 +743,8 @@ static int check_net(struct vm_net *n, unsigned i, const struct vm_config *v, st
 		default_mac(v->name, i, n->mac);
 	if (n->kind != VM_NET_USER && n->n_fwd)
 		return err_set(e, -EINVAL, "--net: only a user network forwards ports");
+	if (n->kind != VM_NET_USER && (n->tftp || n->bootfile || n->tftp_server_name))
+		return err_set(e, -EINVAL, "--net: tftp=, bootfile= and tftp-server-name= belong to user");
 	if (n->kind != VM_NET_TAP && (n->ifname || n->queues > 1))
 		return err_set(e, -EINVAL, "--net: if= and queues= belong to tap");
 	for (unsigned k = 0; k < i; k++)
@@ -797,9 +844,9 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)
 		.n_initrds = conf_list_len(c, "initrd"),
 	};
 	for (unsigned i = 0; i < VM_MAX_NETS; i++)
-		out->net[i].queues = 1;
+		out->net[i].queues = 1, out->net[i].bootindex = -1;
 	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
-		out->disk[i].on_write_error = DISK_ENOSPC;
+		out->disk[i].on_write_error = DISK_ENOSPC, out->disk[i].bootindex = -1;
 	for (size_t i = 0; !ret && conf_nth(c, i, &key, &val); i++) {
 		char opt[64];
 

@@ -17,12 +17,15 @@
  *   disk.N.rerror report|stop|ignore [report]  disk.N.werror report|stop|ignore|enospc [enospc]
  *   disk.N.iothread on|off|NAME [on]  disk.N.num-queues N [one for each vCPU, at most 8]
  *   disk.N.discard unmap|ignore [unmap]  disk.N.logical-block-size N  disk.N.physical-block-size N
- *   disk.N.min-io-size N  disk.N.opt-io-size N  disk.N.discard-granularity N
+ *   disk.N.min-io-size N  disk.N.opt-io-size N  disk.N.discard-granularity N  disk.N.bootindex N [by boot-order]
  *   disk.N.key.M file:PATH | fd:NUMBER   key of the image (M = 0), its backing file (1) ...; the last is for all below
  *   net.N.kind user|tap|none  net.N.fwd.N SPEC  net.N.mac M  net.N.if NAME  net.N.queues N  net.N.restrict on|off
+ *   net.N.tftp FOLDER  net.N.bootfile NAME  net.N.tftp-server-name NAME
+ *   net.N.romfile FILE [iPXE's, with firmware bios; empty: none]  net.N.rombar on|off [on]  net.N.bootindex N [by boot-order]
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
  *   debug-exit on|off [off]  test-device on|off [off]  balloon on|off [on]  rng on|off [on]
  *   vga none|std|SIZE [std with a display, else none]   SIZE: std with so much memory, 16M by default
+ *   vga-romfile FILE [the VGA BIOS, with firmware bios; empty: none]  vga-rombar on|off [on]
  *   display none|vnc [none]  vnc.listen [HOST]:N|unix:PATH  vnc.websocket PORT  vnc.read-only on|off  vnc.tls anon
  *   vnc.password, vnc.view-password file:PATH|fd:NUMBER  vnc.tls-cert FILE  vnc.tls-key FILE
  *   exec COMMAND  exec-timeout SECONDS [300]
@@ -75,6 +78,13 @@ struct vm_disk {
 	bool no_iothread, no_discard;
 	unsigned queues;		/* 0: the builder's choice */
 	unsigned block_size, physical_block, min_io, opt_io, discard_unit;	/* bytes; 0: as the image is */
+	int bootindex;			/* -1: by its kind */
+};
+
+/* A card's option ROM. */
+struct vm_rom {
+	const char *file;		/* NULL: the one that is installed; "": none */
+	bool no_bar;			/* none, and no place for one */
 };
 
 struct vm_net {
@@ -86,6 +96,9 @@ struct vm_net {
 	bool restrict_;
 	struct net_fwd fwd[VM_MAX_FWDS];
 	unsigned n_fwd;
+	const char *tftp, *bootfile, *tftp_server_name;	/* user; NULL: none */
+	struct vm_rom rom;
+	int bootindex;			/* -1: by its kind */
 };
 
 /* A file for the guest's firmware or system to find. */
@@ -137,6 +150,7 @@ struct vm_config {
 	const char *debugcon_file;
 	uint64_t vga;			/* bytes of its memory; 0: none */
 	bool vga_given;
+	struct vm_rom vga_rom;
 	struct vm_vnc vnc;
 	bool debug_exit, test_device, balloon, rng, stats, no_reboot;
 	uint64_t code_cache;		/* bytes; 0: the engine's choice */

@@ -118,7 +118,7 @@ static int add_virtio(struct adding *a, struct blk_node *node, struct err *e)
 	if (ret)
 		return ret;
 	a->vm->disk[a->i] = virtio_blk_disk(dev);
-	return vm_bootable_virtio(a->vm, VM_BOOT_DISK, e);
+	return vm_bootable_virtio(a->vm, VM_BOOT_DISK, a->d->bootindex, e);
 }
 
 static int add_nvme(struct adding *a, struct blk_node *node, struct err *e)
@@ -135,7 +135,7 @@ static int add_nvme(struct adding *a, struct blk_node *node, struct err *e)
 	a->vm->disk[a->i] = nvme_disk(a->nvme, nsid);
 	/* The name that firmware knows NVMe controllers by. */
 	snprintf(path, sizeof(path), "/pci@i0cf8/pci8086,5845@%x/namespace@%x,0", nvme_devfn(a->nvme) >> 3, nsid);
-	return vm_bootable(a->vm, VM_BOOT_DISK, path, e);
+	return vm_bootable(a->vm, VM_BOOT_DISK, path, a->d->bootindex, e);
 }
 
 /* The first disk of a controller decides about its thread, queues and serial. */
@@ -197,7 +197,7 @@ static int add_ahci(struct adding *a, struct blk_node *node, struct err *e)
 		return not_taken(a, node, ret, e);
 	a->vm->disk[a->i] = ahci_disk(a->vm->ahci, port);
 	snprintf(path, sizeof(path), "/pci@i0cf8/pci8086,2922@%x,%x/drive@%x/disk@0", devfn >> 3, devfn & 7, port);
-	return vm_bootable(a->vm, a->d->cdrom ? VM_BOOT_CDROM : VM_BOOT_DISK, path, e);
+	return vm_bootable(a->vm, a->d->cdrom ? VM_BOOT_CDROM : VM_BOOT_DISK, path, a->d->bootindex, e);
 }
 
 static int controller_for(struct adding *a, struct err *e)

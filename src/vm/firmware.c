@@ -16,11 +16,13 @@
 
 #include "base/bits.h"
 #include "base/log.h"
+#include "vm/rom.h"
 
 #define MAX_FW_CFG_FILE (1 << 20)
 
 struct vm_boot_device {
 	char kind;
+	int bootindex;			/* -1: none */
 	char path[120];
 	struct vm_boot_device *next;
 };
@@ -165,7 +167,7 @@ void vm_look_at_disk(struct vm *vm, struct blk_node *node)
 
 /* ---- what it boots from ---- */
 
-int vm_bootable(struct vm *vm, char kind, const char *path, struct err *e)
+int vm_bootable(struct vm *vm, char kind, const char *path, int bootindex, struct err *e)
 {
 	struct vm_boot_device **end = &vm->boot, *d;
 
@@ -175,6 +177,7 @@ int vm_bootable(struct vm *vm, char kind, const char *path, struct err *e)
 	if (!d)
 		return err_set(e, -ENOMEM, "out of memory");
 	d->kind = kind;
+	d->bootindex = bootindex;
 	snprintf(d->path, sizeof(d->path), "%s", path);
 	while (*end)
 		end = &(*end)->next;
@@ -182,12 +185,12 @@ int vm_bootable(struct vm *vm, char kind, const char *path, struct err *e)
 	return 0;
 }
 
-int vm_bootable_virtio(struct vm *vm, char kind, struct err *e)
+int vm_bootable_virtio(struct vm *vm, char kind, int bootindex, struct err *e)
 {
 	char path[64];
 
 	platform_boot_path(vm->platform, path, sizeof(path));
-	return vm_bootable(vm, kind, path, e);
+	return vm_bootable(vm, kind, path, bootindex, e);
 }
 
 void vm_free_firmware(struct vm *vm)
@@ -201,6 +204,22 @@ void vm_free_firmware(struct vm *vm)
 	vm_vars_free(vm);
 }
 
+/* The devices that have a bootindex, in its order. */
+static void print_indexed(const struct vm *vm, FILE *f)
+{
+	for (int last = -1, next;; last = next) {
+		next = INT_MAX;
+		for (const struct vm_boot_device *d = vm->boot; d; d = d->next)
+			if (d->bootindex > last)
+				next = MIN(next, d->bootindex);
+		if (next == INT_MAX)
+			return;
+		for (const struct vm_boot_device *d = vm->boot; d; d = d->next)
+			if (d->bootindex == next)
+				fprintf(f, "%s\n", d->path);
+	}
+}
+
 /* One path a line.  With a ROM that starts a kernel, it comes first. */
 static char *make_boot_order(const struct vm *vm, const char *kernel_rom)
 {
@@ -212,9 +231,10 @@ static char *make_boot_order(const struct vm *vm, const char *kernel_rom)
 		return NULL;
 	if (kernel_rom)
 		fputs("/rom@genroms/linuxboot_dma.bin\n", f);
+	print_indexed(vm, f);
 	for (const char *k = vm->cfg->boot_order; *k; k++)
 		for (const struct vm_boot_device *d = vm->boot; d; d = d->next)
-			if (d->kind == *k)
+			if (d->kind == *k && d->bootindex < 0)
 				fprintf(f, "%s\n", d->path);
 	if (fclose(f)) {
 		free(text);
@@ -273,10 +293,12 @@ int vm_add_firmware(struct vm *vm, struct err *e)
 	if (ret)
 		return err_prefix(e, ret, "--fw-cfg");
 	if (!cfg->firmware && cfg->kernel)
-		return 0;
+		return vm_add_roms(vm, VM_ROM_NOBODY, e);
 	ret = find_firmware(vm, &fw, e);
 	if (!ret && cfg->kernel && !fw.vars)
 		ret = need_kernel_rom(&fw, e);
+	if (!ret)
+		ret = vm_add_roms(vm, fw.vars ? VM_ROM_UEFI : fw.file == first_there(bios_places) ? VM_ROM_BIOS : VM_ROM_ANY, e);
 	if (ret)
 		return ret;
 	order = make_boot_order(vm, fw.kernel_rom);

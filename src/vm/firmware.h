@@ -10,10 +10,11 @@ enum { VM_BOOT_DISK = 'c', VM_BOOT_CDROM = 'd', VM_BOOT_NET = 'n' };
 
 /* The guest can boot from the device with this Open Firmware path (as firmware's boot order has it:
  * platform_boot_path makes it for virtio devices); devices of a kind are tried in the order of the calls.
- * An empty path is nothing to boot from. -ENOMEM. */
-int vm_bootable(struct vm *vm, char kind, const char *path, struct err *e);
+ * Those with a bootindex (0 or more) come before all others, the lowest first; -1: none. An empty path is nothing to
+ * boot from. -ENOMEM. */
+int vm_bootable(struct vm *vm, char kind, const char *path, int bootindex, struct err *e);
 /* The same for the virtio device added last. */
-int vm_bootable_virtio(struct vm *vm, char kind, struct err *e);
+int vm_bootable_virtio(struct vm *vm, char kind, int bootindex, struct err *e);
 /* Is what a disk begins with (VM_DISK_HEAD bytes) a GPT with an EFI system partition, and nothing that a BIOS
  * would boot: no code in the first sector, no BIOS boot partition?  Foreign data. */
 #define VM_DISK_HEAD (34 * 512)

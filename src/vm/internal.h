@@ -22,6 +22,7 @@ struct display;
 struct input;
 struct ahci;
 struct nvme;
+struct pci_dev;
 struct vm_exec;
 struct vm_boot_device;
 struct vm_iothreads;
@@ -56,6 +57,8 @@ struct vm {
 	struct ahci *ahci;		/* NULL: none */
 	struct nvme *nvme[VM_MAX_DISKS];	/* their controllers, if they are NVMe's */
 	struct virtio_dev *net[VM_MAX_NETS];
+	struct pci_dev *net_card[VM_MAX_NETS];	/* NULL: not on PCI */
+	const char *net_rom[VM_MAX_NETS];	/* what iPXE calls a driver for it: "virtio" */
 	struct virtio_dev *balloon;
 	struct vm_iothreads *io;
 	struct vm_vars *vars;		/* UEFI's */

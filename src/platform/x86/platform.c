@@ -248,6 +248,16 @@ static int boot_directly(struct platform *p, struct boot_start *start, struct er
 	return r == 0 && p->cfg.kernel ? load_images(p, rsdp, start, e) : r;
 }
 
+struct pci_dev *platform_last_card(struct platform *p)
+{
+	return p->pci ? pci_find(p->pci, 0, (unsigned)p->last_devfn) : NULL;
+}
+
+struct pci_dev *platform_vga(struct platform *p)
+{
+	return p->pci ? pci_find(p->pci, 0, LAYOUT_PCI_VGA) : NULL;
+}
+
 int platform_boot(struct platform *p, struct err *e)
 {
 	struct boot_start start = { .mode = BOOT_RESET_VECTOR };

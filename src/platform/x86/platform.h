@@ -31,6 +31,7 @@
 struct display;
 struct input;
 struct pci_bus;
+struct pci_dev;
 struct platform;
 
 enum platform_kind { PLATFORM_PC, PLATFORM_MICRO };
@@ -98,6 +99,11 @@ void platform_free(struct platform *p);
  * Only before the first platform_boot.
  */
 int platform_add_virtio(struct platform *p, struct virtio_dev *d, struct err *e);
+
+/* The PCI function of the device that platform_add_virtio added last; NULL on micro. */
+struct pci_dev *platform_last_card(struct platform *p);
+/* The display adapter's, or NULL. */
+struct pci_dev *platform_vga(struct platform *p);
 
 /* The PCI root bus, for devices that are not virtio; NULL on micro. */
 struct pci_bus *platform_pci_bus(struct platform *p);

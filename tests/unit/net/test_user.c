@@ -20,12 +20,19 @@ struct fixture {
 	struct test_card *c;
 };
 
+static int user_new(struct loop *l, const struct net_fwd *fwd, unsigned n, struct net_backend **b, struct err *e)
+{
+	const struct net_user_opts o = { .fwd = fwd, .n_fwd = n };
+
+	return net_user_new(l, &o, b, e);
+}
+
 static void open_net(struct fixture *f, const struct net_fwd *fwd, unsigned n)
 {
 	struct net_backend *b;
 	struct err e = { 0 };
 
-	assert_int_equal(net_user_new(f->l, fwd, n, false, &b, &e), 0);
+	assert_int_equal(user_new(f->l, fwd, n, &b, &e), 0);
 	card_plug(f->c, f->l, b);
 }
 
@@ -95,6 +102,86 @@ static void dhcp_offers_an_address(void **state)
 	assert_true(i >= 0);
 	assert_int_equal(rd32(f->c->frame[i] + 46), 0x12345678);
 	assert_int_equal(rd32(f->c->frame[i] + 58), GUEST_IP);
+}
+
+static bool is_tftp(const uint8_t *f, size_t len)
+{
+	return len >= 46 && rd16(f + 12) == 0x0800 && f[23] == 17 && rd16(f + 36) == 2000 && f[42] == 0;
+}
+
+/* A read request, and what comes: the operation, its data in *data. */
+static int tftp_get(struct fixture *f, const char *name, const uint8_t **data)
+{
+	uint8_t p[200] = { 0 };
+	size_t n = strlen(name), len = 44 + n + 1 + 6;
+	int i;
+
+	ip4_header(p, 17, GUEST_IP, ROUTER_IP, len - 34);
+	be16(p + 34, 2000);
+	be16(p + 36, 69);
+	be16(p + 38, (uint16_t)(len - 34));
+	p[43] = 1;
+	memcpy(p + 44, name, n);
+	memcpy(p + 44 + n + 1, "octet", 5);
+	f->c->n = 0;
+	assert_int_equal(send_frame(f, NULL, p, len), 0);
+	i = card_wait(f->c, is_tftp, 3000);
+	assert_true(i >= 0);
+	*data = f->c->frame[i] + 46;
+	return f->c->frame[i][43];
+}
+
+/* What a machine that boots from the network needs: a file's name by DHCP, the file by TFTP, and no other. */
+static void boot_by_tftp(void **state)
+{
+	struct fixture *f = *state;
+	char dir[] = "/tmp/lodge-tftp-XXXXXX", path[64];
+	struct net_user_opts o = { .tftp = dir, .bootfile = "sub/boot.bin", .tftp_server_name = "here" };
+	struct net_backend *b;
+	struct err e = { "" };
+	const uint8_t *data;
+	FILE *out;
+	int i;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/file", dir);
+	out = fopen(path, "w");
+	fputs("contents", out);
+	fclose(out);
+	assert_int_equal(net_user_new(f->l, &o, &b, &e), 0);
+	card_plug(f->c, f->l, b);
+	send_discover(f);
+	i = card_wait(f->c, is_dhcp_offer, 3000);
+	assert_true(i >= 0);
+	assert_string_equal((char *)f->c->frame[i] + 150, "sub/boot.bin");
+	assert_int_equal(tftp_get(f, "file", &data), 3);
+	assert_memory_equal(data, "contents", 8);
+	assert_int_equal(tftp_get(f, "none", &data), 5);
+	assert_int_equal(tftp_get(f, "../../etc/passwd", &data), 5);
+	unlink(path);
+	rmdir(dir);
+}
+
+static void bad_boot_options(void **state)
+{
+	struct fixture *f = *state;
+	char longer[300];
+	struct net_user_opts none = { .tftp = "/nonexistent" }, file = { .tftp = "/dev/null" }, name = { .bootfile = longer },
+			     server = { .tftp_server_name = longer };
+	struct net_backend *b = NULL;
+	struct err e = { 0 };
+
+	memset(longer, 'x', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	assert_int_equal(net_user_new(f->l, &none, &b, &e), -ENOENT);
+	assert_non_null(strstr(e.msg, "tftp=/nonexistent"));
+	assert_int_equal(net_user_new(f->l, &file, &b, &e), -ENOTDIR);
+	assert_int_equal(net_user_new(f->l, &server, &b, &e), -EINVAL);
+	longer[128] = '\0';
+	assert_int_equal(net_user_new(f->l, &name, &b, &e), -EINVAL);
+	longer[127] = '\0';
+	assert_int_equal(net_user_new(f->l, &name, &b, &e), 0);
+	card_plug(f->c, f->l, b);
 }
 
 /* A card without buffers gets its frames later, in order, and not for ever more of them. */
@@ -321,7 +408,7 @@ static void port_in_use(void **state)
 	int s = listen_on_loopback(&fwd.host_port);
 
 	snprintf(text, sizeof(text), "%u", fwd.host_port);
-	assert_int_equal(net_user_new(f->l, &fwd, 1, false, &b, &e), -EADDRINUSE);
+	assert_int_equal(user_new(f->l, &fwd, 1, &b, &e), -EADDRINUSE);
 	assert_non_null(strstr(e.msg, text));
 	assert_non_null(strstr(e.msg, "in use"));
 	close(s);
@@ -336,7 +423,7 @@ static void udp_port_in_use(void **state)
 	struct err e = { 0 };
 
 	fwd[1] = fwd[0];
-	assert_int_equal(net_user_new(f->l, fwd, 2, false, &b, &e), -EADDRINUSE);
+	assert_int_equal(user_new(f->l, fwd, 2, &b, &e), -EADDRINUSE);
 	assert_non_null(strstr(e.msg, "udp"));
 }
 
@@ -350,11 +437,11 @@ static void bad_forwards(void **state)
 	struct net_backend *b = NULL;
 	struct err e = { 0 };
 
-	assert_int_equal(net_user_new(f->l, &host, 1, false, &b, &e), -EINVAL);
+	assert_int_equal(user_new(f->l, &host, 1, &b, &e), -EINVAL);
 	assert_non_null(strstr(e.msg, "nowhere"));
-	assert_int_equal(net_user_new(f->l, &guest, 1, false, &b, &e), -EINVAL);
-	assert_int_equal(net_user_new(f->l, &zero, 1, false, &b, &e), -EINVAL);
-	assert_int_equal(net_user_new(f->l, &foreign, 1, false, &b, &e), -EADDRNOTAVAIL);
+	assert_int_equal(user_new(f->l, &guest, 1, &b, &e), -EINVAL);
+	assert_int_equal(user_new(f->l, &zero, 1, &b, &e), -EINVAL);
+	assert_int_equal(user_new(f->l, &foreign, 1, &b, &e), -EADDRNOTAVAIL);
 }
 
 /* Frames too short, too long or of nonsense are refused or swallowed. */
@@ -385,6 +472,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(dhcp_offers_an_address, setup, teardown),
+		cmocka_unit_test_setup_teardown(boot_by_tftp, setup, teardown),
 		cmocka_unit_test_setup_teardown(full_card_gets_it_later, setup, teardown),
 		cmocka_unit_test_setup_teardown(router_answers_arp, setup, teardown),
 		cmocka_unit_test_setup_teardown(tcp_echo, setup, teardown),
@@ -392,6 +480,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(port_in_use, setup, teardown),
 		cmocka_unit_test_setup_teardown(udp_port_in_use, setup, teardown),
 		cmocka_unit_test_setup_teardown(bad_forwards, setup, teardown),
+		cmocka_unit_test_setup_teardown(bad_boot_options, setup, teardown),
 		cmocka_unit_test_setup_teardown(nonsense_frames, setup, teardown),
 	};
 

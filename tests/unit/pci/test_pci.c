@@ -355,6 +355,86 @@ static void reset_unmaps_and_restores(void **state)
 	assert_int_equal(mem_rd(x, 0xd0000000, 4), 0xffffffff);
 }
 
+/* ---- the expansion ROM ---- */
+
+#define ROM_AT 0xd8000000u
+
+static void rom_add(struct func *f)
+{
+	uint8_t data[5000];
+
+	for (unsigned i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 7 + 1);
+	assert_int_equal(pci_dev_add_rom(&f->pci, data, sizeof(data), NULL), 0);
+	assert_int_equal(pci_dev_add_rom(&f->pci, data, sizeof(data), NULL), -EEXIST);
+}
+
+/* PCI 3.0, 6.2.5.2: sized by ones above bit 10; decoded when both enable bits are set. */
+static void rom_is_sized_and_mapped(void **state)
+{
+	struct fix *x = *state;
+	uint8_t b[4];
+
+	cw(x, PCI_ROM, 4, 0xffffffff);
+	assert_int_equal(cr(x, PCI_ROM, 4), 0);			/* none yet */
+	assert_int_equal(pci_dev_add_rom(&x->f->pci, b, 0, NULL), -EINVAL);
+	rom_add(x->f);
+	cw(x, PCI_ROM, 4, 0xfffff800);
+	assert_int_equal(cr(x, PCI_ROM, 4), 0xffffe000);
+	cw(x, PCI_ROM, 4, 0xffffffff);
+	assert_int_equal(cr(x, PCI_ROM, 4), 0xffffe001);
+	cw(x, 4, 2, 2);
+	assert_int_equal(pci_rom_addr(&x->f->pci), UINT64_MAX);	/* it is being sized */
+	cw(x, PCI_ROM, 4, ROM_AT);
+	assert_int_equal(pci_rom_addr(&x->f->pci), UINT64_MAX);
+	cw(x, PCI_ROM, 1, 1);
+	assert_int_equal(pci_rom_addr(&x->f->pci), ROM_AT);
+	/* Memory, and the bus behind it; nothing can be written. */
+	assert_int_equal(mem_read(x->m->mem, ROM_AT + 4998, b, 4), 0);
+	assert_int_equal(ld_le32(b), (4998 * 7 + 1) % 256 | (4999 * 7 + 1) % 256 << 8);
+	assert_int_equal(mem_write(x->m->mem, ROM_AT, b, 4), -EFAULT);
+	mem_wr(x, ROM_AT + 4, 4, 0);
+	assert_int_equal(mem_rd(x, ROM_AT + 4, 1), 4 * 7 + 1);
+	cw(x, PCI_ROM, 4, ROM_AT + 0x10001);
+	assert_int_equal(mem_read(x->m->mem, ROM_AT, b, 4), -EFAULT);
+	assert_int_equal(mem_read(x->m->mem, ROM_AT + 0x10000, b, 4), 0);
+	cw(x, 4, 2, 0);
+	assert_int_equal(mem_read(x->m->mem, ROM_AT + 0x10000, b, 4), -EFAULT);
+	assert_int_equal(mem_rd(x, ROM_AT + 0x10000, 4), 0xffffffff);
+	cw(x, 4, 2, 2);
+	assert_int_equal(pci_rom_addr(&x->f->pci), ROM_AT + 0x10000);
+	machine_reset_devs(x->m);
+	assert_int_equal(cr(x, PCI_ROM, 4), 0);
+	assert_int_equal(mem_read(x->m->mem, ROM_AT + 0x10000, b, 4), -EFAULT);
+	assert_true(x->f->bars_changed >= 5);
+}
+
+/* RAM wins; a place that another BAR has is taken over when that one leaves. */
+static void rom_gives_way(void **state)
+{
+	struct fix *x = *state;
+	struct func *g = func_new(x, x->root, PCI_ANY_DEVFN);
+	uint8_t b[4];
+
+	rom_add(x->f);
+	assert_int_equal(mem_create_ram(x->m->mem, 0x10000, MEM_HUGE_NONE, NULL), 0);
+	assert_int_equal(mem_add_ram(x->m->mem, "ram", 0x1000, 0, 0x10000, NULL), 0);
+	cw(x, 4, 2, 2);
+	cw(x, PCI_ROM, 4, 0x2001);
+	assert_int_equal(mem_read(x->m->mem, 0x2000, b, 4), 0);
+	assert_int_equal(ld_le32(b), 0);
+	assert_int_equal(mem_rd(x, 0x2000, 1), 1);
+	mem_wr(x, cfg_at(g, PCI_BAR(1)), 4, ROM_AT);
+	mem_wr(x, cfg_at(g, 4), 2, 2);
+	g->reg[1] = 0x1234;
+	cw(x, PCI_ROM, 4, ROM_AT | 1);
+	assert_int_equal(pci_rom_addr(&x->f->pci), UINT64_MAX);
+	assert_int_equal(mem_rd(x, ROM_AT, 4), 0x1234);
+	mem_wr(x, cfg_at(g, 4), 2, 0);
+	assert_int_equal(pci_rom_addr(&x->f->pci), ROM_AT);
+	assert_int_equal(mem_rd(x, ROM_AT, 1), 1);
+}
+
 /* ---- INTx ---- */
 
 static void intx_is_swizzled_and_shared(void **state)
@@ -618,6 +698,18 @@ static void assignment_without_firmware(void **state)
 		    pci_bar_addr(&h->pci, 2) + BAR2_SIZE - 1);
 }
 
+static void rom_of_a_bridge(void **state)
+{
+	struct fix *x = *state;
+	struct bridge *b = bridge_new(x, x->root, PCI_DEVFN(4, 0));
+
+	rom_add(&b->f);
+	pci_config_write(&b->f.pci, PCI_BRIDGE_ROM, 4, ROM_AT | 1);
+	pci_config_write(&b->f.pci, PCI_COMMAND, 2, 2);
+	assert_int_equal(pci_rom_addr(&b->f.pci), ROM_AT);
+	assert_int_equal(mem_rd(x, ROM_AT, 1), 1);
+}
+
 /* ---- saved state, abuse ---- */
 
 static void saved_state_comes_back(void **state)
@@ -629,6 +721,8 @@ static void saved_state_comes_back(void **state)
 	const void *data;
 	size_t len;
 
+	rom_add(x->f);
+	cw(x, PCI_ROM, 4, ROM_AT | 1);
 	msix_on(x);
 	mem_wr(x, XBAR + TABLE + 16 * 5 + 12, 4, 1);
 	pci_msix_fire(&x->f->pci, 5);
@@ -637,10 +731,13 @@ static void saved_state_comes_back(void **state)
 	assert_int_equal(machine_save_devs(x->m, o), 0);
 	data = snap_out_data(o, &len);
 	machine_up(&y);
+	rom_add(y.f);
 	assert_int_equal(snap_in_new(&in, data, len), 0);
 	assert_int_equal(machine_load_devs(y.m, in, &e), 0);
 	assert_int_equal(pio_rd(&y, 0xcf8, 4), 0x80000844);
 	assert_int_equal(mem_rd(&y, XBAR + TABLE + 16 * 5, 4), 0xfee05000);
+	assert_int_equal(pci_rom_addr(&y.f->pci), ROM_AT);
+	assert_int_equal(mem_rd(&y, ROM_AT + 1, 1), 8);
 	assert_int_equal(y.n_msi, 0);
 	mem_wr(&y, XBAR + TABLE + 16 * 5 + 12, 4, 0);
 	assert_int_equal(y.n_msi, 1);
@@ -654,7 +751,8 @@ static void random_writes_are_survived(void **state)
 {
 	struct fix *x = *state;
 
-	func_new(x, x->root, PCI_ANY_DEVFN);
+	rom_add(func_new(x, x->root, PCI_ANY_DEVFN));
+	rom_add(x->f);
 	srand(2);
 	for (unsigned i = 0; i < 200000; i++) {
 		unsigned len = 1u << rand() % 3, off = rand() % (rand() & 1 ? 0x100 : 0x1000) & ~(len - 1);
@@ -689,6 +787,9 @@ int main(void)
 		T(bars_are_mapped_where_they_say),
 		T(taken_place_is_taken_over_later),
 		T(reset_unmaps_and_restores),
+		T(rom_is_sized_and_mapped),
+		T(rom_gives_way),
+		T(rom_of_a_bridge),
 		T(intx_is_swizzled_and_shared),
 		T(intx_disable_bit_holds_the_wire_not_the_status),
 		T(msi_delivers_the_granted_vectors),

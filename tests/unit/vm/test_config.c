@@ -16,6 +16,7 @@
 #include "vm/conf.h"
 #include "vm/config.h"
 #include "vm/firmware.h"
+#include "vm/rom.h"
 
 static struct conf *conf_of(const char *const *pairs)
 {
@@ -152,6 +153,7 @@ static void test_contradictions(void **state)
 		{ "machine", "pc" },			/* no kernel */
 		{ "kernel", "k", "net.0.kind", "tap", "net.0.fwd.0", "tcp:1:2" },
 		{ "kernel", "k", "net.0.kind", "user", "net.0.if", "tap0" },
+		{ "kernel", "k", "net.0.kind", "tap", "net.0.bootfile", "x" },
 		{ "kernel", "k", "exec", "true", "console", "stdio" },
 		{ "kernel", "k", "debugcon", "stdio" },
 		{ "kernel", "k", "machine", "micro", "debug-exit", "on" },
@@ -262,6 +264,10 @@ static void test_boot(void **state)
 	assert_int_equal(cfg.n_fw_cfgs, 1);
 	conf_free(c);
 	refused("boot-order", "x", "--boot");
+	refused("net.0.bootindex", "-1", "--net");
+	refused("net.0.rombar", "2", "--net");
+	refused("net.0.tftp", "", "--net");
+	refused("vga-rombar", "x", "--vga");
 	refused("boot-order", "cc", "at most once");
 	refused("boot-menu", "perhaps", "--boot");
 	refused("fw-cfg.0.name", "opt/x", "either string= or file=");
@@ -307,11 +313,65 @@ static void test_disk_firmware(void **state)
 	}
 }
 
+/* ROMs and places in the boot order, by QEMU's names. */
+static void test_roms(void **state)
+{
+	struct conf *c = conf_of((const char *[]){ "firmware", "bios", "net.0.kind", "user", "net.0.romfile", "", "net.0.bootindex", "3",
+						   "net.0.bootfile", "f", "net.1.kind", "user", "net.1.rombar", "0", "vga-romfile", "v", NULL });
+	struct vm_config cfg;
+	struct err e = { 0 };
+
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_string_equal(cfg.net[0].rom.file, "");
+	assert_int_equal(cfg.net[0].bootindex, 3);
+	assert_string_equal(cfg.net[0].bootfile, "f");
+	assert_false(cfg.net[0].rom.no_bar);
+	assert_true(cfg.net[1].rom.no_bar);
+	assert_int_equal(cfg.net[1].bootindex, -1);
+	assert_int_equal(cfg.disk[0].bootindex, -1);
+	assert_string_equal(cfg.vga_rom.file, "v");
+	conf_free(c);
+}
+
+static uint8_t sum_of(const uint8_t *p, size_t len)
+{
+	uint8_t sum = 0;
+
+	while (len--)
+		sum += *p++;
+	return sum;
+}
+
+/* A ROM is made the card's own, and its bytes add up as before; nonsense is left alone. */
+static void test_rom_ids(void **state)
+{
+	uint8_t rom[1024] = { 0x55, 0xaa, 2 }, before[1024];
+
+	st_le16(rom + 0x18, 0x40);
+	memcpy(rom + 0x40, "PCIR\xf4\x1a\x00\x10", 8);
+	rom[1023] = (uint8_t)-sum_of(rom, 1023);
+	assert_true(vm_rom_set_ids(rom, sizeof(rom), 0x1af4, 0x1041));
+	assert_memory_equal(rom + 0x44, "\xf4\x1a\x41\x10", 4);
+	assert_int_equal(sum_of(rom, sizeof(rom)), 0);
+	memcpy(before, rom, sizeof(rom));
+	assert_false(vm_rom_set_ids(rom, 0x20, 1, 2));		/* shorter than its structure */
+	assert_false(vm_rom_set_ids(rom, 1, 1, 2));
+	for (unsigned i = 0; i < 3; i++) {
+		static const unsigned at[] = { 0, 0x40, 0x19 };
+
+		memcpy(before, rom, sizeof(rom));
+		before[at[i]] = 0xff;
+		assert_false(vm_rom_set_ids(before, sizeof(rom), 1, 2));
+		assert_int_equal(before[0x46], 0x41);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_forwardings), cmocka_unit_test(test_boot), cmocka_unit_test(test_disk_firmware),
+		cmocka_unit_test(test_roms), cmocka_unit_test(test_rom_ids),
 		cmocka_unit_test(test_macs),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_refusals_name_the_option),
