@@ -17,8 +17,10 @@ struct input {
 	uint16_t queue[QUEUE_LEN];	/* code, DOWN */
 	unsigned head, len;
 	uint64_t down[INPUT_MAX_KEY / 64];	/* as they will be when the queue is empty */
+	struct input_device *owner[INPUT_MAX_KEY];	/* who was told that a key is down */
 	unsigned x, y;			/* last position, to make motions of */
 	bool has_position;
+	bool busy;			/* a device takes a key just now */
 };
 
 int input_new(pthread_mutex_t *machine_lock, struct input **out)
@@ -41,13 +43,22 @@ void input_add(struct input *in, struct input_device *dev)
 	list_add_tail(in->devices.next, &dev->node);
 }
 
-void input_del(struct input *in, struct input_device *dev) { list_del(&dev->node); }
+void input_del(struct input *in, struct input_device *dev)
+{
+	list_del(&dev->node);
+	for (unsigned i = 0; i < INPUT_MAX_KEY; i++)
+		if (in->owner[i] == dev)
+			in->owner[i] = NULL;
+}
 
 static struct input_device *keyboard(struct input *in)
 {
-	list_for_each(n, &in->devices)
-		if (list_entry(n, struct input_device, node)->key)
-			return list_entry(n, struct input_device, node);
+	list_for_each(n, &in->devices) {
+		struct input_device *d = list_entry(n, struct input_device, node);
+
+		if (d->key && !d->asleep)
+			return d;
+	}
 	return NULL;
 }
 
@@ -56,21 +67,35 @@ static struct input_device *pointer(struct input *in, bool abs)
 	list_for_each(n, &in->devices) {
 		struct input_device *d = list_entry(n, struct input_device, node);
 
-		if (abs ? d->abs != NULL : d->rel != NULL)
+		if (!d->asleep && (abs ? d->abs != NULL : d->rel != NULL))
 			return d;
 	}
 	return NULL;
 }
 
+/* Where a key goes: up where it went down. NULL: nowhere any more. */
+static struct input_device *key_target(struct input *in, unsigned code, bool down)
+{
+	struct input_device *d = down ? keyboard(in) : in->owner[code];
+
+	return d && d->asleep ? NULL : d;
+}
+
 void input_ready(struct input *in)
 {
-	struct input_device *d = keyboard(in);
-
-	while (d && in->len) {
+	while (!in->busy && in->len) {
 		uint16_t ev = in->queue[in->head % QUEUE_LEN];
+		unsigned code = ev & ~DOWN;
+		struct input_device *d = key_target(in, code, ev & DOWN);
+		bool taken;
 
-		if (!d->key(d->opaque, ev & ~DOWN, ev & DOWN))
+		/* A device that takes one may say that it is ready for the next. */
+		in->busy = true;
+		taken = !d || d->key(d->opaque, code, ev & DOWN);
+		in->busy = false;
+		if (!taken)
 			return;
+		in->owner[code] = ev & DOWN ? d : NULL;
 		in->head++;
 		in->len--;
 	}
@@ -80,6 +105,7 @@ void input_reset(struct input *in)
 {
 	in->len = 0;
 	memset(in->down, 0, sizeof(in->down));
+	memset(in->owner, 0, sizeof(in->owner));
 	in->has_position = false;
 }
 

@@ -4,8 +4,9 @@
  *
  * Keys are Linux evdev codes (KEY_A is 30), as linux/input-event-codes.h numbers
  * them; devices map them to what their wire carries.  The last device that came
- * gets the events of its kind: a tablet takes absolute positions, and where there
- * is none they become motions of a mouse.
+ * and is not asleep gets the events of its kind: a tablet takes absolute positions,
+ * and where there is none they become motions of a mouse.  A key comes up where it
+ * went down.
  *
  * The machine lock protects all of it; the functions for viewers take it.  Keys
  * that a device has no room for wait here, a thousand at most; more are dropped,
@@ -34,6 +35,7 @@ struct input_device {
 	void (*rel)(void *opaque, int dx, int dy, int wheel, unsigned buttons);
 	void (*abs)(void *opaque, unsigned x, unsigned y, int wheel, unsigned buttons);
 	void *opaque;
+	bool asleep;		/* nobody in the guest listens to it (yet); it may change that at any time */
 	struct list node;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Keys by every name they have: Linux evdev codes, which the rest uses; the PC
- * keyboard's scan codes of set 1 and 2; QEMU's names (QKeyCode); X11 keysyms and
+ * keyboard's scan codes of set 1 and 2; USB's usages; QEMU's names (QKeyCode); X11 keysyms and
  * characters on a US keyboard.
  */
 #ifndef LODGE_DISPLAY_KEYS_H
@@ -17,6 +17,7 @@ struct key_info {
 	uint8_t evdev;
 	uint8_t set1;			/* 0x80: with the prefix E0 */
 	uint8_t set2;			/* without prefix and F0 */
+	uint8_t hid;			/* usage of page 07h (HUT 1.12, 10); 0: none */
 	const char *name;		/* QEMU's */
 };
 
