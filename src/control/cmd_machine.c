@@ -49,6 +49,9 @@ static void on_vm_event(void *opaque, enum vm_event ev, enum vm_cause c)
 	case VM_EVENT_SHUTDOWN:
 		ctl_emit(ctl, CTL_EVENT_SHUTDOWN, cause(c));
 		break;
+	case VM_EVENT_WATCHDOG:
+		ctl_watchdog_event(ctl);
+		break;
 	case VM_EVENT_SUSPEND_DENIED:
 		break;
 	}
@@ -101,6 +104,7 @@ static const char *status_name(const struct control *ctl)
 {
 	static const char *const names[] = {
 		[VM_PRELAUNCH] = "prelaunch", [VM_RUNNING] = "running", [VM_PAUSED] = "paused", [VM_IO_ERROR] = "io-error",
+		[VM_WATCHDOG] = "watchdog",
 		[VM_SHUT_DOWN] = "shutdown", [VM_PANICKED] = "guest-panicked", [VM_INTERNAL_ERROR] = "internal-error",
 	};
 

@@ -302,6 +302,11 @@ static void do_reset(struct hmp *h) { just(h, "system_reset", NULL); }
 static void do_powerdown(struct hmp *h) { just(h, "system_powerdown", NULL); }
 static void do_nmi(struct hmp *h) { just(h, "inject-nmi", NULL); }
 
+static void do_watchdog_action(struct hmp *h)
+{
+	just(h, "watchdog-set-action", json_pack("{s:s+}", "action", h->word[1], ""));
+}
+
 static void do_balloon(struct hmp *h)
 {
 	long long n = size_of(h->word[1], 1 << 20);
@@ -355,6 +360,7 @@ static const struct hmp_command commands[] = {
 	{ "stop", "s", "", "has the guest stand still", 0, do_stop },
 	{ "system_powerdown", NULL, "", "presses the power button", 0, do_powerdown },
 	{ "system_reset", NULL, "", "resets the machine", 0, do_reset },
+	{ "watchdog_action", NULL, "ACTION", "what comes of a watchdog that runs out", 1, do_watchdog_action },
 };
 
 static void do_help(struct hmp *h)

@@ -167,6 +167,9 @@ bool ctl_disk_busy(const struct control *ctl, const struct disk *d);
 /* Cancels all jobs and waits for their end; no lock held. */
 void ctl_jobs_end(struct control *ctl);
 
+/* cmd_parts.c */
+void ctl_watchdog_event(struct control *ctl);
+
 /* cmd_nbd.c */
 void ctl_nbd_stop(struct control *ctl);
 

@@ -8,13 +8,9 @@
 
 #include "base/bits.h"
 #include "block/disk.h"
-#include "run/opts.h"
+#include "run/options_int.h"
 
-/* Splits "a,b=c,d" at commas; ",," is a comma of the value.  Calls fn for every
- * part (name, value or NULL).  The first part has name NULL. */
-typedef int (*part_fn)(void *opaque, const char *name, const char *val, struct err *e);
-
-static int each_part(const char *text, part_fn fn, void *opaque, struct err *e)
+int each_part(const char *text, part_fn fn, void *opaque, struct err *e)
 {
 	char *buf = malloc(strlen(text) + 1), *to;
 	bool first = true;
@@ -40,11 +36,6 @@ static int each_part(const char *text, part_fn fn, void *opaque, struct err *e)
 	free(buf);
 	return ret;
 }
-
-struct target {
-	struct conf *c;
-	unsigned n, n_fwd, n_keys;
-};
 
 /* Equal, with '_' as good as '-': QEMU's names have some of each. */
 static bool same_word(const char *given, const char *key)
@@ -447,6 +438,10 @@ const struct opt run_opts[] = {
 	{ "balloon", 0, "on|off", "virtio balloon with free page reporting [on]", NULL,
 	  COMPLETE_WORDS, "on off", .key = "balloon" },
 	{ "rng", 0, "on|off", "virtio entropy source [on]", NULL, COMPLETE_WORDS, "on off", .key = "rng" },
+	{ "watchdog", 0, "i6300esb[,action=A]", "watchdog timer [none]",
+	  "A watchdog timer that the guest must feed once its driver has started it. What comes of one that runs out: *action=reset* (the "
+	  "default), *shutdown* (the power button), *poweroff*, *pause*, *debug* (a message), *none* or *inject-nmi*.",
+	  COMPLETE_WORDS, "none i6300esb", .parse = parse_watchdog },
 	{ "no-reboot", 0, NULL, "end (status 6) when the guest reboots", "A reboot by the guest ends lodge with status 6.",
 	  .key = "no-reboot" },
 	{ "shutdown-timeout", 0, "SECONDS", "time from power button to the end after SIGTERM [30]",

@@ -302,6 +302,8 @@ static int build_machine(struct vm *vm, struct err *e)
 		ret = add_net(vm, i, e);
 	if (!ret)
 		ret = add_small(vm, e);
+	if (!ret)
+		ret = vm_add_parts(vm, e);
 	return ret ? ret : vm_add_firmware(vm, e);
 }
 

@@ -20,6 +20,7 @@
 #include "base/checked.h"
 #include "cpu/engine.h"
 #include "device/vga.h"
+#include "vm/config_int.h"
 
 #define MIB (1ull << 20)
 #define BOOT_MENU_MS 5000
@@ -52,7 +53,7 @@ int vm_parse_size(const char *text, uint64_t *bytes, struct err *e)
 	return 0;
 }
 
-static int parse_uint(const char *text, unsigned min, unsigned max, unsigned *out, struct err *e)
+int config_uint(const char *text, unsigned min, unsigned max, unsigned *out, struct err *e)
 {
 	unsigned long n;
 	char *end;
@@ -65,7 +66,7 @@ static int parse_uint(const char *text, unsigned min, unsigned max, unsigned *ou
 	return 0;
 }
 
-static int parse_bool(const char *text, bool *out, struct err *e)
+int config_bool(const char *text, bool *out, struct err *e)
 {
 	if (!strcmp(text, "on") || !strcmp(text, "yes") || !strcmp(text, "true"))
 		*out = true;
@@ -77,7 +78,7 @@ static int parse_bool(const char *text, bool *out, struct err *e)
 }
 
 /* One of the words; the index is the value. */
-static int parse_word(const char *text, const char *const *words, int *out, struct err *e)
+int config_word(const char *text, const char *const *words, int *out, struct err *e)
 {
 	char all[128] = "";
 
@@ -110,7 +111,7 @@ static bool parse_port(const char *text, uint16_t *out)
 {
 	unsigned n = 0;
 
-	if (parse_uint(text, 1, 65535, &n, NULL))
+	if (config_uint(text, 1, 65535, &n, NULL))
 		return false;
 	*out = (uint16_t)n;
 	return true;
@@ -230,7 +231,7 @@ static int set_memory(const char *value, struct vm_config *v, struct err *e)
 	return 0;
 }
 
-static int set_nonempty(const char *value, const char **out, struct err *e)
+int config_text(const char *value, const char **out, struct err *e)
 {
 	*out = value;
 	return *value ? 0 : err_set(e, -EINVAL, "it must not be empty");
@@ -295,7 +296,7 @@ static int set_password(const char *val, const char **out, struct err *e)
 		return 0;
 	if (strncmp(val, "fd:", 3))
 		return err_set(e, -EINVAL, "'%.40s' is neither file:PATH nor fd:NUMBER", val);
-	if (parse_uint(val + 3, 3, 65535, &fd, e))
+	if (config_uint(val + 3, 3, 65535, &fd, e))
 		return -EINVAL;
 	return fcntl((int)fd, F_GETFD) < 0 ? err_set(e, -EBADF, "password-fd=%u: no such descriptor is open", fd) : 0;
 }
@@ -303,19 +304,19 @@ static int set_password(const char *val, const char **out, struct err *e)
 static int set_vnc(const char *field, const char *val, struct vm_vnc *v, struct err *e)
 {
 	if (!strcmp(field, "listen"))
-		return set_nonempty(val, &v->listen, e);
+		return config_text(val, &v->listen, e);
 	if (!strcmp(field, "websocket"))
-		return parse_uint(val, 1, 65535, &v->websocket, e);
+		return config_uint(val, 1, 65535, &v->websocket, e);
 	if (!strcmp(field, "read-only"))
-		return parse_bool(val, &v->read_only, e);
+		return config_bool(val, &v->read_only, e);
 	if (!strcmp(field, "password"))
 		return set_password(val, &v->password, e);
 	if (!strcmp(field, "view-password"))
 		return set_password(val, &v->view_password, e);
 	if (!strcmp(field, "tls-cert"))
-		return set_nonempty(val, &v->tls_cert, e);
+		return config_text(val, &v->tls_cert, e);
 	if (!strcmp(field, "tls-key"))
-		return set_nonempty(val, &v->tls_key, e);
+		return config_text(val, &v->tls_key, e);
 	if (strcmp(field, "tls"))
 		return -ENOENT;
 	v->tls_anonymous = true;
@@ -345,18 +346,18 @@ static int set_boot_menu(const char *value, struct vm_config *v, struct err *e)
 {
 	if (!isdigit((unsigned char)*value)) {
 		v->boot_menu_ms = BOOT_MENU_MS;
-		return parse_bool(value, &v->boot_menu, e);
+		return config_bool(value, &v->boot_menu, e);
 	}
 	v->boot_menu = true;
-	return parse_uint(value, 1, 65535, &v->boot_menu_ms, e);
+	return config_uint(value, 1, 65535, &v->boot_menu_ms, e);
 }
 
 static int set_fw_cfg(struct vm_fw_cfg *f, const char *field, const char *val, struct err *e)
 {
 	if (!strcmp(field, "name"))
-		return set_nonempty(val, &f->name, e);
+		return config_text(val, &f->name, e);
 	if (!strcmp(field, "file"))
-		return set_nonempty(val, &f->file, e);
+		return config_text(val, &f->file, e);
 	if (!strcmp(field, "string"))
 		return f->text = val, 0;
 	return -ENOENT;
@@ -366,7 +367,7 @@ static int set_fw_cfg(struct vm_fw_cfg *f, const char *field, const char *val, s
 static int set_rombar(const char *val, struct vm_rom *rom, struct err *e)
 {
 	bool on = true;
-	int ret = !strcmp(val, "0") ? (on = false, 0) : !strcmp(val, "1") ? 0 : parse_bool(val, &on, e);
+	int ret = !strcmp(val, "0") ? (on = false, 0) : !strcmp(val, "1") ? 0 : config_bool(val, &on, e);
 
 	rom->no_bar = !on;
 	return ret;
@@ -375,7 +376,7 @@ static int set_rombar(const char *val, struct vm_rom *rom, struct err *e)
 static int set_bootindex(const char *val, int *out, struct err *e)
 {
 	unsigned n = 0;
-	int ret = parse_uint(val, 0, 65535, &n, e);
+	int ret = config_uint(val, 0, 65535, &n, e);
 
 	*out = (int)n;
 	return ret;
@@ -389,39 +390,39 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 #define IS(k) (!strcmp(key, k))
 	if (IS("name")) {
 		v->name_given = true;
-		return set_nonempty(val, &v->name, e);
+		return config_text(val, &v->name, e);
 	}
 	if (IS("machine")) {
-		ret = parse_word(val, machine_words, &w, e);
+		ret = config_word(val, machine_words, &w, e);
 		v->machine = (enum vm_machine)w;
 		return ret;
 	}
 	if (IS("accel")) {
-		ret = parse_word(val, accel_words, &w, e);
+		ret = config_word(val, accel_words, &w, e);
 		v->accel = (enum vm_accel)w;
 		return ret;
 	}
 	if (IS("huge-pages")) {
-		ret = parse_word(val, huge_words, &w, e);
+		ret = config_word(val, huge_words, &w, e);
 		v->huge = w;	/* the words are in the order of MEM_HUGE_* */
 		return ret;
 	}
 	if (IS("accel-split"))
-		return parse_bool(val, &v->accel_split, e);
+		return config_bool(val, &v->accel_split, e);
 	if (IS("cpu"))
-		return set_nonempty(val, &v->cpu, e);
+		return config_text(val, &v->cpu, e);
 	if (IS("cpus"))
-		return parse_uint(val, 1, MACHINE_MAX_VCPUS, &v->cpus, e);
+		return config_uint(val, 1, MACHINE_MAX_VCPUS, &v->cpus, e);
 	if (IS("memory"))
 		return set_memory(val, v, e);
 	if (IS("pin"))
 		return parse_pin(val, v, e);
 	if (IS("kernel"))
-		return set_nonempty(val, &v->kernel, e);
+		return config_text(val, &v->kernel, e);
 	if (IS("firmware"))
-		return set_nonempty(val, &v->firmware, e);
+		return config_text(val, &v->firmware, e);
 	if (IS("firmware-vars"))
-		return set_nonempty(val, &v->firmware_vars, e);
+		return config_text(val, &v->firmware_vars, e);
 	if (IS("boot-order"))
 		return set_boot_order(val, &v->boot_order, e);
 	if (IS("boot-menu"))
@@ -433,13 +434,13 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 	if (IS("debugcon"))
 		return set_console(val, &v->debugcon, &v->debugcon_file, e);
 	if (IS("debug-exit"))
-		return parse_bool(val, &v->debug_exit, e);
+		return config_bool(val, &v->debug_exit, e);
 	if (IS("test-device"))
-		return parse_bool(val, &v->test_device, e);
+		return config_bool(val, &v->test_device, e);
 	if (IS("balloon"))
-		return parse_bool(val, &v->balloon, e);
+		return config_bool(val, &v->balloon, e);
 	if (IS("rng"))
-		return parse_bool(val, &v->rng, e);
+		return config_bool(val, &v->rng, e);
 	if (IS("vga")) {
 		v->vga_given = true;
 		return set_vga(val, &v->vga, e);
@@ -449,43 +450,43 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 	if (IS("vga-rombar"))
 		return set_rombar(val, &v->vga_rom, e);
 	if (IS("control"))
-		return parse_bool(val, &v->control, e);
+		return config_bool(val, &v->control, e);
 	if (IS("paused"))
-		return parse_bool(val, &v->paused, e);
+		return config_bool(val, &v->paused, e);
 	if (IS("display")) {
-		ret = parse_word(val, display_words, &w, e);
+		ret = config_word(val, display_words, &w, e);
 		v->vnc.on = w;
 		return ret;
 	}
 	if (!strncmp(key, "vnc.", 4))
 		return set_vnc(key + 4, val, &v->vnc, e);
 	if (IS("stats"))
-		return parse_bool(val, &v->stats, e);
+		return config_bool(val, &v->stats, e);
 	if (IS("code-cache"))
 		return set_code_cache(val, &v->code_cache, e);
 	if (IS("direct"))
 		return set_direct(val, &v->direct, e);
 	if (IS("perf-map"))
-		return parse_bool(val, &v->perf_map, e);
+		return config_bool(val, &v->perf_map, e);
 	if (IS("dump-block"))
 		return parse_dump(val, v, e);
 	if (IS("no-reboot"))
-		return parse_bool(val, &v->no_reboot, e);
+		return config_bool(val, &v->no_reboot, e);
 	if (IS("exec"))
-		return set_nonempty(val, &v->exec, e);
+		return config_text(val, &v->exec, e);
 	if (IS("exec-timeout"))
-		return parse_uint(val, 1, 86400, &v->exec_timeout, e);
+		return config_uint(val, 1, 86400, &v->exec_timeout, e);
 	if (IS("shutdown-timeout"))
-		return parse_uint(val, 0, 86400, &v->shutdown_timeout, e);
+		return config_uint(val, 0, 86400, &v->shutdown_timeout, e);
 	if (IS("start-ns"))
 		return set_start(val, &v->start_ns, e);
 #undef IS
-	return -ENOENT;
+	return config_part(key, val, v, e);
 }
 
 static int set_on_error(const char *val, bool read, enum disk_on_error *out, struct err *e)
 {
-	int w = 0, ret = parse_word(val, error_words, &w, e);
+	int w = 0, ret = config_word(val, error_words, &w, e);
 
 	if (!ret && read && w == DISK_ENOSPC)
 		return err_set(e, -EINVAL, "enospc is for writes; rerror= is report, stop or ignore");
@@ -499,7 +500,7 @@ static int set_iothread(const char *val, struct vm_disk *d, struct err *e)
 
 	if (!*val)
 		return err_set(e, -EINVAL, "iothread= is on, off or a name");
-	d->iothread = parse_bool(val, &on, NULL) ? val : NULL;
+	d->iothread = config_bool(val, &on, NULL) ? val : NULL;
 	d->no_iothread = !on;
 	return 0;
 }
@@ -510,7 +511,7 @@ static int set_bytes(const char *val, unsigned *out, struct err *e)
 	uint64_t n;
 
 	if (isdigit((unsigned char)val[0]) && isdigit((unsigned char)val[strlen(val) - 1]))
-		return parse_uint(val, 0, 1u << 30, out, e);
+		return config_uint(val, 0, 1u << 30, out, e);
 	if (vm_parse_size(val, &n, e))
 		return -EINVAL;
 	*out = (unsigned)n;
@@ -523,17 +524,17 @@ static int set_disk_device(struct vm_disk *d, const char *field, const char *val
 	int w = 0, ret;
 
 	if (!strcmp(field, "if")) {
-		ret = parse_word(val, if_words, &w, e);
+		ret = config_word(val, if_words, &w, e);
 		d->interface = (enum vm_disk_if)w;
 		return ret;
 	}
 	if (!strcmp(field, "cdrom")) {
-		ret = parse_bool(val, &d->cdrom, e);
+		ret = config_bool(val, &d->cdrom, e);
 		d->open.file.read_only |= d->cdrom;
 		return ret;
 	}
 	if (!strcmp(field, "controller"))
-		return set_nonempty(val, &d->controller, e);
+		return config_text(val, &d->controller, e);
 	if (!strcmp(field, "rerror"))
 		return set_on_error(val, true, &d->on_read_error, e);
 	if (!strcmp(field, "werror"))
@@ -541,9 +542,9 @@ static int set_disk_device(struct vm_disk *d, const char *field, const char *val
 	if (!strcmp(field, "iothread"))
 		return set_iothread(val, d, e);
 	if (!strcmp(field, "num-queues"))
-		return parse_uint(val, 1, VIRTIO_MAX_QUEUES, &d->queues, e);
+		return config_uint(val, 1, VIRTIO_MAX_QUEUES, &d->queues, e);
 	if (!strcmp(field, "discard")) {
-		ret = parse_word(val, discard_words, &w, e);
+		ret = config_word(val, discard_words, &w, e);
 		d->no_discard = w;
 		/* Said aloud, it is also for encrypted disks, where it shows what is in use. */
 		d->open.discard = !ret && !w;
@@ -568,7 +569,7 @@ static int set_disk_device(struct vm_disk *d, const char *field, const char *val
 static int set_disk_key(struct vm_disk *d, const char *number, const char *val, struct err *e)
 {
 	unsigned n, fd;
-	int ret = parse_uint(number, 0, VM_MAX_KEYS - 1, &n, e);
+	int ret = config_uint(number, 0, VM_MAX_KEYS - 1, &n, e);
 
 	if (ret)
 		return err_set(e, -E2BIG, "a disk has at most %d keys", VM_MAX_KEYS);
@@ -578,7 +579,7 @@ static int set_disk_key(struct vm_disk *d, const char *number, const char *val, 
 		return 0;
 	if (strncmp(val, "fd:", 3))
 		return err_set(e, -EINVAL, "'%.40s' is neither file:PATH nor fd:NUMBER", val);
-	ret = parse_uint(val + 3, 3, 65535, &fd, e);
+	ret = config_uint(val + 3, 3, 65535, &fd, e);
 	if (!ret && fcntl((int)fd, F_GETFD) < 0)
 		ret = err_set(e, -EBADF, "key-fd=%u: no such descriptor is open (a shell opens one with %u<FILE)", fd, fd);
 	return ret;
@@ -589,30 +590,30 @@ static int set_disk(struct vm_disk *d, const char *field, const char *val, struc
 	int w = 0, ret;
 
 	if (!strcmp(field, "file"))
-		return set_nonempty(val, &d->path, e);
+		return config_text(val, &d->path, e);
 	if (!strcmp(field, "ro"))
-		return parse_bool(val, &d->open.file.read_only, e);
+		return config_bool(val, &d->open.file.read_only, e);
 	if (!strcmp(field, "serial")) {
 		d->serial = val;
 		return strlen(val) <= 20 ? 0 : err_set(e, -EINVAL, "'%.40s': a serial has at most 20 characters", val);
 	}
 	if (!strcmp(field, "cache")) {
-		ret = parse_word(val, cache_words, &w, e);
+		ret = config_word(val, cache_words, &w, e);
 		d->open.file.cache = (enum blk_cache)w;
 		return ret;
 	}
 	if (!strcmp(field, "aio")) {
-		ret = parse_word(val, aio_words, &w, e);
+		ret = config_word(val, aio_words, &w, e);
 		d->open.file.aio = (enum blk_aio)w;
 		return ret;
 	}
 	if (!strcmp(field, "format")) {
-		ret = parse_word(val, format_words, &w, e);
+		ret = config_word(val, format_words, &w, e);
 		d->open.format = format_words[w];
 		return ret;
 	}
 	if (!strcmp(field, "backing")) {
-		ret = parse_word(val, backing_words, &w, e);
+		ret = config_word(val, backing_words, &w, e);
 		d->open.trust = w == 0 ? BLK_TRUST_FOLDER : w == 1 ? BLK_TRUST_ALL : BLK_TRUST_NONE;
 		return ret;
 	}
@@ -626,11 +627,11 @@ static int set_disk(struct vm_disk *d, const char *field, const char *val, struc
 static int set_net_boot(struct vm_net *n, const char *field, const char *val, struct err *e)
 {
 	if (!strcmp(field, "tftp"))
-		return set_nonempty(val, &n->tftp, e);
+		return config_text(val, &n->tftp, e);
 	if (!strcmp(field, "bootfile"))
-		return set_nonempty(val, &n->bootfile, e);
+		return config_text(val, &n->bootfile, e);
 	if (!strcmp(field, "tftp-server-name"))
-		return set_nonempty(val, &n->tftp_server_name, e);
+		return config_text(val, &n->tftp_server_name, e);
 	if (!strcmp(field, "romfile"))
 		return n->rom.file = val, 0;
 	if (!strcmp(field, "rombar"))
@@ -645,7 +646,7 @@ static int set_net(struct vm_net *n, const char *field, const char *val, struct 
 	int w = 0, ret;
 
 	if (!strcmp(field, "kind")) {
-		ret = parse_word(val, net_words, &w, e);
+		ret = config_word(val, net_words, &w, e);
 		n->kind = (enum vm_net_kind)w;
 		return ret;
 	}
@@ -659,9 +660,9 @@ static int set_net(struct vm_net *n, const char *field, const char *val, struct 
 		return vm_parse_mac(val, n->mac, e);
 	}
 	if (!strcmp(field, "queues"))
-		return parse_uint(val, 1, 8, &n->queues, e);
+		return config_uint(val, 1, 8, &n->queues, e);
 	if (!strcmp(field, "restrict"))
-		return parse_bool(val, &n->restrict_, e);
+		return config_bool(val, &n->restrict_, e);
 	if (!fnmatch("fwd.*", field, 0)) {
 		if (n->n_fwd >= VM_MAX_FWDS)
 			return err_set(e, -E2BIG, "a card has at most %d forwardings", VM_MAX_FWDS);
@@ -698,10 +699,10 @@ static int set_key(const char *key, const char *val, struct vm_config *v, struct
 	if (indexed(key, "initrd", &n, &field) && !*field) {
 		if (n >= VM_MAX_INITRDS)
 			return too_many("initrds", VM_MAX_INITRDS, e);
-		return set_nonempty(val, &v->initrd[n], e);
+		return config_text(val, &v->initrd[n], e);
 	}
 	if (indexed(key, "qmp", &n, &field) && !*field)
-		return n < VM_MAX_QMPS ? set_nonempty(val, &v->qmp[n], e) : too_many("monitors", VM_MAX_QMPS, e);
+		return n < VM_MAX_QMPS ? config_text(val, &v->qmp[n], e) : too_many("monitors", VM_MAX_QMPS, e);
 	if (indexed(key, "disk", &n, &field))
 		return n < VM_MAX_DISKS ? set_disk(&v->disk[n], field, val, e) : too_many("disks", VM_MAX_DISKS, e);
 	if (indexed(key, "fw-cfg", &n, &field))
@@ -722,6 +723,8 @@ static void option_of(const char *key, char *out, size_t len)
 		snprintf(out, len, "--boot");
 	else if (!strncmp(key, "vga-", 4))
 		snprintf(out, len, "--vga");
+	else if (!strncmp(key, "watchdog-", 9))
+		snprintf(out, len, "--watchdog");
 	else
 		snprintf(out, len, "--%.*s", dot ? (int)(dot - key) : (int)strlen(key), key);
 }
@@ -826,8 +829,9 @@ static int check_whole(struct vm_config *v, struct err *e)
 			      "use --console none, pty or a file");
 	if (!ret && v->machine == VM_MACHINE_MICRO && (v->debug_exit || v->test_device))
 		ret = err_set(e, -EINVAL, "--debug-exit and --test-device exist on --machine pc only");
-	return ret ? ret : check_display(v, e);
-	return ret;
+	if (!ret)
+		ret = check_display(v, e);
+	return ret ? ret : config_check_parts(v, e);
 }
 
 int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)

@@ -78,6 +78,8 @@ struct vm {
 	bool paused;			/* clock and devices stand still; machine lock */
 	bool stop_wanted;		/* by vm_stop, until vm_resume; machine lock */
 	bool prelaunch;			/* paused, and has not run since the start or a reset; machine lock */
+	bool watchdog_stop;		/* stop_wanted by the watchdog's action; machine lock */
+	enum vm_watchdog_action watchdog_action;	/* machine lock */
 	enum vm_cause cause;		/* of the request under way, as far as the host made it; machine lock */
 	enum vm_status end;		/* VM_PRELAUNCH until it has ended */
 	struct vm_watch watch;
@@ -117,6 +119,9 @@ int vm_display_show(struct vm *vm, struct err *e);
 void vm_display_hide(struct vm *vm);
 /* The devices are gone. */
 void vm_display_free(struct vm *vm);
+
+/* parts.c: small devices that the configuration asks for. */
+int vm_add_parts(struct vm *vm, struct err *e);
 
 /* vcpu.c */
 int vm_vcpus_start(struct vm *vm, struct err *e);

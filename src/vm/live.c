@@ -43,6 +43,8 @@ enum vm_status vm_status(const struct vm *vm)
 		return VM_RUNNING;
 	if (vm->prelaunch)
 		return VM_PRELAUNCH;
+	if (vm->watchdog_stop)
+		return VM_WATCHDOG;
 	return vm->stop_wanted ? VM_PAUSED : VM_IO_ERROR;
 }
 
@@ -71,6 +73,13 @@ void vm_power_button(struct vm *vm)
 {
 	platform_power_button(vm->platform);
 	vm_tell(vm, VM_EVENT_POWERDOWN, VM_CAUSE_NONE);
+}
+
+enum vm_watchdog_action vm_watchdog_action(const struct vm *vm) { return vm->watchdog_action; }
+
+void vm_set_watchdog_action(struct vm *vm, enum vm_watchdog_action action)
+{
+	vm->watchdog_action = action;
 }
 
 void vm_nmi(struct vm *vm)

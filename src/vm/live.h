@@ -31,6 +31,7 @@ enum vm_event {
 	VM_EVENT_RESET,		/* was reset */
 	VM_EVENT_POWERDOWN,	/* the power button was pressed */
 	VM_EVENT_SUSPEND_DENIED,
+	VM_EVENT_WATCHDOG,	/* has run out; what vm_watchdog_action says is done next */
 	VM_EVENT_PANIC,		/* the guest's kernel says that it has panicked; VM_EVENT_SHUTDOWN follows */
 	VM_EVENT_SHUTDOWN,	/* vm_run will return */
 };
@@ -43,7 +44,7 @@ struct vm_watch {
 /* One watcher; NULL: nobody. */
 void vm_set_watch(struct vm *vm, const struct vm_watch *w);
 
-enum vm_status { VM_PRELAUNCH, VM_RUNNING, VM_PAUSED, VM_IO_ERROR, VM_SHUT_DOWN, VM_PANICKED, VM_INTERNAL_ERROR };
+enum vm_status { VM_PRELAUNCH, VM_RUNNING, VM_PAUSED, VM_IO_ERROR, VM_WATCHDOG, VM_SHUT_DOWN, VM_PANICKED, VM_INTERNAL_ERROR };
 enum vm_status vm_status(const struct vm *vm);
 
 /* Stands still until vm_resume (vm.h), however often it is reset meanwhile; VM_EVENT_STOP or VM_EVENT_STAY tells when it does. */
@@ -53,6 +54,9 @@ void vm_reset(struct vm *vm);
 void vm_quit(struct vm *vm);
 /* The power button, once; nothing is done about a guest that ignores it. */
 void vm_power_button(struct vm *vm);
+/* What comes of a watchdog that runs out. */
+enum vm_watchdog_action vm_watchdog_action(const struct vm *vm);
+void vm_set_watchdog_action(struct vm *vm, enum vm_watchdog_action action);
 /* Each CPU gets an NMI. */
 void vm_nmi(struct vm *vm);
 

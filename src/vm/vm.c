@@ -112,7 +112,7 @@ void vm_resume(struct vm *vm)
 {
 	bool stopping = vm->stop_wanted && !vm->paused;
 
-	vm->stop_wanted = false;
+	vm->stop_wanted = vm->watchdog_stop = false;
 	if (stopping)
 		vm_tell(vm, VM_EVENT_STAY, VM_CAUSE_NONE);
 	if (!vm->paused)
@@ -147,6 +147,37 @@ static void go_on(struct vm *vm)
 		vm_vcpus_resume(vm);
 }
 
+/* The guest did not feed its watchdog. */
+static void watchdog(struct vm *vm)
+{
+	enum vm_watchdog_action action = vm->watchdog_action;
+
+	vm_tell(vm, VM_EVENT_WATCHDOG, VM_CAUSE_NONE);
+	switch (action) {
+	case VM_WATCHDOG_RESET:
+		restart(vm);
+		return;
+	case VM_WATCHDOG_POWEROFF:
+		end(vm, VM_EXIT_POWEROFF, VM_SHUT_DOWN, VM_CAUSE_GUEST_SHUTDOWN);
+		return;
+	case VM_WATCHDOG_SHUTDOWN:
+		vm_power_button(vm);
+		break;
+	case VM_WATCHDOG_PAUSE:
+		vm->stop_wanted = vm->watchdog_stop = true;
+		break;
+	case VM_WATCHDOG_DEBUG:
+		log_warn("the guest's watchdog has run out");
+		break;
+	case VM_WATCHDOG_NMI:
+		vm_nmi(vm);
+		break;
+	case VM_WATCHDOG_NONE:
+		break;
+	}
+	go_on(vm);
+}
+
 static void handle(struct vm *vm, enum machine_request req, int code)
 {
 	switch (req) {
@@ -179,6 +210,9 @@ static void handle(struct vm *vm, enum machine_request req, int code)
 		log_warn("the guest asked to be suspended to RAM, which is not supported; it goes on");
 		vm_tell(vm, VM_EVENT_SUSPEND_DENIED, VM_CAUSE_NONE);
 		go_on(vm);
+		break;
+	case MACHINE_REQ_WATCHDOG:
+		watchdog(vm);
 		break;
 	case MACHINE_REQ_PAUSE:
 	case MACHINE_REQ_NONE:
@@ -260,6 +294,7 @@ static int watch_signals(struct vm *vm, struct err *e)
 void vm_init(struct vm *vm, const struct vm_config *cfg, struct err *e)
 {
 	vm->cfg = cfg;
+	vm->watchdog_action = cfg->watchdog_action;
 	vm->err = e;
 	vm->signal_fd.fd = -1;
 	pthread_mutex_init(&vm->run_lock, NULL);

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files that read the configuration share.  All: 0, or -EINVAL with a message without the option's name. */
+#ifndef LODGE_VM_CONFIG_INT_H
+#define LODGE_VM_CONFIG_INT_H
+
+#include "vm/config.h"
+
+int config_uint(const char *text, unsigned min, unsigned max, unsigned *out, struct err *e);
+int config_bool(const char *text, bool *out, struct err *e);
+/* One of the words, which end with NULL; *out is its place. */
+int config_word(const char *text, const char *const *words, int *out, struct err *e);
+/* Any text but none. */
+int config_text(const char *text, const char **out, struct err *e);
+
+/* config_parts.c: keys of the small devices.  -ENOENT: not one of them. */
+int config_part(const char *key, const char *val, struct vm_config *v, struct err *e);
+int config_check_parts(struct vm_config *v, struct err *e);
+
+#endif
