@@ -190,17 +190,18 @@ struct screen {
 static int setup_vga(struct fuzz_ctx *c)
 {
 	const struct pci_root_config rc = { .cf8 = true };
-	struct vga_config cfg = { .devfn = PCI_DEVFN(1, 0), .vram_offset = VGA_RAM, .vram_size = VGA_VRAM_MIN,
+	struct pci_bus *bus;
+	struct vga_config cfg = { .vram_offset = VGA_RAM, .vram_size = VGA_VRAM_MIN,
 				  .window = 0xa0000, .ports = 0x3b0, .dispi = 0x1ce };
 	struct machine *m = c->p->m;
 	struct screen *s = calloc(1, sizeof(*s));
 
 	c->opaque = s;
 	if (!s || mem_create_ram(m->mem, VGA_RAM + VGA_VRAM_MIN, MEM_HUGE_NONE, NULL) ||
-	    mem_add_ram(m->mem, "ram", 0, 0, 0x10000, NULL) || pci_root_new(m, &rc, &cfg.bus, NULL) || display_new(&m->lock, &s->d))
+	    mem_add_ram(m->mem, "ram", 0, 0, 0x10000, NULL) || pci_root_new(m, &rc, &bus, NULL) || display_new(&m->lock, &s->d))
 		return -1;
 	cfg.display = s->d;
-	return vga_new(m, &cfg, NULL);
+	return vga_new(m, bus, PCI_DEVFN(1, 0), &cfg, NULL);
 }
 
 static void vga_config(struct machine *m, unsigned reg, uint32_t v)

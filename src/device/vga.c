@@ -16,7 +16,6 @@
 #include "base/log.h"
 #include "display/edid.h"
 
-#define MMIO_SIZE 4096u
 #define MMIO_PORTS 0x400u
 #define MMIO_DISPI 0x500u
 #define MMIO_EXT 0x600u
@@ -64,25 +63,26 @@ static void vram_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
 	struct vga *v = opaque;
 
 	st_le(v->vram + off, len, val);
-	mem_stored(v->pci.dev.m->mem, v->vram_offset + off, len);
+	mem_stored(v->pci->dev.m->mem, v->vram_offset + off, len);
 }
 
 static const struct bus_ops vram_ops = { .read = vram_read, .write = vram_write };
 
-static void bars_changed(struct pci_dev *d)
+static void part_bars_changed(void *opaque)
 {
-	struct vga *v = container_of(d, struct vga, pci);
-	uint64_t at = pci_bar_addr(d, 0);
+	struct vga *v = opaque;
+	struct mem *mem = v->pci->dev.m->mem;
+	uint64_t at = pci_bar_addr(v->pci, 0);
 	struct err e = { "" };
 
 	if (at == v->mapped_at)
 		return;
 	if (v->mapped_at != UINT64_MAX)
-		mem_del(d->dev.m->mem, v->mapped_at);
+		mem_del(mem, v->mapped_at);
 	v->mapped_at = UINT64_MAX;
 	if (at == UINT64_MAX)
 		return;
-	if (mem_add_ram(d->dev.m->mem, "vga.vram", at, v->vram_offset, v->vram_size, &e))
+	if (mem_add_ram(mem, "vga.vram", at, v->vram_offset, v->vram_size, &e))
 		log_guest("vga: %s", e.msg);
 	else
 		v->mapped_at = at;
@@ -166,65 +166,7 @@ static void dispi_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
 static const struct bus_ops dispi_ops = { .read = dispi_read, .write = dispi_write, .min_len = 2, .max_len = 2,
 					  .unaligned = true };
 
-/* ---- life ---- */
-
-/* The frame buffer keeps what it shows, as memory does. */
-static void vga_reset(struct dev *d)
-{
-	struct vga *v = vga_of(d);
-
-	pci_dev_reset(&v->pci);
-	vga_regs_reset(v);
-}
-
-static int vga_save(struct dev *d, struct snap_out *o)
-{
-	struct vga *v = vga_of(d);
-	int r = pci_dev_save(&v->pci, o);
-
-	return r ? r : snap_put(o, d->id, &table, v);
-}
-
-static int vga_load(struct dev *d, struct snap_in *in, struct err *e)
-{
-	struct vga *v = vga_of(d);
-	int r = pci_dev_load(&v->pci, in, e);
-
-	if (!r)
-		r = snap_get(in, d->id, &table, v, e);
-	v->stale = true;
-	if (!r && !vga_regs_sane(v)) {
-		vga_regs_reset(v);
-		r = err_set(e, -EINVAL, "saved state of %s: its registers make no sense", d->id);
-	} else if (r) {
-		vga_regs_reset(v);
-	}
-	return r;
-}
-
-static void vga_free(struct dev *d)
-{
-	struct vga *v = vga_of(d);
-
-	display_attach(v->display, NULL, NULL);
-	bus_del(&v->window);
-	bus_del(&v->ports);
-	bus_del(&v->dispi);
-	pci_dev_fini(&v->pci);
-	free(v->seen);
-	free(v->seen_before);
-	free(v->line);
-	free(v);
-}
-
-static const struct pci_dev_ops vga_ops = {
-	.dev = { .name = "vga", .reset = vga_reset, .save = vga_save, .load = vga_load, .free = vga_free },
-	.bars_changed = bars_changed,
-};
-
-static const struct pci_ids ids = {
-	.vendor = 0x1234, .device = 0x1111, .sub_vendor = 0x1af4, .sub_device = 0x1100, .class24 = 0x030000, .revision = 2,
-};
+/* ---- the part ---- */
 
 static int add_region(struct bus *b, struct bus_region *r, const char *name, const struct bus_ops *ops, struct vga *v,
 		      uint64_t base, uint64_t size)
@@ -233,20 +175,73 @@ static int add_region(struct bus *b, struct bus_region *r, const char *name, con
 	return bus_add(b, r);
 }
 
-static int add_parts(struct vga *v, struct machine *m, const struct vga_config *cfg)
+static int part_attach(void *opaque, struct pci_dev *p, struct err *e)
 {
-	int r = pci_dev_add_bar(&v->pci, 0, PCI_BAR_MEM32, true, cfg->vram_size, &vram_ops, v);
+	struct vga *v = opaque;
+	struct machine *m = p->dev.m;
+	int r;
 
+	v->pci = p;
+	r = pci_dev_add_bar(p, 0, PCI_BAR_MEM32, true, v->vram_size, &vram_ops, v);
 	if (!r)
-		r = pci_dev_add_bar(&v->pci, 2, PCI_BAR_MEM32, false, MMIO_SIZE, &mmio_ops, v);
+		r = add_region(m->mmio, &v->window, "vga-window", &vga_window_ops, v, v->cfg.window, 0x20000);
 	if (!r)
-		r = add_region(m->mmio, &v->window, "vga-window", &vga_window_ops, v, cfg->window, 0x20000);
+		r = add_region(m->pio, &v->ports, "vga-ports", &ports_ops, v, v->cfg.ports, 0x30);
 	if (!r)
-		r = add_region(m->pio, &v->ports, "vga-ports", &ports_ops, v, cfg->ports, 0x30);
-	if (!r)
-		r = add_region(m->pio, &v->dispi, "vga-dispi", &dispi_ops, v, cfg->dispi, 4);
+		r = add_region(m->pio, &v->dispi, "vga-dispi", &dispi_ops, v, v->cfg.dispi, 4);
+	if (r)
+		return err_set(e, r, "the VGA cannot be built: %s", strerror(-r));
+	vga_regs_reset(v);
+	display_attach(v->cfg.display, &vga_display_ops, v);
+	return 0;
+}
+
+/* The frame buffer keeps what it shows, as memory does. */
+static void part_reset(void *opaque) { vga_regs_reset(opaque); }
+
+static int part_save(void *opaque, struct snap_out *o)
+{
+	struct vga *v = opaque;
+
+	return snap_put(o, v->pci->dev.id, &table, v);
+}
+
+static int part_load(void *opaque, struct snap_in *in, struct err *e)
+{
+	struct vga *v = opaque;
+	const char *id = v->pci->dev.id;
+	int r = snap_get(in, id, &table, v, e);
+
+	v->stale = true;
+	if (!r && !vga_regs_sane(v)) {
+		vga_regs_reset(v);
+		r = err_set(e, -EINVAL, "saved state of %s: its registers make no sense", id);
+	} else if (r) {
+		vga_regs_reset(v);
+	}
 	return r;
 }
+
+static void part_free(void *opaque)
+{
+	struct vga *v = opaque;
+
+	if (v->pci) {
+		display_attach(v->cfg.display, NULL, NULL);
+		bus_del(&v->window);
+		bus_del(&v->ports);
+		bus_del(&v->dispi);
+	}
+	free(v->seen);
+	free(v->seen_before);
+	free(v->line);
+	free(v);
+}
+
+static const struct pci_part_ops part_ops = {
+	.attach = part_attach, .bars_changed = part_bars_changed, .reset = part_reset, .save = part_save, .load = part_load,
+	.free = part_free, .mmio = &mmio_ops,
+};
 
 static bool buffers(struct vga *v)
 {
@@ -258,10 +253,9 @@ static bool buffers(struct vga *v)
 	return v->seen && v->seen_before && v->line;
 }
 
-int vga_new(struct machine *m, const struct vga_config *cfg, struct err *e)
+int vga_part_new(struct machine *m, const struct vga_config *cfg, struct pci_part *out, struct err *e)
 {
 	struct vga *v;
-	int r;
 
 	if (!is_pow2(cfg->vram_size) || cfg->vram_size < VGA_VRAM_MIN || cfg->vram_size > VGA_VRAM_MAX)
 		return err_set(e, -EINVAL, "a VGA's memory is a power of two from 1 MiB to 256 MiB");
@@ -270,23 +264,94 @@ int vga_new(struct machine *m, const struct vga_config *cfg, struct err *e)
 	v = calloc(1, sizeof(*v));
 	if (!v)
 		return err_set(e, -ENOMEM, "out of memory");
+	v->cfg = *cfg;
 	v->vram_size = cfg->vram_size;
 	v->vram_offset = cfg->vram_offset;
 	v->vram = mem_ram_host(m->mem) + cfg->vram_offset;
 	v->mapped_at = UINT64_MAX;
-	v->display = cfg->display;
-	r = pci_dev_init(&v->pci, m, cfg->bus, cfg->devfn, &vga_ops, &ids, e);
+	if (!buffers(v)) {
+		part_free(v);
+		return err_set(e, -ENOMEM, "out of memory");
+	}
+	*out = (struct pci_part){ &part_ops, v };
+	return 0;
+}
+
+/* ---- the card ---- */
+
+struct card {
+	struct pci_dev pci;		/* first */
+	struct pci_part vga;
+};
+
+static struct card *card_of(struct dev *d) { return container_of(d, struct card, pci.dev); }
+
+static void card_bars_changed(struct pci_dev *p)
+{
+	struct card *c = container_of(p, struct card, pci);
+
+	part_bars_changed(c->vga.opaque);
+}
+
+static void card_reset(struct dev *d)
+{
+	pci_dev_reset(&card_of(d)->pci);
+	part_reset(card_of(d)->vga.opaque);
+}
+
+static int card_save(struct dev *d, struct snap_out *o)
+{
+	int r = pci_dev_save(&card_of(d)->pci, o);
+
+	return r ? r : part_save(card_of(d)->vga.opaque, o);
+}
+
+static int card_load(struct dev *d, struct snap_in *in, struct err *e)
+{
+	int r = pci_dev_load(&card_of(d)->pci, in, e);
+
+	return r ? r : part_load(card_of(d)->vga.opaque, in, e);
+}
+
+static void card_free(struct dev *d)
+{
+	struct card *c = card_of(d);
+
+	pci_dev_fini(&c->pci);		/* takes the frame buffer off the map */
+	part_free(c->vga.opaque);
+	free(c);
+}
+
+static const struct pci_dev_ops card_ops = {
+	.dev = { .name = "vga", .reset = card_reset, .save = card_save, .load = card_load, .free = card_free },
+	.bars_changed = card_bars_changed,
+};
+
+static const struct pci_ids ids = {
+	.vendor = 0x1234, .device = 0x1111, .sub_vendor = 0x1af4, .sub_device = 0x1100, .class24 = 0x030000, .revision = 2,
+};
+
+int vga_new(struct machine *m, struct pci_bus *bus, int devfn, const struct vga_config *cfg, struct err *e)
+{
+	struct card *c = calloc(1, sizeof(*c));
+	int r = c ? vga_part_new(m, cfg, &c->vga, e) : err_set(e, -ENOMEM, "out of memory");
+
+	if (!r) {
+		r = pci_dev_init(&c->pci, m, bus, devfn, &card_ops, &ids, e);
+		if (r)
+			part_free(c->vga.opaque);
+	}
 	if (r) {
-		free(v);
+		free(c);
 		return r;
 	}
-	r = buffers(v) ? add_parts(v, m, cfg) : -ENOMEM;
+	r = part_attach(c->vga.opaque, &c->pci, e);
+	if (!r && pci_dev_add_bar(&c->pci, 2, PCI_BAR_MEM32, false, PCI_PART_MMIO_SIZE, &mmio_ops, c->vga.opaque))
+		r = err_set(e, -ENOMEM, "the VGA cannot be built: no room for its registers");
 	if (r) {
-		vga_free(&v->pci.dev);
-		return err_set(e, r, "the VGA cannot be built: %s", strerror(-r));
+		card_free(&c->pci.dev);
+		return r;
 	}
-	pci_dev_ready(&v->pci);
-	vga_regs_reset(v);
-	display_attach(v->display, &vga_display_ops, v);
+	pci_dev_ready(&c->pci);
 	return 0;
 }

@@ -13,17 +13,15 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "pci/part.h"
 
 struct display;
 struct machine;
-struct pci_bus;
 
 #define VGA_VRAM_MIN (1ull << 20)
 #define VGA_VRAM_MAX (256ull << 20)
 
 struct vga_config {
-	struct pci_bus *bus;
-	int devfn;
 	struct display *display;	/* outlives the card */
 	uint64_t vram_offset;		/* in the RAM backing; nobody else's */
 	uint64_t vram_size;		/* a power of two from VGA_VRAM_MIN to VGA_VRAM_MAX */
@@ -32,6 +30,9 @@ struct vga_config {
 };
 
 /* Machine lock held.  The card belongs to the machine. */
-int vga_new(struct machine *m, const struct vga_config *cfg, struct err *e);
+int vga_new(struct machine *m, struct pci_bus *bus, int devfn, const struct vga_config *cfg, struct err *e);
+/* A VGA that is a part of another card: BAR 0 and the legacy addresses are its own, registers are shown by the card.  It
+ * belongs to the card once that has taken it. */
+int vga_part_new(struct machine *m, const struct vga_config *cfg, struct pci_part *out, struct err *e);
 
 #endif

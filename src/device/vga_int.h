@@ -32,8 +32,8 @@ enum { DISPI_ID, DISPI_XRES, DISPI_YRES, DISPI_BPP, DISPI_ENABLE, DISPI_BANK, DI
 #define DISPI_MAX_BPP 32u
 
 struct vga {
-	struct pci_dev pci;		/* first */
-	struct display *display;
+	struct pci_dev *pci;		/* the function it is (a part of); NULL: not yet */
+	struct vga_config cfg;
 	struct bus_region window, ports, dispi;
 	uint64_t vram_offset, vram_size;
 	uint8_t *vram;			/* shared with the guest's CPUs */
@@ -57,8 +57,6 @@ struct vga {
 	uint32_t *line;			/* one row */
 	uint32_t pens[256];		/* colours as they are shown */
 };
-
-static inline struct vga *vga_of(struct dev *d) { return container_of(d, struct vga, pci.dev); }
 
 static inline bool dispi_on(const struct vga *v) { return v->reg[DISPI_ENABLE] & DISPI_ENABLED; }
 

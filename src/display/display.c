@@ -14,11 +14,15 @@
 
 #include "base/bits.h"
 
+struct adapter {
+	const struct display_ops *ops;	/* NULL: there is none */
+	void *opaque;
+};
+
 struct display {
 	pthread_mutex_t *machine_lock;
 	pthread_mutex_t lock;
-	const struct display_ops *ops;	/* machine lock */
-	void *opaque;
+	struct adapter base, over;	/* machine lock */
 	struct surface s;
 	struct display_cursor cursor;
 	struct list viewers;
@@ -52,20 +56,32 @@ void display_unlock(struct display *d) { pthread_mutex_unlock(&d->lock); }
 const struct surface *display_surface(struct display *d) { return &d->s; }
 const struct display_cursor *display_cursor(struct display *d) { return &d->cursor; }
 
-void display_attach(struct display *d, const struct display_ops *ops, void *opaque)
+/* Whose display it is now. */
+static const struct adapter *adapter(const struct display *d) { return d->over.ops ? &d->over : &d->base; }
+
+static void tell_watched(const struct adapter *a, bool on)
 {
+	if (a->ops)
+		a->ops->watched(a->opaque, on);
+}
+
+static void change(struct display *d, struct adapter *which, const struct display_ops *ops, void *opaque)
+{
+	struct adapter old = *adapter(d);
 	bool watched;
 
 	display_lock(d);
 	watched = !list_empty(&d->viewers);
 	display_unlock(d);
-	if (d->ops && watched)
-		d->ops->watched(d->opaque, false);
-	d->ops = ops;
-	d->opaque = opaque;
-	if (ops && watched)
-		ops->watched(opaque, true);
+	*which = (struct adapter){ ops, opaque };
+	if (!watched || (adapter(d)->ops == old.ops && adapter(d)->opaque == old.opaque))
+		return;
+	tell_watched(&old, false);
+	tell_watched(adapter(d), true);
 }
+
+void display_attach(struct display *d, const struct display_ops *ops, void *opaque) { change(d, &d->base, ops, opaque); }
+void display_override(struct display *d, const struct display_ops *ops, void *opaque) { change(d, &d->over, ops, opaque); }
 
 /* ---- the adapter's side ---- */
 
@@ -191,8 +207,8 @@ void display_watch(struct display *d, struct display_viewer *v)
 	list_add_tail(&d->viewers, &v->node);
 	v->resized = v->new_cursor = v->moved_cursor = true;
 	mark_all(d, v);
-	if (first && d->ops)
-		d->ops->watched(d->opaque, true);
+	if (first)
+		tell_watched(adapter(d), true);
 	both_unlock(d);
 }
 
@@ -200,27 +216,32 @@ void display_unwatch(struct display *d, struct display_viewer *v)
 {
 	both_lock(d);
 	list_del(&v->node);
-	if (list_empty(&d->viewers) && d->ops)
-		d->ops->watched(d->opaque, false);
+	if (list_empty(&d->viewers))
+		tell_watched(adapter(d), false);
 	both_unlock(d);
 }
 
 void display_refresh(struct display *d)
 {
+	const struct adapter *a;
+
 	both_lock(d);
-	if (d->ops)
-		d->ops->refresh(d->opaque, d);
+	a = adapter(d);
+	if (a->ops)
+		a->ops->refresh(a->opaque, d);
 	both_unlock(d);
 }
 
 bool display_wish(struct display *d, unsigned width, unsigned height)
 {
+	const struct adapter *a;
 	bool ok;
 
 	pthread_mutex_lock(d->machine_lock);
-	ok = d->ops && d->ops->wish && width && height && width <= DISPLAY_MAX_WIDTH && height <= DISPLAY_MAX_HEIGHT;
+	a = adapter(d);
+	ok = a->ops && a->ops->wish && width && height && width <= DISPLAY_MAX_WIDTH && height <= DISPLAY_MAX_HEIGHT;
 	if (ok)
-		d->ops->wish(d->opaque, width, height);
+		a->ops->wish(a->opaque, width, height);
 	pthread_mutex_unlock(d->machine_lock);
 	return ok;
 }

@@ -77,6 +77,8 @@ void display_free(struct display *d);
 
 /* Machine lock held.  NULL: the adapter goes away; the picture stays. */
 void display_attach(struct display *d, const struct display_ops *ops, void *opaque);
+/* Another adapter in front of the attached one, which is asked nothing meanwhile; NULL: no more. */
+void display_override(struct display *d, const struct display_ops *ops, void *opaque);
 
 /* ---- adapter: inside refresh ---- */
 

@@ -203,10 +203,10 @@ static int vga_part(void *opaque, const char *name, const char *val, struct err 
 	if (!name)
 		return conf_set(t->c, "vga", val, e);
 	if (!strcmp(name, "vram") && val)
-		return conf_set(t->c, "vga", val, e);
-	if ((!strcmp(name, "romfile") || !strcmp(name, "rombar")) && val)
+		return conf_set(t->c, "vga-memory", val, e);
+	if ((!strcmp(name, "outputs") || !strcmp(name, "romfile") || !strcmp(name, "rombar")) && val)
 		return conf_setf(t->c, val, e, "vga-%s", name);
-	return err_set(e, -EINVAL, "'%.40s' is not one of vram=SIZE, romfile=FILE, rombar=on|off", name);
+	return err_set(e, -EINVAL, "'%.40s' is not one of vram=SIZE, outputs=N, romfile=FILE, rombar=on|off", name);
 }
 
 static int parse_vga(struct conf *c, struct opt_state *st, const char *val, struct err *e)
@@ -416,10 +416,14 @@ const struct opt run_opts[] = {
 	  "*password-file=FILE* or *password-fd=N* holds the password (VNC uses 8 characters), *view-password-file=* and *view-password-fd=* one for "
 	  "viewers who only look; with *read-only* all do. *tls-cert=FILE* and *tls-key=FILE* (PEM) encrypt (VeNCrypt X509, wss), *tls=anon* without "
 	  "certificates. Several viewers share the screen.", COMPLETE_WORDS, "vnc none", .parse = parse_display },
-	{ "vga", 0, "std[,vram=SIZE][,romfile=FILE]|none", "display adapter [std with --display, else none]",
+	{ "vga", 0, "std|virtio|virtio-gpu|none[,vram=SIZE][,outputs=N][,romfile=FILE]", "display adapter [std with --display, else none]",
 	  "*std* is a VGA with the Bochs VBE extensions (PCI 1234:1111), as bochs-drm, firmware and Windows know it, with *vram=* "
-	  "16M or another power of two from 1M to 256M. With *--firmware bios* it has the VGA BIOS of the package seabios as its option ROM; "
-	  "*romfile=FILE* is another one, *romfile=* alone or *rombar=off* none.", COMPLETE_WORDS, "std none", .parse = parse_vga },
+	  "16M or another power of two from 1M to 256M. *virtio* (QEMU's virtio-vga) is such a VGA until a driver of virtio-gpu takes over, which "
+	  "changes its size with the viewer's window; *virtio-gpu* (virtio-gpu-pci) has no VGA, and is all that --machine micro can have. *outputs=N*, up "
+	  "to 4, gives them more screens: VNC shows the first, the control protocol's screendump all. "
+	  "With *--firmware bios* a VGA has the VGA BIOS of the package seabios as its option ROM; *romfile=FILE* is another one, *romfile=* alone or "
+	  "*rombar=off* none.",
+	  COMPLETE_WORDS, "std virtio virtio-gpu none", .parse = parse_vga },
 	{ "exec", 'e', "COMMAND", "run a command in the guest and return its exit status",
 	  "Waits until the guest is up, runs the command there with sh -c, standard input, output and error "
 	  "connected to this program's, powers the guest off and returns the command's status. The guest needs the "

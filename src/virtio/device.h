@@ -144,7 +144,12 @@ void virtio_dev_resume(struct virtio_dev *d);
 
 /* Transports: the device is owned by the transport from here on. */
 struct pci_bus;
+struct pci_part;
 int virtio_pci_new(struct machine *m, struct pci_bus *bus, int devfn, struct virtio_dev *d, struct err *e);
+/* A VGA beside it in one card, as virtio-vga is: class 0x030000, the part's registers in front of virtio's, in BAR 2.  The part
+ * is taken over (on an error it is freed). */
+int virtio_pci_new_vga(struct machine *m, struct pci_bus *bus, int devfn, struct virtio_dev *d, const struct pci_part *part,
+		       struct err *e);
 int virtio_mmio_new(struct machine *m, uint64_t base, const struct irq *wire, struct virtio_dev *d, struct err *e);
 #define VIRTIO_MMIO_SIZE 0x200
 

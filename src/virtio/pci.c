@@ -9,6 +9,9 @@
  *
  * The same registers can be reached through configuration space by the
  * VIRTIO_PCI_CAP_PCI_CFG window (4.1.4.9).
+ *
+ * A card may have a part beside virtio, a VGA: then the part's registers are the
+ * first area of the BAR, and virtio's areas follow.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,10 +19,10 @@
 
 #include "base/bits.h"
 #include "base/checked.h"
+#include "pci/part.h"
 #include "pci/pci.h"
 #include "virtio/regs.h"
 
-#define BAR 0
 #define AREA 0x1000
 #define COMMON_OFF 0x0000
 #define ISR_OFF 0x1000
@@ -27,7 +30,7 @@
 #define NOTIFY_OFF 0x3000
 #define MSIX_OFF 0x4000
 #define PBA_OFF 0x4800
-#define BAR_SIZE 0x8000
+#define BAR_SIZE 0x8000			/* with a part's area in front, too */
 #define NOTIFY_STRIDE 4			/* notify_off_multiplier */
 
 #define VENDOR 0x1af4
@@ -65,6 +68,9 @@ enum {
 struct virtio_pci {
 	struct pci_dev pci;		/* first */
 	struct virtio_dev *d;
+	struct pci_part part;		/* ops NULL: none */
+	uint8_t bar;			/* the one with the registers */
+	uint32_t base;			/* of the areas in it */
 	struct virtio_regs r;
 	uint16_t config_vector;
 	uint16_t queue_vector[VIRTIO_MAX_QUEUES];
@@ -117,11 +123,11 @@ static void config_irq(void *opaque)
 static void doorbells(void *opaque, bool on)
 {
 	struct virtio_pci *t = opaque;
-	uint64_t bar = pci_bar_addr(&t->pci, BAR);
+	uint64_t bar = pci_bar_addr(&t->pci, t->bar);
 
 	for (unsigned q = 0; q < t->d->n_queues; q++) {
 		struct bus_doorbell *b = &t->bell[q];
-		uint64_t addr = bar + NOTIFY_OFF + q * NOTIFY_STRIDE;
+		uint64_t addr = bar + t->base + NOTIFY_OFF + q * NOTIFY_STRIDE;
 		bool want = on && bar != UINT64_MAX && t->d->vq[q].ready;
 
 		if (b->bus && (!want || b->addr != addr)) {
@@ -256,12 +262,36 @@ static uint64_t isr_read(struct virtio_pci *t)
 	return isr;
 }
 
+/* The part's registers take what its ops say; more comes as several accesses, as from a bus. */
+static uint64_t part_read(struct virtio_pci *t, uint64_t off, unsigned len)
+{
+	const struct bus_ops *o = t->part.ops->mmio;
+	unsigned step = MIN(len, o->max_len);
+	uint64_t v = 0;
+
+	for (unsigned i = 0; i < len; i += step)
+		v |= (o->read(t->part.opaque, off + i, step) & (BIT64(8 * step) - 1)) << 8 * i;
+	return v;
+}
+
+static void part_write(struct virtio_pci *t, uint64_t off, unsigned len, uint64_t v)
+{
+	const struct bus_ops *o = t->part.ops->mmio;
+	unsigned step = MIN(len, o->max_len);
+
+	for (unsigned i = 0; i < len; i += step)
+		o->write(t->part.opaque, off + i, step, v >> 8 * i & (BIT64(8 * step) - 1));
+}
+
 static uint64_t bar_read(void *opaque, uint64_t off, unsigned len)
 {
 	struct virtio_pci *t = opaque;
 	uint8_t image[C_SIZE];
 	uint64_t v = 0;
 
+	if (off < t->base)
+		return part_read(t, off, len);
+	off -= t->base;
 	switch (off & ~(uint64_t)(AREA - 1)) {
 	case COMMON_OFF:
 		if (!range_inside(off, len, C_SIZE))
@@ -274,7 +304,7 @@ static uint64_t bar_read(void *opaque, uint64_t off, unsigned len)
 		virtio_dev_config_access(t->d, off - DEVICE_OFF, &v, len, false);
 		return v;
 	case MSIX_OFF:
-		return pci_msix_read(&t->pci, off, len);
+		return pci_msix_read(&t->pci, off + t->base, len);
 	default:
 		return 0;
 	}
@@ -284,6 +314,11 @@ static void bar_write(void *opaque, uint64_t off, unsigned len, uint64_t v)
 {
 	struct virtio_pci *t = opaque;
 
+	if (off < t->base) {
+		part_write(t, off, len, v);
+		return;
+	}
+	off -= t->base;
 	switch (off & ~(uint64_t)(AREA - 1)) {
 	case COMMON_OFF:
 		if (range_inside(off, len, C_SIZE))
@@ -296,7 +331,7 @@ static void bar_write(void *opaque, uint64_t off, unsigned len, uint64_t v)
 		virtio_dev_ring(t->d, (off - NOTIFY_OFF) / NOTIFY_STRIDE);
 		break;
 	case MSIX_OFF:
-		pci_msix_write(&t->pci, off, len, v);
+		pci_msix_write(&t->pci, off + t->base, len, v);
 		break;
 	default:
 		break;
@@ -319,7 +354,7 @@ static bool cfg_window(const struct virtio_pci *t, uint32_t *off, uint32_t *len)
 
 	*off = ld_le32(cap + 8);
 	*len = ld_le32(cap + 12);
-	return cap[4] == BAR && (*len == 1 || *len == 2 || *len == 4) && !(*off & (*len - 1)) &&
+	return cap[4] == t->bar && (*len == 1 || *len == 2 || *len == 4) && !(*off & (*len - 1)) &&
 	       range_inside(*off, *len, BAR_SIZE);
 }
 
@@ -349,8 +384,12 @@ static void config_written(struct pci_dev *p, unsigned off, unsigned len)
 /* Still comes while the function is taken down. */
 static void bars_changed(struct pci_dev *p)
 {
-	if (of_pci(p)->d)
-		doorbells(of_pci(p), true);
+	struct virtio_pci *t = of_pci(p);
+
+	if (t->d)
+		doorbells(t, true);
+	if (t->part.ops)
+		t->part.ops->bars_changed(t->part.opaque);
 }
 
 /* ---- life cycle ---- */
@@ -362,6 +401,8 @@ static void dev_reset(struct dev *dev)
 	virtio_dev_reset(t->d);
 	transport_reset(t);
 	pci_dev_reset(&t->pci);
+	if (t->part.ops)
+		t->part.ops->reset(t->part.opaque);
 }
 
 static void dev_pause(struct dev *dev)
@@ -390,6 +431,8 @@ static int dev_save(struct dev *dev, struct snap_out *o)
 
 	if (!ret)
 		ret = snap_put(o, dev->id, &table, t);
+	if (!ret && t->part.ops)
+		ret = t->part.ops->save(t->part.opaque, o);
 	return ret ? ret : virtio_dev_save(t->d, o);
 }
 
@@ -400,12 +443,22 @@ static int dev_load(struct dev *dev, struct snap_in *in, struct err *e)
 
 	if (!ret)
 		ret = snap_get(in, dev->id, &table, t, e);
+	if (!ret && t->part.ops)
+		ret = t->part.ops->load(t->part.opaque, in, e);
 	if (ret)
 		return ret;
 	t->config_vector = vector_value(t, t->config_vector);
 	for (unsigned q = 0; q < VIRTIO_MAX_QUEUES; q++)
 		t->queue_vector[q] = vector_value(t, t->queue_vector[q]);
 	return virtio_dev_load(t->d, in, e);
+}
+
+static void take_down(struct virtio_pci *t)
+{
+	pci_dev_fini(&t->pci);
+	if (t->part.ops)
+		t->part.ops->free(t->part.opaque);
+	free(t);
 }
 
 static void dev_free(struct dev *dev)
@@ -416,8 +469,7 @@ static void dev_free(struct dev *dev)
 	t->d->transport = NULL;
 	t->d->ops->free(t->d);
 	t->d = NULL;
-	pci_dev_fini(&t->pci);
-	free(t);
+	take_down(t);
 }
 
 static const struct pci_dev_ops pci_ops = {
@@ -443,8 +495,8 @@ static int add_cap(struct virtio_pci *t, uint8_t type, uint32_t off, uint32_t le
 
 	body[0] = size + 2;
 	body[1] = type;
-	body[2] = BAR;
-	st_le32(body + 6, off);
+	body[2] = t->bar;
+	st_le32(body + 6, type == CFG_PCI ? off : t->base + off);
 	st_le32(body + 10, len);
 	st_le32(body + 14, word);
 	return pci_dev_add_cap(&t->pci, PCI_CAP_ID_VENDOR, body, size);
@@ -455,7 +507,7 @@ static int add_caps(struct virtio_pci *t)
 	struct pci_dev *p = &t->pci;
 	int off, ret;
 
-	ret = pci_dev_add_msix(p, t->vectors, BAR, MSIX_OFF, PBA_OFF);
+	ret = pci_dev_add_msix(p, t->vectors, t->bar, t->base + MSIX_OFF, t->base + PBA_OFF);
 	if (ret)
 		return ret;
 	pci_dev_add_pcie(p, 9);
@@ -473,39 +525,69 @@ static int add_caps(struct virtio_pci *t)
 	return 0;
 }
 
-int virtio_pci_new(struct machine *m, struct pci_bus *bus, int devfn, struct virtio_dev *d, struct err *e)
+static int add_parts(struct virtio_pci *t, struct err *e)
+{
+	int ret = t->part.ops ? t->part.ops->attach(t->part.opaque, &t->pci, e) : 0;
+
+	if (ret)
+		return ret;
+	pci_dev_use_intx(&t->pci, 1);
+	ret = pci_dev_add_bar(&t->pci, t->bar, PCI_BAR_MEM64, true, BAR_SIZE, &bar_ops, t);
+	if (!ret)
+		ret = add_caps(t);
+	return ret ? err_set(e, ret, "cannot build the PCI function of %s", t->d->id) : 0;
+}
+
+static int make(struct virtio_pci *t, struct machine *m, struct pci_bus *bus, int devfn, struct virtio_dev *d, uint32_t class24,
+		struct err *e)
 {
 	struct pci_ids ids = {
 		.vendor = VENDOR, .device = DEVICE_BASE + d->ops->device_id,
 		.sub_vendor = VENDOR, .sub_device = DEVICE_BASE + d->ops->device_id,
-		.class24 = d->ops->pci_class, .revision = 1,
+		.class24 = class24, .revision = 1,
 	};
-	struct virtio_pci *t = calloc(1, sizeof(*t));
-	int ret;
+	int ret = pci_dev_init(&t->pci, m, bus, devfn, &pci_ops, &ids, e);
 
-	if (!t)
-		return err_set(e, -ENOMEM, "out of memory");
-	ret = pci_dev_init(&t->pci, m, bus, devfn, &pci_ops, &ids, e);
 	if (ret) {
+		if (t->part.ops)
+			t->part.ops->free(t->part.opaque);
 		free(t);
 		return ret;
 	}
 	t->d = t->r.d = d;
 	t->vectors = d->n_queues + 1;
-	pci_dev_use_intx(&t->pci, 1);
-	ret = pci_dev_add_bar(&t->pci, BAR, PCI_BAR_MEM64, true, BAR_SIZE, &bar_ops, t);
-	if (!ret)
-		ret = add_caps(t);
+	ret = add_parts(t, e);
 	if (ret) {
 		t->d = NULL;
-		pci_dev_fini(&t->pci);
-		free(t);
-		return err_set(e, ret, "cannot build the PCI function of %s", d->id);
+		take_down(t);
+		return ret;
 	}
-	t->pci.bar[BAR].region.name = d->ops->name;
+	t->pci.bar[t->bar].region.name = d->ops->name;
 	pci_dev_ready(&t->pci);
 	d->transport = &transport_ops;
 	d->transport_opaque = t;
 	transport_reset(t);
 	return 0;
+}
+
+int virtio_pci_new(struct machine *m, struct pci_bus *bus, int devfn, struct virtio_dev *d, struct err *e)
+{
+	struct virtio_pci *t = calloc(1, sizeof(*t));
+
+	return t ? make(t, m, bus, devfn, d, d->ops->pci_class, e) : err_set(e, -ENOMEM, "out of memory");
+}
+
+int virtio_pci_new_vga(struct machine *m, struct pci_bus *bus, int devfn, struct virtio_dev *d, const struct pci_part *part,
+		       struct err *e)
+{
+	struct virtio_pci *t = calloc(1, sizeof(*t));
+
+	if (!t) {
+		part->ops->free(part->opaque);
+		return err_set(e, -ENOMEM, "out of memory");
+	}
+	t->part = *part;
+	t->bar = 2;
+	t->base = PCI_PART_MMIO_SIZE;
+	return make(t, m, bus, devfn, d, 0x030000, e);
 }

@@ -205,7 +205,8 @@ static int build_platform(struct vm *vm, struct err *e)
 		.kernel = cfg->kernel, .initrds = cfg->initrd, .n_initrds = cfg->n_initrds, .cmdline = vm->cmdline,
 		.serial = { vm->console }, .serial_output_only = console_is_virtio(cfg),
 		.debugcon = vm->debugcon, .debug_exit = cfg->debug_exit || cfg->test_device, .name = cfg->name,
-		.vram_size = cfg->vga, .display = vm->display, .input = vm->input,
+		.vram_size = cfg->vga_memory, .gpu = cfg->vga == VM_VGA_VIRTIO ? &vm->gpu : NULL, .display = vm->screen[0],
+		.input = vm->input,
 	};
 	return platform_new(vm->m, vm->engine, &vm->pcfg, &vm->platform, e);
 }
@@ -267,7 +268,12 @@ static int add_small(struct vm *vm, struct err *e)
 	struct virtio_dev *dev;
 	int ret = 0;
 
-	if (vm->cfg->rng) {
+	if (vm->cfg->vga == VM_VGA_GPU) {
+		ret = virtio_gpu_new(vm->m, "gpu0", &vm->gpu, &dev, e);
+		if (!ret)
+			ret = platform_add_virtio(vm->platform, dev, e);
+	}
+	if (!ret && vm->cfg->rng) {
 		ret = virtio_rng_new(vm->m, "rng0", &dev, e);
 		if (!ret)
 			ret = platform_add_virtio(vm->platform, dev, e);

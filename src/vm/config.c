@@ -20,6 +20,7 @@
 #include "base/checked.h"
 #include "cpu/engine.h"
 #include "device/vga.h"
+#include "virtio/gpu.h"
 #include "vm/config_int.h"
 
 #define MIB (1ull << 20)
@@ -272,18 +273,29 @@ static int parse_dump(const char *value, struct vm_config *v, struct err *e)
 	return 0;
 }
 
-static int set_vga(const char *value, uint64_t *out, struct err *e)
+/* QEMU's names for the cards, too. */
+static int set_vga(const char *value, enum vm_vga *out, struct err *e)
 {
-	int ret = 0;
+	static const struct {
+		const char *name;
+		enum vm_vga vga;
+	} words[] = {
+		{ "none", VM_VGA_NONE }, { "std", VM_VGA_STD }, { "VGA", VM_VGA_STD }, { "virtio", VM_VGA_VIRTIO },
+		{ "virtio-vga", VM_VGA_VIRTIO }, { "virtio-gpu", VM_VGA_GPU }, { "virtio-gpu-pci", VM_VGA_GPU },
+	};
 
-	if (!strcmp(value, "none"))
-		*out = 0;
-	else if (!strcmp(value, "std"))
-		*out = VGA_DEFAULT;
-	else if (!isdigit((unsigned char)*value) || (ret = vm_parse_size(value, out, e)) || !is_pow2(*out) || *out < VGA_VRAM_MIN ||
-		 *out > VGA_VRAM_MAX)
-		ret = err_set(e, -EINVAL, "'%.40s' is not none, std or std,vram= a power of two from 1M to 256M", value);
-	return ret;
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (!strcmp(value, words[i].name))
+			return *out = words[i].vga, 0;
+	return err_set(e, -EINVAL, "'%.40s' is none of none, std, virtio (a VGA and virtio-gpu in one), virtio-gpu", value);
+}
+
+static int set_vga_memory(const char *value, uint64_t *out, struct err *e)
+{
+	if (!isdigit((unsigned char)*value) || vm_parse_size(value, out, e) || !is_pow2(*out) || *out < VGA_VRAM_MIN ||
+	    *out > VGA_VRAM_MAX)
+		return err_set(e, -EINVAL, "'%.40s': vram= is a power of two from 1M to 256M", value);
+	return 0;
 }
 
 /* Where a password is, never what it is. */
@@ -449,6 +461,10 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return v->vga_rom.file = val, 0;
 	if (IS("vga-rombar"))
 		return set_rombar(val, &v->vga_rom, e);
+	if (IS("vga-memory"))
+		return set_vga_memory(val, &v->vga_memory, e);
+	if (IS("vga-outputs"))
+		return config_uint(val, 1, VIRTIO_GPU_MAX_OUTPUTS, &v->outputs, e);
 	if (IS("control"))
 		return config_bool(val, &v->control, e);
 	if (IS("paused"))
@@ -792,12 +808,22 @@ static int check_disk(const struct vm_config *v, unsigned i, struct err *e)
 
 static int check_display(struct vm_config *v, struct err *e)
 {
+	bool vga;
+
 	if (v->vnc.on && !v->vga_given)
-		v->vga = VGA_DEFAULT;
-	if (v->machine == VM_MACHINE_MICRO && v->vga)
-		return err_set(e, -EINVAL, "--vga and --display exist on --machine pc only");
+		v->vga = VM_VGA_STD;
+	vga = v->vga == VM_VGA_STD || v->vga == VM_VGA_VIRTIO;
+	if (v->machine == VM_MACHINE_MICRO && vga)
+		return err_set(e, -EINVAL, "--vga, --display: a VGA exists on --machine pc only; --vga virtio-gpu works here, too");
 	if (v->vnc.on && !v->vga)
 		return err_set(e, -EINVAL, "--display needs an adapter to show; leave --vga none out");
+	if (v->vga_memory && !vga)
+		return err_set(e, -EINVAL, "--vga: vram= is a VGA's; this adapter has none");
+	if (v->outputs > 1 && v->vga != VM_VGA_VIRTIO && v->vga != VM_VGA_GPU)
+		return err_set(e, -EINVAL, "--vga: only virtio and virtio-gpu have several outputs");
+	if (vga && !v->vga_memory)
+		v->vga_memory = VGA_DEFAULT;
+	v->outputs = v->outputs ? v->outputs : 1;
 	if (!v->vnc.tls_cert != !v->vnc.tls_key)
 		return err_set(e, -EINVAL, "--display: tls-cert= and tls-key= belong together");
 	if (v->vnc.tls_cert && v->vnc.tls_anonymous)

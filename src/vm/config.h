@@ -24,7 +24,7 @@
  *   net.N.romfile FILE [iPXE's, with firmware bios; empty: none]  net.N.rombar on|off [on]  net.N.bootindex N [by boot-order]
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
  *   debug-exit on|off [off]  test-device on|off [off]  balloon on|off [on]  rng on|off [on]
- *   vga none|std|SIZE [std with a display, else none]   SIZE: std with so much memory, 16M by default
+ *   vga none|std|virtio|virtio-gpu [std with a display, else none]  vga-memory SIZE [16M]  vga-outputs N [1]
  *   vga-romfile FILE [the VGA BIOS, with firmware bios; empty: none]  vga-rombar on|off [on]
  *   display none|vnc [none]  vnc.listen [HOST]:N|unix:PATH  vnc.websocket PORT  vnc.read-only on|off  vnc.tls anon
  *   vnc.password, vnc.view-password file:PATH|fd:NUMBER  vnc.tls-cert FILE  vnc.tls-key FILE
@@ -68,6 +68,7 @@ enum vm_watchdog_action {
 	VM_WATCHDOG_RESET, VM_WATCHDOG_SHUTDOWN, VM_WATCHDOG_POWEROFF, VM_WATCHDOG_PAUSE, VM_WATCHDOG_DEBUG, VM_WATCHDOG_NONE,
 	VM_WATCHDOG_NMI,
 };
+enum vm_vga { VM_VGA_NONE, VM_VGA_STD, VM_VGA_VIRTIO, VM_VGA_GPU };	/* VIRTIO: a VGA and virtio-gpu in one; GPU: no VGA */
 enum vm_console { VM_CONSOLE_STDIO, VM_CONSOLE_PTY, VM_CONSOLE_NONE, VM_CONSOLE_FILE };
 
 struct vm_disk {
@@ -155,9 +156,11 @@ struct vm_config {
 	const char *console_file;
 	enum vm_console debugcon;	/* NONE: absent */
 	const char *debugcon_file;
-	uint64_t vga;			/* bytes of its memory; 0: none */
+	enum vm_vga vga;
 	bool vga_given;
 	struct vm_rom vga_rom;
+	uint64_t vga_memory;		/* bytes of the VGA's; 0: it is none */
+	unsigned outputs;		/* of virtio-gpu, or 1 */
 	struct vm_vnc vnc;
 	enum vm_watchdog watchdog;
 	enum vm_watchdog_action watchdog_action;

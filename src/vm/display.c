@@ -17,11 +17,14 @@ int vm_display_new(struct vm *vm, struct err *e)
 {
 	int ret = 0;
 
-	if (vm->cfg->machine != VM_MACHINE_PC)
-		return 0;
-	ret = input_new(&vm->m->lock, &vm->input);
-	if (!ret && vm->cfg->vga)
-		ret = display_new(&vm->m->lock, &vm->display);
+	if (vm->cfg->machine == VM_MACHINE_PC || vm->cfg->vga)
+		ret = input_new(&vm->m->lock, &vm->input);
+	for (unsigned i = 0; !ret && vm->cfg->vga && i < vm->cfg->outputs; i++) {
+		ret = display_new(&vm->m->lock, &vm->screen[i]);
+		vm->gpu.display[i] = vm->screen[i];
+	}
+	vm->gpu.outputs = vm->cfg->outputs;
+	vm->gpu.shared = vm->cfg->vga == VM_VGA_VIRTIO;
 	return ret ? err_set(e, ret, "out of memory for the screen") : 0;
 }
 
@@ -75,11 +78,11 @@ static int start_vnc(struct vm *vm, struct vnc_config *c, struct err *e)
 		ret = parse_listen(where, host, sizeof(host), &c->port, e);
 	c->host = *host ? host : NULL;
 	if (!ret && where)
-		ret = vnc_new(vm->display, vm->input, c, &vm->vnc, e);
+		ret = vnc_new(vm->screen[0], vm->input, c, &vm->vnc, e);
 	/* No address: the first display that is free. */
 	for (unsigned n = 0; !where && (!n || (ret == -EADDRINUSE && n < 100)); n++) {
 		c->port = VNC_PORT + n;
-		ret = vnc_new(vm->display, vm->input, c, &vm->vnc, e);
+		ret = vnc_new(vm->screen[0], vm->input, c, &vm->vnc, e);
 	}
 	if (ret)
 		return ret;
@@ -106,7 +109,7 @@ int vm_display_show(struct vm *vm, struct err *e)
 	};
 	int ret = 0;
 
-	if (!o->on || !vm->display)
+	if (!o->on || !vm->screen[0])
 		return 0;
 	if (o->password)
 		ret = read_password(o->password, password, e);
@@ -127,8 +130,10 @@ void vm_display_hide(struct vm *vm)
 
 void vm_display_free(struct vm *vm)
 {
-	display_free(vm->display);
+	for (unsigned i = 0; i < VIRTIO_GPU_MAX_OUTPUTS; i++) {
+		display_free(vm->screen[i]);
+		vm->screen[i] = NULL;
+	}
 	input_free(vm->input);
-	vm->display = NULL;
 	vm->input = NULL;
 }

@@ -14,11 +14,11 @@
 #include "cpu/x86/cpuid.h"
 #include "machine/machine.h"
 #include "platform/x86/platform.h"
+#include "virtio/gpu.h"
 #include "vm/live.h"
 #include "vm/vm.h"
 
 struct disk;
-struct display;
 struct input;
 struct ahci;
 struct nvme;
@@ -49,7 +49,8 @@ struct vm {
 	struct platform_config pcfg;
 	char *cmdline;
 	struct chardev *console, *debugcon;
-	struct display *display;	/* NULL: no VGA */
+	struct display *screen[VIRTIO_GPU_MAX_OUTPUTS];	/* one for each output; the first is what VNC shows.  NULL: none */
+	struct virtio_gpu_config gpu;
 	struct vnc *vnc;
 	struct input *input;		/* NULL: nothing to type on */
 	struct vm_exec *exec;

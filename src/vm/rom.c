@@ -110,6 +110,7 @@ static int add_vga(struct vm *vm, enum vm_rom_reader reader, struct err *e)
 {
 	const struct vm_rom *o = &vm->cfg->vga_rom;
 	struct pci_dev *d = platform_vga(vm->platform);
+	const char *name = vm->cfg->vga == VM_VGA_VIRTIO ? "vgabios-virtio.bin" : "vgabios-stdvga.bin";
 	char path[128];
 
 	if (!d || o->no_bar || (o->file && !*o->file))
@@ -118,10 +119,10 @@ static int add_vga(struct vm *vm, enum vm_rom_reader reader, struct err *e)
 		return add(d, o->file, false, e);
 	if (reader != VM_ROM_BIOS && reader != VM_ROM_ANY)
 		return 0;
-	if (installed("vgabios-stdvga.bin", path, sizeof(path)))
+	if (installed(name, path, sizeof(path)))
 		return add(d, path, true, e);
-	log_warn("--vga: the VGA BIOS is not installed (/usr/share/seabios/vgabios-stdvga.bin): the screen stays dark until the guest's "
-		 "own driver takes it; install the package seabios");
+	log_warn("--vga: the VGA BIOS is not installed (/usr/share/seabios/%s): the screen stays dark until the guest's own driver takes it; "
+		 "install the package seabios", name);
 	return 0;
 }
 

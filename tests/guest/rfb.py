@@ -304,3 +304,7 @@ class Rfb:
 
     def pointer(self, x, y, buttons=0):
         self.write(struct.pack(">BBHH", 5, buttons, x, y))
+
+    def set_size(self, w, h):
+        """The window is this large: SetDesktopSize with one screen."""
+        self.write(struct.pack(">BxHHBxIHHHHI", 251, w, h, 1, 0, 0, 0, w, h, 0))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Debian's generic kernel with its DRM driver for the VGA, looked at through VNC: the picture is
-the guest's own frame buffer, what is typed arrives, the mouse moves.
+"""Debian's generic kernel with its DRM drivers for the VGA and for virtio-gpu, looked at through VNC: the
+picture is the guest's own frame buffer, what is typed arrives, the screen follows the viewer's window.
 
 It needs what no small guest has: tests/guest/mkworkloads amd64, and the modules of the same
 kernel, from the package file or the folder that LODGE_SCREEN_KERNEL names (a linux-image-amd64
@@ -28,14 +28,15 @@ class State:
     vm = view = None
 
 
-def modules(root):
-    """The driver's modules in order, as a second RAM disk; the kernel."""
+def modules(root, *names):
+    """The drivers' modules in order, as a second RAM disk; the kernel."""
     version = os.path.basename(glob.glob(f"{root}/boot/vmlinuz-*")[0])[len("vmlinuz-"):]
     subprocess.run(["/sbin/depmod", "-b", root, version], check=True)
-    out = subprocess.run(["/sbin/modprobe", "-d", root, "-S", version, "--show-depends", "bochs"], check=True,
-                         stdout=subprocess.PIPE, text=True).stdout
-    kos = [line.split()[1] for line in out.splitlines() if line.startswith("insmod")]
+    out = "".join(subprocess.run(["/sbin/modprobe", "-d", root, "-S", version, "--show-depends", name], check=True,
+                                 stdout=subprocess.PIPE, text=True).stdout for name in names)
+    kos = list(dict.fromkeys(line.split()[1] for line in out.splitlines() if line.startswith("insmod")))
     tree = os.path.join(TMP, "tree/screen")
+    shutil.rmtree(tree, ignore_errors=True)
     os.makedirs(tree)
     for ko in kos:
         shutil.copy(ko, tree)
@@ -46,22 +47,41 @@ def modules(root):
     return f"{root}/boot/vmlinuz-{version}", os.path.join(TMP, "screen.img")
 
 
-def start():
+def start(vga, module, name, *args):
+    stop()
     root, base = os.environ.get("LODGE_SCREEN_KERNEL"), os.path.join(BASE, "amd64/initrd.img")
     if not root:
         raise Skip("LODGE_SCREEN_KERNEL names no unpacked package linux-image-amd64")
     if not os.path.exists(base):
         raise Skip(f"{base} is missing; run tests/guest/mkworkloads amd64")
-    kernel, screen = modules(root)
+    kernel, screen = modules(root, module)
     sock = os.path.join(TMP, "vnc")
     vm = State.vm = Vm("--memory", "512M", "--kernel", kernel, "--initrd", base, "--initrd", screen, "--net", "none",
-                       "--display", f"vnc=unix:{sock}", "--append", "quiet")
+                       "--display", f"vnc=unix:{sock}", "--vga", vga, "--append", "quiet", *args)
     vm.expect(r"# ", 120)
     vm.send("stty -echo; PS1=\n")
     vm.shell("for k in $(cat /screen/order); do insmod /screen/$k; done; echo 0 >/sys/class/graphics/fbcon/cursor_blink", 60)
     out = vm.shell("dmesg")
-    check("bochs-drmdrmfb frame buffer device" in out, "bochs-drm took the VGA")
+    check(f"{name} frame buffer device" in out, f"{module} did not take the adapter")
     State.view = rfb.Rfb(path=sock)
+
+
+def stop():
+    if State.vm:
+        State.vm.__exit__(None, None, None)
+    State.vm = State.view = None
+
+
+def start_bochs():
+    start("std", "bochs", "bochs-drmdrmfb")
+
+
+def start_virtio():
+    start("virtio", "virtio-gpu", "virtio_gpudrmfb")
+
+
+def start_gpu():
+    start("virtio-gpu,outputs=2", "virtio-gpu", "virtio_gpudrmfb")
 
 
 def running():
@@ -119,6 +139,23 @@ def typing():
     check(text in out, f"typed {text!r}, arrived {out!r}")
 
 
+def follows():
+    """The viewer's window has another size: the driver is told, sets the mode, and the viewer gets it.  (Linux's frame
+    buffer console never becomes larger than it was; an X server does.)"""
+    vm, v = running()
+    v.set_encodings(rfb.ZRLE, rfb.EXT_SIZE)
+    v.refresh()
+    for w, h in ((1000, 700), (808, 600)):
+        v.set_size(w, h)
+        for _ in range(50):
+            if (v.width, v.height) == (w, h):
+                break
+            v.update()
+        check((v.width, v.height) == (w, h), f"the screen is {v.width} x {v.height}")
+        out = vm.shell("head -n1 /sys/class/drm/card0-Virtual-1/modes")
+        check(f"{w}x{h}" in out, f"the guest's preferred mode is {out!r}")
+
+
 def power_off():
     vm, _ = running()
     vm.send("poweroff -f\n")
@@ -126,11 +163,14 @@ def power_off():
     check(not os.path.exists(os.path.join(TMP, "vnc")), "the socket stays behind")
 
 
+CASES = [("the picture is the frame buffer", picture), ("scrolling, seen by changes", changes), ("what is typed arrives", typing)]
+tests = []
+for what, begin, more in (("bochs-drm takes the VGA", start_bochs, []), ("virtio-gpu takes over the VGA", start_virtio, [
+        ("the screen follows the window", follows)]), ("virtio-gpu without a VGA", start_gpu, [("the screen follows the window", follows)])):
+    tests += [(what, begin)] + [(f"{what}: {name}", fn) for name, fn in [*CASES, *more, ("power-off", power_off)]]
 try:
-    status = run_all([("bochs-drm takes the VGA", start), ("the picture is the frame buffer", picture),
-                      ("scrolling, seen by changes", changes), ("what is typed arrives", typing), ("power-off", power_off)])
+    status = run_all(tests)
 finally:
-    if State.vm:
-        State.vm.__exit__(None, None, None)
+    stop()
     shutil.rmtree(TMP, ignore_errors=True)
 sys.exit(status)

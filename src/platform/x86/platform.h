@@ -33,6 +33,7 @@ struct input;
 struct pci_bus;
 struct pci_dev;
 struct platform;
+struct virtio_gpu_config;
 
 enum platform_kind { PLATFORM_PC, PLATFORM_MICRO };
 
@@ -76,6 +77,7 @@ struct platform_config {
 	bool debug_exit;		/* isa-debug-exit at port 0xf4 (pc) */
 
 	uint64_t vram_size;		/* pc: memory of the VGA, a power of two from 1 to 256 MiB; 0: no VGA */
+	const struct virtio_gpu_config *gpu;	/* the VGA is one with virtio-gpu, with these displays; NULL: a plain one */
 	struct display *display;	/* what the VGA shows; outlives the devices */
 	struct input *input;		/* for keyboard and mouse; outlives the devices; may be NULL */
 

@@ -26,7 +26,7 @@ static void sync_cb(void *opaque) { syncs++; }
 static int setup(void **state)
 {
 	const struct pci_root_config rc = { .cf8 = true };
-	struct vga_config cfg = { .devfn = PCI_ANY_DEVFN, .vram_offset = RAM, .vram_size = VRAM, .window = WINDOW,
+	struct vga_config cfg = { .vram_offset = RAM, .vram_size = VRAM, .window = WINDOW,
 				  .ports = 0x3b0, .dispi = 0x1ce };
 
 	m = machine_make();
@@ -35,9 +35,8 @@ static int setup(void **state)
 	assert_int_equal(pci_root_new(m, &rc, &root, NULL), 0);
 	assert_int_equal(display_new(&m->lock, &d), 0);
 	m->watch_sync = sync_cb;
-	cfg.bus = root;
 	cfg.display = d;
-	assert_int_equal(vga_new(m, &cfg, NULL), 0);
+	assert_int_equal(vga_new(m, root, PCI_ANY_DEVFN, &cfg, NULL), 0);
 	card = pci_find(root, 0, PCI_DEVFN(1, 0));
 	machine_lock(m);
 	machine_reset_devs(m);
