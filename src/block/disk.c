@@ -104,16 +104,16 @@ int blk_open_disk(struct loop *l, const char *path, const struct blk_image_opts 
 		  struct blk_node **out, struct err *e)
 {
 	struct blk_node *n;
-	int ret = blk_open_image(l, path, io, &n, e);
+	int ret = path ? blk_open_image(l, path, io, &n, e) : blk_open_empty(l, &n);
 
 	if (ret)
-		return ret;
+		return path ? ret : err_set(e, ret, "out of memory for an empty drive");
 	if (o->copy_on_read)
 		ret = blk_copy_on_read_new(n, &n, e);
 	if (!ret && blk_throttle_wanted(&o->throttle))
 		ret = blk_throttle_new(n, &o->throttle, &n, e);
 	if (!ret && blk_slot_new(n, out))
-		ret = err_set(e, -ENOMEM, "out of memory while opening disk '%s'", path);
+		ret = err_set(e, -ENOMEM, "out of memory while opening disk '%s'", path ? path : "");
 	if (ret)
 		blk_close(n);
 	return ret;

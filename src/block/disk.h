@@ -16,8 +16,10 @@ struct blk_disk_opts {
 int blk_disk_option(struct blk_disk_opts *o, const char *name, const char *value, struct err *e);
 /* Whether the options go together: EINVAL. */
 int blk_disk_check(const struct blk_disk_opts *o, const struct blk_image_opts *io, struct err *e);
-/* `path` and `io` as blk_open_image has them. */
+/* `path` and `io` as blk_open_image has them; NULL: a drive without a medium. */
 int blk_open_disk(struct loop *l, const char *path, const struct blk_image_opts *io, const struct blk_disk_opts *o,
 		  struct blk_node **out, struct err *e);
+/* A node of no bytes, for a drive without a medium. ENOMEM */
+int blk_open_empty(struct loop *l, struct blk_node **out);
 
 #endif

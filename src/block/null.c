@@ -10,6 +10,7 @@
 #include "base/bits.h"
 #include "base/checked.h"
 #include "base/iov.h"
+#include "block/disk.h"
 #include "block/protocol.h"
 
 #define NULL_DEFAULT_SIZE BIT64(30)
@@ -49,6 +50,18 @@ static const struct blk_driver null_driver = {
 	.resize = null_resize,
 	.close = null_close,
 };
+
+int blk_open_empty(struct loop *l, struct blk_node **out)
+{
+	struct blk_node *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return -ENOMEM;
+	blk_node_init(n, l, &null_driver);
+	n->i = (struct blk_info){ .request_align = BLK_SECTOR, .physical_block = BLK_SECTOR, .read_only = true };
+	*out = n;
+	return 0;
+}
 
 static bool null_size(const char *text, uint64_t *size)
 {

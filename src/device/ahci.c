@@ -181,7 +181,7 @@ struct state {
 	uint16_t attention[AHCI_PORTS];
 	uint8_t kind[AHCI_PORTS], stopped[AHCI_PORTS], reset_asked[AHCI_PORTS], multiple[AHCI_PORTS], smart_off[AHCI_PORTS],
 		no_cache[AHCI_PORTS];
-	uint8_t tray_open[AHCI_PORTS], locked[AHCI_PORTS], changed[AHCI_PORTS], eject_asked[AHCI_PORTS];
+	uint8_t tray_open[AHCI_PORTS], locked[AHCI_PORTS], changed[AHCI_PORTS], eject_asked[AHCI_PORTS], no_medium[AHCI_PORTS];
 	uint8_t ncq_err[AHCI_PORTS * 16];
 };
 
@@ -193,9 +193,10 @@ static const struct snap_field fields[] = {
 	SNAP_ARRAY(struct state, attention), SNAP_ARRAY(struct state, kind), SNAP_ARRAY(struct state, stopped),
 	SNAP_ARRAY(struct state, reset_asked), SNAP_ARRAY(struct state, multiple), SNAP_ARRAY(struct state, smart_off), SNAP_ARRAY(struct state, no_cache),
 	SNAP_ARRAY(struct state, tray_open), SNAP_ARRAY(struct state, locked), SNAP_ARRAY(struct state, changed),
-	SNAP_ARRAY(struct state, eject_asked), SNAP_ARRAY(struct state, ncq_err), SNAP_END,
+	SNAP_ARRAY(struct state, eject_asked), SNAP_ARRAY(struct state, ncq_err),
+	{ "no_medium", offsetof(struct state, no_medium), 1, AHCI_PORTS, 2, 0 }, SNAP_END,
 };
-static const struct snap_table table = { "ahci", 1, fields };
+static const struct snap_table table = { "ahci", 2, fields };
 
 static void save_port(const struct ahci_port *p, struct state *s)
 {
@@ -225,6 +226,7 @@ static void save_port(const struct ahci_port *p, struct state *s)
 	s->locked[i] = l.locked;
 	s->changed[i] = l.changed;
 	s->eject_asked[i] = l.eject_asked;
+	s->no_medium[i] = l.no_medium;
 	s->attention[i] = l.attention;
 	s->sense[i] = l.sense;
 	memcpy(s->ncq_err + 16 * i, p->ncq_err, 16);
@@ -250,7 +252,8 @@ static int dev_save(struct dev *d, struct snap_out *o)
 static int load_port(struct ahci_port *p, const struct state *s, struct err *e)
 {
 	unsigned i = p->n;
-	struct scsi_lun_state l = { s->tray_open[i], s->locked[i], s->changed[i], s->eject_asked[i], s->attention[i], s->sense[i] };
+	struct scsi_lun_state l = { s->tray_open[i], s->locked[i], s->changed[i], s->eject_asked[i], s->no_medium[i],
+				   s->attention[i], s->sense[i] };
 
 	if (s->kind[i] != p->kind || s->size[i] != (p->kind ? p->lun.disk.node->i.size : 0))
 		return err_set(e, -EINVAL, "saved state of controller %s has another disk on port %u", p->a->id, i);
@@ -272,8 +275,9 @@ static int load_port(struct ahci_port *p, const struct state *s, struct err *e)
 	p->smart_off = s->smart_off[i] & 1;
 	p->no_cache = s->no_cache[i] & 1;
 	memcpy(p->ncq_err, s->ncq_err + 16 * i, 16);
-	if (p->kind)
-		scsi_lun_set(&p->lun, &l);
+	if (p->kind && scsi_lun_set(&p->lun, &l))
+		return err_set(e, -EINVAL, "saved state of controller %s: the drive on port %u has %s medium here", p->a->id, i,
+			       l.no_medium ? "a" : "no");
 	return 0;
 }
 

@@ -61,15 +61,15 @@ static int disk_key(struct target *t, const char *kind, const char *val, struct 
 static int disk_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	static const char *const keys[] = {
-		"if", "cdrom", "controller", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
+		"if", "cdrom", "controller", "scsi-id", "lun", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
 		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity", "bootindex",
 	};
 	struct target *t = opaque;
 	struct blk_disk_opts trial = { 0 };
 	int ret;
 
-	if (!name)
-		return conf_setf(t->c, val, e, "disk.%u.file", t->n);
+	if (!name)			/* "": a drive without a medium */
+		return *val ? conf_setf(t->c, val, e, "disk.%u.file", t->n) : 0;
 	if (!strcmp(name, "ro") && (!val || !*val))
 		return conf_setf(t->c, "on", e, "disk.%u.ro", t->n);
 	if (val && (same_word(name, "key-file") || same_word(name, "key-fd")))
@@ -80,7 +80,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 	ret = val ? blk_disk_option(&trial, name, val, e) : -ENOENT;
 	if (ret != -ENOENT)
 		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
-	return err_set(e, -EINVAL, "'%.40s' is not one of if=virtio|nvme|ahci, cdrom=on, controller=NAME, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
+	return err_set(e, -EINVAL, "'%.40s' is not one of if=virtio|scsi|nvme|ahci, cdrom=on, controller=NAME, scsi-id=N, lun=N, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
 		       "key-file=FILE, key-fd=N, copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
 		       "num-queues=N, discard=unmap|ignore, bootindex=N and the block sizes "
 		       "(a comma in a file's name is written twice)", name);
@@ -368,7 +368,8 @@ const struct opt run_opts[] = {
 	  "Gives the guest a file through the firmware configuration device (QEMU's fw_cfg), where Linux shows it in "
 	  "/sys/firmware/qemu_fw_cfg/by_name. Names for your own use begin with *opt/*. May be repeated.", .parse = parse_fw_cfg },
 	{ "cdrom", 0, "FILE[,format=F]", "CD or DVD image in a drive; may be repeated",
-	  "A CD or DVD drive on the SATA controller, with the image in it; the same as *--disk FILE,if=ahci,cdrom=on*. May be repeated.",
+	  "A CD or DVD drive on the SATA controller, with the image in it; the same as *--disk FILE,if=ahci,cdrom=on*. An empty name ('') is a drive "
+	  "without a medium; *blockdev-change-medium* and *eject* of the control protocol change it. May be repeated.",
 	  COMPLETE_FILE, .parse = parse_cdrom },
 	{ "disk", 'd', "FILE[,if=I][,ro][,format=F][,cache=C]", "disk, image file or block device; may be repeated",
 	  "A disk on an image file, a block device or an NBD server; may be repeated. A server's export is named by a URI: "
@@ -380,8 +381,9 @@ const struct opt run_opts[] = {
 	  "looks like another format. *backing=* says which backing files (and data files) the image may name: *folder*, those in its own "
 	  "folder or below (the default), *on*, any, *off*, none. *key-file=FILE* or *key-fd=N* (a descriptor that the shell opened: N<FILE) "
 	  "holds the passphrase of an encrypted image, every byte of it; it is also tried on encrypted backing files, unless they get keys of their own, "
-	  "in order, by repeating the option. *if=* says what the guest sees: *virtio* (the default), *nvme*, an NVMe controller, one for "
-	  "each disk unless *controller=NAME* makes those of one name its namespaces, or *ahci*, one of six ports of a SATA controller. *ro* makes it read-only. *serial=* is seen by "
+	  "in order, by repeating the option. *if=* says what the guest sees: *virtio* (the default), *scsi*, a unit of a virtio-scsi "
+	  "adapter, one for all such disks unless *controller=NAME* names several, at the address *scsi-id=N*, *lun=N* (by default the next free target), *nvme*, an NVMe controller, one for "
+	  "each disk unless *controller=NAME* makes those of one name its namespaces, or *ahci*, one of six ports of a SATA controller. *cdrom=on* makes it a CD or DVD drive (scsi, ahci). *ro* makes it read-only. *serial=* is seen by "
 	  "the guest in /dev/disk/by-id. *cache=* is *writeback* (the default), *none* (direct I/O), *writethrough* "
 	  "or *unsafe* (flushes are ignored). *aio=* is *auto*, *uring* or *threads*. *copy-on-read=on* keeps what is read from "
 	  "backing files in the image. *bps=N* and *iops=N* limit bytes and requests a second, *bps-rd*, *bps-wr*, *iops-rd* and *iops-wr* "
@@ -391,7 +393,7 @@ const struct opt run_opts[] = {
 	  "paused, and goes on and tries again when this process gets SIGUSR2), *ignore*, or, for writes, *enospc*: stop when "
 	  "there is no room left, else report (the default for writes; for reads it is report). Each disk has an I/O thread; disks with the "
 	  "same *iothread=NAME* share one, *iothread=off* uses the thread of the other devices. *num-queues=N* sets the number of "
-	  "queues, *discard=ignore* keeps the guest from giving space back. *logical_block_size=*, *physical_block_size=*, "
+	  "queues (of an adapter, with its first disk), *discard=ignore* keeps the guest from giving space back. *logical_block_size=*, *physical_block_size=*, "
 	  "*min_io_size=*, *opt_io_size=* and *discard_granularity=* (bytes) are what the guest is told; by default what the image or device says. *bootindex=N* is a place in the boot order. "
 	  "A comma in the file's name is written twice. The file is locked while the guest runs.", COMPLETE_FILE, .parse = parse_disk },
 	{ "net", 'n', "user[,fwd=...][,tftp=FOLDER,bootfile=NAME]|tap[,if=NAME]|none", "network card; may be repeated [user]",

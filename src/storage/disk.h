@@ -62,10 +62,14 @@ struct disk_stats {
 
 struct disk_req;
 struct disk;
+struct scsi_lun;
 
-/* Who wants to hear of errors of the host; the disk's lock held, on its thread. DISK_STOP: the request is kept. */
+/* Who wants to hear of a disk; its lock held, on its thread or with the machine lock. Either may be NULL. */
 struct disk_watch {
+	/* An error of the host. DISK_STOP: the request is kept. */
 	void (*error)(void *opaque, struct disk *d, bool is_read, enum disk_on_error action, int ret);
+	/* A drive's tray was opened or closed. */
+	void (*tray)(void *opaque, struct disk *d, bool open);
 	void *opaque;
 };
 
@@ -79,6 +83,7 @@ struct disk {
 	void (*batch_done)(struct disk *d);
 	/* The node's size is another: the guest is told. Set by the front end; both locks held. */
 	void (*resized)(struct disk *d);
+	struct scsi_lun *drive;		/* whose media can be changed (storage/scsi.h); NULL: not a drive */
 	struct disk_watch watch;
 	unsigned errors_logged;
 	/* Failed on the host, to be submitted again when the machine goes on; in order. */

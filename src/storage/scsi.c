@@ -140,13 +140,16 @@ static void read_write(struct scsi_req *r, bool write)
 		return;
 	}
 	n = (int)(write ? r->n_out : r->n_in);
-	r->iov = malloc((size_t)n * sizeof(*r->iov));
-	n = r->iov ? iov_slice(write ? r->out : r->in, (size_t)n, 0, len, r->iov, (size_t)n) : -ENOMEM;
+	r->q.r.iov = write ? r->out : r->in;
+	if (len < (write ? r->len_out : r->len_in)) {
+		r->iov = malloc((size_t)n * sizeof(*r->iov));
+		n = r->iov ? iov_slice(r->q.r.iov, (size_t)n, 0, len, r->iov, (size_t)n) : -ENOMEM;
+		r->q.r.iov = r->iov;
+	}
 	if (n < 0) {
 		scsi_end(r, SCSI_SENSE(SENSE_HARDWARE, 0x44, 0));
 		return;
 	}
-	r->q.r.iov = r->iov;
 	r->q.r.niov = (unsigned)n;
 	r->q.r.offset = x.lba * l->disk.o.block_size;
 	r->q.r.len = r->moved = len;
@@ -288,8 +291,8 @@ void scsi_submit(struct scsi_req *r)
 		scsi_end(r, SCSI_SENSE(SENSE_ATTENTION, attention >> 8, attention & 0xff));
 		return;
 	}
-	if (l->cd && l->tray_open && needs_medium(r->cdb[0])) {
-		scsi_end(r, SCSI_NO_MEDIUM);
+	if (!scsi_ready(l) && needs_medium(r->cdb[0])) {
+		scsi_end(r, SCSI_SENSE(SENSE_NOT_READY, 0x3a, l->tray_open ? 2 : 1));
 		return;
 	}
 	if (!scsi_info(r) && !(l->cd && scsi_cd(r)) && !transfer(r))
@@ -305,8 +308,12 @@ int scsi_lun_init(struct scsi_lun *l, struct machine *m, const char *id, struct 
 
 	if (cd)
 		own.block_size = 2048;
-	*l = (struct scsi_lun){ .cd = cd };
-	return disk_init(&l->disk, m, id, node, &own, e);
+	*l = (struct scsi_lun){ .cd = cd, .no_medium = cd && !node->i.size };
+	if (disk_init(&l->disk, m, id, node, &own, e))
+		return -EINVAL;
+	if (cd)
+		l->disk.drive = l;
+	return 0;
 }
 
 void scsi_lun_reset(struct scsi_lun *l)
@@ -318,15 +325,18 @@ void scsi_lun_reset(struct scsi_lun *l)
 
 struct scsi_lun_state scsi_lun_get(const struct scsi_lun *l)
 {
-	return (struct scsi_lun_state){ l->tray_open, l->locked, l->changed, l->eject_asked, l->attention, l->sense };
+	return (struct scsi_lun_state){ l->tray_open, l->locked, l->changed, l->eject_asked, l->no_medium, l->attention, l->sense };
 }
 
-void scsi_lun_set(struct scsi_lun *l, const struct scsi_lun_state *s)
+int scsi_lun_set(struct scsi_lun *l, const struct scsi_lun_state *s)
 {
+	if (!s->no_medium != !l->no_medium)
+		return -EINVAL;
 	l->tray_open = s->tray_open & 1;
 	l->locked = s->locked & 1;
 	l->changed = s->changed & 1;
 	l->eject_asked = s->eject_asked & 1;
 	l->attention = s->attention;
 	l->sense = s->sense & 0xffffff;
+	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A SCSI target: disks (SBC-3) and CD/DVD drives (MMC-6) on struct disk, with the
- * primary commands of SPC-4.  AHCI's ATAPI is its front end; disks have none yet.
+ * primary commands of SPC-4.  Its front ends are AHCI's ATAPI and virtio-scsi.
  *
  * A front end fills struct scsi_req with the command block and its memory and
  * submits it; done() is called exactly once, perhaps at once, unless the request
@@ -24,10 +24,13 @@ struct scsi_lun {
 	struct disk disk;
 	bool cd;
 	bool tray_open, locked;
+	bool no_medium;			/* the node is an empty one */
 	bool changed;			/* a medium has come or gone, not yet told by an event */
 	bool eject_asked;		/* the user asks for it, not yet told by an event */
 	uint16_t attention;		/* ASC and ASCQ of a unit attention that is due; 0: none */
 	uint32_t sense;			/* key, ASC, ASCQ of the last error, for REQUEST SENSE */
+	/* Something for GET EVENT STATUS NOTIFICATION has happened. Set by the front end; NULL: it does not care. */
+	void (*media_changed)(struct scsi_lun *l);
 };
 
 struct scsi_req {
@@ -62,20 +65,42 @@ static inline struct scsi_req *scsi_req_of(struct disk_req *q)
 	return container_of(q, struct scsi_req, q);
 }
 
+/* For front ends with several units at a target: REPORT LUNS, and any command to a unit that is not there. r->l is one that is. */
+void scsi_report_luns(struct scsi_req *r, const uint16_t *lun, unsigned n);
+void scsi_no_lun(struct scsi_req *r, unsigned lun);
+
 /* The state a lun saves with its controller's: tray, lock, attention. */
 struct scsi_lun_state {
-	uint8_t tray_open, locked, changed, eject_asked;
+	uint8_t tray_open, locked, changed, eject_asked, no_medium;
 	uint16_t attention;
 	uint32_t sense;
 };
 struct scsi_lun_state scsi_lun_get(const struct scsi_lun *l);
-void scsi_lun_set(struct scsi_lun *l, const struct scsi_lun_state *s);
+/* EINVAL: it was of a drive with a medium, and there is none in this one, or the other way round. */
+int scsi_lun_set(struct scsi_lun *l, const struct scsi_lun_state *s);
 
-/* For scsi.c, scsi_info.c and scsi_cd.c. */
+/*
+ * What the user does to a drive (l->cd).  Machine lock and the disk's held; the disk's node is a slot (block/graph.h).
+ */
+/* Opens the tray. EINPROGRESS: the guest has locked it, and was asked to open it. With `force` the lock is nothing. */
+int scsi_open_tray(struct scsi_lun *l, bool force);
+void scsi_close_tray(struct scsi_lun *l);
+/* Takes the medium out of the open tray and closes its image.  There was none: nothing happens. ENOMEM, and all is as it was */
+int scsi_remove_medium(struct scsi_lun *l);
+/* Puts a medium into the open, empty tray; `image` is the slot's from then on. EINVAL: its size. */
+int scsi_insert_medium(struct scsi_lun *l, struct blk_node *image, struct err *e);
+
+/* For scsi.c, scsi_info.c, scsi_cd.c and scsi_media.c. */
+/* There is something to be read. */
+static inline bool scsi_ready(const struct scsi_lun *l)
+{
+	return !l->tray_open && !l->no_medium;
+}
+/* The tray's position, whoever wants it; nothing happens if it is so. The disk's lock held. */
+void scsi_move_tray(struct scsi_lun *l, bool open);
 #define SCSI_SENSE(key, asc, ascq) ((uint32_t)(key) << 16 | (uint32_t)(asc) << 8 | (ascq))
 #define SCSI_BAD_FIELD SCSI_SENSE(SENSE_ILLEGAL, 0x24, 0)
 #define SCSI_BAD_OPCODE SCSI_SENSE(SENSE_ILLEGAL, 0x20, 0)
-#define SCSI_NO_MEDIUM SCSI_SENSE(SENSE_NOT_READY, 0x3a, 2)
 /* Numbers in commands and answers are big-endian. */
 static inline uint16_t scsi_ld16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
 static inline uint32_t scsi_ld32(const uint8_t *p) { return (uint32_t)scsi_ld16(p) << 16 | scsi_ld16(p + 2); }

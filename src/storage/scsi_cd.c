@@ -76,7 +76,7 @@ static unsigned feature(uint8_t *p, uint16_t code, bool current, const uint8_t *
 /* 6.6: profiles, core, removable medium, random reads, CD and DVD reading. */
 static void get_configuration(struct scsi_req *r)
 {
-	uint64_t blocks = r->l->tray_open ? 0 : scsi_blocks(r->l);
+	uint64_t blocks = scsi_ready(r->l) ? scsi_blocks(r->l) : 0;
 	bool cd = blocks && blocks <= CD_MAX_BLOCKS, dvd = blocks > CD_MAX_BLOCKS;
 	uint16_t first = scsi_ld16(r->cdb + 2);
 	uint8_t p[96] = { 0 };
@@ -117,8 +117,8 @@ static void get_event(struct scsi_req *r)
 		if (l->eject_asked)
 			p[4] = 1;
 		else if (l->changed)
-			p[4] = l->tray_open ? 3 : 2;	/* removal, new media */
-		p[5] = l->tray_open ? 1 : 2;		/* tray, medium */
+			p[4] = scsi_ready(l) ? 2 : 3;	/* new media, removal */
+		p[5] = l->tray_open ? 1 : l->no_medium ? 0 : 2;	/* tray, medium */
 		l->eject_asked = l->changed = false;
 	}
 	scsi_reply(r, p, p[1] + 2u, scsi_ld16(r->cdb + 7));

@@ -9,6 +9,8 @@
 #include "base/bits.h"
 #include "storage/scsi.h"
 
+#define MAX_LUNS 256u
+
 static void text(uint8_t *to, unsigned len, const char *s)
 {
 	memset(to, ' ', len);
@@ -221,21 +223,34 @@ static void start_stop(struct scsi_req *r)
 		scsi_end(r, SCSI_SENSE(SENSE_ILLEGAL, 0x53, 2));
 		return;
 	}
-	if (l->tray_open == start) {
-		l->tray_open = !start;
-		l->changed = true;
-		if (start)
-			l->attention = 0x2800;
-	}
+	scsi_move_tray(l, !start);
 	scsi_end(r, 0);
 }
 
-/* One unit at each address: LUN 0. */
-static void report_luns(struct scsi_req *r)
+/* SPC-4, 6.33; numbers as front ends take them (SAM-5, 4.7.7). */
+void scsi_report_luns(struct scsi_req *r, const uint16_t *lun, unsigned n)
 {
-	uint8_t p[16] = { 0, 0, 0, 8 };
+	uint8_t p[8 + 8 * MAX_LUNS] = { 0 };
 
-	scsi_reply(r, p, sizeof(p), scsi_ld32(r->cdb + 6));
+	n = MIN(n, MAX_LUNS);
+	scsi_st32(p, 8 * n);
+	for (unsigned i = 0; i < n; i++)
+		scsi_st16(p + 8 + 8 * i, lun[i] < 256 ? lun[i] : 0x4000u | lun[i]);
+	scsi_reply(r, p, 8 + 8 * n, scsi_ld32(r->cdb + 6));
+}
+
+/* SPC-4, 6.4 and 6.37: INQUIRY says that there is no unit, REQUEST SENSE why. */
+void scsi_no_lun(struct scsi_req *r, unsigned lun)
+{
+	uint8_t p[36] = { lun ? 0x7f : 0x3f, 0, 6, 2, sizeof(p) - 5 };
+	const uint8_t sense[SCSI_SENSE_LEN] = { 0x70, 0, SENSE_ILLEGAL, [7] = SCSI_SENSE_LEN - 8, [12] = 0x25 };
+
+	if (r->cdb[0] == 0x12 && !(r->cdb[1] & 1) && !r->cdb[2])
+		scsi_reply(r, p, sizeof(p), scsi_ld16(r->cdb + 3));
+	else if (r->cdb[0] == 0x03)
+		scsi_reply(r, sense, sizeof(sense), r->cdb[4]);
+	else
+		scsi_end(r, SCSI_SENSE(SENSE_ILLEGAL, 0x25, 0));
 }
 
 bool scsi_info(struct scsi_req *r)
@@ -252,7 +267,7 @@ bool scsi_info(struct scsi_req *r)
 		break;
 	case 0x25: capacity10(r); break;
 	case 0x9e: capacity16(r); break;
-	case 0xa0: report_luns(r); break;
+	case 0xa0: scsi_report_luns(r, &(const uint16_t){ 0 }, 1); break;
 	default: return false;
 	}
 	return true;

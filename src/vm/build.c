@@ -345,7 +345,7 @@ void vm_unbuild(struct vm *vm)
 	if (vm->console)
 		chardev_free(vm->console);
 	machine_unlock(vm->m);
-	vm_free_iothreads(vm);
+	vm_free_disks(vm);
 	if (vm->engine)
 		vm->engine_ops->free(vm->engine);
 	machine_free(vm->m);

@@ -21,6 +21,7 @@
 #include "cpu/engine.h"
 #include "device/vga.h"
 #include "virtio/gpu.h"
+#include "virtio/scsi.h"
 #include "vm/config_int.h"
 
 #define MIB (1ull << 20)
@@ -196,7 +197,7 @@ static const char *const aio_words[] = { "auto", "uring", "threads", NULL };
 static const char *const format_words[] = { "raw", "qcow2", "luks", "vmdk", "vdi", "vhdx", "vpc", NULL };
 static const char *const backing_words[] = { "folder", "on", "off", NULL };
 static const char *const error_words[] = { "report", "stop", "ignore", "enospc", NULL };	/* as enum disk_on_error */
-static const char *const if_words[] = { "virtio", "nvme", "ahci", NULL };	/* as enum vm_disk_if */
+static const char *const if_words[] = { "virtio", "nvme", "ahci", "scsi", NULL };	/* as enum vm_disk_if */
 static const char *const discard_words[] = { "unmap", "ignore", NULL };
 static const char *const display_words[] = { "none", "vnc", NULL };
 static const char *const net_words[] = { "user", "tap", "none", NULL };
@@ -534,6 +535,16 @@ static int set_bytes(const char *val, unsigned *out, struct err *e)
 	return n <= 1u << 30 ? 0 : err_set(e, -EINVAL, "'%.40s' is more than 1 GiB", val);
 }
 
+/* A part of a SCSI address. */
+static int set_address(const char *val, unsigned limit, int *out, struct err *e)
+{
+	unsigned n = 0;
+	int ret = config_uint(val, 0, limit - 1, &n, e);
+
+	*out = (int)n;
+	return ret;
+}
+
 /* What the guest's driver is to know.  -ENOENT: none of these. */
 static int set_disk_device(struct vm_disk *d, const char *field, const char *val, struct err *e)
 {
@@ -551,6 +562,8 @@ static int set_disk_device(struct vm_disk *d, const char *field, const char *val
 	}
 	if (!strcmp(field, "controller"))
 		return config_text(val, &d->controller, e);
+	if (!strcmp(field, "scsi-id") || !strcmp(field, "lun"))
+		return set_address(val, *field == 's' ? VIRTIO_SCSI_TARGETS : VIRTIO_SCSI_LUNS, *field == 's' ? &d->scsi_id : &d->lun, e);
 	if (!strcmp(field, "rerror"))
 		return set_on_error(val, true, &d->on_read_error, e);
 	if (!strcmp(field, "werror"))
@@ -790,19 +803,21 @@ static int check_disk(const struct vm_config *v, unsigned i, struct err *e)
 {
 	const struct vm_disk *d = &v->disk[i];
 
-	if (!d->path)
-		return err_set(e, -EINVAL, "--disk: disk %u names no file", i);
+	if (!d->path && !d->cdrom)
+		return err_set(e, -EINVAL, "--disk: disk %u names no file; only a CD drive (cdrom=on) may be empty", i);
 	for (unsigned k = 0; k < d->n_keys; k++)
 		if (!d->key[k])
 			return err_set(e, -EINVAL, "--disk: disk.%u.key.%u is missing", i, k);
-	if (d->interface != VM_DISK_VIRTIO && v->machine == VM_MACHINE_MICRO)
+	if (d->interface != VM_DISK_VIRTIO && d->interface != VM_DISK_SCSI && v->machine == VM_MACHINE_MICRO)
 		return err_set(e, -EINVAL, "--disk: if=%s needs PCI, which --machine micro has not; use --machine pc", if_words[d->interface]);
-	if (d->cdrom && d->interface != VM_DISK_AHCI)
-		return err_set(e, -EINVAL, "--disk: cdrom=on needs if=ahci");
+	if (d->cdrom && d->interface != VM_DISK_AHCI && d->interface != VM_DISK_SCSI)
+		return err_set(e, -EINVAL, "--disk: cdrom=on needs if=ahci or if=scsi");
+	if ((d->scsi_id >= 0 || d->lun >= 0) && d->interface != VM_DISK_SCSI)
+		return err_set(e, -EINVAL, "--disk: scsi-id= and lun= are for if=scsi");
 	if (d->cdrom && !d->open.file.read_only)
 		return err_set(e, -EINVAL, "--cdrom: a CD is read only, so ro=off cannot be");
-	if (d->controller && d->interface != VM_DISK_NVME)
-		return err_set(e, -EINVAL, "--disk: controller= is for if=nvme, whose controllers take several disks");
+	if (d->controller && d->interface != VM_DISK_NVME && d->interface != VM_DISK_SCSI)
+		return err_set(e, -EINVAL, "--disk: controller= is for if=nvme and if=scsi, whose controllers take several disks");
 	return blk_disk_check(&d->more, &d->open, e) ? err_prefix(e, -EINVAL, "--disk") : 0;
 }
 
@@ -875,8 +890,10 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)
 	};
 	for (unsigned i = 0; i < VM_MAX_NETS; i++)
 		out->net[i].queues = 1, out->net[i].bootindex = -1;
-	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
-		out->disk[i].on_write_error = DISK_ENOSPC, out->disk[i].bootindex = -1;
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
+		out->disk[i].on_write_error = DISK_ENOSPC;
+		out->disk[i].bootindex = out->disk[i].scsi_id = out->disk[i].lun = -1;
+	}
 	for (size_t i = 0; !ret && conf_nth(c, i, &key, &val); i++) {
 		char opt[64];
 

@@ -11,9 +11,11 @@
  *   firmware bios|uefi|FILE [none with a kernel, else by what is on the first disk]  firmware-vars FILE
  *   boot-order LETTERS: c disk, d CD, n network [cdn]  boot-menu on|off|MILLISECONDS [off]
  *   fw-cfg.N.name NAME  fw-cfg.N.string TEXT  fw-cfg.N.file FILE
- *   disk.N.file F  disk.N.ro on|off  disk.N.serial S  disk.N.cache writeback|none|writethrough|unsafe
+ *   disk.N.file F [none: an empty drive, with cdrom]  disk.N.ro on|off  disk.N.serial S  disk.N.cache writeback|none|writethrough|unsafe
  *   disk.N.aio auto|uring|threads  disk.N.format raw|qcow2|vmdk|vdi|vhdx|vpc [by looking]  disk.N.backing folder|on|off [folder]
- *   disk.N.if virtio|nvme|ahci [virtio]  disk.N.cdrom on|off [off]  disk.N.controller NAME   NVMe: namespaces of one controller
+ *   disk.N.if virtio|scsi|nvme|ahci [virtio]  disk.N.cdrom on|off [off]
+ *   disk.N.controller NAME   NVMe: namespaces of one controller; SCSI: disks of one adapter [one for all]
+ *   disk.N.scsi-id N [the first that is free]  disk.N.lun N [0, or with scsi-id the first that is free]
  *   disk.N.rerror report|stop|ignore [report]  disk.N.werror report|stop|ignore|enospc [enospc]
  *   disk.N.iothread on|off|NAME [on]  disk.N.num-queues N [one for each vCPU, at most 8]
  *   disk.N.discard unmap|ignore [unmap]  disk.N.logical-block-size N  disk.N.physical-block-size N
@@ -60,7 +62,7 @@
 
 enum vm_machine { VM_MACHINE_PC, VM_MACHINE_MICRO };
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP, VM_ACCEL_TRANSLATE, VM_ACCEL_CHECK };
-enum vm_disk_if { VM_DISK_VIRTIO, VM_DISK_NVME, VM_DISK_AHCI };
+enum vm_disk_if { VM_DISK_VIRTIO, VM_DISK_NVME, VM_DISK_AHCI, VM_DISK_SCSI };
 enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_NONE };
 enum vm_watchdog { VM_WATCHDOG_OFF, VM_WATCHDOG_I6300ESB };
 /* In the order of QEMU's WatchdogAction. */
@@ -72,10 +74,12 @@ enum vm_vga { VM_VGA_NONE, VM_VGA_STD, VM_VGA_VIRTIO, VM_VGA_GPU };	/* VIRTIO: a
 enum vm_console { VM_CONSOLE_STDIO, VM_CONSOLE_PTY, VM_CONSOLE_NONE, VM_CONSOLE_FILE };
 
 struct vm_disk {
-	const char *path;
+	const char *path;		/* NULL: a drive that is empty */
 	enum vm_disk_if interface;
 	bool cdrom;			/* a CD/DVD drive with the image in it */
-	const char *controller;		/* NVMe: disks of one name are namespaces of one controller; NULL: its own */
+	/* NVMe: disks of one name are namespaces of one controller, NULL: its own.  SCSI: disks of one adapter, NULL: the one of all those */
+	const char *controller;
+	int scsi_id, lun;		/* -1: the builder's choice */
 	const char *serial;		/* NULL: none */
 	struct blk_image_opts open;
 	const char *key[VM_MAX_KEYS];	/* "file:PATH" or "fd:N", which also is the secret's id */

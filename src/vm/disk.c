@@ -18,6 +18,7 @@
 #include "device/nvme.h"
 #include "machine/iothread.h"
 #include "virtio/blk.h"
+#include "virtio/scsi.h"
 #include "vm/firmware.h"
 
 #define MAX_DISK_QUEUES 8
@@ -30,6 +31,19 @@ struct vm_iothreads {
 	} of[VM_MAX_DISKS];
 };
 
+/* Adapters of virtio-scsi. */
+struct vm_scsi {
+	const char *name;		/* controller=; NULL: of all that say nothing */
+	struct virtio_dev *dev;
+	struct iothread *io;
+	char path[64];			/* firmware's */
+};
+
+struct vm_scsis {
+	unsigned n;
+	struct vm_scsi of[VM_MAX_DISKS];
+};
+
 /* A disk on its way from the configuration into the machine. */
 struct adding {
 	struct vm *vm;
@@ -38,6 +52,7 @@ struct adding {
 	char id[32];
 	struct iothread *io;
 	struct nvme *nvme;		/* the controller, for NVMe */
+	struct vm_scsi *scsi;		/* the adapter, for SCSI */
 };
 
 static int start_iothread(struct vm *vm, unsigned i, const char *name, struct iothread **out, struct err *e)
@@ -200,9 +215,92 @@ static int add_ahci(struct adding *a, struct blk_node *node, struct err *e)
 	return vm_bootable(a->vm, a->d->cdrom ? VM_BOOT_CDROM : VM_BOOT_DISK, path, a->d->bootindex, e);
 }
 
+/* ---- SCSI ---- */
+
+static struct vm_scsi *find_scsi(struct vm_scsis *all, const char *name)
+{
+	for (unsigned k = 0; k < all->n; k++)
+		if (!name == !all->of[k].name && (!name || !strcmp(name, all->of[k].name)))
+			return &all->of[k];
+	return NULL;
+}
+
+static int new_scsi(struct adding *a, struct vm_scsi *s, struct err *e)
+{
+	struct virtio_scsi_opts o = { .queues = queues(a) };
+	char id[32];
+	int ret = iothread_for(a->vm, a->i, &s->io, e);
+
+	if (ret)
+		return ret;
+	o.io = s->io;
+	o.queues = MIN(o.queues, (unsigned)VIRTIO_SCSI_MAX_QUEUES);
+	snprintf(id, sizeof(id), "scsi%u", a->vm->scsi->n);
+	ret = virtio_scsi_new(a->vm->m, id, &o, &s->dev, e);
+	if (!ret)
+		ret = platform_add_virtio(a->vm->platform, s->dev, e);
+	if (ret)
+		return err_prefix(e, ret, "--disk");
+	platform_device_path(a->vm->platform, s->path, sizeof(s->path));
+	s->name = a->d->controller;
+	a->vm->scsi->n++;
+	return 0;
+}
+
+/* The first disk of an adapter decides about its thread and queues. */
+static int scsi_for(struct adding *a, struct err *e)
+{
+	struct vm *vm = a->vm;
+	int ret = 0;
+
+	if (!vm->scsi)
+		vm->scsi = calloc(1, sizeof(*vm->scsi));
+	if (!vm->scsi)
+		return err_set(e, -ENOMEM, "out of memory");
+	a->scsi = find_scsi(vm->scsi, a->d->controller);
+	if (!a->scsi) {
+		a->scsi = &vm->scsi->of[vm->scsi->n];
+		ret = new_scsi(a, a->scsi, e);
+	} else if (a->d->iothread || a->d->no_iothread) {
+		ret = err_set(e, -EINVAL, "--disk: disks of one SCSI adapter share an I/O thread; say iothread= with the first of them");
+	}
+	a->io = a->scsi->io;
+	return ret;
+}
+
+/* As QEMU does it: by default each disk is a target with one unit. */
+static void scsi_address(const struct adding *a, unsigned *target, unsigned *lun)
+{
+	*target = a->d->scsi_id < 0 ? 0 : (unsigned)a->d->scsi_id;
+	*lun = a->d->lun < 0 ? 0 : (unsigned)a->d->lun;
+	while (a->d->scsi_id < 0 && virtio_scsi_unit(a->scsi->dev, *target, *lun))
+		++*target;
+	while (a->d->scsi_id >= 0 && a->d->lun < 0 && virtio_scsi_unit(a->scsi->dev, *target, *lun))
+		++*lun;
+}
+
+static int add_scsi(struct adding *a, struct blk_node *node, struct err *e)
+{
+	const struct disk_opts o = disk_opts(a);
+	unsigned target, lun;
+	char path[120];
+	int ret;
+
+	scsi_address(a, &target, &lun);
+	ret = virtio_scsi_add(a->scsi->dev, target, lun, a->id, node, a->d->cdrom, &o, e);
+	if (ret)
+		return not_taken(a, node, ret, e);
+	a->vm->disk[a->i] = &virtio_scsi_unit(a->scsi->dev, target, lun)->disk;
+	if (!*a->scsi->path)
+		return 0;
+	snprintf(path, sizeof(path), "%s/channel@0/disk@%x,%x", a->scsi->path, target, lun);
+	return vm_bootable(a->vm, a->d->cdrom ? VM_BOOT_CDROM : VM_BOOT_DISK, path, a->d->bootindex, e);
+}
+
 static int controller_for(struct adding *a, struct err *e)
 {
 	switch (a->d->interface) {
+	case VM_DISK_SCSI: return scsi_for(a, e);
 	case VM_DISK_NVME: return nvme_for(a, e);
 	case VM_DISK_AHCI: return ahci_for(a, e);
 	case VM_DISK_VIRTIO:
@@ -213,6 +311,7 @@ static int controller_for(struct adding *a, struct err *e)
 static int add_device(struct adding *a, struct blk_node *node, struct err *e)
 {
 	switch (a->d->interface) {
+	case VM_DISK_SCSI: return add_scsi(a, node, e);
 	case VM_DISK_NVME: return add_nvme(a, node, e);
 	case VM_DISK_AHCI: return add_ahci(a, node, e);
 	case VM_DISK_VIRTIO:
@@ -280,8 +379,10 @@ int vm_add_disks(struct vm *vm, struct err *e)
 	return ret;
 }
 
-void vm_free_iothreads(struct vm *vm)
+void vm_free_disks(struct vm *vm)
 {
+	free(vm->scsi);
+	vm->scsi = NULL;
 	for (unsigned k = 0; vm->io && k < vm->io->n; k++)
 		iothread_free(vm->io->of[k].t);
 	free(vm->io);

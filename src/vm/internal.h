@@ -26,6 +26,7 @@ struct pci_dev;
 struct vm_exec;
 struct vm_boot_device;
 struct vm_iothreads;
+struct vm_scsis;
 struct vm_vars;
 
 /* The threads' side of a vCPU. */
@@ -57,6 +58,7 @@ struct vm {
 	struct disk *disk[VM_MAX_DISKS];	/* the machine's, for --stats */
 	struct ahci *ahci;		/* NULL: none */
 	struct nvme *nvme[VM_MAX_DISKS];	/* their controllers, if they are NVMe's */
+	struct vm_scsis *scsi;		/* adapters; NULL: none */
 	struct virtio_dev *net[VM_MAX_NETS];
 	struct pci_dev *net_card[VM_MAX_NETS];	/* NULL: not on PCI */
 	const char *net_rom[VM_MAX_NETS];	/* what iPXE calls a driver for it: "virtio" */
@@ -110,8 +112,8 @@ char *vm_make_cmdline(const struct vm_config *cfg);
 
 /* disk.c */
 int vm_add_disks(struct vm *vm, struct err *e);
-/* The devices are gone. No lock held. */
-void vm_free_iothreads(struct vm *vm);
+/* What disk.c keeps. The devices are gone. No lock held. */
+void vm_free_disks(struct vm *vm);
 
 /* display.c */
 int vm_display_new(struct vm *vm, struct err *e);

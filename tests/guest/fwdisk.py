@@ -11,6 +11,7 @@ from guest import INITRD, KERNEL, Skip, need_guest
 
 SECTOR = 512
 PART_AT = 2048                  # first sector of the one partition
+FIRMWARE = {"bios": ["/usr/share/seabios/bios-256k.bin"], "uefi": ["/usr/share/OVMF/OVMF_CODE_4M.fd"]}
 ESP = uuid.UUID("C12A7328-F81F-11D2-BA4B-00A0C93EC93B")
 
 # Prints by INT 10h, reads sector 1 by INT 13h and prints it, says which key INT 16h gave, and after another one powers

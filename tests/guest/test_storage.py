@@ -10,7 +10,8 @@ import os
 import resource
 import tempfile
 
-from guest import Skip, Vm, check, run_all
+import fwdisk
+from guest import Failed, Skip, Vm, check, run_all
 
 MIB = 1 << 20
 DIR = os.environ.get("LODGE_WORKLOADS_DIR") or os.path.join(
@@ -119,6 +120,66 @@ def ahci():
             power_off(vm)
 
 
+def scsi():
+    """Several targets and units of virtio-scsi, with a CD; several queues, a reset, discard, verify."""
+    with tempfile.TemporaryDirectory() as folder:
+        a, b, cd = empty(folder, "a", 64 * MIB), empty(folder, "b", 64 * MIB), os.path.join(folder, "cd")
+        noise = os.urandom(2048 * 700)
+        with open(cd, "wb") as f:
+            f.write(noise)
+        tools = ["--disk", f"{TOOLS},format=raw,ro"] if os.path.exists(TOOLS) else []
+        with generic("--disk", f"{a},format=raw,if=scsi,serial=lodge-a,num-queues=2",
+                     "--disk", f"{b},format=raw,if=scsi,scsi-id=3,lun=300,logical-block-size=4096",
+                     "--disk", f"{cd},format=raw,if=scsi,scsi-id=3,cdrom=on", *tools) as vm:
+            at_shell(vm, "virtio_scsi")
+            vm.shell("for i in 1 2 3 4 5 6 7 8 9 10; do [ -b /dev/sr0 ] && [ -b /dev/sdb ] && break; sleep 0.3; done")
+            out = vm.shell("cat /sys/block/sdb/queue/logical_block_size; cd /sys/class/scsi_device; echo at $(ls); cd /; ls /sys/block/sda/mq; "
+                           "sha256sum /dev/sr0")
+            check("\n4096\n" in out and "at 0:0:0:0 0:0:3:0 0:0:3:16684" in out and "\n0  1\n" in out, f"the guest sees {out!r}")
+            check(hashlib.sha256(noise).hexdigest() in out, f"the CD reads otherwise: {out!r}")
+            same(vm, "/dev/sda", 32)
+            same(vm, "/dev/sdb", 32)
+            out = vm.shell("for d in sda sdb; do blkdiscard -o 0 -l 1048576 /dev/$d && dd if=/dev/$d bs=64k count=16 iflag=direct 2>/dev/null | "
+                           "tr -d '\\000' | wc -c; done")
+            check("\n0\n0\n" in out, f"after blkdiscard: {out!r}")
+            if tools:
+                fio(vm, "/dev/vda", "/dev/sda")
+            out = vm.shell("dmesg | grep -E '(sd|sr|scsi) [0-9:]+: .*(rror|abort|FAILED|reset)' | grep -v 'Power-on or'")
+            check("[" not in out.split("\n", 2)[-1], f"the driver complains: {out!r}")
+            power_off(vm)
+
+
+def press(vm, key, effect):
+    """A key of GRUB's, again until it is seen to work: a firmware that is busy drawing loses some."""
+    for _ in range(20):
+        vm.send(key)
+        try:
+            vm.expect(effect, 3)
+            return
+        except Failed:
+            check(vm.p.poll() is None, "the guest has ended")
+    raise Failed(f"{effect!r} did not appear on the console")
+
+
+def boots(firmware, *opts):
+    """Firmware's own driver finds the disk, and GRUB a kernel on it."""
+    def test():
+        for f in fwdisk.FIRMWARE[firmware]:
+            if not os.path.exists(f):
+                raise Skip(f"{f} is not installed")
+        with tempfile.TemporaryDirectory() as folder:
+            img = (fwdisk.grub_efi if firmware == "uefi" else fwdisk.grub_bios)(folder)
+            other = empty(folder, "other", MIB)
+            # The one at a higher address, as the order of the options says.
+            disks = ["--disk", ",".join((img, "format=raw", *opts, "scsi-id=2")), "--disk", ",".join((other, "format=raw", *opts))]
+            with Vm("--net", "none", "--memory", "256M", "--firmware", firmware, *disks) as vm:
+                vm.expect(r"lodge-menu", 90)
+                press(vm, "\x0e", r"\*lodge-menu")
+                press(vm, "\r", r"init reached after")
+                check(vm.wait(30) == 0, f"power-off gave status {vm.p.returncode}")
+    return test
+
+
 def write_errors(dev, module, *opts):
     """The host's errors are the guest's errors, and it goes on afterwards."""
     def test():
@@ -141,6 +202,10 @@ def main():
     return run_all([
         ("NVMe: namespaces, reset, discard, verify", nvme),
         ("AHCI: a disk and a CD", ahci),
+        ("SCSI: disks and a CD", scsi),
+        ("SCSI: SeaBIOS boots from it", boots("bios", "if=scsi")),
+        ("SCSI: OVMF boots from it", boots("uefi", "if=scsi")),
+        ("SCSI: errors of the host", write_errors("/dev/sda", "virtio_scsi", "if=scsi")),
         ("NVMe: errors of the host", write_errors("/dev/nvme0n1", "nvme", "if=nvme")),
         ("AHCI: errors of the host", write_errors("/dev/sda", "ahci", "if=ahci")),
     ], 2)

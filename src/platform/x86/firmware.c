@@ -199,15 +199,19 @@ int platform_add_firmware(struct platform *p, const struct platform_firmware *fw
 	return 0;
 }
 
+void platform_device_path(struct platform *p, char *path, size_t len)
+{
+	*path = '\0';
+	if (p->last_kind && p->last_devfn >= 0)
+		snprintf(path, len, "/pci@i0cf8/%s@%x", p->last_kind, (unsigned)p->last_devfn >> 3);
+}
+
 void platform_boot_path(struct platform *p, char *path, size_t len)
 {
-	unsigned slot = (unsigned)p->last_devfn >> 3;
+	char device[64];
 
+	platform_device_path(p, device, sizeof(device));
 	*path = '\0';
-	if (!p->last_kind || p->last_devfn < 0)
-		return;
-	if (!strcmp(p->last_kind, "scsi"))
-		snprintf(path, len, "/pci@i0cf8/scsi@%x/disk@0,0", slot);
-	else
-		snprintf(path, len, "/pci@i0cf8/%s@%x/ethernet-phy@0", p->last_kind, slot);
+	if (*device)
+		snprintf(path, len, "%s/%s", device, !strcmp(p->last_kind, "scsi") ? "disk@0,0" : "ethernet-phy@0");
 }

@@ -186,7 +186,7 @@ static int pc_build(struct platform *p, struct err *e)
 /* What firmware calls a device of this kind in a path; NULL: nothing to boot from. */
 static const char *virtio_kind(unsigned id)
 {
-	return id == 2 ? "scsi" : id == 1 ? "ethernet" : NULL;
+	return id == 2 || id == 8 ? "scsi" : id == 1 ? "ethernet" : NULL;
 }
 
 static int pc_add_virtio(struct platform *p, struct virtio_dev *d, struct err *e)

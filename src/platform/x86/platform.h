@@ -120,6 +120,8 @@ int platform_add_fw_cfg_file(struct platform *p, const char *name, const void *d
 /* The Open Firmware path of the device that platform_add_virtio added last, as firmware's boot order names
  * it: "/pci@i0cf8/scsi@3/disk@0,0".  Empty on micro. */
 void platform_boot_path(struct platform *p, char *path, size_t len);
+/* The same without what is behind the device itself: "/pci@i0cf8/scsi@3". */
+void platform_device_path(struct platform *p, char *path, size_t len);
 
 /*
  * (Re)starts the machine: resets all devices, loads kernel, initrds and firmware
