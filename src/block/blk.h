@@ -78,7 +78,7 @@ enum blk_aio { BLK_AIO_AUTO, BLK_AIO_URING, BLK_AIO_THREADS };
 struct blk_open_opts {
 	bool read_only;
 	bool no_lock;			/* do not take the image lock */
-	bool reserve;			/* for a new file that is to be filled: large writes get their room first (aio: threads) */
+	bool reserve;			/* for a new file that is to be filled: large writes get their room first */
 	/* The node is the inside of an image format: it may be empty, writes past its end make it longer and
 	 * reads there give zeros. */
 	bool open_ended;

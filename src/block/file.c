@@ -38,6 +38,10 @@ static void dispatch(struct blk_file *f, struct blk_req *r)
 {
 	if (f->ring && !file_needs_bounce(f, r) && file_ring_submit(f->ring, r))
 		return;
+	if (!f->ring && !f->direct && r->op == BLK_READ && file_read_cached(f, r)) {
+		blk_finish(r, 0);
+		return;
+	}
 	pool_submit(f->pool, r);
 }
 
@@ -59,10 +63,14 @@ static void start_ordered(struct blk_file *f, struct blk_req *r)
 static void file_submit(struct blk_node *n, struct blk_req *r)
 {
 	struct blk_file *f = container_of(n, struct blk_file, n);
+	int ret;
 
 	r->drv[DRV_DONE] = r->drv[DRV_ORDERED] = r->drv[DRV_RMW] = 0;
-	if (r->op == BLK_FLUSH && f->cache == BLK_CACHE_UNSAFE) {
-		blk_finish(r, 0);
+	if (f->ahead.on && op_modifies(r))
+		file_ahead_write(f, r);
+	ret = r->op == BLK_FLUSH ? file_ahead_settle(f) : 0;
+	if (ret || (r->op == BLK_FLUSH && f->cache == BLK_CACHE_UNSAFE)) {
+		blk_finish(r, ret);
 		return;
 	}
 	if (!f->direct || n->i.request_align <= BLK_SECTOR || !op_modifies(r)) {
@@ -117,9 +125,13 @@ static void file_wait(struct blk_node *n)
 static void file_close(struct blk_node *n)
 {
 	struct blk_file *f = container_of(n, struct blk_file, n);
+	int ret;
 
 	pool_free(f->pool);
 	file_ring_free(f->ring);
+	ret = file_ahead_settle(f);
+	if (ret)
+		log_warn("disk '%s' is not as long as it should be: %s", n->path, strerror(-ret));
 	/* The kernel lets go of a ring's files some time later: do not wait for it. */
 	file_unlock(f->fd);
 	close(f->fd);
@@ -166,6 +178,7 @@ int blk_file_grow(struct blk_node *n, uint64_t size)
 	if (fallocate(f->fd, 0, (off_t)n->i.size, (off_t)(size - n->i.size)))
 		return -errno;
 	n->i.size = size;
+	f->ahead.reserved = MAX(f->ahead.reserved, size);
 	return 0;
 }
 
@@ -368,9 +381,12 @@ static int direct_alignment(const char *path, struct blk_file *f, struct err *e)
 	return 0;
 }
 
-static int start_io(const char *path, struct blk_file *f, enum blk_aio aio, struct err *e)
+static int start_io(const char *path, struct blk_file *f, const struct blk_open_opts *o, struct err *e)
 {
-	int ret = pool_new(POOL_THREADS, run_on_worker, f, &f->pool);
+	/* Writes through the page cache wait for each other in the kernel: one thread does them faster than several. */
+	unsigned threads = o->reserve && !f->direct && !f->n.i.is_device ? 1 : POOL_THREADS;
+	enum blk_aio aio = o->aio;
+	int ret = pool_new(threads, run_on_worker, f, &f->pool);
 
 	if (ret)
 		return err_set(e, ret, "out of memory while opening disk '%s'", path);
@@ -498,7 +514,6 @@ int blk_open_file(struct loop *l, const char *path, const struct blk_open_opts *
 	f->cache = o->cache;
 	f->no_lock = o->no_lock;
 	f->waiting_end = &f->waiting;
-	f->no_reserve = !o->reserve || o->read_only;
 	blk_node_init(&f->n, l, &file_driver);
 	f->n.i.read_only = o->read_only;
 	f->n.open_ended = o->open_ended;
@@ -514,9 +529,11 @@ int blk_open_file(struct loop *l, const char *path, const struct blk_open_opts *
 	if (!ret && o->cache == BLK_CACHE_NONE)
 		ret = direct_alignment(path, f, e);
 	if (!ret)
-		ret = start_io(path, f, o->aio, e);
+		ret = start_io(path, f, o, e);
 	if (ret)
 		goto out_fd;
+	if (o->reserve)
+		file_ahead_start(f);
 	*out = &f->n;
 	return 0;
 

@@ -2,7 +2,7 @@
 /*
  * The raw file node's inside: file.c opens and dispatches, file_uring.c is the
  * fast path, file_run.c does any request synchronously on a worker of pool.c,
- * file_lock.c keeps two machines off one image.
+ * file_ahead.c reserves room, file_lock.c keeps two machines off one image.
  */
 #ifndef LODGE_BLOCK_FILE_H
 #define LODGE_BLOCK_FILE_H
@@ -30,7 +30,7 @@ struct blk_file {
 	struct file_ring *ring;		/* NULL: every request goes to the pool */
 
 	/* What the host turned out not to do; workers write, all read. */
-	atomic_bool no_punch, no_zero, no_reserve;
+	atomic_bool no_punch, no_zero;
 	/* A failed flush may have lost pages for good: later ones must not succeed. */
 	atomic_int flush_error;
 
@@ -39,14 +39,33 @@ struct blk_file {
 	unsigned writes_active;
 	bool rmw_active;
 	struct blk_req *waiting, **waiting_end;
+
+	/* A new file that is filled (blk_open_opts.reserve); file_ahead.c. */
+	struct file_ahead {
+		bool on;
+		bool cut;		/* the file is shorter than the disk until it is settled */
+		uint64_t written;	/* where the last write of all ends */
+		uint64_t reserved;	/* room is there up to here */
+		uint64_t step;		/* how far the next reservation goes */
+	} ahead;
 };
 
 /* file_run.c: does the request (from r->drv[DRV_DONE] on) and returns 0 or -errno. */
 int file_run(struct blk_file *f, struct blk_req *r);
+/* Reads what the page cache has without waiting for anything: true if that was all of it. Else r goes on on a worker. */
+bool file_read_cached(struct blk_file *f, struct blk_req *r);
 /* Direct I/O that the kernel would refuse as it is. */
 bool file_needs_bounce(const struct blk_file *f, const struct blk_req *r);
 /* Translates the outcome of fdatasync. */
 int file_flush_result(struct blk_file *f, int ret);
+
+/* file_ahead.c, for the loop's thread. A file opened with blk_open_opts.reserve: before anything is written to it. */
+void file_ahead_start(struct blk_file *f);
+/* Before write r goes to a worker. */
+void file_ahead_write(struct blk_file *f, const struct blk_req *r);
+/* Gives back what was reserved for nothing and makes the file as long as the disk. 0 or -errno. Nothing is in flight that
+ * was not submitted before. */
+int file_ahead_settle(struct blk_file *f);
 
 /* file_uring.c.  -errno if this host or container has no io_uring. */
 int file_ring_new(struct blk_file *f, struct file_ring **out);

@@ -22,7 +22,6 @@
 #define BATCH_IOV 256			/* pieces per system call: 4 KiB of stack */
 #define BOUNCE_MAX (1u << 20)
 #define ZERO_CHUNK (256u << 10)
-#define RESERVE_MIN (64u << 10)
 
 static bool misaligned(const struct iovec *iov, unsigned n, uint32_t align)
 {
@@ -150,21 +149,21 @@ static bool unsupported(int err)
 	return err == -EOPNOTSUPP || err == -ENOSYS || err == -ENOTTY || err == -ENODEV;
 }
 
-/* Room for a large write in one piece: the file system then has little to do for each block (ext4: half as much in all), and
- * scatters the file less. What becomes of it the write itself tells. */
-static void reserve(struct blk_file *f, const struct blk_req *r)
+bool file_read_cached(struct blk_file *f, struct blk_req *r)
 {
-	if (f->no_reserve || r->op != BLK_WRITE || r->len < RESERVE_MIN || f->n.i.is_device)
-		return;
-	if (fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)r->offset, (off_t)r->len) && unsupported(-errno))
-		f->no_reserve = true;
+	struct iovec v[BATCH_IOV];
+	unsigned n = next_batch(r, r->drv[DRV_DONE], v);
+	ssize_t got = preadv2(f->fd, v, (int)n, (off_t)(r->offset + r->drv[DRV_DONE]), RWF_NOWAIT);
+
+	if (got > 0)
+		r->drv[DRV_DONE] += (uint64_t)got;
+	return r->drv[DRV_DONE] == r->len;
 }
 
 static int run_rw(struct blk_file *f, struct blk_req *r)
 {
 	struct iovec v[BATCH_IOV];
 
-	reserve(f, r);
 	while (r->drv[DRV_DONE] < r->len) {
 		off_t off = (off_t)(r->offset + r->drv[DRV_DONE]);
 		unsigned n;

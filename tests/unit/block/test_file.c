@@ -340,6 +340,108 @@ static void failed_flush_stays(void **state)
 	unlink(path);
 }
 
+static struct blk_node *open_filled(const char *path)
+{
+	struct blk_open_opts o = { .reserve = true, .cache = BLK_CACHE_WRITEBACK, .aio = BLK_AIO_THREADS };
+	struct blk_node *n;
+	struct err e;
+
+	assert_int_equal(blk_open_file(loop, path, &o, &n, &e), 0);
+	return n;
+}
+
+static struct stat stat_of(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st;
+}
+
+/* A new image that is filled gets its room ahead, and what is never written gets none: neither holes nor what lies behind. */
+static void filled_in_order(void **state)
+{
+	enum { PIECE = 256 << 10, N = 64 };
+	uint64_t used = 0, unit = 64 << 10;
+	struct waited w[N] = { 0 };
+	struct iovec v = { malloc(PIECE), PIECE };
+	struct blk_node *n;
+	char path[64];
+
+	memset(v.iov_base, 0x5a, PIECE);
+	temp_file(path, sizeof(path), 64 << 20);
+	n = open_filled(path);
+	/* Runs of eight pieces, holes of four, all under way at once. */
+	for (unsigned i = 0, at = 0; i < N; i++, at++) {
+		at += i && i % 8 == 0 ? 4 : 0;
+		w[i].r = (struct blk_req){ .op = BLK_WRITE, .offset = (uint64_t)at * PIECE, .len = PIECE, .iov = &v, .niov = 1,
+					   .done = waited_done, .opaque = &w[i] };
+		blk_submit(n, &w[i].r);
+		used += PIECE;
+	}
+	for (unsigned i = 0; i < N; i++) {
+		while (!w[i].done)
+			assert_int_equal(loop_turn(loop, 5000), 0);
+		assert_int_equal(w[i].ret, 0);
+	}
+	assert_int_equal(blk_do(loop, n, BLK_FLUSH, 0, 0, NULL, 0), 0);
+	assert_int_equal(stat_of(path).st_size, 64 << 20);
+	assert_in_range(stat_of(path).st_blocks * 512, used, used + N / 8 * unit);
+	for (unsigned i = 0; i < 92; i++) {
+		bool hole = i % 12 >= 8;
+
+		assert_int_equal(blk_buf(loop, n, BLK_READ, (uint64_t)i * PIECE, v.iov_base, PIECE), 0);
+		assert_int_equal(((uint8_t *)v.iov_base)[0], hole ? 0 : 0x5a);
+		assert_int_equal(((uint8_t *)v.iov_base)[PIECE - 1], hole ? 0 : 0x5a);
+	}
+	blk_close(n);
+	assert_int_equal(stat_of(path).st_size, 64 << 20);
+	assert_in_range(stat_of(path).st_blocks * 512, used, used + N / 8 * unit);
+	free(v.iov_base);
+	unlink(path);
+}
+
+/* In any order the file holds what was written, and has its length in the end, flushed or not. */
+static void filled_at_random(void **state)
+{
+	struct blk_node *n;
+	char path[64];
+
+	for (unsigned seed = 0; seed < 4; seed++) {
+		temp_file(path, sizeof(path), SIZE);
+		n = open_filled(path);
+		model_run(n, seed, 100);
+		blk_close(n);
+		assert_int_equal(stat_of(path).st_size, SIZE);
+		unlink(path);
+	}
+	temp_file(path, sizeof(path), SIZE);
+	blk_close(open_filled(path));
+	assert_int_equal(stat_of(path).st_size, SIZE);
+	unlink(path);
+}
+
+/* What is there already is not cut off. */
+static void filled_before(void **state)
+{
+	struct blk_node *n;
+	char path[64], back[4] = "";
+	int fd;
+
+	temp_file(path, sizeof(path), SIZE);
+	fd = open(path, O_WRONLY);
+	assert_int_equal(pwrite(fd, "abc", 3, SIZE / 2), 3);
+	close(fd);
+	n = open_filled(path);
+	assert_int_equal(stat_of(path).st_size, SIZE);
+	blk_close(n);
+	fd = open(path, O_RDONLY);
+	assert_int_equal(pread(fd, back, 3, SIZE / 2), 3);
+	close(fd);
+	assert_string_equal(back, "abc");
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -352,6 +454,9 @@ int main(void)
 		cmocka_unit_test(file_size_limit),
 		cmocka_unit_test(host_disk_full),
 		cmocka_unit_test(failed_flush_stays),
+		cmocka_unit_test(filled_in_order),
+		cmocka_unit_test(filled_at_random),
+		cmocka_unit_test(filled_before),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
