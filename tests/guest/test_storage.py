@@ -133,17 +133,19 @@ def scsi():
                      "--disk", f"{cd},format=raw,if=scsi,scsi-id=3,cdrom=on", *tools) as vm:
             at_shell(vm, "virtio_scsi")
             vm.shell("for i in 1 2 3 4 5 6 7 8 9 10; do [ -b /dev/sr0 ] && [ -b /dev/sdb ] && break; sleep 0.3; done")
-            out = vm.shell("cat /sys/block/sdb/queue/logical_block_size; cd /sys/class/scsi_device; echo at $(ls); cd /; ls /sys/block/sda/mq; "
+            # Which of them is sda is the guest's business.
+            one, two = ("$(ls /sys/class/scsi_device/" + at + "/device/block)" for at in ("0:0:0:0", "0:0:3:16684"))
+            out = vm.shell(f"cat /sys/block/{two}/queue/logical_block_size; cd /sys/class/scsi_device; echo at $(ls); cd /; ls /sys/block/{one}/mq; "
                            "sha256sum /dev/sr0")
             check("\n4096\n" in out and "at 0:0:0:0 0:0:3:0 0:0:3:16684" in out and "\n0  1\n" in out, f"the guest sees {out!r}")
             check(hashlib.sha256(noise).hexdigest() in out, f"the CD reads otherwise: {out!r}")
-            same(vm, "/dev/sda", 32)
-            same(vm, "/dev/sdb", 32)
-            out = vm.shell("for d in sda sdb; do blkdiscard -o 0 -l 1048576 /dev/$d && dd if=/dev/$d bs=64k count=16 iflag=direct 2>/dev/null | "
+            same(vm, f"/dev/{one}", 32)
+            same(vm, f"/dev/{two}", 32)
+            out = vm.shell(f"for d in {one} {two}; do blkdiscard -o 0 -l 1048576 /dev/$d && dd if=/dev/$d bs=64k count=16 iflag=direct 2>/dev/null | "
                            "tr -d '\\000' | wc -c; done")
             check("\n0\n0\n" in out, f"after blkdiscard: {out!r}")
             if tools:
-                fio(vm, "/dev/vda", "/dev/sda")
+                fio(vm, "/dev/vda", f"/dev/{one}")
             out = vm.shell("dmesg | grep -E '(sd|sr|scsi) [0-9:]+: .*(rror|abort|FAILED|reset)' | grep -v 'Power-on or'")
             check("[" not in out.split("\n", 2)[-1], f"the driver complains: {out!r}")
             power_off(vm)
