@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "storage/scsi.h"
+
 #define MAX_LAYERS 256
 
 /* ---- errors ---- */
@@ -53,20 +55,50 @@ static void tell_error(struct control *ctl, const struct ctl_io_error *x)
 			   "reason", strerror(-x->ret)));
 }
 
-static void on_errors(void *opaque)
+/* Of a tray that goes to and fro faster than that is told where it is now, in the end. */
+static void on_tray(void *opaque, struct disk *d, bool open)
+{
+	struct ctl_disks *s = opaque;
+
+	pthread_mutex_lock(&s->lock);
+	s->n_trays = MIN(s->n_trays, CTL_ERRORS - 1u);
+	s->tray[s->n_trays++] = (struct ctl_tray){ index_of(s->ctl, d), open };
+	pthread_mutex_unlock(&s->lock);
+	loop_bh_post(&s->bh);
+}
+
+static void tell_tray(struct control *ctl, const struct ctl_tray *t)
+{
+	const char *id = vm_disk_of(ctl->vm, t->disk)->id;
+
+	ctl_emit(ctl, CTL_EVENT_DEVICE_TRAY_MOVED, json_pack("{s:s,s:s,s:b}", "device", id, "id", id, "tray-open", t->open));
+}
+
+static void on_news(void *opaque)
 {
 	struct ctl_io_error error[CTL_ERRORS];
+	struct ctl_tray tray[CTL_ERRORS];
 	struct ctl_disks *s = opaque;
-	unsigned n;
+	unsigned n, n_trays;
 
 	pthread_mutex_lock(&s->lock);
 	n = s->n_errors;
 	memcpy(error, s->error, n * sizeof(*error));
-	s->n_errors = 0;
+	n_trays = s->n_trays;
+	memcpy(tray, s->tray, n_trays * sizeof(*tray));
+	s->n_errors = s->n_trays = 0;
 	pthread_mutex_unlock(&s->lock);
 	for (unsigned i = 0; i < n; i++)
 		if (error[i].disk < VM_MAX_DISKS)
 			tell_error(s->ctl, &error[i]);
+	for (unsigned i = 0; i < n_trays; i++)
+		if (tray[i].disk < VM_MAX_DISKS)
+			tell_tray(s->ctl, &tray[i]);
+}
+
+void ctl_disks_tell(struct control *ctl)
+{
+	on_news(ctl->disks);
 }
 
 static void watch_all(struct control *ctl, const struct disk_watch *w)
@@ -85,13 +117,13 @@ static void watch_all(struct control *ctl, const struct disk_watch *w)
 int ctl_disks_init(struct control *ctl)
 {
 	struct ctl_disks *s = calloc(1, sizeof(*s));
-	const struct disk_watch w = { .error = on_disk_error, .opaque = s };
+	const struct disk_watch w = { .error = on_disk_error, .tray = on_tray, .opaque = s };
 
 	if (!s)
 		return -ENOMEM;
 	s->ctl = ctl;
 	pthread_mutex_init(&s->lock, NULL);
-	loop_bh_init(ctl->m->loop, &s->bh, on_errors, s);
+	loop_bh_init(ctl->m->loop, &s->bh, on_news, s);
 	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
 		s->of[i].limits = vm_config_of(ctl->vm)->disk[i].more.throttle;
 	ctl->disks = s;
@@ -121,6 +153,16 @@ void ctl_disks_resumed(struct control *ctl)
 /* ---- names ---- */
 
 struct disk *ctl_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index)
+{
+	struct disk *d = ctl_find_disk(c, device, node_name, index);
+
+	if (!d || !d->drive || !d->drive->no_medium)
+		return d;
+	ctl_fail(c, CTL_GENERIC_ERROR, "Device '%s' has no medium", d->id);
+	return NULL;
+}
+
+struct disk *ctl_find_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index)
 {
 	const char *name = device ? device : node_name ? node_name : "";
 
@@ -229,18 +271,37 @@ static json_t *device_info(struct control *ctl, struct disk *d, unsigned i)
 	return j;
 }
 
-void ctl_cmd_query_block(struct ctl_call *c, const struct ctl_args_query_block *a)
+static json_t *block_info(struct control *ctl, struct disk *d, unsigned i)
 {
 	static const char *const status[] = { [CTL_IO_OK] = "ok", [CTL_IO_FAILED] = "failed", [CTL_IO_NOSPACE] = "nospace" };
+	bool locked = false, open = false, empty = false;
+	json_t *j;
+
+	if (d->drive) {
+		disk_lock(d);
+		locked = d->drive->locked;
+		open = d->drive->tray_open;
+		empty = d->drive->no_medium;
+		disk_unlock(d);
+	}
+	j = json_pack("{s:s,s:s,s:s,s:b,s:b,s:s}", "device", d->id, "qdev", d->id, "type", "unknown", "removable", d->drive != NULL, "locked", locked,
+		      "io-status", status[ctl->disks->of[i].status]);
+	if (d->drive)
+		json_object_set_new(j, "tray_open", json_boolean(open));
+	if (!empty)
+		json_object_set_new(j, "inserted", device_info(ctl, d, i));
+	return j;
+}
+
+void ctl_cmd_query_block(struct ctl_call *c, const struct ctl_args_query_block *a)
+{
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
 		struct disk *d = vm_disk_of(c->ctl->vm, i);
 
 		if (d)
-			json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:b,s:b,s:o,s:s}", "device", d->id, "qdev", d->id, "type", "unknown",
-							      "removable", 0, "locked", 0, "inserted", device_info(c->ctl, d, i), "io-status",
-							      status[c->ctl->disks->of[i].status]));
+			json_array_append_new(list, block_info(c->ctl, d, i));
 	}
 	ctl_return(c, list);
 }
@@ -251,7 +312,7 @@ void ctl_cmd_query_named_block_nodes(struct ctl_call *c, const struct ctl_args_q
 
 	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
 		struct disk *d = vm_disk_of(c->ctl->vm, i);
-		json_t *j = d ? device_info(c->ctl, d, i) : NULL;
+		json_t *j = d && !(d->drive && d->drive->no_medium) ? device_info(c->ctl, d, i) : NULL;
 
 		if (j && a->flat)
 			json_object_del(json_object_get(j, "image"), "backing-image");

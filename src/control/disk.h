@@ -23,22 +23,34 @@ struct ctl_io_error {
 	int ret;
 };
 
+/* A tray that was moved, on its way likewise. */
+struct ctl_tray {
+	unsigned disk;
+	bool open;
+};
+
 struct ctl_disks {
 	struct control *ctl;
 	struct ctl_disk of[VM_MAX_DISKS];
 	pthread_mutex_t lock;		/* of what follows; the last one taken */
 	struct ctl_io_error error[CTL_ERRORS];
 	unsigned n_errors;
+	struct ctl_tray tray[CTL_ERRORS];
+	unsigned n_trays;
 	struct loop_bh bh;
 };
 
 int ctl_disks_init(struct control *ctl);
 void ctl_disks_fini(struct control *ctl);
+/* What disks have noted is told now. */
+void ctl_disks_tell(struct control *ctl);
 /* The machine goes on. */
 void ctl_disks_resumed(struct control *ctl);
 
-/* By the disk's name, or that of its image ("#disk0"), whichever is given. NULL: the call has failed. */
+/* By the disk's name, or that of its image ("#disk0"), whichever is given; a drive must have a medium. NULL: the call has failed. */
 struct disk *ctl_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index);
+/* The same, with or without a medium. */
+struct disk *ctl_find_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index);
 /* What --throttling and block_set_io_throttle need. The disk's lock held. */
 int ctl_disk_limit(struct disk *d, const struct blk_throttle_opts *o, struct err *e);
 

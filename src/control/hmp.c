@@ -140,6 +140,10 @@ static void info_block(struct hmp *h)
 	json_array_foreach(all, i, x) {
 		json_t *in = json_object_get(x, "inserted");
 
+		if (!in) {
+			fprintf(h->out, "%s%s: [not inserted]\r\n", i ? "\r\n" : "", text(x, "device"));
+			continue;
+		}
 		fprintf(h->out, "%s%s (%s): %s (%s%s)\r\n", i ? "\r\n" : "", text(x, "device"), text(in, "node-name"), text(in, "file"),
 			text(in, "drv"), json_is_true(json_object_get(in, "ro")) ? ", read-only" : "");
 		if (json_object_get(in, "backing_file"))
@@ -343,6 +347,34 @@ static void do_snapshot(struct hmp *h)
 	just(h, "blockdev-snapshot-sync", json_pack("{s:s+,s:s+}", "device", h->word[1], "", "snapshot-file", h->word[2], ""));
 }
 
+static void do_eject(struct hmp *h)
+{
+	bool force = !strcmp(h->word[1], "-f");
+
+	if (force && h->n < 3)
+		fputs("usage: eject [-f] DRIVE\r\n", h->out);
+	else
+		just(h, "eject", json_pack("{s:s+,s:b}", "device", h->word[force ? 2 : 1], "", "force", force));
+}
+
+/* change [-f] DRIVE FILE [FORMAT [MODE]] */
+static void do_change(struct hmp *h)
+{
+	int f = !strcmp(h->word[1], "-f");
+	json_t *args;
+
+	if (h->n < 3 + f) {
+		fputs("usage: change [-f] DRIVE FILE [FORMAT [MODE]]\r\n", h->out);
+		return;
+	}
+	args = json_pack("{s:s+,s:s+,s:b}", "device", h->word[1 + f], "", "filename", h->word[2 + f], "", "force", f);
+	if (h->n > 3 + f)
+		json_object_set_new(args, "format", json_string(h->word[3 + f]));
+	if (h->n > 4 + f)
+		json_object_set_new(args, "read-only-mode", json_string(h->word[4 + f]));
+	just(h, "blockdev-change-medium", args);
+}
+
 static void do_help(struct hmp *h);
 
 static const struct hmp_command commands[] = {
@@ -350,7 +382,9 @@ static const struct hmp_command commands[] = {
 	{ "block_job_cancel", NULL, "JOB", "ends a job", 1, do_job_cancel },
 	{ "block_job_complete", NULL, "JOB", "ends a job that is ready", 1, do_job_complete },
 	{ "block_resize", NULL, "DISK SIZE", "changes the size of a disk", 2, do_block_resize },
+	{ "change", NULL, "[-f] DRIVE FILE [FORMAT [MODE]]", "puts another medium into a drive", 2, do_change },
 	{ "cont", "c", "", "lets the guest go on", 0, do_cont },
+	{ "eject", NULL, "[-f] DRIVE", "takes the medium out of a drive", 1, do_eject },
 	{ "help", "?", "", "prints this", 0, do_help },
 	{ "info", NULL, "WHAT", "tells of the guest", 0, do_info },
 	{ "nmi", NULL, "", "gives every CPU an NMI", 0, do_nmi },

@@ -12,6 +12,7 @@ import tempfile
 
 import fwdisk
 from guest import Failed, Skip, Vm, check, run_all
+from qmp import Qmp
 
 MIB = 1 << 20
 DIR = os.environ.get("LODGE_WORKLOADS_DIR") or os.path.join(
@@ -182,6 +183,56 @@ def boots(firmware, *opts):
     return test
 
 
+def media():
+    """Drives that are empty, are filled, locked by the guest and emptied, on both controllers."""
+    with tempfile.TemporaryDirectory() as folder:
+        noise, files = [os.urandom(2048 * n) for n in (300, 200)], []
+        for i, n in enumerate(noise):
+            files.append(os.path.join(folder, f"cd{i}.iso"))
+            with open(files[i], "wb") as f:
+                f.write(n)
+        sock = os.path.join(folder, "qmp")
+        sums = [hashlib.sha256(n).hexdigest() for n in noise]
+        with generic("--disk", f"{files[0]},format=raw,if=scsi,cdrom=on", "--cdrom", "", "--qmp", f"unix:{sock},server=on,wait=off") as vm, \
+                Qmp(sock) as q:
+            at_shell(vm, "virtio_scsi")
+            vm.shell("for i in 1 2 3 4 5 6 7 8 9 10; do [ -b /dev/sr0 ] && [ -b /dev/sr1 ] && break; sleep 0.3; done")
+            out = vm.shell("readlink -f /sys/block/sr0")
+            dev = {"disk0": "/dev/sr0", "disk1": "/dev/sr1"} if "virtio" in out.split("\n", 1)[1] else {"disk0": "/dev/sr1", "disk1": "/dev/sr0"}
+            state = q.cmd("query-block")
+            check([("inserted" in b, b["removable"], b["tray_open"]) for b in state] == [(True, True, False), (False, True, False)], f"{state}")
+            out = vm.shell(f"sha256sum {dev['disk0']}; head -c 2048 {dev['disk1']} | wc -c")
+            check(sums[0] in out and "o medium" in out, f"one of the drives is not as it should be: {out!r}")
+            check("has no medium" in q.error("block_resize", device="disk1", size=4096).desc, "an empty drive was resized")
+            for name, d in dev.items():
+                q.cmd("blockdev-change-medium", device=name, filename=files[1], format="raw")
+                q.event("DEVICE_TRAY_MOVED", 10, lambda e: e == {"device": name, "id": name, "tray-open": True})
+                q.event("DEVICE_TRAY_MOVED", 10, lambda e: e == {"device": name, "id": name, "tray-open": False})
+                out = vm.shell(f"sha256sum {d}; blockdev --getsize64 {d}")
+                check(sums[1] in out and str(len(noise[1])) in out, f"{name}: the new medium is not seen: {out!r}")
+                # Whoever has it open keeps it locked.
+                vm.shell(f"sleep 600 <{d} & sleep 0.5")
+                check([b["locked"] for b in q.cmd("query-block") if b["device"] == name] == [True], f"{name}: not locked")
+                check("is locked" in q.error("eject", device=name).desc, f"{name}: a locked drive was opened")
+                check("is locked" in q.error("blockdev-change-medium", device=name, filename=files[0]).desc, f"{name}: a locked drive was filled")
+                q.cmd("blockdev-open-tray", device=name)
+                check(not [b["tray_open"] for b in q.cmd("query-block") if b["device"] == name][0], f"{name}: it was opened although locked")
+                vm.shell("kill %1; wait")
+                q.cmd("eject", device=name)
+                q.event("DEVICE_TRAY_MOVED", 10, lambda e: e["tray-open"])
+                out = vm.shell(f"head -c 2048 {d} 2>&1 >/dev/null")
+                check("o medium" in out, f"{name}: what was taken out is still there: {out!r}")
+                q.cmd("blockdev-close-tray", id=name)
+                q.cmd("human-monitor-command", command_line=f"change {name} {files[0]}")
+                out = vm.shell(f"sha256sum {d}")
+                check(sums[0] in out, f"{name}: back to the first medium: {out!r}")
+                q.cmd("blockdev-open-tray", id=name)
+                q.cmd("blockdev-remove-medium", id=name)
+                check("[not inserted]" in q.cmd("human-monitor-command", command_line="info block"), f"{name}: there is still a medium")
+                check("is not open" in (q.cmd("blockdev-close-tray", id=name), q.error("blockdev-remove-medium", id=name))[1].desc, "a closed tray")
+            power_off(vm)
+
+
 def write_errors(dev, module, *opts):
     """The host's errors are the guest's errors, and it goes on afterwards."""
     def test():
@@ -207,6 +258,7 @@ def main():
         ("SCSI: disks and a CD", scsi),
         ("SCSI: SeaBIOS boots from it", boots("bios", "if=scsi")),
         ("SCSI: OVMF boots from it", boots("uefi", "if=scsi")),
+        ("media: changed, locked, ejected", media),
         ("SCSI: errors of the host", write_errors("/dev/sda", "virtio_scsi", "if=scsi")),
         ("NVMe: errors of the host", write_errors("/dev/nvme0n1", "nvme", "if=nvme")),
         ("AHCI: errors of the host", write_errors("/dev/sda", "ahci", "if=ahci")),

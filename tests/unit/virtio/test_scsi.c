@@ -456,6 +456,50 @@ static void notifications(void **state)
 	assert_int_equal(ld_le32(c + 16), 0);
 }
 
+static void on_tray(void *opaque, struct disk *d, bool open)
+{
+	*(int *)opaque = open;
+}
+
+/* The guest's ways with a tray, and the user's. */
+static void tray(void **state)
+{
+	struct fixture *f = *state;
+	struct scsi_lun *cd = virtio_scsi_unit(f->d, 2, 300);
+	int told = -1, ret;
+
+	ready(f);
+	cd->disk.watch = (struct disk_watch){ .tray = on_tray, .opaque = &told };
+	assert_ptr_equal(cd->disk.drive, cd);
+	assert_int_equal(run(f, 2, 300, C(0x1e, 0, 0, 0, 1), 0, false), 0);
+	assert_int_equal(run(f, 2, 300, C(0x1b, 0, 0, 0, 2), 0, false), 0x055302);
+	machine_lock(f->g.m);
+	ret = scsi_open_tray(cd, false);
+	machine_unlock(f->g.m);
+	assert_int_equal(ret, -EINPROGRESS);
+	assert_int_equal(told, -1);
+	/* The guest is asked, lets go and opens it. */
+	assert_int_equal(run(f, 2, 300, C(0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8), 8, false), 0);
+	assert_int_equal(f->g.ram[DATA + 4], 1);
+	assert_int_equal(run(f, 2, 300, C(0x1e), 0, false), 0);
+	assert_int_equal(run(f, 2, 300, C(0x1b, 0, 0, 0, 2), 0, false), 0);
+	assert_int_equal(told, 1);
+	assert_int_equal(run(f, 2, 300, C(0), 0, false), 0x023a02);
+	assert_int_equal(run(f, 2, 300, C(0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8), 8, false), 0);
+	assert_int_equal(f->g.ram[DATA + 4], 3);
+	assert_int_equal(f->g.ram[DATA + 5], 1);
+	machine_lock(f->g.m);
+	scsi_close_tray(cd);
+	machine_unlock(f->g.m);
+	assert_int_equal(told, 0);
+	assert_int_equal(run(f, 2, 300, C(0), 0, false), 0x062800);
+	assert_int_equal(run(f, 2, 300, C(0), 0, false), 0);
+	assert_int_equal(run(f, 2, 300, C(0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8), 8, false), 0);
+	assert_int_equal(f->g.ram[DATA + 4], 2);
+	assert_int_equal(f->g.ram[DATA + 5], 2);
+	cd->disk.watch = (struct disk_watch){ 0 };
+}
+
 /* ---- failures of the host, saved state ---- */
 
 /* A write that failed for want of room, and a function that waits for nothing else. */
@@ -648,7 +692,7 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(read_and_write), T(any_layout), T(addresses), T(bidirectional), T(config), T(task_management), T(target_reset), T(events),
-		T(notifications), T(kept), T(kept_aborted), T(saved_in_mid_request), T(no_room), T(reset_under_way),
+		T(notifications), T(tray), T(kept), T(kept_aborted), T(saved_in_mid_request), T(no_room), T(reset_under_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
