@@ -12,16 +12,7 @@
 #include <string.h>
 
 #include "control/disk.h"
-
-#define MAX_WORDS 8
-
-struct hmp {
-	struct control *ctl;
-	FILE *out;
-	int n;
-	char *word[MAX_WORDS];		/* [0]: the command */
-	unsigned cpu;
-};
+#include "control/hmp.h"
 
 struct hmp_command {
 	const char *name, *alias, *args, *help;
@@ -29,8 +20,7 @@ struct hmp_command {
 	void (*run)(struct hmp *h);
 };
 
-/* A QMP command by its name. The result is the caller's; NULL: an error, which was printed. */
-static json_t *qmp(struct hmp *h, const char *name, json_t *args)
+json_t *hmp_qmp(struct hmp *h, const char *name, json_t *args)
 {
 	const struct ctl_command *cmd = ctl_find_command(name);
 	struct ctl_call c = { .ctl = h->ctl, .args = args ? args : json_object() };
@@ -48,19 +38,19 @@ static json_t *qmp(struct hmp *h, const char *name, json_t *args)
 	return c.ret ? c.ret : json_object();
 }
 
-static void just(struct hmp *h, const char *name, json_t *args)
+void hmp_just(struct hmp *h, const char *name, json_t *args)
 {
-	json_decref(qmp(h, name, args));
+	json_decref(hmp_qmp(h, name, args));
 }
 
-static const char *text(const json_t *j, const char *key)
+const char *hmp_text(const json_t *j, const char *key)
 {
 	const char *s = json_string_value(json_object_get(j, key));
 
 	return s ? s : "";
 }
 
-static long long number(const json_t *j, const char *key)
+long long hmp_number(const json_t *j, const char *key)
 {
 	return json_integer_value(json_object_get(j, key));
 }
@@ -87,12 +77,12 @@ static long long size_of(const char *word, long long unit)
 
 static void info_status(struct hmp *h)
 {
-	json_t *j = qmp(h, "query-status", NULL);
+	json_t *j = hmp_qmp(h, "query-status", NULL);
 	bool runs = json_is_true(json_object_get(j, "running"));
 
 	fprintf(h->out, "VM status: %s", runs ? "running" : "paused");
-	if (!runs && strcmp(text(j, "status"), "paused"))
-		fprintf(h->out, " (%s)", text(j, "status"));
+	if (!runs && strcmp(hmp_text(j, "status"), "paused"))
+		fprintf(h->out, " (%s)", hmp_text(j, "status"));
 	fputs("\r\n", h->out);
 	json_decref(j);
 }
@@ -109,7 +99,7 @@ static void info_version(struct hmp *h)
 
 static void info_kvm(struct hmp *h)
 {
-	json_t *j = qmp(h, "query-kvm", NULL);
+	json_t *j = hmp_qmp(h, "query-kvm", NULL);
 
 	fprintf(h->out, "kvm support: %s\r\n", json_is_true(json_object_get(j, "enabled")) ? "enabled" : "disabled");
 	json_decref(j);
@@ -117,38 +107,38 @@ static void info_kvm(struct hmp *h)
 
 static void info_uuid(struct hmp *h)
 {
-	json_t *j = qmp(h, "query-uuid", NULL);
+	json_t *j = hmp_qmp(h, "query-uuid", NULL);
 
-	fprintf(h->out, "%s\r\n", text(j, "UUID"));
+	fprintf(h->out, "%s\r\n", hmp_text(j, "UUID"));
 	json_decref(j);
 }
 
 static void info_balloon(struct hmp *h)
 {
-	json_t *j = qmp(h, "query-balloon", NULL);
+	json_t *j = hmp_qmp(h, "query-balloon", NULL);
 
 	if (j)
-		fprintf(h->out, "balloon: actual=%lld\r\n", number(j, "actual") >> 20);
+		fprintf(h->out, "balloon: actual=%lld\r\n", hmp_number(j, "actual") >> 20);
 	json_decref(j);
 }
 
 static void info_block(struct hmp *h)
 {
-	json_t *all = qmp(h, "query-block", NULL), *x;
+	json_t *all = hmp_qmp(h, "query-block", NULL), *x;
 	size_t i;
 
 	json_array_foreach(all, i, x) {
 		json_t *in = json_object_get(x, "inserted");
 
 		if (!in) {
-			fprintf(h->out, "%s%s: [not inserted]\r\n", i ? "\r\n" : "", text(x, "device"));
+			fprintf(h->out, "%s%s: [not inserted]\r\n", i ? "\r\n" : "", hmp_text(x, "device"));
 			continue;
 		}
-		fprintf(h->out, "%s%s (%s): %s (%s%s)\r\n", i ? "\r\n" : "", text(x, "device"), text(in, "node-name"), text(in, "file"),
-			text(in, "drv"), json_is_true(json_object_get(in, "ro")) ? ", read-only" : "");
+		fprintf(h->out, "%s%s (%s): %s (%s%s)\r\n", i ? "\r\n" : "", hmp_text(x, "device"), hmp_text(in, "node-name"), hmp_text(in, "file"),
+			hmp_text(in, "drv"), json_is_true(json_object_get(in, "ro")) ? ", read-only" : "");
 		if (json_object_get(in, "backing_file"))
-			fprintf(h->out, "    Backing file:     %s (chain depth: %lld)\r\n", text(in, "backing_file"),
-				number(in, "backing_file_depth"));
+			fprintf(h->out, "    Backing file:     %s (chain depth: %lld)\r\n", hmp_text(in, "backing_file"),
+				hmp_number(in, "backing_file_depth"));
 	}
 	json_decref(all);
 }
@@ -157,15 +147,15 @@ static void info_blockstats(struct hmp *h)
 {
 	static const char *const keys[] = { "rd_bytes", "wr_bytes", "rd_operations", "wr_operations", "flush_operations",
 					    "wr_total_time_ns", "rd_total_time_ns", "flush_total_time_ns" };
-	json_t *all = qmp(h, "query-blockstats", NULL), *x;
+	json_t *all = hmp_qmp(h, "query-blockstats", NULL), *x;
 	size_t i;
 
 	json_array_foreach(all, i, x) {
 		json_t *s = json_object_get(x, "stats");
 
-		fprintf(h->out, "%s:", text(x, "device"));
+		fprintf(h->out, "%s:", hmp_text(x, "device"));
 		for (unsigned k = 0; k < ARRAY_LEN(keys); k++)
-			fprintf(h->out, " %s=%lld", keys[k], number(s, keys[k]));
+			fprintf(h->out, " %s=%lld", keys[k], hmp_number(s, keys[k]));
 		fputs("\r\n", h->out);
 	}
 	json_decref(all);
@@ -173,14 +163,14 @@ static void info_blockstats(struct hmp *h)
 
 static void info_jobs(struct hmp *h)
 {
-	json_t *all = qmp(h, "query-block-jobs", NULL), *x;
+	json_t *all = hmp_qmp(h, "query-block-jobs", NULL), *x;
 	size_t i;
 
 	if (!json_array_size(all))
 		fputs("No active jobs\r\n", h->out);
 	json_array_foreach(all, i, x)
-		fprintf(h->out, "Type %s, device %s: Completed %lld of %lld bytes, speed limit %lld bytes/s\r\n", text(x, "type"),
-			text(x, "device"), number(x, "offset"), number(x, "len"), number(x, "speed"));
+		fprintf(h->out, "Type %s, device %s: Completed %lld of %lld bytes, speed limit %lld bytes/s\r\n", hmp_text(x, "type"),
+			hmp_text(x, "device"), hmp_number(x, "offset"), hmp_number(x, "len"), hmp_number(x, "speed"));
 	json_decref(all);
 }
 
@@ -200,21 +190,21 @@ static void info_network(struct hmp *h)
 
 static void info_cpus(struct hmp *h)
 {
-	json_t *all = qmp(h, "query-cpus-fast", NULL), *x;
+	json_t *all = hmp_qmp(h, "query-cpus-fast", NULL), *x;
 	size_t i;
 
 	json_array_foreach(all, i, x)
-		fprintf(h->out, "%c CPU #%lld: thread_id=%lld\r\n", i == h->cpu ? '*' : ' ', number(x, "cpu-index"), number(x, "thread-id"));
+		fprintf(h->out, "%c CPU #%lld: thread_id=%lld\r\n", i == h->cpu ? '*' : ' ', hmp_number(x, "cpu-index"), hmp_number(x, "thread-id"));
 	json_decref(all);
 }
 
 static void info_chardev(struct hmp *h)
 {
-	json_t *all = qmp(h, "query-chardev", NULL), *x;
+	json_t *all = hmp_qmp(h, "query-chardev", NULL), *x;
 	size_t i;
 
 	json_array_foreach(all, i, x)
-		fprintf(h->out, "%s: filename=%s\r\n", text(x, "label"), text(x, "filename"));
+		fprintf(h->out, "%s: filename=%s\r\n", hmp_text(x, "label"), hmp_text(x, "filename"));
 	json_decref(all);
 }
 
@@ -264,12 +254,14 @@ static const struct hmp_command infos[] = {
 	{ "chardev", NULL, "", "consoles", 0, info_chardev },
 	{ "cpus", NULL, "", "CPUs and their threads", 0, info_cpus },
 	{ "kvm", NULL, "", "whether KVM is used", 0, info_kvm },
+	{ "mice", NULL, "", "mice and tablets", 0, hmp_info_mice },
 	{ "name", NULL, "", "the guest's name", 0, info_name },
 	{ "network", NULL, "", "network cards", 0, info_network },
 	{ "registers", NULL, "[-a]", "registers of a CPU, or of all", 0, info_registers },
 	{ "status", NULL, "", "whether the guest runs", 0, info_status },
 	{ "uuid", NULL, "", "the guest's UUID", 0, info_uuid },
 	{ "version", NULL, "", "the version", 0, info_version },
+	{ "vnc", NULL, "", "the VNC server and its clients", 0, hmp_info_vnc },
 };
 
 static const struct hmp_command *find(const struct hmp_command *t, size_t n, const char *name)
@@ -299,16 +291,16 @@ static void do_info(struct hmp *h)
 
 /* ---- commands ---- */
 
-static void do_stop(struct hmp *h) { just(h, "stop", NULL); }
-static void do_cont(struct hmp *h) { just(h, "cont", NULL); }
-static void do_quit(struct hmp *h) { just(h, "quit", NULL); }
-static void do_reset(struct hmp *h) { just(h, "system_reset", NULL); }
-static void do_powerdown(struct hmp *h) { just(h, "system_powerdown", NULL); }
-static void do_nmi(struct hmp *h) { just(h, "inject-nmi", NULL); }
+static void do_stop(struct hmp *h) { hmp_just(h, "stop", NULL); }
+static void do_cont(struct hmp *h) { hmp_just(h, "cont", NULL); }
+static void do_quit(struct hmp *h) { hmp_just(h, "quit", NULL); }
+static void do_reset(struct hmp *h) { hmp_just(h, "system_reset", NULL); }
+static void do_powerdown(struct hmp *h) { hmp_just(h, "system_powerdown", NULL); }
+static void do_nmi(struct hmp *h) { hmp_just(h, "inject-nmi", NULL); }
 
 static void do_watchdog_action(struct hmp *h)
 {
-	just(h, "watchdog-set-action", json_pack("{s:s+}", "action", h->word[1], ""));
+	hmp_just(h, "watchdog-set-action", json_pack("{s:s+}", "action", h->word[1], ""));
 }
 
 static void do_balloon(struct hmp *h)
@@ -318,7 +310,7 @@ static void do_balloon(struct hmp *h)
 	if (n < 0)
 		fprintf(h->out, "Error: '%s' is not a size\r\n", h->word[1]);
 	else
-		just(h, "balloon", json_pack("{s:I}", "value", (json_int_t)n));
+		hmp_just(h, "balloon", json_pack("{s:I}", "value", (json_int_t)n));
 }
 
 static void do_block_resize(struct hmp *h)
@@ -328,7 +320,7 @@ static void do_block_resize(struct hmp *h)
 	if (n < 0)
 		fprintf(h->out, "Error: '%s' is not a size\r\n", h->word[2]);
 	else
-		just(h, "block_resize", json_pack("{s:s+,s:I}", "device", h->word[1], "", "size", (json_int_t)n));
+		hmp_just(h, "block_resize", json_pack("{s:s+,s:I}", "device", h->word[1], "", "size", (json_int_t)n));
 }
 
 static void do_set_link(struct hmp *h)
@@ -336,15 +328,15 @@ static void do_set_link(struct hmp *h)
 	if (strcmp(h->word[2], "on") && strcmp(h->word[2], "off"))
 		fputs("Error: it is on or off\r\n", h->out);
 	else
-		just(h, "set_link", json_pack("{s:s+,s:b}", "name", h->word[1], "", "up", !strcmp(h->word[2], "on")));
+		hmp_just(h, "set_link", json_pack("{s:s+,s:b}", "name", h->word[1], "", "up", !strcmp(h->word[2], "on")));
 }
 
-static void do_job_cancel(struct hmp *h) { just(h, "block-job-cancel", json_pack("{s:s+}", "device", h->word[1], "")); }
-static void do_job_complete(struct hmp *h) { just(h, "block-job-complete", json_pack("{s:s+}", "device", h->word[1], "")); }
+static void do_job_cancel(struct hmp *h) { hmp_just(h, "block-job-cancel", json_pack("{s:s+}", "device", h->word[1], "")); }
+static void do_job_complete(struct hmp *h) { hmp_just(h, "block-job-complete", json_pack("{s:s+}", "device", h->word[1], "")); }
 
 static void do_snapshot(struct hmp *h)
 {
-	just(h, "blockdev-snapshot-sync", json_pack("{s:s+,s:s+}", "device", h->word[1], "", "snapshot-file", h->word[2], ""));
+	hmp_just(h, "blockdev-snapshot-sync", json_pack("{s:s+,s:s+}", "device", h->word[1], "", "snapshot-file", h->word[2], ""));
 }
 
 static void do_eject(struct hmp *h)
@@ -354,7 +346,7 @@ static void do_eject(struct hmp *h)
 	if (force && h->n < 3)
 		fputs("usage: eject [-f] DRIVE\r\n", h->out);
 	else
-		just(h, "eject", json_pack("{s:s+,s:b}", "device", h->word[force ? 2 : 1], "", "force", force));
+		hmp_just(h, "eject", json_pack("{s:s+,s:b}", "device", h->word[force ? 2 : 1], "", "force", force));
 }
 
 /* change [-f] DRIVE FILE [FORMAT [MODE]] */
@@ -363,6 +355,10 @@ static void do_change(struct hmp *h)
 	int f = !strcmp(h->word[1], "-f");
 	json_t *args;
 
+	if (!strcmp(h->word[1], "vnc")) {
+		hmp_change_password(h);
+		return;
+	}
 	if (h->n < 3 + f) {
 		fputs("usage: change [-f] DRIVE FILE [FORMAT [MODE]]\r\n", h->out);
 		return;
@@ -372,7 +368,7 @@ static void do_change(struct hmp *h)
 		json_object_set_new(args, "format", json_string(h->word[3 + f]));
 	if (h->n > 4 + f)
 		json_object_set_new(args, "read-only-mode", json_string(h->word[4 + f]));
-	just(h, "blockdev-change-medium", args);
+	hmp_just(h, "blockdev-change-medium", args);
 }
 
 static void do_help(struct hmp *h);
@@ -382,13 +378,18 @@ static const struct hmp_command commands[] = {
 	{ "block_job_cancel", NULL, "JOB", "ends a job", 1, do_job_cancel },
 	{ "block_job_complete", NULL, "JOB", "ends a job that is ready", 1, do_job_complete },
 	{ "block_resize", NULL, "DISK SIZE", "changes the size of a disk", 2, do_block_resize },
-	{ "change", NULL, "[-f] DRIVE FILE [FORMAT [MODE]]", "puts another medium into a drive", 2, do_change },
+	{ "change", NULL, "[-f] DRIVE FILE [FORMAT [MODE]] | vnc password PASSWORD", "puts another medium into a drive; changes VNC's password", 2,
+	  do_change },
 	{ "cont", "c", "", "lets the guest go on", 0, do_cont },
 	{ "eject", NULL, "[-f] DRIVE", "takes the medium out of a drive", 1, do_eject },
 	{ "help", "?", "", "prints this", 0, do_help },
 	{ "info", NULL, "WHAT", "tells of the guest", 0, do_info },
+	{ "mouse_button", NULL, "STATE", "which buttons are down: 1 left, 2 middle, 4 right", 1, hmp_mouse_button },
+	{ "mouse_move", NULL, "DX DY [DZ]", "moves the mouse, and its wheel", 2, hmp_mouse_move },
 	{ "nmi", NULL, "", "gives every CPU an NMI", 0, do_nmi },
 	{ "quit", "q", "", "ends the guest at once", 0, do_quit },
+	{ "screendump", NULL, "FILE [-f ppm|png] [DEVICE [HEAD]]", "writes a picture of the screen", 1, hmp_screendump },
+	{ "sendkey", NULL, "KEYS [HOLD_MS]", "presses keys, as in ctrl-alt-f1", 1, hmp_sendkey },
 	{ "set_link", NULL, "CARD on|off", "plugs a cable in or pulls it out", 2, do_set_link },
 	{ "snapshot_blkdev", NULL, "DISK FILE", "puts a new file over a disk", 2, do_snapshot },
 	{ "stop", "s", "", "has the guest stand still", 0, do_stop },
@@ -434,7 +435,7 @@ void ctl_cmd_human_monitor_command(struct ctl_call *c, const struct ctl_args_hum
 		free(line);
 		return;
 	}
-	for (char *w = strtok_r(line, " \t", &save); w && h.n < MAX_WORDS; w = strtok_r(NULL, " \t", &save))
+	for (char *w = strtok_r(line, " \t", &save); w && h.n < HMP_MAX_WORDS; w = strtok_r(NULL, " \t", &save))
 		h.word[h.n++] = w;
 	run(&h);
 	fclose(h.out);

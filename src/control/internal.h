@@ -148,6 +148,10 @@ struct control {
 	struct ctl_limit limit[CTL_EVENTS];
 	struct ctl_place *place;	/* the folder of the default socket; NULL: none */
 	struct list stops;		/* deferred calls of `stop` */
+	struct list shots;		/* pictures being written: cmd_screen.c */
+	struct list typing;		/* deferred calls of x-lodge-type */
+	unsigned buttons, abs_x, abs_y;	/* of the pointer that commands move */
+	bool points;			/* it was last moved to a position, not by a distance */
 	struct list fdsets;
 	struct ctl_disks *disks;
 	struct list jobs;		/* struct ctl_job */
@@ -166,6 +170,9 @@ void ctl_machine_fini(struct control *ctl);
 bool ctl_disk_busy(const struct control *ctl, const struct disk *d);
 /* Cancels all jobs and waits for their end; no lock held. */
 void ctl_jobs_end(struct control *ctl);
+
+/* cmd_screen.c */
+void ctl_screen_fini(struct control *ctl);
 
 /* cmd_parts.c */
 void ctl_watchdog_event(struct control *ctl);

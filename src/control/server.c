@@ -214,6 +214,8 @@ int control_new(struct vm *vm, struct control **out, struct err *e)
 	list_init(&ctl->listeners);
 	list_init(&ctl->fdsets);
 	list_init(&ctl->stops);
+	list_init(&ctl->shots);
+	list_init(&ctl->typing);
 	list_init(&ctl->jobs);
 	loop_timer_init(ctl->m->loop, &ctl->accept_again, on_retry, ctl);
 	ctl_events_init(ctl);
@@ -304,6 +306,7 @@ void control_free(struct control *ctl)
 	machine_unlock(ctl->m);
 	ctl_jobs_end(ctl);
 	machine_lock(ctl->m);
+	ctl_screen_fini(ctl);
 	ctl_nbd_stop(ctl);
 	ctl_disks_fini(ctl);
 	ctl_machine_fini(ctl);

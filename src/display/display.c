@@ -232,6 +232,40 @@ void display_refresh(struct display *d)
 	both_unlock(d);
 }
 
+static int copy_of(const struct surface *s, struct surface *out)
+{
+	size_t bytes = (size_t)s->width * s->height * sizeof(*s->pixels);
+
+	*out = *s;
+	out->pixels = NULL;
+	if (!s->width)
+		return -ENODATA;
+	out->pixels = malloc(bytes);
+	if (!out->pixels)
+		return -ENOMEM;
+	memcpy(out->pixels, s->pixels, bytes);
+	return 0;
+}
+
+int display_copy(struct display *d, struct surface *out)
+{
+	const struct adapter *a = adapter(d);
+	bool alone;
+	int ret;
+
+	display_lock(d);
+	alone = list_empty(&d->viewers);
+	if (alone)
+		tell_watched(a, true);
+	if (a->ops)
+		a->ops->refresh(a->opaque, d);
+	ret = copy_of(&d->s, out);
+	if (alone)
+		tell_watched(a, false);
+	display_unlock(d);
+	return ret;
+}
+
 bool display_wish(struct display *d, unsigned width, unsigned height)
 {
 	const struct adapter *a;

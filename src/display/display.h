@@ -90,6 +90,10 @@ void display_put(struct display *d, unsigned x, unsigned y, unsigned n, const ui
 void display_set_cursor(struct display *d, const struct display_cursor *c);
 void display_move_cursor(struct display *d, int x, int y, bool visible);
 
+/* What is shown now, for who looks once: pixels are a copy, to be freed.  Machine lock held.  0, -ENODATA: nothing is shown,
+ * -ENOMEM */
+int display_copy(struct display *d, struct surface *out);
+
 /* ---- viewer: any thread, no lock held unless said ---- */
 
 /* From now on v is told of changes; all of the surface counts as changed. */

@@ -146,15 +146,40 @@ bool input_key(struct input *in, unsigned code, bool down)
 	return ok;
 }
 
-void input_rel(struct input *in, int dx, int dy, int wheel, unsigned buttons)
+void input_rel_locked(struct input *in, int dx, int dy, int wheel, unsigned buttons)
 {
-	struct input_device *d;
+	struct input_device *d = pointer(in, false);
 
-	pthread_mutex_lock(in->lock);
-	d = pointer(in, false);
 	if (d)
 		d->rel(d->opaque, dx, dy, wheel, buttons);
+}
+
+void input_rel(struct input *in, int dx, int dy, int wheel, unsigned buttons)
+{
+	pthread_mutex_lock(in->lock);
+	input_rel_locked(in, dx, dy, wheel, buttons);
 	pthread_mutex_unlock(in->lock);
+}
+
+bool input_abs_locked(struct input *in, unsigned x, unsigned y, int wheel, unsigned buttons)
+{
+	struct input_device *d = pointer(in, true);
+
+	if (d)
+		d->abs(d->opaque, MIN(x, (unsigned)INPUT_ABS_MAX), MIN(y, (unsigned)INPUT_ABS_MAX), wheel, buttons);
+	return d != NULL;
+}
+
+void input_pointers(struct input *in, void (*fn)(void *opaque, const char *name, bool abs, bool current), void *opaque)
+{
+	struct input_device *abs = pointer(in, true), *rel = pointer(in, false);
+
+	list_for_each(n, &in->devices) {
+		struct input_device *d = list_entry(n, struct input_device, node);
+
+		if (d->abs || d->rel)
+			fn(opaque, d->name ? d->name : d->abs ? "tablet" : "mouse", d->abs != NULL, d == (abs ? abs : rel));
+	}
 }
 
 static unsigned scale(unsigned v, unsigned size)

@@ -35,6 +35,7 @@ struct input_device {
 	void (*rel)(void *opaque, int dx, int dy, int wheel, unsigned buttons);
 	void (*abs)(void *opaque, unsigned x, unsigned y, int wheel, unsigned buttons);
 	void *opaque;
+	const char *name;	/* for people; NULL: what it does */
 	bool asleep;		/* nobody in the guest listens to it (yet); it may change that at any time */
 	struct list node;
 };
@@ -50,6 +51,11 @@ void input_ready(struct input *in);
 /* input_key and what it would say; is there no room for another key? */
 bool input_key_locked(struct input *in, unsigned code, bool down);
 bool input_full(const struct input *in);
+void input_rel_locked(struct input *in, int dx, int dy, int wheel, unsigned buttons);
+/* x, y: 0 to INPUT_ABS_MAX; false: nobody takes positions. */
+bool input_abs_locked(struct input *in, unsigned x, unsigned y, int wheel, unsigned buttons);
+/* Calls fn for each pointer, those that get events first. */
+void input_pointers(struct input *in, void (*fn)(void *opaque, const char *name, bool abs, bool current), void *opaque);
 /* Nothing is down, nothing waits: the machine was reset. */
 void input_reset(struct input *in);
 

@@ -27,14 +27,29 @@ static void add(struct keyseq *s, const struct key_info *k, bool down, unsigned 
 	s->step[s->n++] = (struct keyseq_step){ k->evdev, down, (uint16_t)wait_ms };
 }
 
+int keyseq_keys(const struct key_info *const *keys, unsigned n, unsigned hold_ms, struct keyseq *out, struct err *e)
+{
+	*out = (struct keyseq){ 0 };
+	if (hold_ms > 60000)
+		return err_set(e, -EINVAL, "keys are held for at most 60000 ms");
+	if (!n || n > KEYSEQ_MAX_CHORD)
+		return err_set(e, n ? -E2BIG : -EINVAL, "1 to %d keys are pressed at a time", KEYSEQ_MAX_CHORD);
+	out->step = calloc(2 * n, sizeof(*out->step));
+	if (!out->step)
+		return err_set(e, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < n; i++)
+		add(out, keys[i], true, i + 1 == n ? hold_ms : 0);
+	for (unsigned i = n; i > 0; i--)
+		add(out, keys[i - 1], false, i == 1 ? TYPE_MS : 0);
+	return 0;
+}
+
 int keyseq_chord(const char *text, unsigned hold_ms, struct keyseq *out, struct err *e)
 {
 	const struct key_info *k[KEYSEQ_MAX_CHORD];
 	unsigned n = 0;
 
 	*out = (struct keyseq){ 0 };
-	if (hold_ms > 60000)
-		return err_set(e, -EINVAL, "keys are held for at most 60000 ms");
 	for (const char *p = text;; p++) {
 		size_t len = strcspn(p, "-");
 
@@ -48,14 +63,7 @@ int keyseq_chord(const char *text, unsigned hold_ms, struct keyseq *out, struct 
 		if (!*p)
 			break;
 	}
-	out->step = calloc(2 * n, sizeof(*out->step));
-	if (!out->step)
-		return err_set(e, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < n; i++)
-		add(out, k[i], true, i + 1 == n ? hold_ms : 0);
-	for (unsigned i = n; i > 0; i--)
-		add(out, k[i - 1], false, i == 1 ? TYPE_MS : 0);
-	return 0;
+	return keyseq_keys(k, n, hold_ms, out, e);
 }
 
 /* One character of UTF-8 from *p on, which is moved behind it; 0: no character. */

@@ -32,6 +32,9 @@ struct keyseq {
 /* "ctrl-alt-delete", "0x1c", "shift-a": all go down in order, are held for hold_ms and come up
  * in reverse.  -EINVAL names what is no key; -E2BIG: more than KEYSEQ_MAX_CHORD. */
 int keyseq_chord(const char *text, unsigned hold_ms, struct keyseq *out, struct err *e);
+struct key_info;
+/* The same of n keys, at most KEYSEQ_MAX_CHORD. */
+int keyseq_keys(const struct key_info *const *keys, unsigned n, unsigned hold_ms, struct keyseq *out, struct err *e);
 /* UTF-8; -EINVAL names the first character that a US keyboard has not, -E2BIG: too long. */
 int keyseq_text(const char *text, struct keyseq *out, struct err *e);
 void keyseq_free(struct keyseq *s);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Pictures in PNG, by libpng; without it these give -ENOTSUP.
+ * Pictures in files: PPM, and PNG by libpng; without it that gives -ENOTSUP.
  */
 #ifndef LODGE_DISPLAY_PNG_H
 #define LODGE_DISPLAY_PNG_H
@@ -17,8 +17,8 @@ bool png_available(void);
  * *out: free it.  0, -ENOMEM, -ENOTSUP */
 int png_encode(const uint32_t *pixels, unsigned width, unsigned height, size_t stride, int level, uint8_t **out,
 	       size_t *len);
-/* What the display shows now, to the file, which appears when it is whole.  No lock held.
- * -ENODATA: it shows nothing. */
-int display_screenshot(struct display *d, const char *path, struct err *e);
+enum picture_format { PICTURE_PPM, PICTURE_PNG };	/* in the order of QEMU's ImageFormat */
+/* To the file, which appears when it is whole (what is no regular file is written to).  No lock needed.  Errors name it. */
+int picture_write(const struct surface *s, enum picture_format format, const char *path, struct err *e);
 
 #endif

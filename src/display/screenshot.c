@@ -1,78 +1,79 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* A picture of the screen in a file: a viewer that looks once. */
+/* A picture of the screen in a file. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "display/png.h"
 
-/* A copy, so that nobody waits for the encoder. */
-static int look(struct display *d, struct surface *out)
+static int write_to(const char *path, const uint8_t *data, size_t len)
 {
-	struct display_viewer *v = calloc(1, sizeof(*v));
-	const struct surface *s;
+	FILE *f = fopen(path, "we");
 	int ret = 0;
 
-	if (!v)
-		return -ENOMEM;
-	display_watch(d, v);
-	display_refresh(d);
-	display_lock(d);
-	s = display_surface(d);
-	*out = *s;
-	out->pixels = s->width ? malloc((size_t)s->width * s->height * sizeof(*s->pixels)) : NULL;
-	if (out->pixels)
-		memcpy(out->pixels, s->pixels, (size_t)s->width * s->height * sizeof(*s->pixels));
-	else
-		ret = s->width ? -ENOMEM : -ENODATA;
-	display_unlock(d);
-	display_unwatch(d, v);
-	free(v);
-	return ret;
-}
-
-static int write_whole(const char *path, const uint8_t *data, size_t len, struct err *e)
-{
-	char *tmp = NULL;
-	FILE *f = NULL;
-	int ret = 0;
-
-	if (asprintf(&tmp, "%s.part", path) < 0)
-		return err_set(e, -ENOMEM, "out of memory");
-	f = fopen(tmp, "we");
 	if (!f || fwrite(data, 1, len, f) != len || fflush(f))
 		ret = -errno;
 	if (f && fclose(f) && !ret)
 		ret = -errno;
-	if (!ret && rename(tmp, path))
-		ret = -errno;
-	if (ret && f)
-		unlink(tmp);
-	free(tmp);
-	return ret ? err_set(e, ret, "%s: the picture cannot be written: %s", path, strerror(-ret)) : 0;
+	return ret;
 }
 
-int display_screenshot(struct display *d, const char *path, struct err *e)
+/* By another name first; a pipe or a terminal has no other. */
+static int write_whole(const char *path, const uint8_t *data, size_t len)
 {
-	struct surface s;
+	struct stat st;
+	char *tmp = NULL;
+	int ret;
+
+	if (!stat(path, &st) && !S_ISREG(st.st_mode))
+		return write_to(path, data, len);
+	if (asprintf(&tmp, "%s.part", path) < 0)
+		return -ENOMEM;
+	ret = write_to(tmp, data, len);
+	if (!ret && rename(tmp, path))
+		ret = -errno;
+	if (ret)
+		unlink(tmp);
+	free(tmp);
+	return ret;
+}
+
+/* Netpbm's binary pixmap: a header, then three bytes a pixel. */
+static int ppm_encode(const struct surface *s, uint8_t **out, size_t *len)
+{
+	size_t n = (size_t)s->width * s->height;
+	uint8_t *p = malloc(n * 3 + 32);
+	int at;
+
+	if (!p)
+		return -ENOMEM;
+	at = snprintf((char *)p, 32, "P6\n%u %u\n255\n", s->width, s->height);
+	*out = p;
+	*len = (size_t)at + n * 3;
+	p += at;
+	for (size_t i = 0; i < n; i++, p += 3) {
+		p[0] = (uint8_t)(s->pixels[i] >> 16);
+		p[1] = (uint8_t)(s->pixels[i] >> 8);
+		p[2] = (uint8_t)s->pixels[i];
+	}
+	return 0;
+}
+
+int picture_write(const struct surface *s, enum picture_format format, const char *path, struct err *e)
+{
 	uint8_t *data;
 	size_t len;
 	int ret;
 
-	if (!png_available())
-		return err_set(e, -ENOTSUP, "this lodge was built without libpng and makes no pictures");
-	ret = look(d, &s);
-	if (ret == -ENODATA)
-		return err_set(e, ret, "the guest's screen shows nothing (no mode is set)");
-	if (!ret) {
-		ret = png_encode(s.pixels, s.width, s.height, s.width, 6, &data, &len);
-		free(s.pixels);
-	}
+	if (format == PICTURE_PNG && !png_available())
+		return err_set(e, -ENOTSUP, "this lodge was built without libpng and makes no PNG pictures; format=ppm works");
+	ret = format == PICTURE_PNG ? png_encode(s->pixels, s->width, s->height, s->width, 6, &data, &len) : ppm_encode(s, &data, &len);
 	if (ret)
 		return err_set(e, ret, "out of memory for a picture");
-	ret = write_whole(path, data, len, e);
+	ret = write_whole(path, data, len);
 	free(data);
-	return ret;
+	return ret ? err_set(e, ret, "%s: the picture cannot be written: %s", path, strerror(-ret)) : 0;
 }

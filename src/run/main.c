@@ -39,6 +39,33 @@ static const struct verb verb_ps = {
 	.main = ps_main,
 };
 
+static const struct verb verb_screenshot = {
+	.name = "screenshot",
+	.summary = "Writes a picture of a running guest's screen to a file.",
+	.operands = "NAME [FILE]",
+	.opts = screenshot_opts,
+	.operand = keep_operand,
+	.main = screenshot_main,
+};
+
+static const struct verb verb_sendkey = {
+	.name = "sendkey",
+	.summary = "Presses keys on a running guest's keyboard.",
+	.operands = "NAME KEYS...",
+	.opts = sendkey_opts,
+	.operand = keep_operand,
+	.main = sendkey_main,
+};
+
+static const struct verb verb_type = {
+	.name = "type",
+	.summary = "Types a text on a running guest's keyboard.",
+	.operands = "NAME TEXT",
+	.opts = type_opts,
+	.operand = keep_operand,
+	.main = type_main,
+};
+
 /* Has verbs and options of its own: img/main.c. */
 static int run_img(const struct verb *v, int argc, char **argv)
 {
@@ -54,7 +81,8 @@ static const struct verb verb_img = {
 	.main = run_img,
 };
 
-const struct verb *const lodge_verbs[] = { &verb_run, &verb_ps, &verb_qmp, &verb_doctor, &verb_img, NULL };
+const struct verb *const lodge_verbs[] = { &verb_run, &verb_ps, &verb_qmp, &verb_screenshot, &verb_sendkey, &verb_type, &verb_doctor,
+					     &verb_img, NULL };
 
 static void usage(FILE *f)
 {

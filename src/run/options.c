@@ -2,6 +2,7 @@
 /*
  * The options of `lodge run` and `lodge doctor`.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -499,6 +500,42 @@ const struct opt qmp_opts[] = {
 
 const struct opt ps_opts[] = {
 	{ "output", 'o', "table|json", "form of the list [table]", NULL, COMPLETE_WORDS, "table json", .parse = parse_output },
+	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
+	{ NULL },
+};
+
+static int parse_number(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	char *end;
+	unsigned long n = strtoul(val, &end, 10);
+
+	if (!isdigit((unsigned char)*val) || *end || n > 60000)
+		return err_set(e, -EINVAL, "'%.40s' is not a number up to 60000", val);
+	st->number = (unsigned)n;
+	st->number_given = true;
+	return 0;
+}
+
+static int parse_enter(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	st->enter = true;
+	return 0;
+}
+
+const struct opt screenshot_opts[] = {
+	{ "head", 0, "N", "the screen of an adapter that has several, from 0 on [0]", NULL, .parse = parse_number },
+	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
+	{ NULL },
+};
+
+const struct opt sendkey_opts[] = {
+	{ "hold", 0, "MILLISECONDS", "how long keys are held [100]", NULL, .parse = parse_number },
+	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
+	{ NULL },
+};
+
+const struct opt type_opts[] = {
+	{ "enter", 0, NULL, "press Enter at the end", NULL, .parse = parse_enter },
 	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
 	{ NULL },
 };

@@ -42,12 +42,18 @@ static int unknown(const struct verb *v, const char *arg, struct err *e)
 int opts_parse(const struct verb *v, int argc, char **argv, struct conf *c, struct opt_state *st,
 	       struct err *e)
 {
+	bool plain = false;		/* behind -- */
+
 	for (int i = 1; i < argc; i++) {
 		const char *arg = argv[i], *val = NULL;
 		const struct opt *o;
 		int ret;
 
-		if (v->operand && (arg[0] != '-' || !arg[1])) {
+		if (v->operand && !plain && !strcmp(arg, "--")) {
+			plain = true;
+			continue;
+		}
+		if (v->operand && (plain || arg[0] != '-' || !arg[1])) {
 			ret = v->operand(c, st, arg, e);
 			if (ret)
 				return err_prefix(e, ret, "%.80s", arg);
@@ -95,6 +101,14 @@ void opts_help(const struct verb *v, FILE *f)
 		else
 			fprintf(f, "  %-34s %s\n", left, o->help);
 	}
+}
+
+int keep_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	if (st->n_words == sizeof(st->words) / sizeof(st->words[0]))
+		return err_set(e, -E2BIG, "too many words");
+	st->words[st->n_words++] = val;
+	return 0;
 }
 
 int opts_alone(const struct verb *v, int argc, char **argv, struct opt_state *st)

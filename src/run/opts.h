@@ -18,7 +18,11 @@ enum opt_complete { COMPLETE_NONE, COMPLETE_FILE, COMPLETE_WORDS };
 /* What parsing needs besides the tree: list positions, flags of the program itself. */
 struct opt_state {
 	unsigned n_initrds, n_disks, n_nets, n_fw_cfgs, n_qmps;
-	bool help, dry_run, json;
+	bool help, dry_run, json, enter;
+	unsigned number;		/* head, milliseconds */
+	bool number_given;
+	const char *words[64];		/* operands, where the verb's operand() keeps them */
+	unsigned n_words;
 };
 
 struct opt {
@@ -48,12 +52,17 @@ extern const struct opt run_opts[];
 /* A disk image, as after --disk. */
 int run_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 extern const struct opt doctor_opts[];
-extern const struct opt qmp_opts[], ps_opts[];
+extern const struct opt qmp_opts[], ps_opts[], screenshot_opts[], sendkey_opts[], type_opts[];
+/* Keeps the operand in st->words. */
+int keep_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 
 int run_main(const struct verb *v, int argc, char **argv);
 int doctor_main(const struct verb *v, int argc, char **argv);
 int qmp_main(const struct verb *v, int argc, char **argv);
 int ps_main(const struct verb *v, int argc, char **argv);
+int screenshot_main(const struct verb *v, int argc, char **argv);
+int sendkey_main(const struct verb *v, int argc, char **argv);
+int type_main(const struct verb *v, int argc, char **argv);
 
 /* Parses argv[1..argc).  -EINVAL with a message that names the option. */
 int opts_parse(const struct verb *v, int argc, char **argv, struct conf *c, struct opt_state *st,

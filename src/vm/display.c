@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "display/display.h"
 #include "display/input.h"
+#include "display/keyseq.h"
 #include "display/vnc/vnc.h"
 #include "vm/internal.h"
 
@@ -19,6 +20,8 @@ int vm_display_new(struct vm *vm, struct err *e)
 
 	if (vm->cfg->machine == VM_MACHINE_PC || vm->cfg->vga)
 		ret = input_new(&vm->m->lock, &vm->input);
+	if (!ret && vm->input)
+		ret = keyseq_player_new(vm->m->loop, vm->input, &vm->typist);
 	for (unsigned i = 0; !ret && vm->cfg->vga && i < vm->cfg->outputs; i++) {
 		ret = display_new(&vm->m->lock, &vm->screen[i]);
 		vm->gpu.display[i] = vm->screen[i];
@@ -134,6 +137,8 @@ void vm_display_free(struct vm *vm)
 		display_free(vm->screen[i]);
 		vm->screen[i] = NULL;
 	}
+	keyseq_player_free(vm->typist);
+	vm->typist = NULL;
 	input_free(vm->input);
 	vm->input = NULL;
 }

@@ -20,6 +20,7 @@
 
 struct disk;
 struct input;
+struct keyseq_player;
 struct ahci;
 struct nvme;
 struct pci_dev;
@@ -54,6 +55,7 @@ struct vm {
 	struct virtio_gpu_config gpu;
 	struct vnc *vnc;
 	struct input *input;		/* NULL: nothing to type on */
+	struct keyseq_player *typist;	/* keys pressed by programs; as input */
 	struct vm_exec *exec;
 	struct disk *disk[VM_MAX_DISKS];	/* the machine's, for --stats */
 	struct ahci *ahci;		/* NULL: none */

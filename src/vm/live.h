@@ -13,6 +13,10 @@
 #include "vm/vm.h"
 
 struct disk;
+struct display;
+struct input;
+struct keyseq_player;
+struct vnc;
 struct virtio_dev;
 struct vm_config;
 
@@ -67,6 +71,10 @@ const char *vm_engine_name(const struct vm *vm);
 struct disk *vm_disk_of(const struct vm *vm, unsigned i);
 struct virtio_dev *vm_net_of(const struct vm *vm, unsigned i);
 struct virtio_dev *vm_balloon_of(const struct vm *vm);
+struct display *vm_screen(const struct vm *vm, unsigned output);
+struct input *vm_input(const struct vm *vm);
+struct keyseq_player *vm_typist(const struct vm *vm);	/* plays keys on vm_input */
+struct vnc *vm_vnc(const struct vm *vm);
 /* The host's id of the thread, 0 before it runs. */
 long vm_vcpu_tid(const struct vm *vm, unsigned id);
 /* Only while the VM stands still: EBUSY. */

@@ -66,14 +66,12 @@ static int ask_password(struct vnc_client *c)
 	return 0;
 }
 
-static bool has_password(const struct vnc *v) { return v->password || v->view_password; }
-
 /* What is offered: with TLS only VeNCrypt, unless TLS is there already (wss). */
 static unsigned security(const struct vnc_client *c)
 {
 	if (c->v->tls && !c->local_tls)
 		return SEC_VENCRYPT;
-	return has_password(c->v) ? SEC_VNC : SEC_NONE;
+	return vnc_has_password(c->v) ? SEC_VNC : SEC_NONE;
 }
 
 static int begin_security(struct vnc_client *c, unsigned type)
@@ -132,7 +130,7 @@ static int on_vencrypt_version(struct vnc_client *c, const uint8_t *p, size_t ha
 		return 2;
 	}
 	c->vencrypt = c->v->tls_x509 ? VENCRYPT_X509_NONE : VENCRYPT_TLS_NONE;
-	c->vencrypt += has_password(c->v);
+	c->vencrypt += vnc_has_password(c->v);
 	vnc_put8(&c->c.out, 1);
 	vnc_put32(&c->c.out, c->vencrypt);
 	c->state = VNC_VENCRYPT_TYPE;
@@ -153,19 +151,18 @@ static int on_vencrypt_type(struct vnc_client *c, const uint8_t *p, size_t have)
 /* TLS is there: what its type says comes next. */
 static int after_tls(struct vnc_client *c)
 {
-	return has_password(c->v) ? ask_password(c) : accepted(c, true);
+	return vnc_has_password(c->v) ? ask_password(c) : accepted(c, true);
 }
 
 static int on_auth(struct vnc_client *c, const uint8_t *p, size_t have)
 {
-	bool full, look;
+	bool full, ok;
 
 	if (have < VNC_CHALLENGE)
 		return 0;
-	full = c->v->password && vnc_answer_right(c->v->password, c->challenge, p);
-	look = c->v->view_password && vnc_answer_right(c->v->view_password, c->challenge, p);
+	ok = vnc_password_right(c->v, c->challenge, p, &full);
 	memset(c->challenge, 0, sizeof(c->challenge));
-	if (full || look) {
+	if (ok) {
 		c->look_only = !full;
 		accepted(c, true);
 	} else {
@@ -596,6 +593,8 @@ void vnc_client_new(struct vnc *v, int fd, bool ws)
 	loop_timer_arm(&c->late, loop_now_ns() + HANDSHAKE_NS);
 	list_add_tail(&v->clients, &c->node);
 	v->n_clients++;
+	vnc_peer_of(fd, false, ws, &c->peer);
+	vnc_publish(v);
 	forget_encodings(c);
 	if (loop_fd_add(v->loop, &c->watch)) {
 		vnc_client_end(c);
@@ -631,6 +630,7 @@ void vnc_client_end(struct vnc_client *c)
 		display_unwatch(c->v->d, &c->viewer);
 	list_del(&c->node);
 	c->v->n_clients--;
+	vnc_publish(c->v);
 	vnc_encoder_free(&c->enc);
 	vnc_conn_close(&c->c);
 	free(c);

@@ -122,7 +122,8 @@ static int listen_on(struct vnc *v, int fd, bool ws)
 	l->ws = ws;
 	l->watch = (struct loop_fd){ .fd = fd, .events = EPOLLIN, .cb = on_connect, .opaque = l };
 	r = loop_fd_add(v->loop, &l->watch);
-	v->n_listeners += !r;		/* else fd is still the caller's */
+	if (!r && !v->n_listeners++)	/* else fd is still the caller's */
+		vnc_peer_of(fd, true, ws, &v->info.server);
 	return r;
 }
 
@@ -243,6 +244,7 @@ int vnc_make(struct display *d, struct input *in, const struct vnc_config *cfg, 
 		return err_set(e, -ENOMEM, "out of memory for VNC");
 	v->d = d;
 	v->in = in;
+	pthread_mutex_init(&v->shared, NULL);
 	v->read_only = cfg->read_only;
 	v->interval_ns = BEAT_NS;
 	list_init(&v->clients);
@@ -302,5 +304,6 @@ void vnc_free(struct vnc *v)
 	wipe(v->view_password);
 	free(v->unix_path);
 	free(v->copy);
+	pthread_mutex_destroy(&v->shared);
 	free(v);
 }

@@ -35,6 +35,23 @@ struct vnc_config {
 
 /* Listens and starts the thread.  Errors name the address and the cure.  d and in outlive it. */
 int vnc_new(struct display *d, struct input *in, const struct vnc_config *cfg, struct vnc **out, struct err *e);
+struct vnc_peer {
+	char host[64], service[128];	/* numeric; of a unix socket the path is the service */
+	const char *family;		/* "ipv4", "ipv6", "unix", "unknown" */
+	bool websocket;
+};
+
+struct vnc_state_info {
+	struct vnc_peer server;
+	const char *auth;		/* QEMU's names */
+	unsigned n_clients;
+	struct vnc_peer client[VNC_MAX_CLIENTS];
+};
+
+/* Any thread, any lock held but the VNC server's own. */
+void vnc_query(struct vnc *v, struct vnc_state_info *out);
+/* From now on the password is this, not empty; -EINVAL, -ENOMEM.  Who is connected stays. */
+int vnc_set_password(struct vnc *v, const char *password);
 /* Ends connections and thread.  Machine lock not held. */
 void vnc_free(struct vnc *v);
 

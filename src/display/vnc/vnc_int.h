@@ -3,6 +3,7 @@
 #ifndef LODGE_DISPLAY_VNC_INT_H
 #define LODGE_DISPLAY_VNC_INT_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <zlib.h>
@@ -149,6 +150,7 @@ enum vnc_state { VNC_VERSION, VNC_SECURITY, VNC_VENCRYPT_VERSION, VNC_VENCRYPT_T
 struct vnc_client {
 	struct list node;
 	struct vnc *v;
+	struct vnc_peer peer;
 	struct vnc_conn c;
 	struct loop_fd watch;
 	struct loop_timer late;		/* handshakes end in time */
@@ -200,7 +202,10 @@ struct vnc {
 	int64_t last_ns;		/* the last refresh */
 	bool ticking;
 	struct loop_timer accept_again;	/* the host has no descriptor left */
-	char *password, *view_password, *unix_path;
+	pthread_mutex_t shared;		/* password, view_password, info: other threads look at them, and hold nothing after it */
+	char *password, *view_password;
+	struct vnc_state_info info;
+	char *unix_path;
 	bool read_only;
 	struct vnc_tls *tls;
 	bool tls_x509;
@@ -215,6 +220,13 @@ void vnc_client_end(struct vnc_client *c);
 void vnc_client_flush(struct vnc_client *c);
 /* server.c.  All of vnc_new but the thread: whoever calls turns v->loop. */
 int vnc_make(struct display *d, struct input *in, const struct vnc_config *cfg, struct vnc **out, struct err *e);
+/* Clients came or went. */
+void vnc_publish(struct vnc *v);
+bool vnc_has_password(struct vnc *v);
+/* Is the answer right?  *full: by the password that is not for lookers only. */
+bool vnc_password_right(struct vnc *v, const uint8_t challenge[VNC_CHALLENGE], const uint8_t answer[VNC_CHALLENGE], bool *full);
+/* The other end of fd, or (own) this one. */
+void vnc_peer_of(int fd, bool own, bool ws, struct vnc_peer *out);
 /* Somebody wants an update, soon. */
 void vnc_wake(struct vnc *v, bool now);
 /* update.c: what has changed since the last one, if that is wanted; true: something was sent. */

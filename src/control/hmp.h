@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of the monitor for people share. */
+#ifndef LODGE_CONTROL_HMP_H
+#define LODGE_CONTROL_HMP_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "control/internal.h"
+
+#define HMP_MAX_WORDS 8
+
+struct hmp {
+	struct control *ctl;
+	FILE *out;
+	int n;
+	char *word[HMP_MAX_WORDS];	/* [0]: the command */
+	unsigned cpu;
+};
+
+/* A QMP command by its name; args are taken over. The result is the caller's; NULL: an error, which was printed. */
+json_t *hmp_qmp(struct hmp *h, const char *name, json_t *args);
+/* The same, when its result is of no interest. */
+void hmp_just(struct hmp *h, const char *name, json_t *args);
+const char *hmp_text(const json_t *j, const char *key);		/* "" if there is none */
+long long hmp_number(const json_t *j, const char *key);
+
+/* hmp_screen.c */
+void hmp_screendump(struct hmp *h);
+void hmp_sendkey(struct hmp *h);
+void hmp_mouse_move(struct hmp *h);
+void hmp_mouse_button(struct hmp *h);
+void hmp_change_password(struct hmp *h);
+void hmp_info_vnc(struct hmp *h);
+void hmp_info_mice(struct hmp *h);
+
+#endif
