@@ -300,9 +300,9 @@ static void test_screenshot(void **state)
 	f = fopen(path, "r");
 	len = fread(file, 1, sizeof(file), f);
 	fclose(f);
-	assert_int_equal(len, 15 + 200 * 50 * 3);
-	assert_memory_equal(file, "P6\n200 50\n255\n", 15);
-	assert_memory_equal(file + 15 + (20 * 200 + 130) * 3, "\x12\x34\x56\0\0\0", 6);
+	assert_int_equal(len, 14 + 200 * 50 * 3);
+	assert_memory_equal(file, "P6\n200 50\n255\n", 14);
+	assert_memory_equal(file + 14 + (20 * 200 + 130) * 3, "\x12\x34\x56\0\0\0", 6);
 	assert_int_equal(picture_write(&shot, PICTURE_PNG, path, &e), 0);
 	f = fopen(path, "r");
 	len = fread(file, 1, sizeof(file), f);
