@@ -3,11 +3,14 @@
  * lodge img bitmap: the dirty bitmaps inside a qcow2 image.  Several actions are
  * done in the order they are given.
  */
+#include "img/bitmap.h"
+
 #include <errno.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "block/qcow2/bitmap.h"
-#include "img/img.h"
+#include "block/qcow2/qcow2.h"
 #include "img/verbs.h"
 
 enum { ADD = 'A', REMOVE = 'R', CLEAR = 'C', ENABLE = 'E', DISABLE = 'D', MERGE = 'M' };
@@ -85,6 +88,75 @@ static int need_qcow2(struct img *m, struct blk_node *n)
 	if (n->format && !strcmp(n->format, "qcow2"))
 		return 0;
 	return err_set(&m->e, -ENOTSUP, "'%s' is a %s image, which holds no bitmaps", n->path, n->format ? n->format : n->drv->name);
+}
+
+int img_bitmaps_check(struct img *m, struct blk_node *from, bool skip_broken)
+{
+	struct qcow2_bitmap *b;
+	unsigned n;
+	int ret = need_qcow2(m, from);
+
+	ret = ret ? ret : qcow2_bitmap_list(from, &b, &n, &m->e);
+	if (ret)
+		return ret;
+	for (unsigned i = 0; i < n && !ret && !skip_broken; i++)
+		if (b[i].inconsistent)
+			ret = err_set(&m->e, -EINVAL, "bitmap '%s' of image '%s' says nothing any more, since the image was not closed: leave it out "
+				      "with --skip-broken-bitmaps, or remove it (lodge img bitmap --remove)", b[i].name, from->path);
+	qcow2_bitmaps_free(b, n);
+	return ret;
+}
+
+static int copy_bitmap(struct img *m, struct blk_node *from, struct blk_node *to, const struct qcow2_bitmap *b)
+{
+	int ret;
+
+	if (b->inconsistent) {
+		fprintf(stderr, "lodge img: bitmap '%s' of image '%s' says nothing any more, and is left out\n", b->name, from->path);
+		return 0;
+	}
+	ret = qcow2_bitmap_add(to, b->name, b->granularity, b->recording, &m->e);
+	return ret ? ret : qcow2_bitmap_merge(to, b->name, from, b->name, &m->e);
+}
+
+int img_bitmaps_copy(struct img *m, struct blk_node *from, struct blk_node *to)
+{
+	struct qcow2_bitmap *b;
+	unsigned n;
+	int ret = need_qcow2(m, to);
+
+	ret = ret ? ret : qcow2_bitmap_list(from, &b, &n, &m->e);
+	if (ret)
+		return ret;
+	for (unsigned i = 0; i < n && !ret; i++)
+		ret = copy_bitmap(m, from, to, &b[i]);
+	qcow2_bitmaps_free(b, n);
+	return ret;
+}
+
+/* Their bits and the tables of those, in clusters, and the directory. */
+int img_bitmaps_size(struct img *m, struct blk_node *n, uint64_t cluster, uint64_t *bytes)
+{
+	struct qcow2_bitmap *b;
+	uint64_t directory = 0;
+	unsigned count;
+	int ret = qcow2_bitmap_list(n, &b, &count, &m->e);
+
+	*bytes = 0;
+	for (unsigned i = 0; !ret && i < count; i++) {
+		uint64_t bits, clusters;
+
+		if (b[i].inconsistent)
+			continue;
+		bits = align_up(n->i.size, b[i].granularity) / b[i].granularity;
+		clusters = align_up(align_up(bits, 8) / 8, cluster) / cluster;
+		*bytes += clusters * cluster + align_up(clusters * 8, cluster);
+		directory += align_up(QCOW2_BITMAP_ENTRY + strlen(b[i].name), 8);
+	}
+	*bytes += align_up(directory, cluster);
+	if (!ret)
+		qcow2_bitmaps_free(b, count);
+	return ret;
 }
 
 static int merge(struct img *m, struct blk_node *n, const char *name, const struct actions *all, const char *source)

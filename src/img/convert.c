@@ -8,6 +8,7 @@
 
 #include "base/bits.h"
 #include "block/qcow2/qcow2.h"
+#include "img/bitmap.h"
 #include "img/transfer.h"
 #include "img/verbs.h"
 
@@ -18,9 +19,10 @@ struct convert {
 	const char *out_format, *backing, *backing_format, *snapshot;
 	struct blk_node *parts[MAX_SOURCES];
 	unsigned n_parts;
+	bool skip_broken;
 };
 
-enum { OPT_SALVAGE = 'a', OPT_ZERO = 'z', OPT_VERIFY = 'v' };
+enum { OPT_SALVAGE = 'a', OPT_ZERO = 'z', OPT_VERIFY = 'v', OPT_BITMAPS = 'b', OPT_SKIP = 'k' };
 
 static const struct img_opt convert_opts[] = {
 	{ 'O', 'O', NULL, "FORMAT", "format of the image to be made, default raw", "raw qcow2 luks" },
@@ -37,6 +39,8 @@ static const struct img_opt convert_opts[] = {
 	{ 'W', 'W', NULL, NULL, "write out of order: faster on some storage, and the image more scattered", NULL },
 	{ 'r', 'r', "rate-limit", "BYTES", "copy at most so many bytes a second", NULL },
 	{ OPT_SALVAGE, 0, "salvage", NULL, "go on where the source cannot be read, with zeros instead", NULL },
+	{ OPT_BITMAPS, 0, "bitmaps", NULL, "the source's dirty bitmaps too (qcow2 to qcow2)", NULL },
+	{ OPT_SKIP, 0, "skip-broken-bitmaps", NULL, "but those that say nothing any more, since the image was not closed", NULL },
 	{ OPT_VERIFY, 0, "verify", NULL, "read the result again from its storage and compare", NULL },
 	{ 0 },
 };
@@ -79,6 +83,8 @@ static int apply_opt(struct img *m, struct convert *c, int id, const char *val)
 	case 'W': o->out_of_order = true; return 0;
 	case 'r': return img_size(val, "-r", &o->rate, &m->e);
 	case OPT_SALVAGE: o->salvage = true; return 0;
+	case OPT_BITMAPS: c->t.bitmaps = true; return 0;
+	case OPT_SKIP: c->skip_broken = true; return 0;
 	case OPT_VERIFY: c->t.verify = true; return 0;
 	default: return id;
 	}
@@ -100,6 +106,10 @@ static int check_combination(struct img *m, const struct convert *c)
 		return err_set(&m->e, -EINVAL, "-B: there is one source, whose backing file has the same contents");
 	if (c->snapshot && m->n_operands > 2)
 		return err_set(&m->e, -EINVAL, "-l names a snapshot of one image: give one source");
+	if (c->skip_broken && !t->bitmaps)
+		return err_set(&m->e, -EINVAL, "--skip-broken-bitmaps goes with --bitmaps");
+	if (t->bitmaps && (m->n_operands > 2 || c->snapshot))
+		return err_set(&m->e, -EINVAL, "--bitmaps: they are of one image as it is now: neither several sources nor -l");
 	if (c->backing && !c->backing_format)
 		return err_set(&m->e, -EINVAL, "say the backing file's format with -F: a guest could make its disk look like another "
 			       "format, which would be believed if nobody said");
@@ -142,6 +152,8 @@ static int open_sources(struct img *m, struct convert *c)
 	}
 	if (!ret && c->snapshot)
 		ret = img_show_snapshot(m, c->snapshot, c->parts[0]);
+	if (!ret && c->t.bitmaps)
+		ret = img_bitmaps_check(m, c->parts[0], c->skip_broken);
 	if (!ret && n > 1) {
 		ret = blk_concat(c->parts, c->n_parts, src);
 		if (ret)

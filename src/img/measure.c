@@ -9,7 +9,7 @@
 
 #include "base/bits.h"
 #include "block/qcow2/qcow2.h"
-#include "img/img.h"
+#include "img/bitmap.h"
 #include "img/luks.h"
 #include "img/verbs.h"
 
@@ -27,7 +27,8 @@ struct measure {
 	const char *target, *size, *snapshot;
 	struct img_keys keys;
 	uint64_t required, full;
-	bool bitmaps;			/* qemu-img names their size where the source could have any */
+	bool bitmaps;			/* the source could have any */
+	uint64_t bitmaps_size;
 };
 
 static uint64_t div_up(uint64_t a, uint64_t b)
@@ -97,6 +98,8 @@ static int measure_qcow2(struct img *m, struct measure *ms, struct blk_node *n, 
 	else if (n)
 		ret = count_data(m, n, o.cluster_size, &data);
 	ms->bitmaps = ms->bitmaps && o.version > 2;
+	if (!ret && ms->bitmaps)
+		ret = img_bitmaps_size(m, n, o.cluster_size, &ms->bitmaps_size);
 	ms->required = meta + data;
 	ms->full = meta + size;
 	return ret;
@@ -134,11 +137,11 @@ static int print_measure(struct img *m, const struct measure *ms)
 		printf("required size: %llu\nfully allocated size: %llu\n", (unsigned long long)ms->required,
 		       (unsigned long long)ms->full);
 		if (ms->bitmaps)
-			printf("bitmaps size: 0\n");
+			printf("bitmaps size: %llu\n", (unsigned long long)ms->bitmaps_size);
 		return 0;
 	}
 	j = json_pack("{s:I, s:I}", "required", (json_int_t)ms->required, "fully-allocated", (json_int_t)ms->full);
-	if (j && ms->bitmaps && json_object_set_new(j, "bitmaps", json_integer(0))) {
+	if (j && ms->bitmaps && json_object_set_new(j, "bitmaps", json_integer((json_int_t)ms->bitmaps_size))) {
 		json_decref(j);
 		j = NULL;
 	}
@@ -185,7 +188,7 @@ static int run_measure(struct img *m)
 		struct qcow2_info i;
 
 		qcow2_get_info(n, &i);
-		ms.bitmaps = i.version > 2 && !i.n_bitmaps;
+		ms.bitmaps = i.version > 2;
 	}
 	if (!ret && ms.snapshot)
 		ret = img_show_snapshot(m, ms.snapshot, n);

@@ -21,6 +21,7 @@
 
 #include "base/bits.h"
 #include "block/qcow2/qcow2.h"
+#include "img/bitmap.h"
 
 int transfer_open_source(struct img *m, const char *arg, const char *format, struct blk_node **out)
 {
@@ -143,6 +144,16 @@ static void say_unreadable(void *opaque, uint64_t off, uint64_t len, int ret)
 			len, off, strerror(-ret));
 }
 
+static bool holds_bitmaps(struct blk_node *n)
+{
+	struct qcow2_info i;
+
+	if (!n->format || strcmp(n->format, "qcow2") != 0)
+		return false;
+	qcow2_get_info(n, &i);
+	return i.version > 2;
+}
+
 static int check_fits(struct transfer *t)
 {
 	struct err *e = &t->m->e;
@@ -154,6 +165,8 @@ static int check_fits(struct transfer *t)
 	if (t->o.compress && !n->i.can_compress)
 		return err_set(e, -ENOTSUP, "-c: an image like '%s' cannot hold compressed data: qcow2 images without data file or encryption can",
 			       t->dst);
+	if (t->bitmaps && !holds_bitmaps(t->target))
+		return err_set(e, -ENOTSUP, "--bitmaps: '%s' cannot hold bitmaps: qcow2 images of version 3 can", t->dst);
 	return 0;
 }
 
@@ -172,6 +185,8 @@ static int copy_into_target(struct transfer *t)
 	ret = blk_copy_run(&t->o, &t->stats, &m->e);
 	if (ret == -ECANCELED)
 		return img_interrupted(m);
+	if (!ret && t->bitmaps && (ret = img_bitmaps_copy(m, t->o.src, t->target)))
+		return ret;
 	if (!ret && (ret = blk_flush(t->target)))
 		err_set(&m->e, ret, "'%s' cannot be completed: %s", t->dst, strerror(-ret));
 	return ret;

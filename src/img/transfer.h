@@ -14,6 +14,7 @@ struct transfer {
 	struct img_keys keys;			/* -o; freed by transfer_free */
 	bool existing;				/* -n: write into what is there */
 	bool target_is_zero, verify;
+	bool bitmaps;				/* o.src's too: a qcow2 image that img_bitmaps_check lets pass */
 	struct blk_copy_opts o;			/* src, src_off, len, and how. The source stays the verb's to close. */
 	/* private */
 	struct blk_node *target;

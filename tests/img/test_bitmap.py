@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """lodge img bitmap, next to qemu-img's."""
+import os
+import subprocess
+import time
+
 from rig import img, main, peer, qemu, qemu_io, refused, run
 
 
@@ -12,6 +16,20 @@ def alike(path):
     assert ours == bitmaps(qemu, path), ours
     qemu("check", "-q", path)
     return {b["name"]: (b["granularity"], b["flags"]) for b in ours}
+
+
+def dirty(path, name):
+    """What changed by a bitmap, as qemu-img map tells of an NBD export of it."""
+    sock = os.path.abspath("nbd.sock")
+    p = subprocess.Popen(["qemu-nbd", "-k", sock, "-r", "-f", "qcow2", "-B", name, path])
+    try:
+        while not os.path.exists(sock):
+            assert p.poll() is None
+            time.sleep(0.02)
+        r = qemu("map", "--output=json", "--image-opts", f"driver=nbd,path={sock},x-dirty-bitmap=qemu:dirty-bitmap:{name}")
+        return [(x["start"], x["length"]) for x in r.json() if not x["data"]]
+    finally:
+        p.wait(10)
 
 
 @peer
@@ -71,6 +89,40 @@ def test_left_in_use():
     assert alike("a") == {"m": (65536, ["in-use", "auto"]), "n": (65536, ["auto"])}
     img("bitmap", "--remove", "a", "m")
     assert alike("a") == {"n": (65536, ["auto"])}
+
+
+@peer
+def test_converted():
+    """convert --bitmaps: names, granularities, what records and what changed, as qemu-img's."""
+    qemu("create", "-q", "-f", "qcow2", "a", "64M")
+    qemu("bitmap", "--add", "a", "one")
+    qemu("bitmap", "--add", "-g", "1M", "a", "two")
+    qemu_io("a", "write -P 1 3M 200k", "write -P 1 63M 1M")
+    qemu("bitmap", "--disable", "a", "two")
+    img("convert", "--bitmaps", "-O", "qcow2", "a", "ours")
+    qemu("convert", "--bitmaps", "-O", "qcow2", "a", "theirs")
+    assert alike("ours") == alike("theirs") == {"one": (65536, ["auto"]), "two": (1 << 20, [])}
+    for name in ("one", "two"):
+        assert dirty("ours", name) == dirty("theirs", name) == dirty("a", name) != []
+    for tool in (img, qemu):
+        tool("convert", "-O", "qcow2", "a", f"without-{tool.__name__}")
+        assert bitmaps(img, f"without-{tool.__name__}") == []
+    for o in ("", "cluster_size=4k", "cluster_size=2M", "compat=0.10"):
+        more = ["-o", o] if o else []
+        assert img("measure", "--output=json", "-O", "qcow2", *more, "a").json() == \
+            qemu("measure", "--output=json", "-O", "qcow2", *more, "a").json()
+    refused("convert", "--bitmaps", "-O", "raw", "a", "b", says="cannot hold bitmaps")
+    refused("convert", "--bitmaps", "-O", "qcow2", "-o", "compat=0.10", "a", "b", says="cannot hold bitmaps")
+    refused("convert", "--bitmaps", "-f", "raw", "-O", "qcow2", "a", "b", says="holds no bitmaps")
+    refused("convert", "--bitmaps", "-O", "qcow2", "a", "a", "b", says="one image")
+    refused("convert", "--skip-broken-bitmaps", "-O", "qcow2", "a", "b", says="goes with --bitmaps")
+    assert not os.path.exists("b")
+    run("qemu-io", "-f", "qcow2", "a", "-c", "write 0 64k", "-c", "flush", "-c", "sigraise 9")
+    img("bitmap", "--add", "-g", "1M", "a", "new")
+    refused("convert", "--bitmaps", "-O", "qcow2", "a", "b", says="says nothing any more")
+    r = img("convert", "--bitmaps", "--skip-broken-bitmaps", "-O", "qcow2", "a", "b")
+    assert "'one'" in r.err and "'two'" in r.err, r
+    assert alike("b") == {"new": (1 << 20, ["auto"])}
 
 
 @peer

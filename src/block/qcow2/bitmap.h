@@ -20,6 +20,7 @@
 #include "block/dirty.h"
 
 #define QCOW2_BITMAP_NAME_MAX 1023
+#define QCOW2_BITMAP_ENTRY 24u		/* bytes of the directory for each, before its name */
 
 struct qcow2_bitmap {
 	char *name;
