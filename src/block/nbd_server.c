@@ -16,6 +16,7 @@
 #define DEFAULT_CLIENTS 8
 #define BACKLOG 16
 #define NEGOTIATION_NS 10000000000ll
+#define RETRY_NS 100000000ll
 /* Messages of one client in a row, so that others get their turn. */
 #define TURN 64
 
@@ -23,6 +24,7 @@ struct nbd_listener {
 	struct list in;
 	struct nbd_server *s;
 	struct loop_fd fd;
+	struct loop_timer again;	/* listens once more after the host had no descriptor for a client */
 	char *path;			/* to be removed; NULL: TCP */
 };
 
@@ -277,14 +279,27 @@ static void listener_event(void *opaque, uint32_t events)
 	const int on = 1;
 	int fd = accept4(li->fd.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* Who waits makes the socket ready all the time, so it is left alone for a while. */
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+			loop_fd_mod(&li->fd, 0);
+			loop_timer_arm(&li->again, loop_now_ns() + RETRY_NS);
+		}
 		return;
+	}
 	if (!li->path)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (nbd_server_attach(li->s, fd)) {
 		log_guest("NBD server: a client was turned away, there are too many");
 		close(fd);
 	}
+}
+
+static void listen_again(void *opaque)
+{
+	struct nbd_listener *li = opaque;
+
+	loop_fd_mod(&li->fd, EPOLLIN);
 }
 
 static int start_listening(struct nbd_server *s, int fd, const char *path)
@@ -299,6 +314,7 @@ static int start_listening(struct nbd_server *s, int fd, const char *path)
 	if (!ret) {
 		li->s = s;
 		li->fd = (struct loop_fd){ .fd = fd, .events = EPOLLIN, .cb = listener_event, .opaque = li };
+		loop_timer_init(s->loop, &li->again, listen_again, li);
 		ret = loop_fd_add(s->loop, &li->fd);
 	}
 	if (!ret) {
@@ -451,6 +467,7 @@ void nbd_server_free(struct nbd_server *s)
 		struct nbd_listener *li = list_entry(p, struct nbd_listener, in);
 
 		loop_fd_del(&li->fd);
+		loop_timer_cancel(&li->again);
 		close(li->fd.fd);
 		if (li->path)
 			unlink(li->path);

@@ -567,6 +567,7 @@ static int finish(struct check *k)
 	if (!(k->fix & QCOW2_FIX_ERRORS) || !(q->incompat & (INCOMPAT_DIRTY | INCOMPAT_CORRUPT)))
 		return 0;
 	q->incompat &= ~(INCOMPAT_DIRTY | INCOMPAT_CORRUPT);
+	q->snaps_failed = false;
 	ret = write_header(q, k->c);
 	return ret ? ret : q_barrier(q, k->c);
 }

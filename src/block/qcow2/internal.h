@@ -175,6 +175,7 @@ struct qcow2 {
 	bool broken;			/* found damaged, or stuck half way: no more writes */
 	bool damaged;			/* ... damaged: the header is to say so */
 	bool ready;			/* open is through */
+	bool snaps_failed;		/* a change of snapshots: the dirty bit stays, there may be leaks */
 	bool flags_due;			/* a snapshot's making or end was cut short: "copied" flags may not tell the truth */
 	struct blk_req mark;		/* has the header say so */
 };

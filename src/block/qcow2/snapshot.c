@@ -405,7 +405,8 @@ static int mark(struct qcow2 *q, struct co *c, bool dirty)
 /* After a change of snapshots: one that failed leaves the bit, for who opens the image next. */
 static int changed(struct qcow2 *q, struct co *c, int ret)
 {
-	return ret ? ret : mark(q, c, false);
+	q->snaps_failed = q->snaps_failed || ret;
+	return ret || q->snaps_failed ? ret : mark(q, c, false);
 }
 
 static int create(struct qcow2 *q, struct co *c, struct snap *s)

@@ -8,7 +8,9 @@
 
 #include <endian.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "block/filter.h"
 #include "block/graph.h"
@@ -554,6 +556,36 @@ static int teardown(void **state)
 	return gone ? 0 : -1;
 }
 
+/* A host without descriptors left: the loop goes on, does not spin, and the client is served when there are some again. */
+static void no_descriptors(void **state)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct rlimit old, low;
+	int64_t before;
+	int turns = 0;
+
+	serve(false);
+	assert_true(strlen(sock) < sizeof(to.sun_path));
+	memcpy(to.sun_path, sock, strlen(sock));
+	hand = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_int_equal(connect(hand, (struct sockaddr *)&to, sizeof(to)), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	low = (struct rlimit){ 0, old.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	before = loop_now_ns();
+	while (loop_now_ns() - before < 50000000ll) {
+		assert_int_equal(loop_turn(loop, 5), 0);
+		turns++;
+	}
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_in_range(turns, 1, 30);
+	assert_int_equal(nbd_server_clients(server), 0);
+	while (!nbd_server_clients(server) && loop_now_ns() - before < 10000000000ll)
+		assert_int_equal(loop_turn(loop, 100), 0);
+	assert_int_equal(nbd_server_clients(server), 1);
+	close(hand);
+}
+
 #define TEST(f) cmocka_unit_test_teardown(f, stop_serving)
 
 int main(void)
@@ -572,6 +604,7 @@ int main(void)
 		TEST(too_many),
 		TEST(errors_pass),
 		TEST(sockets),
+		TEST(no_descriptors),
 	};
 
 	return cmocka_run_group_tests_name("block-nbd-server", tests, setup, teardown);
