@@ -28,6 +28,7 @@
 #define ACPI_GED_SLP_S5 5	/* SLP_TYP of _S5 */
 
 #define ACPI_GED_EV_POWER 0x1	/* power button */
+#define ACPI_GED_EV_VMGENID 0x2	/* the VM generation ID has changed */
 
 struct machine;
 struct acpi_ged;

@@ -1,11 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Commands and events of the small devices. */
+#include <stdio.h>
+
 #include "control/internal.h"
 
 static const char *const watchdog_actions[] = {
 	[VM_WATCHDOG_RESET] = "reset", [VM_WATCHDOG_SHUTDOWN] = "shutdown", [VM_WATCHDOG_POWEROFF] = "poweroff",
 	[VM_WATCHDOG_PAUSE] = "pause", [VM_WATCHDOG_DEBUG] = "debug", [VM_WATCHDOG_NONE] = "none", [VM_WATCHDOG_NMI] = "inject-nmi",
 };
+
+void ctl_cmd_query_vm_generation_id(struct ctl_call *c, const struct ctl_args_query_vm_generation_id *a)
+{
+	char text[37];
+	uint8_t u[16];
+
+	if (!vm_generation_id(c->ctl->vm, u)) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "VM Generation ID device not found");
+		return;
+	}
+	snprintf(text, sizeof(text), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2], u[3], u[4],
+		 u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+	ctl_return(c, json_pack("{s:s}", "guid", text));
+}
+
+void ctl_cmd_query_tpm_models(struct ctl_call *c, const struct ctl_args_query_tpm_models *a)
+{
+	ctl_return(c, json_pack("[ss]", "tpm-tis", "tpm-crb"));
+}
+
+void ctl_cmd_query_tpm_types(struct ctl_call *c, const struct ctl_args_query_tpm_types *a)
+{
+	ctl_return(c, json_pack("[s]", "emulator"));
+}
+
+void ctl_cmd_query_tpm(struct ctl_call *c, const struct ctl_args_query_tpm *a)
+{
+	const struct vm_config *cfg = vm_config_of(c->ctl->vm);
+	const char *where = cfg->tpm_socket ? cfg->tpm_socket : cfg->tpm_state ? cfg->tpm_state : "";
+	json_t *list = json_array();
+
+	if (cfg->tpm)
+		json_array_append_new(list, json_pack("{s:s,s:s,s:{s:s,s:{s:s+}}}", "id", "tpm0", "model",
+						      cfg->tpm == VM_TPM_CRB ? "tpm-crb" : "tpm-tis", "options", "type", "emulator",
+						      "data", "chardev", where, ""));
+	ctl_return(c, list);
+}
 
 void ctl_watchdog_event(struct control *ctl)
 {

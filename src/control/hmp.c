@@ -246,6 +246,27 @@ static void info_registers(struct hmp *h)
 	}
 }
 
+static void info_generation(struct hmp *h)
+{
+	json_t *j = hmp_qmp(h, "query-vm-generation-id", NULL);
+
+	if (j)
+		fprintf(h->out, "%s\r\n", hmp_text(j, "guid"));
+	json_decref(j);
+}
+
+static void info_tpm(struct hmp *h)
+{
+	json_t *all = hmp_qmp(h, "query-tpm", NULL), *x;
+	size_t i;
+
+	fputs(json_array_size(all) ? "TPM device:\r\n" : "No TPM device\r\n", h->out);
+	json_array_foreach(all, i, x)
+		fprintf(h->out, " %s: model=%s\r\n  \\ %s: type=%s\r\n", hmp_text(x, "id"), hmp_text(x, "model"), hmp_text(x, "id"),
+			hmp_text(json_object_get(x, "options"), "type"));
+	json_decref(all);
+}
+
 static const struct hmp_command infos[] = {
 	{ "balloon", NULL, "", "memory the balloon leaves the guest", 0, info_balloon },
 	{ "block", NULL, "", "disks", 0, info_block },
@@ -259,9 +280,11 @@ static const struct hmp_command infos[] = {
 	{ "network", NULL, "", "network cards", 0, info_network },
 	{ "registers", NULL, "[-a]", "registers of a CPU, or of all", 0, info_registers },
 	{ "status", NULL, "", "whether the guest runs", 0, info_status },
+	{ "tpm", NULL, "", "the TPM", 0, info_tpm },
 	{ "uuid", NULL, "", "the guest's UUID", 0, info_uuid },
 	{ "version", NULL, "", "the version", 0, info_version },
 	{ "vnc", NULL, "", "the VNC server and its clients", 0, hmp_info_vnc },
+	{ "vm-generation-id", NULL, "", "the VM generation ID", 0, info_generation },
 };
 
 static const struct hmp_command *find(const struct hmp_command *t, size_t n, const char *name)

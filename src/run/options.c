@@ -445,6 +445,15 @@ const struct opt run_opts[] = {
 	{ "balloon", 0, "on|off", "virtio balloon with free page reporting [on]", NULL,
 	  COMPLETE_WORDS, "on off", .key = "balloon" },
 	{ "rng", 0, "on|off", "virtio entropy source [on]", NULL, COMPLETE_WORDS, "on off", .key = "rng" },
+	{ "tpm", 0, "on|crb|tis[,state=FOLDER|socket=PATH]", "TPM 2.0, by swtpm [none]",
+	  "A TPM 2.0, which is the program swtpm(8), with the command response buffer interface (*crb*, also *on*) or the FIFO interface (*tis*). It "
+	  "is started along with the guest. Its state, which has the guest's keys, is in a folder for this user alone: *state=FOLDER*, by default "
+	  "beside the first disk, with *.tpm* after its name; without a disk image that is written to, it is lost when the guest ends. "
+	  "*socket=PATH* takes one that runs already, by its control socket (*swtpm socket --tpm2 --ctrl type=unixio,path=PATH ...*).",
+	  COMPLETE_WORDS, "none on crb tis", .parse = parse_tpm },
+	{ "vmgenid", 0, "GUID|auto", "VM generation ID [none]",
+	  "A VM generation ID, by which a guest knows that it is a copy when it changes: *auto* makes one up.",
+	  COMPLETE_WORDS, "none auto", .key = "vmgenid" },
 	{ "watchdog", 0, "i6300esb[,action=A]", "watchdog timer [none]",
 	  "A watchdog timer that the guest must feed once its driver has started it. What comes of one that runs out: *action=reset* (the "
 	  "default), *shutdown* (the power button), *poweroff*, *pause*, *debug* (a message), *none* or *inject-nmi*.",

@@ -205,6 +205,7 @@ static int build_platform(struct vm *vm, struct err *e)
 		.kernel = cfg->kernel, .initrds = cfg->initrd, .n_initrds = cfg->n_initrds, .cmdline = vm->cmdline,
 		.serial = { vm->console }, .serial_output_only = console_is_virtio(cfg),
 		.debugcon = vm->debugcon, .debug_exit = cfg->debug_exit || cfg->test_device, .name = cfg->name,
+		.tpm = vm->tpm, .tpm_kind = cfg->tpm == VM_TPM_CRB ? PLATFORM_TPM_CRB : PLATFORM_TPM_TIS, .vmgenid = cfg->vmgenid,
 		.vram_size = cfg->vga_memory, .gpu = cfg->vga == VM_VGA_VIRTIO ? &vm->gpu : NULL, .display = vm->screen[0],
 		.input = vm->input,
 	};
@@ -298,6 +299,8 @@ static int build_machine(struct vm *vm, struct err *e)
 	if (!ret)
 		ret = vm_display_new(vm, e);
 	if (!ret)
+		ret = vm_tpm_new(vm, e);
+	if (!ret)
 		ret = build_platform(vm, e);
 	/* The console first: the guest's first virtio device is where it prints. */
 	if (!ret)
@@ -345,6 +348,7 @@ void vm_unbuild(struct vm *vm)
 	if (vm->console)
 		chardev_free(vm->console);
 	machine_unlock(vm->m);
+	vm_tpm_free(vm);
 	vm_free_disks(vm);
 	if (vm->engine)
 		vm->engine_ops->free(vm->engine);

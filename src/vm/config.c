@@ -752,6 +752,8 @@ static void option_of(const char *key, char *out, size_t len)
 		snprintf(out, len, "--boot");
 	else if (!strncmp(key, "vga-", 4))
 		snprintf(out, len, "--vga");
+	else if (!strncmp(key, "tpm-", 4))
+		snprintf(out, len, "--tpm");
 	else if (!strncmp(key, "watchdog-", 9))
 		snprintf(out, len, "--watchdog");
 	else

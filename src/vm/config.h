@@ -31,6 +31,7 @@
  *   display none|vnc [none]  vnc.listen [HOST]:N|unix:PATH  vnc.websocket PORT  vnc.read-only on|off  vnc.tls anon
  *   vnc.password, vnc.view-password file:PATH|fd:NUMBER  vnc.tls-cert FILE  vnc.tls-key FILE
  *   watchdog none|i6300esb [none]  watchdog-action reset|shutdown|poweroff|pause|debug|none|inject-nmi [reset]
+ *   tpm none|tis|crb [none]  tpm-socket PATH  tpm-state FOLDER [FIRST-DISK.tpm]  vmgenid GUID|auto|none [none]
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
  *   qmp.N ADDRESS (control/address.h)  control on|off [on]  paused on|off [off]
@@ -64,6 +65,7 @@ enum vm_machine { VM_MACHINE_PC, VM_MACHINE_MICRO };
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP, VM_ACCEL_TRANSLATE, VM_ACCEL_CHECK };
 enum vm_disk_if { VM_DISK_VIRTIO, VM_DISK_NVME, VM_DISK_AHCI, VM_DISK_SCSI };
 enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_NONE };
+enum vm_tpm { VM_TPM_NONE, VM_TPM_TIS, VM_TPM_CRB };
 enum vm_watchdog { VM_WATCHDOG_OFF, VM_WATCHDOG_I6300ESB };
 /* In the order of QEMU's WatchdogAction. */
 enum vm_watchdog_action {
@@ -166,6 +168,10 @@ struct vm_config {
 	uint64_t vga_memory;		/* bytes of the VGA's; 0: it is none */
 	unsigned outputs;		/* of virtio-gpu, or 1 */
 	struct vm_vnc vnc;
+	enum vm_tpm tpm;
+	const char *tpm_socket, *tpm_state;	/* the one excludes the other; NULL: the default place */
+	bool vmgenid, vmgenid_auto;
+	uint8_t vmgenid_uuid[16];	/* unless it is made up */
 	enum vm_watchdog watchdog;
 	enum vm_watchdog_action watchdog_action;
 	bool debug_exit, test_device, balloon, rng, stats, no_reboot;
@@ -190,6 +196,8 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e);
 int vm_parse_size(const char *text, uint64_t *bytes, struct err *e);
 /* "tcp:[ADDR:]HOSTPORT:[ADDR:]GUESTPORT" (or udp:). */
 int vm_parse_fwd(const char *text, struct net_fwd *out, struct err *e);
+/* "01234567-89ab-cdef-0123-456789abcdef", in the order of RFC 4122. */
+int vm_parse_uuid(const char *text, uint8_t uuid[16], struct err *e);
 int vm_parse_mac(const char *text, uint8_t mac[6], struct err *e);
 
 #endif

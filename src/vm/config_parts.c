@@ -1,17 +1,61 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Configuration of the small devices that a PC may have: watchdog. */
+/* Configuration of the small devices that a PC may have: TPM, VM generation ID, watchdog. */
 #include "vm/config_int.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *const watchdog_words[] = { "none", "i6300esb", NULL };	/* as enum vm_watchdog */
 static const char *const action_words[] = { "reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi", NULL };
 
+static const char *const tpm_words[] = { "none", "tis", "crb", NULL };	/* as enum vm_tpm */
+
+int vm_parse_uuid(const char *text, uint8_t uuid[16], struct err *e)
+{
+	static const char form[] = "xx-x-x-x-xxx";	/* four digits each */
+	const char *p = text;
+	unsigned n = 0;
+
+	for (const char *f = form; *f && p; f++) {
+		int len = 0;
+
+		if (*f == '-') {
+			p = *p == '-' ? p + 1 : NULL;
+			continue;
+		}
+		if (strspn(p, "0123456789abcdefABCDEF") < 4 || sscanf(p, "%2hhx%2hhx%n", &uuid[n], &uuid[n + 1], &len) != 2 || len != 4) {
+			p = NULL;
+			continue;
+		}
+		n += 2;
+		p += 4;
+	}
+	return p && !*p ? 0 : err_set(e, -EINVAL, "'%.60s' is not a UUID such as 01234567-89ab-cdef-0123-456789abcdef", text);
+}
+
+static int set_vmgenid(const char *val, struct vm_config *v, struct err *e)
+{
+	v->vmgenid = strcmp(val, "none") != 0;
+	v->vmgenid_auto = !strcmp(val, "auto");
+	return !v->vmgenid || v->vmgenid_auto ? 0 : vm_parse_uuid(val, v->vmgenid_uuid, e);
+}
+
 int config_part(const char *key, const char *val, struct vm_config *v, struct err *e)
 {
 	int w = 0, ret;
 
+	if (!strcmp(key, "tpm")) {
+		ret = config_word(val, tpm_words, &w, e);
+		v->tpm = (enum vm_tpm)w;
+		return ret;
+	}
+	if (!strcmp(key, "tpm-socket"))
+		return config_text(val, &v->tpm_socket, e);
+	if (!strcmp(key, "tpm-state"))
+		return config_text(val, &v->tpm_state, e);
+	if (!strcmp(key, "vmgenid"))
+		return set_vmgenid(val, v, e);
 	if (!strcmp(key, "watchdog")) {
 		ret = config_word(val, watchdog_words, &w, e);
 		v->watchdog = (enum vm_watchdog)w;
@@ -29,5 +73,11 @@ int config_check_parts(struct vm_config *v, struct err *e)
 {
 	if (v->machine == VM_MACHINE_MICRO && v->watchdog)
 		return err_set(e, -EINVAL, "--watchdog needs PCI, which --machine micro has not; use --machine pc");
+	if (v->machine == VM_MACHINE_MICRO && v->tpm)
+		return err_set(e, -EINVAL, "--tpm: --machine micro has no TPM; use --machine pc");
+	if (v->tpm_socket && v->tpm_state)
+		return err_set(e, -EINVAL, "--tpm: state= is for a TPM that is started here, so it does not go with socket=");
+	if (!v->tpm && (v->tpm_socket || v->tpm_state))
+		return err_set(e, -EINVAL, "--tpm: say tis or crb first");
 	return 0;
 }

@@ -24,6 +24,7 @@ struct keyseq_player;
 struct ahci;
 struct nvme;
 struct pci_dev;
+struct tpm;
 struct vm_exec;
 struct vm_boot_device;
 struct vm_iothreads;
@@ -56,6 +57,8 @@ struct vm {
 	struct vnc *vnc;
 	struct input *input;		/* NULL: nothing to type on */
 	struct keyseq_player *typist;	/* keys pressed by programs; as input */
+	struct tpm *tpm;		/* NULL: none */
+	char *tpm_folder;		/* of its state, to be removed at the end; NULL: stays */
 	struct vm_exec *exec;
 	struct disk *disk[VM_MAX_DISKS];	/* the machine's, for --stats */
 	struct ahci *ahci;		/* NULL: none */
@@ -127,6 +130,9 @@ void vm_display_free(struct vm *vm);
 
 /* parts.c: small devices that the configuration asks for. */
 int vm_add_parts(struct vm *vm, struct err *e);
+/* tpm.c: the TPM itself, before the platform and after the devices. No lock needed. */
+int vm_tpm_new(struct vm *vm, struct err *e);
+void vm_tpm_free(struct vm *vm);
 
 /* vcpu.c */
 int vm_vcpus_start(struct vm *vm, struct err *e);

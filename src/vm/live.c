@@ -82,6 +82,8 @@ void vm_set_watchdog_action(struct vm *vm, enum vm_watchdog_action action)
 	vm->watchdog_action = action;
 }
 
+bool vm_generation_id(const struct vm *vm, uint8_t uuid[16]) { return platform_vmgenid(vm->platform, uuid); }
+
 void vm_nmi(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->m->n_vcpus; i++)

@@ -61,6 +61,8 @@ void vm_power_button(struct vm *vm);
 /* What comes of a watchdog that runs out. */
 enum vm_watchdog_action vm_watchdog_action(const struct vm *vm);
 void vm_set_watchdog_action(struct vm *vm, enum vm_watchdog_action action);
+/* The VM generation ID, as RFC 4122 orders its bytes.  False: it has none. */
+bool vm_generation_id(const struct vm *vm, uint8_t uuid[16]);
 /* Each CPU gets an NMI. */
 void vm_nmi(struct vm *vm);
 

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The small devices that a PC may have, put into the machine as the configuration asks. */
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
 #include "device/i6300esb.h"
 #include "pci/pci.h"
 #include "vm/internal.h"
@@ -14,7 +18,26 @@ static int add_watchdog(struct vm *vm, struct err *e)
 	return i6300esb_new(vm->m, bus, PCI_ANY_DEVFN, &w, e);
 }
 
+static int set_vmgenid(struct vm *vm, struct err *e)
+{
+	uint8_t uuid[16];
+
+	if (!vm->cfg->vmgenid)
+		return 0;
+	memcpy(uuid, vm->cfg->vmgenid_uuid, sizeof(uuid));
+	if (vm->cfg->vmgenid_auto) {
+		if (getrandom(uuid, sizeof(uuid), 0) != sizeof(uuid))
+			return err_set(e, -errno, "--vmgenid: no random numbers: %s", strerror(errno));
+		uuid[6] = (uuid[6] & 0x0f) | 0x40;	/* RFC 4122, version 4 */
+		uuid[8] = (uuid[8] & 0x3f) | 0x80;
+	}
+	platform_set_vmgenid(vm->platform, uuid);
+	return 0;
+}
+
 int vm_add_parts(struct vm *vm, struct err *e)
 {
-	return add_watchdog(vm, e);
+	int ret = set_vmgenid(vm, e);
+
+	return ret ? ret : add_watchdog(vm, e);
 }

@@ -5,7 +5,9 @@
 Debian's generic kernel, with drivers in /partmod, comes from tests/guest/mkworkloads amd64; what is missing is skipped.
 """
 import os
+import re
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -61,7 +63,7 @@ class Rig:
                 raise Skip(f"the initial RAM disk has no driver {d}; run tests/guest/mkworkloads amd64")
         # insmod of one that lies there already fails, and that is all.
         wanted = "|".join(self.drivers)
-        self.vm.shell(f"for k in $(cat /partmod/order); do case $k in i6300esb.ko|iTCO_wdt.ko|tpm_*.ko|pvpanic-pci.ko) "
+        self.vm.shell(f"for k in $(cat /partmod/order); do case $k in i6300esb.ko|iTCO_wdt.ko|pvpanic-pci.ko) "
                       f"echo $k | grep -qE '^({wanted}).ko' || continue;; esac; insmod /partmod/$k 2>/dev/null; done; sleep 0.5")
 
     def qmp(self):
@@ -100,9 +102,104 @@ def watchdog():
         check(r.vm.wait(30) == 0, "the status after action=poweroff")
 
 
+def tpm_command(vm, text):
+    """Bytes in octal to /dev/tpm0, and the answer's in hexadecimal."""
+    out = vm.shell(f"exec 8<>/dev/tpm0; printf '{text}' >&8; dd bs=4096 count=1 <&8 2>/dev/null | hexdump -v -e '1/1 \"%02x\"'; exec 8>&-; echo", 60)
+    return "".join(line for line in out.splitlines() if len(line) >= 20 and all(c in "0123456789abcdef" for c in line))
+
+
+PCR_READ = "\\200\\001\\000\\000\\000\\024\\000\\000\\001\\176\\000\\000\\000\\001\\000\\013\\003\\000\\000\\001"
+SELF_TEST = "\\200\\001\\000\\000\\000\\013\\000\\000\\001\\103\\001"
+
+
+def need_swtpm():
+    if not shutil.which("swtpm"):
+        raise Skip("swtpm is not installed")
+
+
+def tpm(model):
+    """The driver finds it, the self test passes, PCRs are read and extended, a reset begins anew, nothing is left behind."""
+    need_swtpm()
+    with tempfile.TemporaryDirectory() as tmp:
+        state = os.path.join(tmp, "state")
+        with Rig("--tpm", f"{model},state={state}") as r:
+            out = r.vm.shell("dmesg | grep -i tpm; cat /sys/class/tpm/tpm0/tpm_version_major /sys/class/tpm/tpm0/device/firmware_node/hid")
+            check("\n2\n" in out and "MSFT0101" in out, f"no TPM: {out!r}")
+            got = tpm_command(r.vm, SELF_TEST)
+            check(got == "80010000000a00000000", f"the self test says {got!r}")
+            got = tpm_command(r.vm, PCR_READ)
+            check(got.startswith("80010000003e00000000") and got.endswith("0020" + "00" * 32), f"PCR 0 is {got!r}")
+            out = r.vm.shell("cat /sys/class/tpm/tpm0/pcr-sha256/16 /sys/class/tpm/tpm0/pcr-sha256/17")
+            check("0" * 64 in out and "F" * 64 in out, f"PCRs are {out!r}")
+            check(os.stat(state).st_mode & 0o777 == 0o700, "the state is not its user's alone")
+            r.poweroff()
+            check("swtpm" not in r.vm.err(), f"messages: {r.vm.err()!r}")
+        check(os.path.getsize(os.path.join(state, "tpm2-00.permall")) > 0, "no state was kept")
+
+
+def measured(firmware, model, image):
+    """Firmware measures itself and what it starts, and leaves the kernel its log."""
+    need_swtpm()
+    if not os.path.exists(image):
+        raise Skip(f"{image} is missing")
+    with Rig("--tpm", model, "--firmware", firmware) as r:
+        out = r.vm.shell("mount -t securityfs s /sys/kernel/security; cd /sys/kernel/security; cat /sys/class/tpm/tpm0/pcr-sha256/0; wc -c tpm0/binary_bios_measurements")
+        check("0" * 64 not in out and re.search(r"\n[0-9A-F]{64}\n", out), f"PCR 0 is {out!r}")
+        size = re.search(r"\n(\d+) tpm0/bin", out)
+        check(size and int(size.group(1)) > 1000, f"there is no log: {out!r}")
+        r.poweroff()
+
+
+def hung_tpm():
+    """A TPM that stops answering fails in the guest; the guest goes on, and the machine can be ended."""
+    need_swtpm()
+    with Rig("--tpm", "crb") as r, r.qmp() as q:
+        kids = [int(p) for p in os.listdir("/proc") if p.isdigit() and parent(p) == (r.vm.p.pid, "(swtpm")]
+        check(len(kids) == 1, f"{len(kids)} processes were started")
+        os.kill(kids[0], signal.SIGSTOP)
+        r.vm.send(f"(printf '{SELF_TEST}'; sleep 1000) >/dev/tpm0 &\n")
+        for i in range(5):
+            check(f"alive-{i}" in r.vm.shell(f"echo alive-$(({i}))"), "the guest stands still")
+        check(q.cmd("query-tpm")[0]["model"] == "tpm-crb", "query-tpm")
+        start = len(r.vm.text())
+        q.cmd("system_reset")
+        r.shell(start)
+        os.kill(kids[0], signal.SIGKILL)
+        check("alive-9" in r.vm.shell("echo alive-$((9))"), "the guest stands still")
+        q.cmd("quit")
+        check(r.vm.wait(20) == 0, "the status of quit")
+
+
+def parent(pid):
+    """The process's parent, and "(" and its name."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            name, rest = f.read().split(" ", 1)[1].rsplit(")", 1)
+            return int(rest.split()[1]), name
+    except OSError:
+        return None
+
+
+def generation():
+    """The guest's kernel finds the VM generation ID, and QMP tells the same."""
+    guid = "01234567-89ab-cdef-0123-456789abcdef"
+    with Rig("--vmgenid", guid) as r, r.qmp() as q:
+        check(q.cmd("query-vm-generation-id") == {"guid": guid}, "QMP says otherwise")
+        out = r.vm.shell("ls -d /sys/bus/acpi/devices/QEMUVGID:00; ls /sys/bus/acpi/drivers/vmgenid; cat /sys/bus/acpi/devices/QEMUVGID:00/path")
+        check("VGEN" in out, f"no device: {out!r}")
+        check("QEMUVGID:00  bind" in out, f"no driver took it: {out!r}")
+        r.poweroff()
+
+
 def main():
     return run_all([
         ("i6300esb", watchdog),
+        ("TPM, command response buffer", lambda: tpm("crb")),
+        ("TPM, FIFO", lambda: tpm("tis")),
+        ("OVMF measures", lambda: measured("uefi", "crb", "/usr/share/OVMF/OVMF_CODE_4M.fd")),
+        ("SeaBIOS measures", lambda: measured("bios", "tis", "/usr/share/seabios/bios-256k.bin")),
+        ("a TPM that hangs", hung_tpm),
+        ("VM generation ID", generation),
     ], jobs=2)
 
 

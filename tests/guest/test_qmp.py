@@ -81,7 +81,7 @@ def run_state():
 
 def queries():
     """Every query without arguments, and its answer against the schema."""
-    with Rig("--cpus", "2") as r, r.qmp(oob=True) as q:
+    with Rig("--cpus", "2", "--vmgenid", "auto") as r, r.qmp(oob=True) as q:
         names = [c["name"] for c in q.cmd("query-commands")]
         for name in names:
             members = q.schema.by_name[q.schema.by_name[name]["arg-type"]]["members"]

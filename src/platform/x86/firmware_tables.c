@@ -22,6 +22,7 @@
 #define RSDP_FILE "etc/acpi/rsdp"
 #define TABLES_FILE "etc/acpi/tables"
 #define LOADER_FILE "etc/table-loader"
+#define LOG_FILE "etc/tpm/log"
 
 /* Room for what may grow when the tables are made again: another window, longer numbers. */
 #define SLACK 4096
@@ -69,12 +70,15 @@ static void script(struct aml *s, const struct acpi_fixups *f)
 {
 	allocate(s, RSDP_FILE, 16, ZONE_FSEG);
 	allocate(s, TABLES_FILE, 64, ZONE_HIGH);
+	for (unsigned i = 0; i < f->n_pointers; i++)
+		if (f->pointer[i].to_log)
+			allocate(s, LOG_FILE, 1, ZONE_HIGH);
 	for (unsigned i = 0; i < f->n_pointers; i++) {
 		uint32_t off = f->pointer[i].off;
 
 		command(s, ADD_POINTER);
 		name(s, file_of(&off));
-		name(s, TABLES_FILE);
+		name(s, f->pointer[i].to_log ? LOG_FILE : TABLES_FILE);
 		aml_num(s, off, 4);
 		aml_num(s, f->pointer[i].size, 1);
 	}
@@ -199,6 +203,16 @@ static void refresh(void *opaque)
 	aml_free(&loader);
 }
 
+/* Where SeaBIOS notes what it measures: zeros at first. */
+static int add_log(struct platform *p, struct err *e)
+{
+	void *zeros = calloc(1, ACPI_TPM_LOG);
+	int r = zeros ? platform_add_fw_cfg_file(p, LOG_FILE, zeros, ACPI_TPM_LOG, e) : err_set(e, -ENOMEM, "out of memory for the TPM's log");
+
+	free(zeros);
+	return r;
+}
+
 static int publish(struct platform *p, struct aml *block, struct aml *loader, struct err *e)
 {
 	static const char *const files[] = { RSDP_FILE, TABLES_FILE, LOADER_FILE };
@@ -213,6 +227,8 @@ static int publish(struct platform *p, struct aml *block, struct aml *loader, st
 	if (r == 0)
 		r = platform_add_fw_cfg_file(p, TABLES_FILE, block->buf + ACPI_TABLES,
 					     (uint32_t)(block->len - ACPI_TABLES), e);
+	if (r == 0 && p->cfg.tpm)
+		r = add_log(p, e);
 	if (r == 0)
 		r = platform_add_fw_cfg_file(p, LOADER_FILE, loader->buf, (uint32_t)loader->len, e);
 	for (unsigned i = 0; i < ARRAY_LEN(files) && r == 0; i++)

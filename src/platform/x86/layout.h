@@ -13,6 +13,8 @@
  *   e000_0000  ECAM     256 buses (pc)
  *   fec0_0000  I/O APIC
  *   fed0_0000  HPET     (pc)
+ *   fed4_0000  TPM, if there is one (pc)
+ *   feda_0000  VM generation ID, if there is one
  *   fed1_c000  chipset configuration, if firmware puts it there (pc)
  *   fee0_0000  local APIC
  *   ffc0_0000  firmware (pc), up to 4 GiB
@@ -58,6 +60,8 @@
 #define LAYOUT_GED 0xfea00000ull	/* micro: power button and sleep registers */
 #define LAYOUT_IOAPIC 0xfec00000ull
 #define LAYOUT_HPET 0xfed00000ull
+#define LAYOUT_TPM 0xfed40000ull
+#define LAYOUT_VMGENID 0xfeda0000ull
 #define LAYOUT_LAPIC 0xfee00000ull
 #define LAYOUT_LAPIC_SIZE 0x1000ull
 
@@ -90,6 +94,9 @@
 #define LAYOUT_PORT_VGA 0x3b0		/* 0x3b0..0x3df */
 #define LAYOUT_PORT_DISPI 0x1ce
 
+/* General purpose events. */
+#define LAYOUT_GPE_VMGENID 5
+
 /* PCI slots with a place of their own: what is added takes the first free one. */
 #define LAYOUT_PCI_VGA (0x1b << 3)
 
@@ -98,6 +105,7 @@
 #define LAYOUT_GSI_KBD 1
 #define LAYOUT_GSI_COM2 3		/* and COM4 */
 #define LAYOUT_GSI_COM1 4		/* and COM3 */
+#define LAYOUT_GSI_TPM 5
 #define LAYOUT_GSI_RTC 8
 #define LAYOUT_GSI_SCI 9
 #define LAYOUT_GSI_MOUSE 12

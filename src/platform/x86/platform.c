@@ -79,6 +79,8 @@ int platform_new(struct machine *m, struct cpu_engine *engine, const struct plat
 	if (r == 0)
 		r = serial_build(p, e);
 	if (r == 0)
+		r = parts_build(p, e);
+	if (r == 0)
 		r = video_build(p, e);
 	/* On an error too: devices built so far hold wires into it. */
 	*out = p;

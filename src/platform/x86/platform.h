@@ -29,6 +29,7 @@
 #include "virtio/device.h"
 
 struct display;
+struct tpm;
 struct input;
 struct pci_bus;
 struct pci_dev;
@@ -36,6 +37,9 @@ struct platform;
 struct virtio_gpu_config;
 
 enum platform_kind { PLATFORM_PC, PLATFORM_MICRO };
+
+/* How a TPM shows itself. */
+enum platform_tpm { PLATFORM_TPM_TIS, PLATFORM_TPM_CRB };
 
 #define PLATFORM_MAX_SERIAL 4
 
@@ -80,6 +84,10 @@ struct platform_config {
 	const struct virtio_gpu_config *gpu;	/* the VGA is one with virtio-gpu, with these displays; NULL: a plain one */
 	struct display *display;	/* what the VGA shows; outlives the devices */
 	struct input *input;		/* for keyboard and mouse; outlives the devices; may be NULL */
+
+	struct tpm *tpm;		/* pc; outlives the devices; NULL: none */
+	enum platform_tpm tpm_kind;
+	bool vmgenid;			/* there is a VM generation ID: platform_set_vmgenid */
 
 	const char *name;		/* VM name for SMBIOS; may be NULL */
 	uint8_t uuid[16];		/* SMBIOS system UUID in RFC 4122 order; all zero: none */
@@ -132,6 +140,13 @@ int platform_boot(struct platform *p, struct err *e);
 
 /* The user pressed the power button: ACPI tells the guest's OS. */
 void platform_power_button(struct platform *p);
+
+/*
+ * The VM generation ID as RFC 4122 orders its bytes; all zero at first.  One that changes while the guest runs is
+ * told it: it then knows to be a copy.  False: there is none.
+ */
+bool platform_set_vmgenid(struct platform *p, const uint8_t uuid[16]);
+bool platform_vmgenid(const struct platform *p, uint8_t uuid[16]);
 
 /* What kind of image the last platform_boot found: "bzImage", "PVH ELF", "Multiboot"; for messages. */
 const char *platform_boot_kind(const struct platform *p);

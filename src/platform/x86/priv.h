@@ -17,6 +17,7 @@ struct ich9_lpc;
 struct lapics;
 struct mc146818;
 struct q35_mch;
+struct vmgenid;
 
 /* What differs between the machines. */
 struct platform_kind_ops {
@@ -57,6 +58,7 @@ struct platform {
 	struct q35_mch *mch;
 	struct ich9_lpc *lpc;
 	struct fw_cfg *fw_cfg;
+	struct vmgenid *vmgenid;	/* or NULL */
 	bool firmware;			/* it runs, and does what platform_boot else does */
 	int last_devfn;			/* of the virtio device added last */
 	const char *last_kind;		/* "scsi", "ethernet", ...: by its class */
@@ -75,6 +77,9 @@ struct irq gsi_share(struct platform *p, unsigned n);
 struct irq pirq_wire(struct platform *p, unsigned n);
 /* The LPC bridge's routing has changed. */
 void pirq_routed(void *platform);
+
+/* parts.c: TPM and VM generation ID, if there are any; the wires and the ACPI chips are there. */
+int parts_build(struct platform *p, struct err *e);
 
 int serial_build(struct platform *p, struct err *e);
 /* video.c: the VGA, if there is one. */

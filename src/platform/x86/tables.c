@@ -21,6 +21,8 @@ void tables_acpi_config(const struct platform *p, struct acpi_config *c)
 		.ecam_buses = LAYOUT_ECAM_BUSES,
 		.pic_irq = { LAYOUT_PIC_PCI_A, LAYOUT_PIC_PCI_B, LAYOUT_PIC_PCI_A, LAYOUT_PIC_PCI_B },
 		.n_mmio = p->n_mmio,
+		.tpm = !p->cfg.tpm ? ACPI_TPM_NONE : p->cfg.tpm_kind == PLATFORM_TPM_CRB ? ACPI_TPM_CRB : ACPI_TPM_TIS,
+		.vmgenid = p->vmgenid != NULL,
 	};
 	for (unsigned i = 0; i < PLATFORM_MAX_SERIAL; i++)
 		if (p->cfg.serial[i])

@@ -12,6 +12,7 @@
 #include "base/bits.h"
 #include "chipset/acpi_ged.h"
 #include "chipset/acpi_pm.h"
+#include "chipset/tpm_crb.h"
 #include "machine/machine.h"
 #include "platform/x86/layout.h"
 
@@ -303,6 +304,29 @@ static void waet(struct build *b)
 	list(b, at);
 }
 
+/* TCG ACPI Specification 1.2, 8: revision 4 has the place of the log. */
+static void tpm2(struct build *b)
+{
+	enum { START_TIS = 6, START_CRB = 7 };
+	bool crb = b->c->tpm == ACPI_TPM_CRB, log = b->fix && b->fix->n_pointers < ACPI_MAX_POINTERS;
+	size_t at = table_begin(b, "TPM2", 4);
+
+	aml_num(b->a, 0, 4);		/* client platform */
+	aml_num(b->a, crb ? LAYOUT_TPM + TPM_CRB_CONTROL : 0, 8);
+	aml_num(b->a, crb ? START_CRB : START_TIS, 4);
+	aml_zero(b->a, 12);
+	/* Only firmware measures what it starts. */
+	aml_num(b->a, log ? ACPI_TPM_LOG : 0, 4);
+	if (log) {
+		b->fix->pointer[b->fix->n_pointers].off = (uint32_t)b->a->len;
+		b->fix->pointer[b->fix->n_pointers].to_log = true;
+		b->fix->pointer[b->fix->n_pointers++].size = 8;
+	}
+	aml_num(b->a, 0, 8);
+	table_end(b, at);
+	list(b, at);
+}
+
 static size_t xsdt(struct build *b)
 {
 	size_t at = table_begin(b, "XSDT", 1);
@@ -346,6 +370,8 @@ static int build(const struct acpi_config *c, uint64_t base, struct aml *out, st
 			mcfg(&b);
 		hpet(&b);
 		waet(&b);
+		if (c->tpm)
+			tpm2(&b);
 	}
 	rsdp(&b, xsdt(&b));
 	if (!out->failed)

@@ -12,6 +12,8 @@
 
 #include "platform/x86/acpi/aml.h"
 
+enum acpi_tpm { ACPI_TPM_NONE, ACPI_TPM_TIS, ACPI_TPM_CRB };
+
 struct acpi_config {
 	bool reduced;			/* micro: reduced hardware */
 	unsigned n_vcpus;
@@ -24,10 +26,12 @@ struct acpi_config {
 	unsigned ecam_buses;		/* 1 to 256, also without a window */
 	uint8_t pic_irq[4];
 	unsigned n_mmio;		/* micro: virtio-mmio slots in use */
+	enum acpi_tpm tpm;		/* pc */
+	bool vmgenid;
 };
 
 /*
- * Builds RSDP, XSDT, FADT, FACS, DSDT, MADT, and for pc MCFG, HPET, WAET, to
+ * Builds RSDP, XSDT, FADT, FACS, DSDT, MADT, and for pc MCFG, HPET, WAET, TPM2, to
  * be put at guest-physical address base (64-byte aligned, below 4 GiB).  The
  * RSDP is the first thing.  0, or -ENOMEM; the caller frees *out with aml_free.
  */
@@ -39,8 +43,10 @@ int acpi_build(const struct acpi_config *c, uint64_t base, struct aml *out);
 #define ACPI_TABLES 64		/* where the tables begin, after the RSDP */
 #define ACPI_MAX_POINTERS 24
 #define ACPI_MAX_SUMS 16
+#define ACPI_TPM_LOG 65536u
 struct acpi_fixups {
-	struct { uint32_t off; uint8_t size; } pointer[ACPI_MAX_POINTERS];
+	/* to_log: what it points at is not in the block but the log of the TPM's measurements, of ACPI_TPM_LOG bytes. */
+	struct { uint32_t off; uint8_t size; bool to_log; } pointer[ACPI_MAX_POINTERS];
 	struct { uint32_t start, len, at; } sum[ACPI_MAX_SUMS];
 	unsigned n_pointers, n_sums;
 };

@@ -11,6 +11,8 @@
 #include "base/bits.h"
 #include "chipset/acpi_ged.h"
 #include "chipset/acpi_pm.h"
+#include "chipset/tpm_crb.h"
+#include "chipset/tpm_tis.h"
 #include "platform/x86/acpi/acpi.h"
 #include "platform/x86/layout.h"
 
@@ -107,6 +109,30 @@ static void pvpanic(struct aml *a)
 	aml_crs_io(a, LAYOUT_PORT_PVPANIC, 1);
 	aml_crs_end(a, mark);
 	aml_end(a, dev);
+}
+
+/* Microsoft's "Virtual Machine Generation ID": where it is. */
+static void vmgenid(struct aml *a)
+{
+	size_t dev = aml_device(a, "VGEN"), pkg;
+
+	aml_name_str(a, "_HID", "QEMUVGID");
+	aml_name_str(a, "_CID", "VM_Gen_Counter");
+	aml_name_str(a, "_DDN", "VM_Gen_Counter");
+	aml_name_int(a, "_STA", 0xf);
+	aml_name(a, "ADDR");
+	pkg = aml_package(a, 2);
+	aml_int(a, LAYOUT_VMGENID);
+	aml_int(a, 0);
+	aml_end(a, pkg);
+	aml_end(a, dev);
+}
+
+static void vmgenid_changed(struct aml *a)
+{
+	aml_op(a, AML_NOTIFY);
+	aml_path(a, "\\_SB.VGEN");
+	aml_int(a, 0x80);
 }
 
 /* --- pc --- */
@@ -291,6 +317,34 @@ static void motherboard(const struct acpi_config *c, struct aml *a)
 	aml_end(a, dev);
 }
 
+static void tpm(const struct acpi_config *c, struct aml *a)
+{
+	size_t dev = aml_device(a, "TPM"), crs;
+
+	aml_name_str(a, "_HID", "MSFT0101");
+	aml_name_int(a, "_UID", 1);
+	aml_name_int(a, "_STA", 0xf);
+	aml_name(a, "_CRS");
+	crs = aml_crs_begin(a);
+	aml_crs_mem32(a, LAYOUT_TPM, c->tpm == ACPI_TPM_CRB ? TPM_CRB_SIZE : TPM_TIS_SIZE);
+	aml_crs_end(a, crs);
+	aml_end(a, dev);
+}
+
+/* A method of the name is run when the event's status bit is set by an edge. */
+static void gpe_events(const struct acpi_config *c, struct aml *a)
+{
+	size_t gpe = aml_scope(a, "\\_GPE"), m;
+
+	if (c->vmgenid) {
+		m = aml_method(a, "_E05", 0, false);
+		_Static_assert(LAYOUT_GPE_VMGENID == 5, "the event's method is named _E05");
+		vmgenid_changed(a);
+		aml_end(a, m);
+	}
+	aml_end(a, gpe);
+}
+
 static void dsdt_pc(const struct acpi_config *c, struct aml *a)
 {
 	size_t sb;
@@ -302,7 +356,12 @@ static void dsdt_pc(const struct acpi_config *c, struct aml *a)
 	pci_root(c, a);
 	hpet(a);
 	motherboard(c, a);
+	if (c->tpm)
+		tpm(c, a);
+	if (c->vmgenid)
+		vmgenid(a);
 	aml_end(a, sb);
+	gpe_events(c, a);
 }
 
 /* --- micro --- */
@@ -326,7 +385,7 @@ static void virtio_mmio(struct aml *a, unsigned slot)
 }
 
 /* Generic event device (ACPI 6.5, 5.6.9): reading the events clears them. */
-static void event_device(struct aml *a)
+static void event_device(const struct acpi_config *c, struct aml *a)
 {
 	size_t dev = aml_device(a, "GED"), m, i;
 
@@ -353,6 +412,15 @@ static void event_device(struct aml *a)
 	aml_path(a, "\\_SB.PWRB");
 	aml_int(a, 0x80);
 	aml_end(a, i);
+	if (c->vmgenid) {
+		i = aml_if(a);
+		aml_op(a, AML_AND);
+		aml_op(a, AML_LOCAL0);
+		aml_int(a, ACPI_GED_EV_VMGENID);
+		aml_op(a, 0);
+		vmgenid_changed(a);
+		aml_end(a, i);
+	}
 	aml_end(a, m);
 	aml_end(a, dev);
 }
@@ -374,7 +442,9 @@ static void dsdt_micro(const struct acpi_config *c, struct aml *a)
 	sb = aml_scope(a, "\\_SB");
 	cpus(c, a);
 	power_button(a);
-	event_device(a);
+	event_device(c, a);
+	if (c->vmgenid)
+		vmgenid(a);
 	for (unsigned i = 0; i < c->n_mmio; i++)
 		virtio_mmio(a, i);
 	rtc(c, a);
