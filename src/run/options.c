@@ -296,6 +296,7 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 	st->n_nets = conf_list_len(c, "net");
 	st->n_fw_cfgs = conf_list_len(c, "fw-cfg");
 	st->n_qmps = conf_list_len(c, "qmp");
+	st->n_inputs = conf_list_len(c, "input");
 	return ret;
 }
 
@@ -445,6 +446,10 @@ const struct opt run_opts[] = {
 	{ "balloon", 0, "on|off", "virtio balloon with free page reporting [on]", NULL,
 	  COMPLETE_WORDS, "on off", .key = "balloon" },
 	{ "rng", 0, "on|off", "virtio entropy source [on]", NULL, COMPLETE_WORDS, "on off", .key = "rng" },
+	{ "input", 0, "KIND", "virtio-keyboard, virtio-mouse or virtio-tablet; may be repeated",
+	  "A keyboard, mouse or tablet of virtio's kind, for guests with the driver: *virtio-keyboard*, *virtio-mouse*, *virtio-tablet* (a "
+	  "pointer that is where the viewer's is). While the guest does not drive it, the PS/2 ones get what is typed. May be repeated.",
+	  COMPLETE_WORDS, "virtio-keyboard virtio-mouse virtio-tablet", .parse = parse_input },
 	{ "tpm", 0, "on|crb|tis[,state=FOLDER|socket=PATH]", "TPM 2.0, by swtpm [none]",
 	  "A TPM 2.0, which is the program swtpm(8), with the command response buffer interface (*crb*, also *on*) or the FIFO interface (*tis*). It "
 	  "is started along with the guest. Its state, which has the guest's keys, is in a folder for this user alone: *state=FOLDER*, by default "

@@ -5,6 +5,11 @@
 
 #include "run/options_int.h"
 
+int parse_input(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	return conf_setf(c, val, e, "input.%u", st->n_inputs++);
+}
+
 static int tpm_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	struct target *t = opaque;

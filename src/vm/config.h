@@ -32,6 +32,7 @@
  *   vnc.password, vnc.view-password file:PATH|fd:NUMBER  vnc.tls-cert FILE  vnc.tls-key FILE
  *   watchdog none|i6300esb [none]  watchdog-action reset|shutdown|poweroff|pause|debug|none|inject-nmi [reset]
  *   tpm none|tis|crb [none]  tpm-socket PATH  tpm-state FOLDER [FIRST-DISK.tpm]  vmgenid GUID|auto|none [none]
+ *   input.N virtio-keyboard|virtio-mouse|virtio-tablet
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
  *   qmp.N ADDRESS (control/address.h)  control on|off [on]  paused on|off [off]
@@ -65,6 +66,8 @@ enum vm_machine { VM_MACHINE_PC, VM_MACHINE_MICRO };
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP, VM_ACCEL_TRANSLATE, VM_ACCEL_CHECK };
 enum vm_disk_if { VM_DISK_VIRTIO, VM_DISK_NVME, VM_DISK_AHCI, VM_DISK_SCSI };
 enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_NONE };
+#define VM_MAX_INPUTS 8
+enum vm_input { VM_INPUT_NONE, VM_INPUT_VIRTIO_KEYBOARD, VM_INPUT_VIRTIO_MOUSE, VM_INPUT_VIRTIO_TABLET };
 enum vm_tpm { VM_TPM_NONE, VM_TPM_TIS, VM_TPM_CRB };
 enum vm_watchdog { VM_WATCHDOG_OFF, VM_WATCHDOG_I6300ESB };
 /* In the order of QEMU's WatchdogAction. */
@@ -168,6 +171,7 @@ struct vm_config {
 	uint64_t vga_memory;		/* bytes of the VGA's; 0: it is none */
 	unsigned outputs;		/* of virtio-gpu, or 1 */
 	struct vm_vnc vnc;
+	enum vm_input input[VM_MAX_INPUTS];
 	enum vm_tpm tpm;
 	const char *tpm_socket, *tpm_state;	/* the one excludes the other; NULL: the default place */
 	bool vmgenid, vmgenid_auto;

@@ -9,6 +9,19 @@
 static const char *const watchdog_words[] = { "none", "i6300esb", NULL };	/* as enum vm_watchdog */
 static const char *const action_words[] = { "reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi", NULL };
 
+static const char *const input_words[] = { "none", "virtio-keyboard", "virtio-mouse", "virtio-tablet", NULL };	/* as enum vm_input */
+
+int config_input(struct vm_config *v, unsigned n, const char *val, struct err *e)
+{
+	int w = 0, ret;
+
+	if (n >= VM_MAX_INPUTS)
+		return err_set(e, -E2BIG, "a guest has at most %d input devices of this kind", VM_MAX_INPUTS);
+	ret = config_word(val, input_words, &w, e);
+	v->input[n] = (enum vm_input)w;
+	return ret;
+}
+
 static const char *const tpm_words[] = { "none", "tis", "crb", NULL };	/* as enum vm_tpm */
 
 int vm_parse_uuid(const char *text, uint8_t uuid[16], struct err *e)
@@ -75,6 +88,9 @@ int config_check_parts(struct vm_config *v, struct err *e)
 		return err_set(e, -EINVAL, "--watchdog needs PCI, which --machine micro has not; use --machine pc");
 	if (v->machine == VM_MACHINE_MICRO && v->tpm)
 		return err_set(e, -EINVAL, "--tpm: --machine micro has no TPM; use --machine pc");
+	for (unsigned i = 0; i < VM_MAX_INPUTS; i++)
+		if (v->input[i] && v->machine == VM_MACHINE_MICRO && !v->vga)
+			return err_set(e, -EINVAL, "--input: nothing can be typed or pointed at on --machine micro without a screen");
 	if (v->tpm_socket && v->tpm_state)
 		return err_set(e, -EINVAL, "--tpm: state= is for a TPM that is started here, so it does not go with socket=");
 	if (!v->tpm && (v->tpm_socket || v->tpm_state))

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The small devices that a PC may have, put into the machine as the configuration asks. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "device/i6300esb.h"
 #include "pci/pci.h"
+#include "virtio/input.h"
 #include "vm/internal.h"
 
 static int add_watchdog(struct vm *vm, struct err *e)
@@ -35,9 +37,31 @@ static int set_vmgenid(struct vm *vm, struct err *e)
 	return 0;
 }
 
+static int add_inputs(struct vm *vm, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < VM_MAX_INPUTS && !ret; i++) {
+		enum vm_input kind = vm->cfg->input[i];
+		struct virtio_dev *dev;
+		char id[32];
+
+		if (kind == VM_INPUT_NONE)
+			continue;
+		snprintf(id, sizeof(id), "input%u", i);
+		ret = virtio_input_new(vm->m, id, (enum virtio_input_kind)(kind - VM_INPUT_VIRTIO_KEYBOARD), vm->input, &dev, e);
+		if (!ret)
+			ret = platform_add_virtio(vm->platform, dev, e);
+	}
+	return ret;
+}
+
 int vm_add_parts(struct vm *vm, struct err *e)
 {
 	int ret = set_vmgenid(vm, e);
+
+	if (!ret)
+		ret = add_inputs(vm, e);
 
 	return ret ? ret : add_watchdog(vm, e);
 }

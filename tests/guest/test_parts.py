@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 
 from guest import Skip, Vm, check, run_all
 from qmp import Qmp
@@ -54,7 +55,8 @@ class Rig:
         self.vm.expect("/ # ", 30, start)
         self.vm.shell("alias poweroff='poweroff -f'")
 
-    def load(self):
+    def load(self, drivers=()):
+        self.drivers = drivers or self.drivers
         if not self.drivers:
             return
         have = self.vm.shell("cat /partmod/order").split()
@@ -191,6 +193,26 @@ def generation():
         r.poweroff()
 
 
+def inputs():
+    """virtio's keyboard and tablet: what QMP types and points at arrives as events; without a driver it goes to the PS/2 ones."""
+    with Rig("--input", "virtio-keyboard", "--input", "virtio-tablet") as r, r.qmp() as q:
+        r.load(["virtio_input", "evdev"])
+        out = r.vm.shell("cat /proc/bus/input/devices")
+        check("Lodge Virtio Keyboard" in out and "Lodge Virtio Tablet" in out, f"no devices: {out!r}")
+        names = re.findall(r'Name="([^"]*)".*?Handlers=[^\n]*?(event\d+)', out, re.S)
+        keyboard, tablet = (dict(names)[f"Lodge Virtio {n}"] for n in ("Keyboard", "Tablet"))
+        r.vm.shell(f"for d in {keyboard} {tablet}; do cat /dev/input/$d >/tmp/$d & done; sleep 1")
+        q.cmd("send-key", keys=[{"type": "qcode", "data": "k"}])
+        q.cmd("input-send-event", events=[{"type": "abs", "data": {"axis": "x", "value": 1000}}, {"type": "abs", "data": {"axis": "y", "value": 32767}}])
+        time.sleep(0.5)
+        out = r.vm.shell(f"hexdump -v -e '24/1 \"%02x\" \"!\"' /tmp/{keyboard}; echo; hexdump -v -e '24/1 \"%02x\" \"!\"' /tmp/{tablet}; echo")
+        got = [(int.from_bytes(b[16:18], "little"), int.from_bytes(b[18:20], "little"), int.from_bytes(b[20:], "little"))
+               for b in map(bytes.fromhex, re.findall(r"([0-9a-f]{48})!", out.replace("\n", "")))]
+        check((1, 37, 1) in got and (1, 37, 0) in got, f"keys: {got}")
+        check((3, 0, 1000) in got and (3, 1, 32767) in got, f"positions: {got}")
+        r.poweroff()
+
+
 def main():
     return run_all([
         ("i6300esb", watchdog),
@@ -200,6 +222,7 @@ def main():
         ("SeaBIOS measures", lambda: measured("bios", "tis", "/usr/share/seabios/bios-256k.bin")),
         ("a TPM that hangs", hung_tpm),
         ("VM generation ID", generation),
+        ("virtio-input", inputs),
     ], jobs=2)
 
 
