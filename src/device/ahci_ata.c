@@ -42,8 +42,13 @@ static void refuse(struct ahci_req *r)
 
 static void reply(struct ahci_req *r, const void *buf, size_t len)
 {
-	uint64_t n = iov_from_buf(r->iov, r->niov, 0, buf, MIN(len, r->len));
+	uint64_t n;
 
+	if (r->unmapped) {
+		ahci_bad_data(r);
+		return;
+	}
+	n = iov_from_buf(r->iov, r->niov, 0, buf, MIN(len, r->len));
 	r->prdbc = (uint32_t)n;
 	for (unsigned i = 0; i < r->niov && n; i++) {
 		size_t k = MIN(n, r->iov[i].iov_len);
@@ -99,6 +104,10 @@ static void transfer(struct ahci_req *r, bool write, uint64_t lba, uint64_t n, b
 	if (!range_inside(lba, n, scsi_blocks(&r->p->lun))) {
 		r->p->lun.disk.stats.invalid++;
 		ahci_done(r, ST_DRDY | ST_ERR, ER_IDNF | ER_ABRT);
+		return;
+	}
+	if (r->unmapped) {
+		ahci_bad_data(r);
 		return;
 	}
 	if (len > r->len || (write && d->node->i.read_only)) {
@@ -170,6 +179,10 @@ static void dsm(struct ahci_req *r)
 	uint8_t *buf;
 	unsigned k = 0;
 
+	if (r->unmapped) {
+		ahci_bad_data(r);
+		return;
+	}
 	if (!(r->fis[3] & 1) || !disk_can_discard(d) || blocks > TRIM_BLOCKS || len > r->len) {
 		refuse(r);
 		return;
@@ -469,10 +482,23 @@ static void packet_done(struct scsi_req *s)
 		ahci_done(r, ST_DRDY | ST_ERR, (uint8_t)((s->sense[2] & 15) << 4 | ER_ABRT));
 }
 
+/* SPC-4, SBC-3: commands by which nothing moves. */
+static bool moves_data(uint8_t op)
+{
+	switch (op) {
+	case 0x00: case 0x1b: case 0x1e: case 0x2b: case 0x2f: case 0x35: case 0x91: return false;
+	default: return true;
+	}
+}
+
 void ahci_packet(struct ahci_req *r, const uint8_t *cdb)
 {
 	struct scsi_req *s = &r->s;
 
+	if (r->unmapped && moves_data(cdb[0])) {
+		ahci_bad_data(r);
+		return;
+	}
 	s->l = &r->p->lun;
 	memcpy(s->cdb, cdb, 12);
 	s->in = s->out = r->iov;

@@ -66,6 +66,7 @@ struct ahci_req {
 	struct ahci_port *p;
 	uint8_t slot, fis[20];
 	bool ncq, pio;
+	bool unmapped;			/* its list of memory makes no sense: len is 0 */
 	uint32_t prdbc;
 	uint64_t len;			/* bytes of all pieces */
 	unsigned niov;
@@ -102,6 +103,8 @@ void ahci_port_reset(struct ahci_port *p);
 void ahci_port_run(struct ahci_port *p);
 /* The command ends: status and error registers, FIS, interrupt.  Frees the request. */
 void ahci_done(struct ahci_req *r, uint8_t status, uint8_t error);
+/* The command moves data and is unmapped: the port stops (6.1.2).  Frees the request. */
+void ahci_bad_data(struct ahci_req *r);
 void ahci_drop(struct disk_req *q);
 
 /* ahci_ata.c */

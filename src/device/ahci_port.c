@@ -197,6 +197,16 @@ static void control(struct ahci_port *p, unsigned slot, uint8_t ctl)
 	ahci_irq_changed(p->a);
 }
 
+void ahci_bad_data(struct ahci_req *r)
+{
+	struct ahci_port *p = r->p;
+
+	p->busy &= ~BIT(r->slot);
+	scsi_req_clean(&r->s);
+	free(r);
+	fatal(p, IS_HBDS);
+}
+
 static void take(struct ahci_port *p, unsigned slot)
 {
 	uint8_t h[32], t[0x80];
@@ -224,8 +234,11 @@ static void take(struct ahci_port *p, unsigned slot)
 		control(p, slot, t[15]);
 		return;
 	}
+	/* Commands without data may have a list that nobody looks at: SeaBIOS has 4 MiB at 0 there. */
 	ret = map_prdt(p, table + 0x80, dw0 >> 16, &len, &niov);
-	r = ret ? NULL : malloc(sizeof(*r) + niov * sizeof(r->iov[0]));
+	if (ret)
+		len = niov = 0;
+	r = malloc(sizeof(*r) + niov * sizeof(r->iov[0]));
 	if (!r) {
 		fatal(p, IS_HBDS);
 		return;
@@ -234,6 +247,7 @@ static void take(struct ahci_port *p, unsigned slot)
 	r->p = p;
 	r->slot = (uint8_t)slot;
 	memcpy(r->fis, t, sizeof(r->fis));
+	r->unmapped = ret;
 	r->len = len;
 	r->niov = niov;
 	memcpy(r->iov, p->a->scratch, niov * sizeof(r->iov[0]));

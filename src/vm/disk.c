@@ -157,7 +157,8 @@ static int add_nvme(struct adding *a, struct blk_node *node, struct err *e)
 static int nvme_for(struct adding *a, struct err *e)
 {
 	struct vm *vm = a->vm;
-	struct nvme_opts o = { .queues = queues(a) };
+	/* OVMF's driver makes two pairs of queues, and does without the disk if it cannot. */
+	struct nvme_opts o = { .queues = a->d->queues ? a->d->queues : MAX(queues(a), 2u) };
 	int ret;
 
 	for (unsigned k = 0; a->d->controller && k < a->i; k++) {

@@ -33,7 +33,7 @@ static const char *const rom_folders[] = {
 	"/usr/share/vgabios", NULL,
 };
 
-bool vm_rom_set_ids(uint8_t *rom, size_t len, uint16_t vendor, uint16_t device)
+bool vm_rom_set_device(uint8_t *rom, size_t len, uint16_t vendor, uint16_t device)
 {
 	uint8_t *data, before, after;
 	size_t at, size;
@@ -42,13 +42,12 @@ bool vm_rom_set_ids(uint8_t *rom, size_t len, uint16_t vendor, uint16_t device)
 		return false;
 	at = ld_le16(rom + DATA_POINTER);
 	size = rom[2] * BLOCK;
-	if (!range_inside(at, DATA_LEN, MIN(size, len)) || memcmp(rom + at, "PCIR", 4))
+	if (!range_inside(at, DATA_LEN, MIN(size, len)) || memcmp(rom + at, "PCIR", 4) || ld_le16(rom + at + 4) != vendor)
 		return false;
 	data = rom + at;
-	before = (uint8_t)(data[4] + data[5] + data[6] + data[7]);
-	st_le16(data + 4, vendor);
+	before = (uint8_t)(data[6] + data[7]);
 	st_le16(data + 6, device);
-	after = (uint8_t)(data[4] + data[5] + data[6] + data[7]);
+	after = (uint8_t)(data[6] + data[7]);
 	if (data[0x14] == CODE_X86)
 		rom[CHECKSUM] = (uint8_t)(rom[CHECKSUM] + before - after);
 	return true;
@@ -79,8 +78,8 @@ static uint8_t *read_file(const char *path, size_t *len, struct err *e)
 	return data;
 }
 
-/* any_card: a file for several, whose ids are made this card's (firmware compares them). */
-static int add(struct pci_dev *d, const char *path, bool any_card, struct err *e)
+/* iPXE has one file for the old and the new virtio card; firmware compares ids. */
+static int add(struct pci_dev *d, const char *path, struct err *e)
 {
 	size_t len;
 	uint8_t *data = read_file(path, &len, e);
@@ -88,9 +87,8 @@ static int add(struct pci_dev *d, const char *path, bool any_card, struct err *e
 
 	if (!data)
 		return -EINVAL;
-	if (any_card)
-		vm_rom_set_ids(data, len, ld_le16(d->config + PCI_VENDOR_ID), ld_le16(d->config + PCI_DEVICE_ID));
-	else if (len < 2 || ld_le16(data) != SIGNATURE)
+	if (!vm_rom_set_device(data, len, ld_le16(d->config + PCI_VENDOR_ID), ld_le16(d->config + PCI_DEVICE_ID)) &&
+	    (len < 2 || ld_le16(data) != SIGNATURE))
 		log_warn("option ROM %s: it does not begin with 55 AA; firmware will leave it alone", path);
 	ret = pci_dev_add_rom(d, data, len, e);
 	free(data);
@@ -116,11 +114,11 @@ static int add_vga(struct vm *vm, enum vm_rom_reader reader, struct err *e)
 	if (!d || o->no_bar || (o->file && !*o->file))
 		return 0;
 	if (o->file)
-		return add(d, o->file, false, e);
+		return add(d, o->file, e);
 	if (reader != VM_ROM_BIOS && reader != VM_ROM_ANY)
 		return 0;
 	if (installed(name, path, sizeof(path)))
-		return add(d, path, true, e);
+		return add(d, path, e);
 	log_warn("--vga: the VGA BIOS is not installed (/usr/share/seabios/%s): the screen stays dark until the guest's own driver takes it; "
 		 "install the package seabios", name);
 	return 0;
@@ -141,12 +139,12 @@ static int add_net(struct vm *vm, unsigned i, enum vm_rom_reader reader, struct 
 	if (!d || o->no_bar || (o->file && !*o->file))
 		return 0;
 	if (o->file)
-		return add(d, o->file, false, e);
+		return add(d, o->file, e);
 	if (reader != VM_ROM_BIOS && reader != VM_ROM_ANY)
 		return 0;
 	snprintf(name, sizeof(name), "%s-%s.rom", reader == VM_ROM_BIOS ? "pxe" : "efi", vm->net_rom[i]);
 	if (installed(name, path, sizeof(path)))
-		return add(d, path, true, e);
+		return add(d, path, e);
 	if (boots_from_net(vm))
 		log_warn("--net: the option ROM to boot from it is not installed (/usr/lib/ipxe/qemu/%s); install the package ipxe-qemu", name);
 	return 0;

@@ -86,6 +86,184 @@ packet: .byte 16, 0
 """
 
 
+# Shows, one after each key: all characters in all attributes; a VBE mode of 256 colours, written through the window at
+# a0000; one of 32 bits a pixel, written where its memory is; text again.  Then off.
+SCREENS = r"""
+    .code16
+    .globl _start
+_start:
+    ljmp $0, $1f
+1:  xor %ax, %ax
+    mov %ax, %ds
+    mov %ax, %es
+    mov %ax, %ss
+    mov $0x7c00, %sp
+    mov $packet, %si
+    mov $0x42, %ah
+    int $0x13
+    jc .
+    jmp main
+packet: .byte 16, 0
+    .word 4, 0x7e00, 0
+    .quad 1
+    .org 510
+    .word 0xaa55
+main:
+    mov $0x0003, %ax
+    int $0x10
+    mov $0x1003, %ax            # attribute bit 7 is colour, not blinking
+    xor %bx, %bx
+    int $0x10
+    mov $0x01, %ah              # no cursor
+    mov $0x2000, %cx
+    int $0x10
+    xor %di, %di
+2:  mov %di, %ax                # character n with attribute n, twice, in row n / 32
+    mov %al, %dh
+    shr $5, %dh
+    mov %al, %dl
+    and $31, %dl
+    shl $1, %dl
+    mov $0x02, %ah
+    xor %bh, %bh
+    int $0x10
+    mov %di, %ax
+    mov %al, %bl
+    mov $0x09, %ah
+    mov $2, %cx
+    int $0x10
+    inc %di
+    cmp $256, %di
+    jne 2b
+    call key
+
+    mov $0x4f02, %ax            # 640 x 480 x 8
+    mov $0x0101, %bx
+    int $0x10
+    cmp $0x004f, %ax
+    jne .
+    mov $0x3c8, %dx
+    xor %al, %al
+    out %al, %dx
+    inc %dx
+    xor %cx, %cx
+3:  mov %cl, %al                # red n / 4, green 3 n, blue 63 - n / 4
+    shr $2, %al
+    out %al, %dx
+    imul $3, %cx, %ax
+    and $63, %al
+    out %al, %dx
+    mov %cl, %al
+    shr $2, %al
+    neg %al
+    add $63, %al
+    out %al, %dx
+    inc %cx
+    cmp $256, %cx
+    jne 3b
+    mov $0xa000, %ax
+    mov %ax, %es
+    xor %cx, %cx                # x
+    xor %bp, %bp                # y
+    xor %di, %di
+    xor %si, %si                # bank
+    call bank
+4:  mov %cx, %ax                # x xor y
+    xor %bp, %ax
+    stosb
+    test %di, %di
+    jnz 5f
+    inc %si
+    call bank
+5:  inc %cx
+    cmp $640, %cx
+    jne 4b
+    xor %cx, %cx
+    inc %bp
+    cmp $480, %bp
+    jne 4b
+    call key
+
+    xor %ax, %ax
+    mov %ax, %es
+    mov $0x4f01, %ax
+    mov $0x0144, %cx            # 1024 x 768 x 32
+    mov $0x9000, %di
+    int $0x10
+    cmp $0x004f, %ax
+    jne .
+    mov $0x4f02, %ax
+    mov $0x4144, %bx
+    int $0x10
+    cmp $0x004f, %ax
+    jne .
+    cli                         # a segment of 4 GiB, kept in real mode
+    lgdt gdtr
+    mov %cr0, %eax
+    or $1, %al
+    mov %eax, %cr0
+    jmp 6f
+6:  mov $8, %bx
+    mov %bx, %es
+    and $0xfe, %al
+    mov %eax, %cr0
+    jmp 7f
+7:  xor %ax, %ax               # an interrupt handler brings ES back from its 16 bits
+    mov %ax, %es
+    sti
+    mov 0x9028, %edi
+    xor %ecx, %ecx
+    xor %ebp, %ebp
+8:  mov %ecx, %eax              # x + y << 8 + (x xor y) << 16
+    mov %ecx, %edx
+    and $0xff, %eax
+    xor %ebp, %edx
+    mov %ebp, %ebx
+    and $0xff, %ebx
+    shl $8, %ebx
+    or %ebx, %eax
+    and $0xff, %edx
+    shl $16, %edx
+    or %edx, %eax
+    mov %eax, %es:(%edi)
+    add $4, %edi
+    inc %ecx
+    cmp $1024, %ecx
+    jne 8b
+    xor %ecx, %ecx
+    inc %ebp
+    cmp $768, %ebp
+    jne 8b
+    call key
+
+    mov $0x0003, %ax
+    int $0x10
+    mov $0x0e41, %ax
+    int $0x10
+    call key
+    mov $0x2000, %ax
+    mov $0x604, %dx
+    out %ax, %dx
+    jmp .
+bank:
+    push %cx
+    mov $0x4f05, %ax
+    xor %bx, %bx
+    mov %si, %dx
+    int $0x10
+    pop %cx
+    ret
+key:
+    xor %ax, %ax
+    int $0x16
+    ret
+    .align 8
+gdt:    .quad 0, 0x00cf92000000ffff
+gdtr:   .word 15
+    .long gdt
+"""
+
+
 def tool(*names):
     for n in names:
         if not shutil.which(n, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin"):
@@ -108,25 +286,32 @@ def make(path, sectors):
         f.truncate(sectors * SECTOR)
 
 
-def boot_sector(d):
+def program(d, text):
     """A disk with a 16-bit program; its path."""
-    tool("as", "objcopy")
+    tool("as", "ld")
     src, obj, img = (os.path.join(d, n) for n in ("boot.s", "boot.o", "boot.img"))
     with open(src, "w", encoding="ascii") as f:
-        f.write(BOOT_SECTOR)
+        f.write(text)
     run("as", "--32", "-o", obj, src)
     run("ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", img, obj)
     with open(img, "r+b") as f:
         f.truncate(2048 * SECTOR)
+    return img
+
+
+def screens(d):
+    return program(d, SCREENS)
+
+
+def boot_sector(d):
+    img = program(d, BOOT_SECTOR)
     put(img, 1, b"by LBA\r\n\0")
     put(img, 2, b"by CHS\r\n\0")
     return img
 
 
+SERIAL = "serial --unit=0 --speed=115200\nterminal_input serial\nterminal_output serial\n"
 GRUB_CFG = """
-serial --unit=0 --speed=115200
-terminal_input serial
-terminal_output serial
 set timeout=60
 menuentry "first" { echo wrong }
 menuentry "lodge-menu" {
@@ -136,7 +321,7 @@ menuentry "lodge-menu" {
 """
 
 
-def grub_bios(d):
+def grub_bios(d, terminal=SERIAL):
     """MBR, GRUB in the gap behind it, ext4 with a kernel."""
     need_guest()
     tool("grub-mkimage", "mke2fs")
@@ -147,7 +332,7 @@ def grub_bios(d):
     for f in (KERNEL, INITRD):
         shutil.copy(f, os.path.join(root, os.path.basename(f)))
     with open(os.path.join(root, "boot/grub/grub.cfg"), "w", encoding="ascii") as f:
-        f.write(GRUB_CFG % ("/", "/"))
+        f.write(terminal + GRUB_CFG % ("/", "/"))
     sectors = 64 * 2048
     make(part, sectors)
     run("mke2fs", "-q", "-t", "ext4", "-d", root, part)
@@ -189,6 +374,10 @@ def write_gpt(img, sectors, total):
     put(img, total - 1, header(total - 1, 1, total - 33))
 
 
+# OVMF reads the serial port for itself while GRUB runs, so GRUB takes keys from OVMF.
+FIRMWARE_CONSOLE = "terminal_input console\nterminal_output console\n"
+
+
 def grub_efi(d):
     """GPT with an ESP that has GRUB, a kernel and an initrd."""
     need_guest()
@@ -197,7 +386,7 @@ def grub_efi(d):
         raise Skip("grub-efi-amd64-bin is not installed")
     app, esp, cfg, early, img = (os.path.join(d, n) for n in ("grub.efi", "esp.img", "efi.cfg", "early.cfg", "efi.img"))
     with open(cfg, "w", encoding="ascii") as f:
-        f.write(GRUB_CFG % ("/", "/"))
+        f.write(FIRMWARE_CONSOLE + GRUB_CFG % ("/", "/"))
     with open(early, "w", encoding="ascii") as f:
         f.write("search --file --set=root /efi.cfg\nconfigfile /efi.cfg\n")
     run("grub-mkimage", "-O", "x86_64-efi", "-o", app, "-p", "/", "-c", early, "fat", "part_gpt", "normal", "linux", "serial",
@@ -214,3 +403,20 @@ def grub_efi(d):
         put(img, PART_AT, f.read())
     write_gpt(img, sectors, total)
     return img
+
+
+def grub_iso(d):
+    """A CD that both firmwares boot: GRUB, a kernel and an initrd."""
+    need_guest()
+    tool("grub-mkrescue", "xorriso", "mformat")
+    for n in ("i386-pc", "x86_64-efi"):
+        if not os.path.isdir(f"/usr/lib/grub/{n}"):
+            raise Skip(f"GRUB's {n} is not installed")
+    root, iso = os.path.join(d, "cdroot"), os.path.join(d, "cd.iso")
+    os.makedirs(os.path.join(root, "boot/grub"))
+    for f in (KERNEL, INITRD):
+        shutil.copy(f, os.path.join(root, os.path.basename(f)))
+    with open(os.path.join(root, "boot/grub/grub.cfg"), "w", encoding="ascii") as f:
+        f.write("if [ $grub_platform = efi ]; then\n" + FIRMWARE_CONSOLE + "else\n" + SERIAL + "fi\n" + GRUB_CFG % ("/", "/"))
+    run("grub-mkrescue", "--locales=", "--themes=", "--fonts=", "-o", iso, root)
+    return iso

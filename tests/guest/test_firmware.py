@@ -36,9 +36,9 @@ def vm(*args):
     return Vm("--net", "none", "--shutdown-timeout", "0", "--memory", "256M", *args)
 
 
-def boot_sector():
+def boot_sector(interface="virtio"):
     need("bios")
-    with vm(fwdisk.boot_sector(folder("sector"))) as v:
+    with vm("--disk", f"{fwdisk.boot_sector(folder('sector-' + interface))},if={interface}") as v:
         v.expect(r"lodge boot sector\n", 60)
         v.expect(r"by LBA\n", 10)
         v.expect(r"by CHS\n", 10)
@@ -64,8 +64,25 @@ def boot_menu():
         v.expect(r"lodge boot sector\n", 20)
 
 
+def boot_index():
+    """The disk with bootindex= is before the one that comes first."""
+    need("bios")
+    d = folder("index")
+    img = fwdisk.boot_sector(d)
+    empty = os.path.join(d, "empty.img")
+    fwdisk.make(empty, 2048)
+    with vm("--disk", empty, "--disk", f"{img},if=nvme,bootindex=0") as v:
+        v.expect(r"lodge boot sector\n", 60)
+
+
 def grub(v, where):
     v.expect(r"lodge-menu", 90)
+    v.send("c")
+    v.expect(r"grub> ", 30)
+    v.send("echo shell of ${grub_platform}\r")
+    v.expect(r"shell of (pc|efi)", 30)
+    v.send("\x1b")
+    v.expect(r"lodge-menu", 30, len(v.text()))
     v.send(DOWN)
     v.send("\r")
     v.expect(r"init reached after", 120)
@@ -104,6 +121,22 @@ def grub_efi():
     check(b"B\0o\0o\0t\0O\0r\0d\0e\0r\0" in kept, "there is no boot order in the variables")
 
 
+def cd(firmware):
+    def test():
+        need(firmware)
+        with vm("--firmware", firmware, "--cdrom", fwdisk.grub_iso(folder("cd-" + firmware))) as v:
+            grub(v, "CD, " + firmware)
+    return test
+
+
+def grub_efi_on(interface):
+    def test():
+        need("uefi")
+        with vm("--disk", f"{fwdisk.grub_efi(folder('efi-' + interface))},if={interface}") as v:
+            grub(v, "UEFI, " + interface)
+    return test
+
+
 def uefi_shell():
     need("uefi")
     with vm("--firmware", "uefi") as v:
@@ -127,6 +160,9 @@ def kernel_under(firmware, *more):
 
 QUICK = [
     ("a 16-bit boot sector: INT 10h, INT 13h, INT 16h", boot_sector),
+    ("the same from AHCI", lambda: boot_sector("ahci")),
+    ("the same from NVMe", lambda: boot_sector("nvme")),
+    ("bootindex", boot_index),
     ("SeaBIOS's boot menu", boot_menu),
 ]
 FULL = QUICK + [
@@ -135,6 +171,10 @@ FULL = QUICK + [
     ("SeaBIOS starts a kernel of the user's", kernel_under("bios", "rom")),
     ("the UEFI shell", uefi_shell),
     ("OVMF, GRUB on an ESP, Linux; variables are kept", grub_efi),
+    ("OVMF, the same from AHCI", grub_efi_on("ahci")),
+    ("OVMF, the same from NVMe", grub_efi_on("nvme")),
+    ("a CD under SeaBIOS", cd("bios")),
+    ("a CD under OVMF", cd("uefi")),
     ("OVMF starts a kernel of the user's", kernel_under("uefi")),
 ]
 

@@ -453,6 +453,38 @@ static void smart_and_features(void **state)
 }
 
 /* Structures outside memory stop the port; it goes on afterwards. */
+/* The list of a command that moves nothing is not looked at (SeaBIOS: 4 MiB at 0); one that does stops the port. */
+static void list_without_use(void **state)
+{
+	static const struct { unsigned port; uint8_t op, cdb; bool data; } c[] = {
+		{ 0, 0xef, 0, false }, { 0, 0xe7, 0, false }, { 0, 0x25, 0, true }, { 0, 0xec, 0, true },
+		{ 1, 0xa0, 0x00, false }, { 1, 0xa0, 0x12, true }, { 1, 0xa1, 0, true },
+	};
+	struct fix *f = *state;
+
+	prepare(f, 1, 0, 0xa0, 0, 0, 0);			/* TEST UNIT READY hears of the reset */
+	run(f, 1, 0);
+	for (unsigned i = 0; i < ARRAY_LEN(c); i++) {
+		unsigned p = c[i].port;
+		uint8_t *t = prepare(f, p, 0, c[i].op, 0, 1, 512);
+
+		if (c[i].op == 0xef)
+			t[3] = 3;
+		t[0x40] = c[i].cdb;
+		t[0x44] = 36;
+		st_le64(t + 0x80, RAM - 0x1000);
+		st_le32(t + 0x8c, 0xffffffff);
+		pwr(f, p, 0x10, 0xffffffff);
+		pwr(f, p, 0x38, 1);
+		for (int k = 0; k < 1000 && !(prd(f, p, 0x10) & BIT(28)) && prd(f, p, 0x38); k++)
+			loop_turn(f->m->loop, 1);
+		assert_int_equal(!!(prd(f, p, 0x10) & BIT(28)), c[i].data);
+		assert_int_equal(prd(f, p, 0x38), c[i].data);
+		pwr(f, p, 0x18, 0x16);
+		pwr(f, p, 0x18, 0x17);
+	}
+}
+
 static void nonsense(void **state)
 {
 	struct fix *f = *state;
@@ -655,7 +687,7 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(registers), T(identify), T(read_and_write), T(trim), T(queued), T(first_error_stays), T(messages), T(smart_and_features), T(nonsense), T(cd), T(tray),
+		T(registers), T(identify), T(read_and_write), T(trim), T(queued), T(first_error_stays), T(messages), T(smart_and_features), T(list_without_use), T(nonsense), T(cd), T(tray),
 		T(host_errors), cmocka_unit_test(saved), T(stopped_in_flight),
 		cmocka_unit_test_setup_teardown(read_and_write, setup_io, teardown),
 		cmocka_unit_test_setup_teardown(queued, setup_io, teardown), cmocka_unit_test_setup_teardown(cd, setup_io, teardown),

@@ -350,18 +350,19 @@ static void test_rom_ids(void **state)
 	st_le16(rom + 0x18, 0x40);
 	memcpy(rom + 0x40, "PCIR\xf4\x1a\x00\x10", 8);
 	rom[1023] = (uint8_t)-sum_of(rom, 1023);
-	assert_true(vm_rom_set_ids(rom, sizeof(rom), 0x1af4, 0x1041));
+	assert_true(vm_rom_set_device(rom, sizeof(rom), 0x1af4, 0x1041));
+	assert_false(vm_rom_set_device(rom, sizeof(rom), 0x8086, 0x10d3));
 	assert_memory_equal(rom + 0x44, "\xf4\x1a\x41\x10", 4);
 	assert_int_equal(sum_of(rom, sizeof(rom)), 0);
 	memcpy(before, rom, sizeof(rom));
-	assert_false(vm_rom_set_ids(rom, 0x20, 1, 2));		/* shorter than its structure */
-	assert_false(vm_rom_set_ids(rom, 1, 1, 2));
+	assert_false(vm_rom_set_device(rom, 0x20, 0x1af4, 2));		/* shorter than its structure */
+	assert_false(vm_rom_set_device(rom, 1, 0x1af4, 2));
 	for (unsigned i = 0; i < 3; i++) {
 		static const unsigned at[] = { 0, 0x40, 0x19 };
 
 		memcpy(before, rom, sizeof(rom));
 		before[at[i]] = 0xff;
-		assert_false(vm_rom_set_ids(before, sizeof(rom), 1, 2));
+		assert_false(vm_rom_set_device(before, sizeof(rom), 0x1af4, 2));
 		assert_int_equal(before[0x46], 0x41);
 	}
 }
