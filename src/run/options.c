@@ -81,7 +81,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 	ret = val ? blk_disk_option(&trial, name, val, e) : -ENOENT;
 	if (ret != -ENOENT)
 		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
-	return err_set(e, -EINVAL, "'%.40s' is not one of if=virtio|scsi|nvme|ahci, cdrom=on, controller=NAME, scsi-id=N, lun=N, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
+	return err_set(e, -EINVAL, "'%.40s' is not one of if=virtio|scsi|nvme|ahci|usb, cdrom=on, controller=NAME, scsi-id=N, lun=N, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
 		       "key-file=FILE, key-fd=N, copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
 		       "num-queues=N, discard=unmap|ignore, bootindex=N and the block sizes "
 		       "(a comma in a file's name is written twice)", name);
@@ -261,6 +261,17 @@ static int parse_initrd(struct conf *c, struct opt_state *st, const char *val, s
 	return conf_setf(c, val, e, "initrd.%u", st->n_initrds++);
 }
 
+/* "kbd" is as good as "usb-kbd". */
+static int parse_usb(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	static const char *const names[] = { "usb-kbd", "usb-mouse", "usb-tablet" };
+
+	for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+		if (!strcmp(val, names[i] + 4))
+			val = names[i];
+	return conf_setf(c, val, e, "usb.%u", st->n_usbs++);
+}
+
 static int parse_qmp(struct conf *c, struct opt_state *st, const char *val, struct err *e)
 {
 	return conf_setf(c, val, e, "qmp.%u", st->n_qmps++);
@@ -297,6 +308,7 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 	st->n_fw_cfgs = conf_list_len(c, "fw-cfg");
 	st->n_qmps = conf_list_len(c, "qmp");
 	st->n_inputs = conf_list_len(c, "input");
+	st->n_usbs = conf_list_len(c, "usb");
 	return ret;
 }
 
@@ -385,7 +397,7 @@ const struct opt run_opts[] = {
 	  "holds the passphrase of an encrypted image, every byte of it; it is also tried on encrypted backing files, unless they get keys of their own, "
 	  "in order, by repeating the option. *if=* says what the guest sees: *virtio* (the default), *scsi*, a unit of a virtio-scsi "
 	  "adapter, one for all such disks unless *controller=NAME* names several, at the address *scsi-id=N*, *lun=N* (by default the next free target), *nvme*, an NVMe controller, one for "
-	  "each disk unless *controller=NAME* makes those of one name its namespaces, or *ahci*, one of six ports of a SATA controller. *cdrom=on* makes it a CD or DVD drive (scsi, ahci). *ro* makes it read-only. *serial=* is seen by "
+	  "each disk unless *controller=NAME* makes those of one name its namespaces, *ahci*, one of six ports of a SATA controller, or *usb*, a stick on a USB 3 port. *cdrom=on* makes it a CD or DVD drive (scsi, ahci, usb). *ro* makes it read-only. *serial=* is seen by "
 	  "the guest in /dev/disk/by-id. *cache=* is *writeback* (the default), *none* (direct I/O), *writethrough* "
 	  "or *unsafe* (flushes are ignored). *aio=* is *auto*, *uring* or *threads*. *copy-on-read=on* keeps what is read from "
 	  "backing files in the image. *bps=N* and *iops=N* limit bytes and requests a second, *bps-rd*, *bps-wr*, *iops-rd* and *iops-wr* "
@@ -428,6 +440,11 @@ const struct opt run_opts[] = {
 	  "With *--firmware bios* a VGA has the VGA BIOS of the package seabios as its option ROM; *romfile=FILE* is another one, *romfile=* alone or "
 	  "*rombar=off* none.",
 	  COMPLETE_WORDS, "std virtio virtio-gpu none", .parse = parse_vga },
+	{ "usb", 0, "DEVICE", "USB device: tablet, kbd, mouse [tablet with --display]; may be repeated",
+	  "Something to type or point with on USB (a qemu-xhci controller): *usb-tablet*, *usb-mouse* or *usb-kbd*, or the same without *usb-*. With *--display* there is a "
+	  "tablet, by which the guest's pointer is where the viewer's is, unless another pointer is given here or by *--input*, or *none*. Keys and motions go to the USB device "
+	  "once the guest has asked it, and until then to the PS/2 one. For disks on USB see *--disk*.", COMPLETE_WORDS, "usb-tablet usb-kbd usb-mouse none",
+	  .parse = parse_usb },
 	{ "exec", 'e', "COMMAND", "run a command in the guest and return its exit status",
 	  "Waits until the guest is up, runs the command there with sh -c, standard input, output and error "
 	  "connected to this program's, powers the guest off and returns the command's status. The guest needs the "

@@ -431,7 +431,7 @@ int usb_hid_new(struct machine *m, struct input *in, enum usb_hid_kind kind, con
 	static const struct usb_emu_desc descs[] = {
 		DESC(USB_HID_KEYBOARD, keyboard), DESC(USB_HID_MOUSE, mouse), DESC(USB_HID_TABLET, tablet),
 	};
-	static const char *const names[] = { "Lodge USB Keyboard", "Lodge USB Mouse", "Lodge USB Tablet" };
+	static const char *const names[] = { "USB Keyboard", "USB Mouse", "USB Tablet" };
 	struct hid *h = calloc(1, sizeof(*h));
 
 	if (!h)

@@ -313,6 +313,9 @@ static int build_machine(struct vm *vm, struct err *e)
 		ret = add_small(vm, e);
 	if (!ret)
 		ret = vm_add_parts(vm, e);
+	/* Last: the others stay where they were before there was a display. */
+	if (!ret)
+		ret = vm_add_usb(vm, e);
 	return ret ? ret : vm_add_firmware(vm, e);
 }
 

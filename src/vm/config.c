@@ -197,7 +197,7 @@ static const char *const aio_words[] = { "auto", "uring", "threads", NULL };
 static const char *const format_words[] = { "raw", "qcow2", "luks", "vmdk", "vdi", "vhdx", "vpc", NULL };
 static const char *const backing_words[] = { "folder", "on", "off", NULL };
 static const char *const error_words[] = { "report", "stop", "ignore", "enospc", NULL };	/* as enum disk_on_error */
-static const char *const if_words[] = { "virtio", "nvme", "ahci", "scsi", NULL };	/* as enum vm_disk_if */
+static const char *const if_words[] = { "virtio", "nvme", "ahci", "scsi", "usb", NULL };	/* as enum vm_disk_if */
 static const char *const discard_words[] = { "unmap", "ignore", NULL };
 static const char *const display_words[] = { "none", "vnc", NULL };
 static const char *const net_words[] = { "user", "tap", "none", NULL };
@@ -734,6 +734,8 @@ static int set_key(const char *key, const char *val, struct vm_config *v, struct
 		return config_input(v, n, val, e);
 	if (indexed(key, "qmp", &n, &field) && !*field)
 		return n < VM_MAX_QMPS ? config_text(val, &v->qmp[n], e) : too_many("monitors", VM_MAX_QMPS, e);
+	if (indexed(key, "usb", &n, &field) && !*field)
+		return config_usb(v, n, val, e);
 	if (indexed(key, "disk", &n, &field))
 		return n < VM_MAX_DISKS ? set_disk(&v->disk[n], field, val, e) : too_many("disks", VM_MAX_DISKS, e);
 	if (indexed(key, "fw-cfg", &n, &field))
@@ -814,8 +816,10 @@ static int check_disk(const struct vm_config *v, unsigned i, struct err *e)
 			return err_set(e, -EINVAL, "--disk: disk.%u.key.%u is missing", i, k);
 	if (d->interface != VM_DISK_VIRTIO && d->interface != VM_DISK_SCSI && v->machine == VM_MACHINE_MICRO)
 		return err_set(e, -EINVAL, "--disk: if=%s needs PCI, which --machine micro has not; use --machine pc", if_words[d->interface]);
-	if (d->cdrom && d->interface != VM_DISK_AHCI && d->interface != VM_DISK_SCSI)
-		return err_set(e, -EINVAL, "--disk: cdrom=on needs if=ahci or if=scsi");
+	if (d->cdrom && d->interface != VM_DISK_AHCI && d->interface != VM_DISK_SCSI && d->interface != VM_DISK_USB)
+		return err_set(e, -EINVAL, "--disk: cdrom=on needs if=ahci, if=scsi or if=usb");
+	if (d->interface == VM_DISK_USB && d->iothread)
+		return err_set(e, -EINVAL, "--disk: disks on USB have no I/O thread; leave iothread= out");
 	if ((d->scsi_id >= 0 || d->lun >= 0) && d->interface != VM_DISK_SCSI)
 		return err_set(e, -EINVAL, "--disk: scsi-id= and lun= are for if=scsi");
 	if (d->cdrom && !d->open.file.read_only)
@@ -890,7 +894,7 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)
 		.console = conf_get(c, "exec") ? VM_CONSOLE_NONE : VM_CONSOLE_STDIO,
 		.exec_timeout = 300, .shutdown_timeout = 30,
 		.n_disks = conf_list_len(c, "disk"), .n_nets = conf_list_len(c, "net"),
-		.n_initrds = conf_list_len(c, "initrd"),
+		.n_initrds = conf_list_len(c, "initrd"), .n_usb = conf_list_len(c, "usb"),
 	};
 	for (unsigned i = 0; i < VM_MAX_NETS; i++)
 		out->net[i].queues = 1, out->net[i].bootindex = -1;

@@ -13,7 +13,7 @@
  *   fw-cfg.N.name NAME  fw-cfg.N.string TEXT  fw-cfg.N.file FILE
  *   disk.N.file F [none: an empty drive, with cdrom]  disk.N.ro on|off  disk.N.serial S  disk.N.cache writeback|none|writethrough|unsafe
  *   disk.N.aio auto|uring|threads  disk.N.format raw|qcow2|vmdk|vdi|vhdx|vpc [by looking]  disk.N.backing folder|on|off [folder]
- *   disk.N.if virtio|scsi|nvme|ahci [virtio]  disk.N.cdrom on|off [off]
+ *   disk.N.if virtio|scsi|nvme|ahci|usb [virtio]  disk.N.cdrom on|off [off]
  *   disk.N.controller NAME   NVMe: namespaces of one controller; SCSI: disks of one adapter [one for all]
  *   disk.N.scsi-id N [the first that is free]  disk.N.lun N [0, or with scsi-id the first that is free]
  *   disk.N.rerror report|stop|ignore [report]  disk.N.werror report|stop|ignore|enospc [enospc]
@@ -33,6 +33,7 @@
  *   watchdog none|i6300esb [none]  watchdog-action reset|shutdown|poweroff|pause|debug|none|inject-nmi [reset]
  *   tpm none|tis|crb [none]  tpm-socket PATH  tpm-state FOLDER [FIRST-DISK.tpm]  vmgenid GUID|auto|none [none]
  *   input.N virtio-keyboard|virtio-mouse|virtio-tablet
+ *   usb.N usb-kbd|usb-mouse|usb-tablet|none   [a tablet with a display]  none: not even that
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
  *   qmp.N ADDRESS (control/address.h)  control on|off [on]  paused on|off [off]
@@ -61,10 +62,12 @@
 #define VM_MAX_FWDS 32
 #define VM_MAX_FW_CFGS 16
 #define VM_MAX_QMPS 8
+#define VM_MAX_USB 8
 
 enum vm_machine { VM_MACHINE_PC, VM_MACHINE_MICRO };
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP, VM_ACCEL_TRANSLATE, VM_ACCEL_CHECK };
-enum vm_disk_if { VM_DISK_VIRTIO, VM_DISK_NVME, VM_DISK_AHCI, VM_DISK_SCSI };
+enum vm_disk_if { VM_DISK_VIRTIO, VM_DISK_NVME, VM_DISK_AHCI, VM_DISK_SCSI, VM_DISK_USB };
+enum vm_usb { VM_USB_KEYBOARD, VM_USB_MOUSE, VM_USB_TABLET, VM_USB_NONE };	/* as enum usb_hid_kind */
 enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_NONE };
 #define VM_MAX_INPUTS 8
 enum vm_input { VM_INPUT_NONE, VM_INPUT_VIRTIO_KEYBOARD, VM_INPUT_VIRTIO_MOUSE, VM_INPUT_VIRTIO_TABLET };
@@ -172,6 +175,8 @@ struct vm_config {
 	unsigned outputs;		/* of virtio-gpu, or 1 */
 	struct vm_vnc vnc;
 	enum vm_input input[VM_MAX_INPUTS];
+	enum vm_usb usb[VM_MAX_USB];
+	unsigned n_usb;
 	enum vm_tpm tpm;
 	const char *tpm_socket, *tpm_state;	/* the one excludes the other; NULL: the default place */
 	bool vmgenid, vmgenid_auto;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Configuration of the small devices that a PC may have: TPM, VM generation ID, watchdog. */
+/* Configuration of the small devices that a PC may have: TPM, VM generation ID, watchdog, what types and points. */
 #include "vm/config_int.h"
 
 #include <errno.h>
@@ -19,6 +19,19 @@ int config_input(struct vm_config *v, unsigned n, const char *val, struct err *e
 		return err_set(e, -E2BIG, "a guest has at most %d input devices of this kind", VM_MAX_INPUTS);
 	ret = config_word(val, input_words, &w, e);
 	v->input[n] = (enum vm_input)w;
+	return ret;
+}
+
+static const char *const usb_words[] = { "usb-kbd", "usb-mouse", "usb-tablet", "none", NULL };	/* as enum vm_usb */
+
+int config_usb(struct vm_config *v, unsigned n, const char *val, struct err *e)
+{
+	int w = 0, ret;
+
+	if (n >= VM_MAX_USB)
+		return err_set(e, -E2BIG, "a guest has at most %d USB devices", VM_MAX_USB);
+	ret = config_word(val, usb_words, &w, e);
+	v->usb[n] = (enum vm_usb)w;
 	return ret;
 }
 
@@ -82,6 +95,26 @@ int config_part(const char *key, const char *val, struct vm_config *v, struct er
 	return -ENOENT;
 }
 
+/* A viewer's pointer is where the guest's is only with a device that takes positions. */
+static int check_usb(struct vm_config *v, struct err *e)
+{
+	bool none = false, pointer = false;
+
+	for (unsigned i = 0; i < v->n_usb; i++) {
+		none |= v->usb[i] == VM_USB_NONE;
+		pointer |= v->usb[i] != VM_USB_KEYBOARD;
+	}
+	for (unsigned i = 0; i < VM_MAX_INPUTS; i++)
+		pointer |= v->input[i] == VM_INPUT_VIRTIO_TABLET || v->input[i] == VM_INPUT_VIRTIO_MOUSE;
+	if (none && v->n_usb > 1)
+		return err_set(e, -EINVAL, "--usb none and other USB devices exclude each other");
+	if (v->n_usb && !none && v->machine == VM_MACHINE_MICRO)
+		return err_set(e, -EINVAL, "--usb needs PCI, which --machine micro has not; use --machine pc");
+	if (v->vnc.on && !pointer && v->machine == VM_MACHINE_PC && v->n_usb < VM_MAX_USB)
+		v->usb[v->n_usb++] = VM_USB_TABLET;
+	return 0;
+}
+
 int config_check_parts(struct vm_config *v, struct err *e)
 {
 	if (v->machine == VM_MACHINE_MICRO && v->watchdog)
@@ -95,5 +128,5 @@ int config_check_parts(struct vm_config *v, struct err *e)
 		return err_set(e, -EINVAL, "--tpm: state= is for a TPM that is started here, so it does not go with socket=");
 	if (!v->tpm && (v->tpm_socket || v->tpm_state))
 		return err_set(e, -EINVAL, "--tpm: say tis or crb first");
-	return 0;
+	return check_usb(v, e);
 }

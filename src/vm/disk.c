@@ -16,6 +16,8 @@
 #include "block/secret.h"
 #include "device/ahci.h"
 #include "device/nvme.h"
+#include "device/usb_storage.h"
+#include "device/xhci.h"
 #include "machine/iothread.h"
 #include "virtio/blk.h"
 #include "virtio/scsi.h"
@@ -298,12 +300,34 @@ static int add_scsi(struct adding *a, struct blk_node *node, struct err *e)
 	return vm_bootable(a->vm, a->d->cdrom ? VM_BOOT_CDROM : VM_BOOT_DISK, path, a->d->bootindex, e);
 }
 
+/* ---- USB ---- */
+
+static int add_usb(struct adding *a, struct blk_node *node, struct err *e)
+{
+	const struct disk_opts o = disk_opts(a);
+	struct usb_device *dev;
+	unsigned port = 0, devfn = xhci_devfn(a->vm->xhci);
+	char path[80], where[16];
+	int ret = usb_storage_new(a->vm->m, a->id, node, a->d->cdrom, &o, &dev, e);
+
+	if (ret)
+		return not_taken(a, node, ret, e);
+	a->vm->disk[a->i] = usb_storage_disk(dev);
+	ret = xhci_plug(a->vm->xhci, dev, &port, e);
+	if (ret)
+		return err_prefix(e, ret, "--disk");
+	snprintf(where, sizeof(where), devfn & 7 ? "%x,%x" : "%x", devfn >> 3, devfn & 7);
+	snprintf(path, sizeof(path), "/pci@i0cf8/usb@%s/storage@%x/channel@0/disk@0,0", where, port);
+	return vm_bootable(a->vm, a->d->cdrom ? VM_BOOT_CDROM : VM_BOOT_DISK, path, a->d->bootindex, e);
+}
+
 static int controller_for(struct adding *a, struct err *e)
 {
 	switch (a->d->interface) {
 	case VM_DISK_SCSI: return scsi_for(a, e);
 	case VM_DISK_NVME: return nvme_for(a, e);
 	case VM_DISK_AHCI: return ahci_for(a, e);
+	case VM_DISK_USB: return vm_usb_controller(a->vm, e);
 	case VM_DISK_VIRTIO:
 	default: return iothread_for(a->vm, a->i, &a->io, e);
 	}
@@ -315,6 +339,7 @@ static int add_device(struct adding *a, struct blk_node *node, struct err *e)
 	case VM_DISK_SCSI: return add_scsi(a, node, e);
 	case VM_DISK_NVME: return add_nvme(a, node, e);
 	case VM_DISK_AHCI: return add_ahci(a, node, e);
+	case VM_DISK_USB: return add_usb(a, node, e);
 	case VM_DISK_VIRTIO:
 	default: return add_virtio(a, node, e);
 	}

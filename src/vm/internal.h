@@ -23,6 +23,7 @@ struct input;
 struct keyseq_player;
 struct ahci;
 struct nvme;
+struct xhci;
 struct pci_dev;
 struct tpm;
 struct vm_exec;
@@ -62,6 +63,7 @@ struct vm {
 	struct vm_exec *exec;
 	struct disk *disk[VM_MAX_DISKS];	/* the machine's, for --stats */
 	struct ahci *ahci;		/* NULL: none */
+	struct xhci *xhci;		/* NULL: none */
 	struct nvme *nvme[VM_MAX_DISKS];	/* their controllers, if they are NVMe's */
 	struct vm_scsis *scsi;		/* adapters; NULL: none */
 	struct virtio_dev *net[VM_MAX_NETS];
@@ -119,6 +121,11 @@ char *vm_make_cmdline(const struct vm_config *cfg);
 int vm_add_disks(struct vm *vm, struct err *e);
 /* What disk.c keeps. The devices are gone. No lock held. */
 void vm_free_disks(struct vm *vm);
+
+/* usb.c */
+/* The USB controller, which is made for the first who asks. */
+int vm_usb_controller(struct vm *vm, struct err *e);
+int vm_add_usb(struct vm *vm, struct err *e);
 
 /* display.c */
 int vm_display_new(struct vm *vm, struct err *e);

@@ -98,8 +98,8 @@ static void test_standard(void **state)
 	assert_int_equal(ld_le16(f->mem + 2), 34);
 	assert_int_equal(control(f, 0x80, 6, 0x300, 0, 255), 4);
 	assert_int_equal(ld_le16(f->mem + 2), 0x409);
-	assert_int_equal(control(f, 0x80, 6, 0x302, 0x409, 255), 2 + 2 * 18);
-	assert_int_equal(f->mem[2], 'L');
+	assert_int_equal(control(f, 0x80, 6, 0x302, 0x409, 255), 2 + 2 * 12);
+	assert_int_equal(f->mem[2], 'U');
 	assert_int_equal(control(f, 0x80, 6, 0x600, 0, 10), 10);
 	assert_int_equal(control(f, 0x80, 6, 0xf00, 0, 5), -USB_STALL);
 	assert_int_equal(control(f, 0x80, 6, 0x309, 0, 5), -USB_STALL);
