@@ -6,7 +6,6 @@
 
 #include "control/disk.h"
 #include "virtio/balloon.h"
-#include "virtio/net.h"
 
 /* ---- events of the VM ---- */
 
@@ -189,13 +188,9 @@ void ctl_cmd_set_link(struct ctl_call *c, const struct ctl_args_set_link *a)
 	char name[16];
 
 	for (unsigned i = 0; i < VM_MAX_NETS; i++) {
-		struct virtio_dev *d = vm_net_of(c->ctl->vm, i);
-
 		snprintf(name, sizeof(name), "net%u", i);
-		if (!d || strcmp(name, a->name))
-			continue;
-		virtio_net_set_link(d, a->up);
-		return;
+		if (!strcmp(name, a->name) && vm_net_set_link(c->ctl->vm, i, a->up))
+			return;
 	}
 	ctl_fail(c, CTL_DEVICE_NOT_FOUND, "Device '%.64s' not found", a->name);
 }

@@ -183,7 +183,8 @@ static void info_network(struct hmp *h)
 		const uint8_t *m = cfg->net[i].mac;
 
 		if (cfg->net[i].kind != VM_NET_NONE)
-			fprintf(h->out, "net%u: type=nic,model=virtio-net,macaddr=%02x:%02x:%02x:%02x:%02x:%02x\r\n \\ type=%s\r\n", i, m[0],
+			fprintf(h->out, "net%u: type=nic,model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x\r\n \\ type=%s\r\n", i,
+				cfg->net[i].model == VM_NIC_E1000E ? "e1000e" : "virtio-net", m[0],
 				m[1], m[2], m[3], m[4], m[5], kinds[cfg->net[i].kind]);
 	}
 }

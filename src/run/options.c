@@ -155,7 +155,7 @@ static int parse_cdrom(struct conf *c, struct opt_state *st, const char *val, st
 static int net_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	static const char *const keys[] = {
-		"mac", "if", "queues", "tftp", "bootfile", "tftp-server-name", "romfile", "rombar", "bootindex",
+		"mac", "model", "if", "queues", "tftp", "bootfile", "tftp-server-name", "romfile", "rombar", "bootindex",
 	};
 	struct target *t = opaque;
 
@@ -168,7 +168,7 @@ static int net_part(void *opaque, const char *name, const char *val, struct err 
 	for (unsigned i = 0; val && i < ARRAY_LEN(keys); i++)
 		if (!strcmp(name, keys[i]))
 			return conf_setf(t->c, val, e, "net.%u.%s", t->n, name);
-	return err_set(e, -EINVAL, "'%.40s' is not one of fwd=tcp:HOSTPORT:GUESTPORT, mac=M, if=NAME, queues=N, restrict, tftp=FOLDER, bootfile=NAME, "
+	return err_set(e, -EINVAL, "'%.40s' is not one of fwd=tcp:HOSTPORT:GUESTPORT, model=virtio|e1000e, mac=M, if=NAME, queues=N, restrict, tftp=FOLDER, bootfile=NAME, "
 		       "tftp-server-name=NAME, romfile=FILE, rombar=on|off, bootindex=N", name);
 }
 
@@ -410,8 +410,8 @@ const struct opt run_opts[] = {
 	  "queues (of an adapter, with its first disk), *discard=ignore* keeps the guest from giving space back. *logical_block_size=*, *physical_block_size=*, "
 	  "*min_io_size=*, *opt_io_size=* and *discard_granularity=* (bytes) are what the guest is told; by default what the image or device says. *bootindex=N* is a place in the boot order. "
 	  "A comma in the file's name is written twice. The file is locked while the guest runs.", COMPLETE_FILE, .parse = parse_disk },
-	{ "net", 'n', "user[,fwd=...][,tftp=FOLDER,bootfile=NAME]|tap[,if=NAME]|none", "network card; may be repeated [user]",
-	  "A virtio network card; may be repeated. *user* needs no rights: the guest gets 10.0.2.15 by DHCP, reaches what "
+	{ "net", 'n', "user[,fwd=...][,tftp=FOLDER,bootfile=NAME]|tap[,if=NAME][,model=M]|none", "network card; may be repeated [user]",
+	  "A network card; may be repeated. *model=* is *virtio* (the default), or *e1000e*, Intel's 82574L, for systems without virtio drivers. *user* needs no rights: the guest gets 10.0.2.15 by DHCP, reaches what "
 	  "this process can reach, and the host's loopback at 10.0.2.2. *fwd=tcp:HOSTPORT:GUESTPORT* (or udp:, or "
 	  "tcp:ADDRESS:HOSTPORT:GUESTPORT; may be repeated) forwards a port of the host, by default of its loopback, "
 	  "to the guest. *restrict* cuts a user network off from everything but its forwardings. *tap* uses a "

@@ -18,7 +18,6 @@
 #include "base/log.h"
 #include "virtio/balloon.h"
 #include "virtio/console.h"
-#include "virtio/net.h"
 #include "virtio/rng.h"
 #include "vm/exec.h"
 #include "vm/firmware.h"
@@ -212,40 +211,6 @@ static int build_platform(struct vm *vm, struct err *e)
 	return platform_new(vm->m, vm->engine, &vm->pcfg, &vm->platform, e);
 }
 
-static int add_net(struct vm *vm, unsigned i, struct err *e)
-{
-	const struct vm_net *n = &vm->cfg->net[i];
-	const struct net_user_opts user = {
-		.fwd = n->fwd, .n_fwd = n->n_fwd, .restrict_ = n->restrict_, .tftp = n->tftp, .bootfile = n->bootfile,
-		.tftp_server_name = n->tftp_server_name,
-	};
-	struct net_backend *b = NULL;
-	struct virtio_dev *dev;
-	char id[32];
-	int ret;
-
-	if (n->kind == VM_NET_NONE)
-		return 0;
-	if (n->kind == VM_NET_USER)
-		ret = net_user_new(vm->m->loop, &user, &b, e);
-	else
-		ret = net_tap_new(vm->m->loop, n->ifname, n->queues, &b, e);
-	if (ret)
-		return err_prefix(e, ret, "--net");
-	snprintf(id, sizeof(id), "net%u", i);
-	ret = virtio_net_new(vm->m, id, b, n->mac, &dev, e);
-	if (ret)
-		net_close(b);
-	if (!ret)
-		ret = platform_add_virtio(vm->platform, dev, e);
-	if (ret)
-		return ret;
-	vm->net[i] = dev;
-	vm->net_card[i] = platform_last_card(vm->platform);
-	vm->net_rom[i] = "virtio";
-	return vm_bootable_virtio(vm, VM_BOOT_NET, n->bootindex, e);
-}
-
 /* The console if it is a virtio one, and the ports of --exec. */
 static int add_console(struct vm *vm, struct err *e)
 {
@@ -307,8 +272,8 @@ static int build_machine(struct vm *vm, struct err *e)
 		ret = add_console(vm, e);
 	if (!ret)
 		ret = vm_add_disks(vm, e);
-	for (unsigned i = 0; !ret && i < vm->cfg->n_nets; i++)
-		ret = add_net(vm, i, e);
+	if (!ret)
+		ret = vm_add_nets(vm, e);
 	if (!ret)
 		ret = add_small(vm, e);
 	if (!ret)

@@ -200,6 +200,7 @@ static const char *const error_words[] = { "report", "stop", "ignore", "enospc",
 static const char *const if_words[] = { "virtio", "nvme", "ahci", "scsi", "usb", NULL };	/* as enum vm_disk_if */
 static const char *const discard_words[] = { "unmap", "ignore", NULL };
 static const char *const display_words[] = { "none", "vnc", NULL };
+static const char *const nic_words[] = { "virtio", "virtio-net-pci", "e1000e", NULL };	/* QEMU's name, too */
 static const char *const net_words[] = { "user", "tap", "none", NULL };
 
 static int set_console(const char *value, enum vm_console *kind, const char **file, struct err *e)
@@ -679,6 +680,11 @@ static int set_net(struct vm_net *n, const char *field, const char *val, struct 
 		n->kind = (enum vm_net_kind)w;
 		return ret;
 	}
+	if (!strcmp(field, "model")) {
+		ret = config_word(val, nic_words, &w, e);
+		n->model = w < 2 ? VM_NIC_VIRTIO : VM_NIC_E1000E;
+		return ret;
+	}
 	if (!strcmp(field, "if")) {
 		n->ifname = val;
 		return *val && strlen(val) < 16 ? 0 :
@@ -785,6 +791,10 @@ static int check_net(struct vm_net *n, unsigned i, const struct vm_config *v, st
 		return err_set(e, -EINVAL, "--net: tftp=, bootfile= and tftp-server-name= belong to user");
 	if (n->kind != VM_NET_TAP && (n->ifname || n->queues > 1))
 		return err_set(e, -EINVAL, "--net: if= and queues= belong to tap");
+	if (n->model == VM_NIC_E1000E && v->machine == VM_MACHINE_MICRO)
+		return err_set(e, -EINVAL, "--net: model=e1000e needs PCI, which --machine micro has not; use --machine pc");
+	if (n->model == VM_NIC_E1000E && n->queues > 1)
+		return err_set(e, -EINVAL, "--net: queues= is for model=virtio");
 	for (unsigned k = 0; k < i; k++)
 		if (n->kind != VM_NET_NONE && v->net[k].kind != VM_NET_NONE && !memcmp(n->mac, v->net[k].mac, 6))
 			return err_set(e, -EINVAL, "--net: cards %u and %u have the same MAC address", k, i);

@@ -21,7 +21,7 @@
  *   disk.N.discard unmap|ignore [unmap]  disk.N.logical-block-size N  disk.N.physical-block-size N
  *   disk.N.min-io-size N  disk.N.opt-io-size N  disk.N.discard-granularity N  disk.N.bootindex N [by boot-order]
  *   disk.N.key.M file:PATH | fd:NUMBER   key of the image (M = 0), its backing file (1) ...; the last is for all below
- *   net.N.kind user|tap|none  net.N.fwd.N SPEC  net.N.mac M  net.N.if NAME  net.N.queues N  net.N.restrict on|off
+ *   net.N.kind user|tap|none  net.N.model virtio|e1000e [virtio]  net.N.fwd.N SPEC  net.N.mac M  net.N.if NAME  net.N.queues N  net.N.restrict on|off
  *   net.N.tftp FOLDER  net.N.bootfile NAME  net.N.tftp-server-name NAME
  *   net.N.romfile FILE [iPXE's, with firmware bios; empty: none]  net.N.rombar on|off [on]  net.N.bootindex N [by boot-order]
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
@@ -68,6 +68,7 @@ enum vm_machine { VM_MACHINE_PC, VM_MACHINE_MICRO };
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP, VM_ACCEL_TRANSLATE, VM_ACCEL_CHECK };
 enum vm_disk_if { VM_DISK_VIRTIO, VM_DISK_NVME, VM_DISK_AHCI, VM_DISK_SCSI, VM_DISK_USB };
 enum vm_usb { VM_USB_KEYBOARD, VM_USB_MOUSE, VM_USB_TABLET, VM_USB_NONE };	/* as enum usb_hid_kind */
+enum vm_nic { VM_NIC_VIRTIO, VM_NIC_E1000E };
 enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_NONE };
 #define VM_MAX_INPUTS 8
 enum vm_input { VM_INPUT_NONE, VM_INPUT_VIRTIO_KEYBOARD, VM_INPUT_VIRTIO_MOUSE, VM_INPUT_VIRTIO_TABLET };
@@ -109,6 +110,7 @@ struct vm_rom {
 
 struct vm_net {
 	enum vm_net_kind kind;
+	enum vm_nic model;
 	const char *ifname;		/* tap; NULL: the kernel picks */
 	uint8_t mac[6];
 	bool mac_given;

@@ -22,6 +22,8 @@ struct disk;
 struct input;
 struct keyseq_player;
 struct ahci;
+struct e1000e;
+struct virtio_net_stats;
 struct nvme;
 struct xhci;
 struct pci_dev;
@@ -66,7 +68,8 @@ struct vm {
 	struct xhci *xhci;		/* NULL: none */
 	struct nvme *nvme[VM_MAX_DISKS];	/* their controllers, if they are NVMe's */
 	struct vm_scsis *scsi;		/* adapters; NULL: none */
-	struct virtio_dev *net[VM_MAX_NETS];
+	struct virtio_dev *net[VM_MAX_NETS];	/* cards, of one model or the other */
+	struct e1000e *e1000e[VM_MAX_NETS];
 	struct pci_dev *net_card[VM_MAX_NETS];	/* NULL: not on PCI */
 	const char *net_rom[VM_MAX_NETS];	/* what iPXE calls a driver for it: "virtio" */
 	struct virtio_dev *balloon;
@@ -149,6 +152,11 @@ void vm_vcpus_stay(struct vm *vm);
 void vm_vcpus_join(struct vm *vm);
 /* Machine lock held, any thread: remembers the request and stops the vCPUs. */
 void vm_request(void *vm, enum machine_request req, int code);
+
+/* net.c */
+int vm_add_nets(struct vm *vm, struct err *e);
+/* False: there is no such card. */
+bool vm_net_stats(const struct vm *vm, unsigned i, struct virtio_net_stats *out);
 
 /* live.c */
 void vm_tell(struct vm *vm, enum vm_event ev, enum vm_cause cause);

@@ -94,7 +94,6 @@ const struct vm_config *vm_config_of(const struct vm *vm) { return vm->cfg; }
 struct machine *vm_machine(const struct vm *vm) { return vm->m; }
 const char *vm_engine_name(const struct vm *vm) { return vm->engine_ops->name; }
 struct disk *vm_disk_of(const struct vm *vm, unsigned i) { return i < VM_MAX_DISKS ? vm->disk[i] : NULL; }
-struct virtio_dev *vm_net_of(const struct vm *vm, unsigned i) { return i < VM_MAX_NETS ? vm->net[i] : NULL; }
 struct display *vm_screen(const struct vm *vm, unsigned output) { return output < ARRAY_LEN(vm->screen) ? vm->screen[output] : NULL; }
 struct input *vm_input(const struct vm *vm) { return vm->input; }
 struct keyseq_player *vm_typist(const struct vm *vm) { return vm->typist; }

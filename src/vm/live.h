@@ -71,7 +71,8 @@ const struct vm_config *vm_config_of(const struct vm *vm);
 struct machine *vm_machine(const struct vm *vm);
 const char *vm_engine_name(const struct vm *vm);
 struct disk *vm_disk_of(const struct vm *vm, unsigned i);
-struct virtio_dev *vm_net_of(const struct vm *vm, unsigned i);
+/* A network card's cable is plugged in or pulled out. False: there is no such card. */
+bool vm_net_set_link(struct vm *vm, unsigned i, bool up);
 struct virtio_dev *vm_balloon_of(const struct vm *vm);
 struct display *vm_screen(const struct vm *vm, unsigned output);
 struct input *vm_input(const struct vm *vm);

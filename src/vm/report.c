@@ -194,11 +194,12 @@ static void stat_disk(const struct stat_sink *to, unsigned n, struct disk *d)
 		stat_disk_op(to, n, k, &s.op[k]);
 }
 
-static void stat_net(const struct stat_sink *to, unsigned n, const struct virtio_dev *d)
+static void stat_net(const struct stat_sink *to, const struct vm *vm, unsigned n)
 {
 	struct virtio_net_stats s;
 
-	virtio_net_get_stats(d, &s);
+	if (!vm_net_stats(vm, n, &s))
+		return;
 	stat_dev(to, "net", n, "rx_packets", s.rx_packets);
 	stat_dev(to, "net", n, "rx_bytes", s.rx_bytes);
 	stat_dev(to, "net", n, "rx_dropped", s.rx_dropped);
@@ -228,8 +229,7 @@ void vm_stats(struct vm *vm, void (*fn)(void *opaque, const char *name, uint64_t
 		if (vm->disk[i])
 			stat_disk(to, i, vm->disk[i]);
 	for (unsigned i = 0; i < VM_MAX_NETS; i++)
-		if (vm->net[i])
-			stat_net(to, i, vm->net[i]);
+		stat_net(to, vm, i);
 }
 
 static void print_stat(void *opaque, const char *name, uint64_t value)

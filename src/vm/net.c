@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Network cards of the configuration: back end, then the card of the model that was asked for. */
+#include <stdio.h>
+
+#include "base/bits.h"
+#include "device/e1000e.h"
+#include "virtio/net.h"
+#include "vm/firmware.h"
+#include "vm/internal.h"
+
+static int open_back_end(struct vm *vm, const struct vm_net *n, struct net_backend **b, struct err *e)
+{
+	const struct net_user_opts user = {
+		.fwd = n->fwd, .n_fwd = n->n_fwd, .restrict_ = n->restrict_, .tftp = n->tftp, .bootfile = n->bootfile,
+		.tftp_server_name = n->tftp_server_name,
+	};
+	int ret = n->kind == VM_NET_USER ? net_user_new(vm->m->loop, &user, b, e) : net_tap_new(vm->m->loop, n->ifname, n->queues, b, e);
+
+	return ret ? err_prefix(e, ret, "--net") : 0;
+}
+
+static int add_virtio(struct vm *vm, unsigned i, const char *id, struct net_backend *b, struct err *e)
+{
+	const struct vm_net *n = &vm->cfg->net[i];
+	struct virtio_dev *dev;
+	int ret = virtio_net_new(vm->m, id, b, n->mac, &dev, e);
+
+	if (ret)
+		net_close(b);
+	if (!ret)
+		ret = platform_add_virtio(vm->platform, dev, e);
+	if (ret)
+		return ret;
+	vm->net[i] = dev;
+	vm->net_card[i] = platform_last_card(vm->platform);
+	vm->net_rom[i] = "virtio";
+	return vm_bootable_virtio(vm, VM_BOOT_NET, n->bootindex, e);
+}
+
+static int add_e1000e(struct vm *vm, unsigned i, const char *id, struct net_backend *b, struct err *e)
+{
+	const struct vm_net *n = &vm->cfg->net[i];
+	char path[64];
+	int ret = e1000e_new(vm->m, platform_pci_bus(vm->platform), PCI_ANY_DEVFN, id, b, n->mac, &vm->e1000e[i], e);
+
+	if (ret) {
+		net_close(b);
+		return ret;
+	}
+	vm->net_card[i] = e1000e_pci(vm->e1000e[i]);
+	vm->net_rom[i] = "e1000e";
+	snprintf(path, sizeof(path), "/pci@i0cf8/ethernet@%x/ethernet-phy@0", vm->net_card[i]->devfn >> 3);
+	return vm_bootable(vm, VM_BOOT_NET, path, n->bootindex, e);
+}
+
+int vm_add_nets(struct vm *vm, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < vm->cfg->n_nets && !ret; i++) {
+		const struct vm_net *n = &vm->cfg->net[i];
+		struct net_backend *b = NULL;
+		char id[32];
+
+		if (n->kind == VM_NET_NONE)
+			continue;
+		ret = open_back_end(vm, n, &b, e);
+		snprintf(id, sizeof(id), "net%u", i);
+		if (!ret)
+			ret = n->model == VM_NIC_E1000E ? add_e1000e(vm, i, id, b, e) : add_virtio(vm, i, id, b, e);
+	}
+	return ret;
+}
+
+bool vm_net_set_link(struct vm *vm, unsigned i, bool up)
+{
+	if (i >= VM_MAX_NETS || (!vm->net[i] && !vm->e1000e[i]))
+		return false;
+	if (vm->net[i])
+		virtio_net_set_link(vm->net[i], up);
+	else
+		e1000e_set_link(vm->e1000e[i], up);
+	return true;
+}
+
+bool vm_net_stats(const struct vm *vm, unsigned i, struct virtio_net_stats *out)
+{
+	struct e1000e_stats s;
+
+	if (vm->net[i]) {
+		virtio_net_get_stats(vm->net[i], out);
+		return true;
+	}
+	if (!vm->e1000e[i])
+		return false;
+	e1000e_get_stats(vm->e1000e[i], &s);
+	*out = (struct virtio_net_stats){ s.rx_packets, s.rx_bytes, s.rx_dropped, s.tx_packets, s.tx_bytes, s.tx_dropped, s.tx_bad };
+	return true;
+}
