@@ -43,6 +43,11 @@ static void action(struct fuzz *f, uint8_t what)
 			chardev_feed_eof(chr[1]);
 		break;
 	default:
+		/* Ports come and go. */
+		if (what & 4)
+			virtio_console_remove_port(f->d, what >> 3 & 3);
+		else if (what & 8)
+			virtio_console_add_port(f->d, what >> 2 & 3, &(struct virtio_console_port){ .name = "back" });
 		break;
 	}
 	machine_unlock(f->m);

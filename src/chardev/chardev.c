@@ -62,6 +62,11 @@ static void deliver(void *opaque)
 	const uint8_t *p;
 	size_t n;
 
+	if (c->tell_open) {
+		c->tell_open = false;
+		if (c->f.opened)
+			c->f.opened(c->f.opaque);
+	}
 	while (c->f.can_read && c->f.read && c->in.n) {
 		n = MIN(ring_peek(&c->in, &p), c->f.can_read(c->f.opaque));
 		if (!n)
@@ -99,9 +104,20 @@ size_t chardev_input(struct chardev *c, const uint8_t *buf, size_t len)
 	return n;
 }
 
+void chardev_opened(struct chardev *c)
+{
+	c->eof = c->hung_up = c->closed = false;
+	c->tell_open = true;
+	loop_bh_post(&c->deliver);
+}
+
+bool chardev_is_open(const struct chardev *c) { return !c->closed; }
+bool chardev_in_use(const struct chardev *c) { return c->attached; }
+const char *chardev_name(const struct chardev *c) { return c->label; }
+
 void chardev_input_eof(struct chardev *c)
 {
-	c->eof = true;
+	c->eof = c->closed = true;
 	loop_bh_post(&c->deliver);
 }
 
@@ -172,6 +188,7 @@ size_t chardev_write(struct chardev *c, const uint8_t *buf, size_t len)
 void chardev_attach(struct chardev *c, const struct chardev_front *f)
 {
 	c->f = *f;
+	c->attached = f->read != NULL;
 	c->hung_up = false;
 	loop_bh_post(&c->deliver);
 }

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "base/loop.h"
@@ -26,6 +27,7 @@ struct chardev_front {
 	void (*writable)(void *opaque);			/* may be NULL */
 	void (*resized)(void *opaque, unsigned cols, unsigned rows);	/* may be NULL */
 	void (*hangup)(void *opaque);			/* other side gone; may be NULL */
+	void (*opened)(void *opaque);			/* somebody is there (again); may be NULL */
 	void *opaque;
 };
 
@@ -42,7 +44,8 @@ int chardev_stdio_new(struct loop *l, const struct chardev_stdio_opts *o, struct
 void chardev_stdio_restore(void);
 /* name_out: path of the slave, e.g. /dev/pts/5. */
 int chardev_pty_new(struct loop *l, char *name_out, size_t name_len, struct chardev **out, struct err *e);
-int chardev_file_new(struct loop *l, const char *path, struct chardev **out, struct err *e);
+/* append: what is there stays. */
+int chardev_file_new(struct loop *l, const char *path, bool append, struct chardev **out, struct err *e);
 int chardev_null_new(struct loop *l, struct chardev **out);
 /* In-process pipe for tests and --exec: bytes the guest writes go to sink. */
 int chardev_pipe_new(struct loop *l, void (*sink)(void *, const uint8_t *, size_t), void *opaque, struct chardev **out);
@@ -51,6 +54,32 @@ size_t chardev_feed(struct chardev *c, const uint8_t *buf, size_t len);
 /* The outside typed its last byte (pipe only): once the front end has taken what
  * was fed, its hangup is called. */
 void chardev_feed_eof(struct chardev *c);
+
+struct chardev_socket_opts {
+	const char *path;		/* unix socket; NULL: TCP */
+	const char *host, *port;	/* host NULL: the loopback; port: a number */
+	bool server;
+	unsigned reconnect_s;		/* client: try again after so many seconds; 0: once, at the start */
+};
+/*
+ * One connection at a time; a server's next client waits until the last has gone.  What is written while nobody is
+ * connected is lost.  Names are resolved now.  Errors name the place.
+ */
+int chardev_socket_new(struct loop *l, const struct chardev_socket_opts *o, struct chardev **out, struct err *e);
+/* Waits for a server's first client. EINTR: a signal that is to end the guest came first.  Before the loop runs; no lock held. */
+int chardev_socket_wait(struct chardev *c, struct err *e);
+/* The newest `size` bytes (a power of two up to 16 MiB) of what the guest writes, for who asks. */
+int chardev_ringbuf_new(struct loop *l, size_t size, struct chardev **out, struct err *e);
+/* Takes the oldest bytes, up to max; how many.  -EINVAL: no ring buffer. */
+ssize_t chardev_ringbuf_read(struct chardev *c, uint8_t *buf, size_t max);
+/* Puts bytes behind those that are there. */
+int chardev_ringbuf_write(struct chardev *c, const uint8_t *buf, size_t len);
+/* Is somebody at the other side? */
+bool chardev_is_open(const struct chardev *c);
+/* What is behind it, as QEMU describes it: "unix:/path,server=on". */
+const char *chardev_name(const struct chardev *c);
+/* Has a front end been attached? */
+bool chardev_in_use(const struct chardev *c);
 
 void chardev_attach(struct chardev *c, const struct chardev_front *f);
 size_t chardev_write(struct chardev *c, const uint8_t *buf, size_t len);

@@ -216,9 +216,9 @@ static const struct chardev_ops file_ops = {
 	.free = file_free,
 };
 
-static int open_file(const char *path, struct err *e)
+static int open_file(const char *path, bool append, struct err *e)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
+	int fd = open(path, O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
 	int r;
 
 	if (fd >= 0)
@@ -229,7 +229,7 @@ static int open_file(const char *path, struct err *e)
 	return err_set(e, r, "cannot write the console to '%s': %s", path, strerror(-r));
 }
 
-int chardev_file_new(struct loop *l, const char *path, struct chardev **out, struct err *e)
+int chardev_file_new(struct loop *l, const char *path, bool append, struct chardev **out, struct err *e)
 {
 	struct chardev_fd *d = calloc(1, sizeof(*d));
 	int r;
@@ -239,7 +239,7 @@ int chardev_file_new(struct loop *l, const char *path, struct chardev **out, str
 		return err_set(e, -ENOMEM, "no memory for the console");
 	}
 	d->in.fd = -1;
-	d->out.fd = open_file(path, e);
+	d->out.fd = open_file(path, append, e);
 	if (d->out.fd < 0) {
 		r = d->out.fd;
 		chardev_discard(&d->c);
@@ -247,6 +247,7 @@ int chardev_file_new(struct loop *l, const char *path, struct chardev **out, str
 	}
 	d->close_out = true;
 	snprintf(d->name, sizeof(d->name), "%s", path);
+	snprintf(d->c.label, sizeof(d->c.label), "file");
 	chardev_fd_start(d);
 	*out = &d->c;
 	return 0;

@@ -39,6 +39,10 @@ struct chardev {
 	bool front_waits;		/* a write was cut short: call writable */
 	bool in_stopped;		/* want_input(false) was called */
 	bool eof, hung_up;
+	bool closed;			/* nobody at the other side */
+	bool tell_open;			/* f.opened is to be called */
+	bool attached;
+	char label[160];		/* chardev_name */
 	bool keep_newest;		/* output nobody takes: drop the oldest, not the guest's time */
 };
 
@@ -51,6 +55,7 @@ void chardev_discard(struct chardev *c);
 size_t chardev_input_room(const struct chardev *c);
 size_t chardev_input(struct chardev *c, const uint8_t *buf, size_t len);
 void chardev_input_eof(struct chardev *c);	/* the front end hears of it after the last byte */
+void chardev_opened(struct chardev *c);		/* somebody came; before their first byte */
 void chardev_output_ready(struct chardev *c);	/* send may take more now */
 
 /* A generic back end on two descriptors (fd.c). */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The two chardevs without a descriptor: nothing, and a pipe inside the process. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/bits.h"
@@ -32,6 +33,7 @@ int chardev_pipe_new(struct loop *l, void (*sink)(void *, const uint8_t *, size_
 		free(p);
 		return -ENOMEM;
 	}
+	snprintf(p->c.label, sizeof(p->c.label), "null");
 	p->sink = sink;
 	p->opaque = opaque;
 	*out = &p->c;

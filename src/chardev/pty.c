@@ -191,6 +191,7 @@ int chardev_pty_new(struct loop *l, char *name_out, size_t name_len, struct char
 		goto fail;
 	}
 	p->want_in = true;
+	snprintf(p->c.label, sizeof(p->c.label), "pty:%s", name_out);
 	p->master = (struct loop_fd){ .fd = fd, .cb = master_ready, .opaque = p };
 	loop_timer_init(l, &p->ask, ask_cb, p);
 	disconnect(p);

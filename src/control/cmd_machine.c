@@ -75,6 +75,9 @@ static void on_machine_event(void *opaque, enum machine_event ev, int64_t value)
 	case MACHINE_EV_RTC_CHANGE:
 		ctl_emit(ctl, CTL_EVENT_RTC_CHANGE, json_pack("{s:I,s:s}", "offset", (json_int_t)value, "qom-path", "/machine/rtc"));
 		break;
+	case MACHINE_EV_PORT_CHANGE:
+		ctl_port_event(ctl, value);
+		break;
 	case MACHINE_EV_BALLOON_CHANGE:
 		ctl_emit(ctl, CTL_EVENT_BALLOON_CHANGE, json_pack("{s:I}", "actual", (json_int_t)balloon_actual(ctl)));
 		break;

@@ -115,29 +115,6 @@ void ctl_cmd_query_memory_size_summary(struct ctl_call *c, const struct ctl_args
 	ctl_return(c, json_pack("{s:I}", "base-memory", (json_int_t)vm_config_of(c->ctl->vm)->memory));
 }
 
-static void add_chardev(json_t *list, const char *label, enum vm_console kind, const char *file)
-{
-	static const char *const names[] = { [VM_CONSOLE_STDIO] = "stdio", [VM_CONSOLE_PTY] = "pty", [VM_CONSOLE_NONE] = "null" };
-	char text[512];
-
-	if (kind == VM_CONSOLE_FILE)
-		snprintf(text, sizeof(text), "file:%s", file);
-	else
-		snprintf(text, sizeof(text), "%s", names[kind]);
-	json_array_append_new(list, json_pack("{s:s,s:s+,s:b}", "label", label, "filename", text, "", "frontend-open", 1));
-}
-
-void ctl_cmd_query_chardev(struct ctl_call *c, const struct ctl_args_query_chardev *a)
-{
-	const struct vm_config *cfg = vm_config_of(c->ctl->vm);
-	json_t *list = json_array();
-
-	add_chardev(list, "serial0", cfg->console, cfg->console_file);
-	if (cfg->debugcon != VM_CONSOLE_NONE)
-		add_chardev(list, "debugcon", cfg->debugcon, cfg->debugcon_file);
-	ctl_return(c, list);
-}
-
 /* A thread that several disks share is one. */
 static bool seen_before(struct control *ctl, unsigned i, const struct iothread *io)
 {

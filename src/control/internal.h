@@ -177,6 +177,9 @@ void ctl_screen_fini(struct control *ctl);
 /* cmd_parts.c */
 void ctl_watchdog_event(struct control *ctl);
 
+/* cmd_chardev.c */
+void ctl_port_event(struct control *ctl, int64_t value);
+
 /* cmd_nbd.c */
 void ctl_nbd_stop(struct control *ctl);
 

@@ -44,6 +44,7 @@ enum machine_request {
 enum machine_event {
 	MACHINE_EV_RTC_CHANGE,		/* the guest set its clock; value: seconds it is ahead of the host's */
 	MACHINE_EV_BALLOON_CHANGE,	/* the guest changed its balloon */
+	MACHINE_EV_PORT_CHANGE,		/* the guest opened (bit 0) or closed a port; its number in the bits above */
 };
 
 struct machine {

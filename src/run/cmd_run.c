@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "control/control.h"
+#include "control/place.h"
 #include "run/opts.h"
 #include "vm/config.h"
 
@@ -95,10 +96,31 @@ static int set_start(struct conf *c, struct err *e)
 	return conf_set(c, "start-ns", text, e);
 }
 
+/* --guest-agent on: beside the control sockets' folders. */
+static int place_agent(struct conf *c, struct err *e)
+{
+	const char *where = conf_get(c, "guest-agent"), *name = conf_get(c, "name");
+	char root[128], path[256];
+	int ret;
+
+	if (!where || strcmp(where, "on"))
+		return 0;
+	name = name ? name : "guest";
+	if (strchr(name, '/') || *name == '.')
+		return err_set(e, -EINVAL, "--guest-agent: '%.60s' cannot be a file's name; give the socket's path", name);
+	ret = ctl_place_root(root, sizeof(root), true, e);
+	if (ret)
+		return err_prefix(e, ret, "--guest-agent");
+	snprintf(path, sizeof(path), "%s/%.64s.agent", root, name);
+	return conf_set(c, "guest-agent", path, e);
+}
+
 /* Without --net there is one user network. */
 static int set_defaults(struct conf *c, struct opt_state *st, struct err *e)
 {
-	return st->n_nets ? 0 : conf_set(c, "net.0.kind", "user", e);
+	int ret = st->n_nets ? 0 : conf_set(c, "net.0.kind", "user", e);
+
+	return ret ? ret : place_agent(c, e);
 }
 
 static int prepare(const struct verb *v, int argc, char **argv, struct conf *c, struct opt_state *st, struct err *e)

@@ -309,6 +309,8 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 	st->n_qmps = conf_list_len(c, "qmp");
 	st->n_inputs = conf_list_len(c, "input");
 	st->n_usbs = conf_list_len(c, "usb");
+	st->n_chardevs = conf_list_len(c, "chardev");
+	st->n_ports = conf_list_len(c, "port");
 	return ret;
 }
 
@@ -463,6 +465,18 @@ const struct opt run_opts[] = {
 	{ "balloon", 0, "on|off", "virtio balloon with free page reporting [on]", NULL,
 	  COMPLETE_WORDS, "on off", .key = "balloon" },
 	{ "rng", 0, "on|off", "virtio entropy source [on]", NULL, COMPLETE_WORDS, "on off", .key = "rng" },
+	{ "chardev", 0, "KIND,id=ID[,...]", "a byte stream to the outside, for --port; may be repeated",
+	  "A byte stream to the outside with a name, for *--port*: *socket,id=ID,path=PATH* or *socket,id=ID,host=HOST,port=PORT*, which connects, with "
+	  "*reconnect=SECONDS* again and again, or with *server=on* listens (*wait=on*: the guest does not start before somebody came); what the "
+	  "guest writes while nobody is connected is lost, and TCP is for loopback, where it is by default. *file,id=ID,path=FILE* (*append=on*), *pty,id=ID*, "
+	  "*ringbuf,id=ID,size=BYTES* keeps the newest bytes for the control protocol's ringbuf-read, *null,id=ID*. May be repeated.",
+	  COMPLETE_WORDS, "socket file pty ringbuf null", .parse = parse_chardev },
+	{ "port", 0, "NAME,chardev=ID", "virtio serial port; may be repeated",
+	  "A port of a virtio serial device that leads to a *--chardev*: /dev/virtio-ports/NAME in Linux; with *console=on* it is a console "
+	  "(/dev/hvc0 and so on). May be repeated.", .parse = parse_port },
+	{ "guest-agent", 0, "on|PATH", "port and socket for QEMU's guest agent",
+	  "A port for QEMU's guest agent (package qemu-guest-agent in the guest) and a unix socket on this side, on which the agent's commands "
+	  "(JSON) are given: PATH, or with *on* $XDG_RUNTIME_DIR/lodge/NAME.agent.", COMPLETE_WORDS, "on", .key = "guest-agent" },
 	{ "input", 0, "KIND", "virtio-keyboard, virtio-mouse or virtio-tablet; may be repeated",
 	  "A keyboard, mouse or tablet of virtio's kind, for guests with the driver: *virtio-keyboard*, *virtio-mouse*, *virtio-tablet* (a "
 	  "pointer that is where the viewer's is). While the guest does not drive it, the PS/2 ones get what is typed. May be repeated.",

@@ -17,6 +17,8 @@ struct target {
 };
 
 /* options_parts.c */
+int parse_chardev(struct conf *c, struct opt_state *st, const char *val, struct err *e);
+int parse_port(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_input(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_tpm(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_watchdog(struct conf *c, struct opt_state *st, const char *val, struct err *e);

@@ -3,7 +3,50 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "run/options_int.h"
+
+static int chardev_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	static const char *const keys[] = { "id", "path", "host", "port", "server", "wait", "append", "reconnect", "size" };
+	struct target *t = opaque;
+
+	if (!name)
+		return conf_setf(t->c, val, e, "chardev.%u.kind", t->n);
+	for (unsigned i = 0; i < ARRAY_LEN(keys); i++)
+		if (!strcmp(name, keys[i]))
+			/* "server" alone is server=on, as QEMU once had it. */
+			return conf_setf(t->c, val ? val : "on", e, "chardev.%u.%s", t->n, keys[i]);
+	return err_set(e, -EINVAL, "'%.40s' is not one of id=ID, path=PATH, host=HOST, port=PORT, server=on|off, wait=on|off, reconnect=SECONDS, "
+		       "append=on|off, size=BYTES", name);
+}
+
+int parse_chardev(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { .c = c, .n = st->n_chardevs++ };
+
+	return each_part(val, chardev_part, &t, e);
+}
+
+static int port_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	struct target *t = opaque;
+
+	if (!name)
+		return conf_setf(t->c, !strncmp(val, "name=", 5) ? val + 5 : val, e, "port.%u.name", t->n);
+	if (val && !strcmp(name, "chardev"))
+		return conf_setf(t->c, val, e, "port.%u.chardev", t->n);
+	if (!strcmp(name, "console"))
+		return conf_setf(t->c, val ? val : "on", e, "port.%u.console", t->n);
+	return err_set(e, -EINVAL, "'%.40s' is not chardev=ID or console=on|off", name);
+}
+
+int parse_port(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { .c = c, .n = st->n_ports++ };
+
+	return each_part(val, port_part, &t, e);
+}
 
 int parse_input(struct conf *c, struct opt_state *st, const char *val, struct err *e)
 {

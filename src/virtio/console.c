@@ -52,12 +52,13 @@ enum {
 
 /* Messages that wait for a buffer; sent from the lowest bit up. */
 enum {
-	SEND_ADD = 1 << 0,
-	SEND_CONSOLE = 1 << 1,
-	SEND_NAME = 1 << 2,
-	SEND_OPEN = 1 << 3,
-	SEND_RESIZE = 1 << 4,
-	SEND_ALL = (1 << 5) - 1,
+	SEND_REMOVE = 1 << 0,
+	SEND_ADD = 1 << 1,
+	SEND_CONSOLE = 1 << 2,
+	SEND_NAME = 1 << 3,
+	SEND_OPEN = 1 << 4,
+	SEND_RESIZE = 1 << 5,
+	SEND_ALL = (1 << 6) - 1,
 };
 
 struct console;
@@ -67,6 +68,7 @@ struct port {
 	unsigned id;
 	struct chardev *chr;
 	char name[64];
+	bool present;			/* else a place for a port */
 	bool console;
 	uint16_t cols, rows;
 	bool host_open;
@@ -79,6 +81,8 @@ struct port {
 struct console {
 	struct virtio_dev dev;		/* first */
 	unsigned n;
+	bool driver_ready;		/* it has asked for the ports */
+	bool tells;			/* the machine's watcher, of ports the guest opens */
 	struct vq_chain chain;		/* scratch */
 	struct port port[];
 };
@@ -172,6 +176,9 @@ static uint64_t put_message(const struct port *p, unsigned what, const struct vq
 	unsigned event = EV_PORT_ADD, value = 1;
 
 	switch (what) {
+	case SEND_REMOVE:
+		event = EV_PORT_REMOVE;
+		break;
 	case SEND_ADD:
 		break;
 	case SEND_CONSOLE:
@@ -263,6 +270,8 @@ static size_t chr_can_read(void *opaque)
 	return MAX(c->chain.len_write, 1ull);
 }
 
+static void host_opens(struct port *p, bool open);
+
 static void chr_read(void *opaque, const uint8_t *buf, size_t len)
 {
 	struct port *p = opaque;
@@ -270,12 +279,7 @@ static void chr_read(void *opaque, const uint8_t *buf, size_t len)
 	struct vq *vq = &c->dev.vq[rx_queue(p)];
 	int ret = 0;
 
-	if (!p->host_open) {		/* somebody came back */
-		p->host_open = true;
-		if (p->guest_ready)
-			p->send |= SEND_OPEN;
-		send_control(c);
-	}
+	host_opens(p, true);		/* somebody came back */
 	while (len && takes_input(p) && (ret = vq_get(vq, &c->chain)) > 0) {
 		size_t n = iov_from_buf(c->chain.iov + c->chain.n_read, c->chain.n_write, 0, buf, len);
 
@@ -299,19 +303,30 @@ static void port_ready(struct port *p)
 		p->send |= SEND_RESIZE;
 }
 
+static void guest_opens(struct port *p, bool open)
+{
+	if (open == p->guest_open)
+		return;
+	p->guest_open = open;
+	if (p->con->tells)
+		machine_tell(p->con->dev.m, MACHINE_EV_PORT_CHANGE, (int64_t)p->id << 1 | open);
+}
+
 static void take_control(struct console *c, const uint8_t *msg)
 {
 	uint32_t id = ld_le32(msg);
 	unsigned event = ld_le16(msg + 4), value = ld_le16(msg + 6);
-	struct port *p = id < c->n ? &c->port[id] : NULL;
+	struct port *p = id < c->n && c->port[id].present ? &c->port[id] : NULL;
 
 	if (event == EV_DEVICE_READY) {
+		c->driver_ready = value == 1;
 		for (unsigned i = 0; value == 1 && i < c->n; i++)
-			c->port[i].send |= SEND_ADD;
+			if (c->port[i].present)
+				c->port[i].send |= SEND_ADD;
 	} else if (event == EV_PORT_READY && p && value == 1) {
 		port_ready(p);
 	} else if (event == EV_PORT_OPEN && p) {
-		p->guest_open = value == 1;
+		guest_opens(p, value == 1);
 	}
 }
 
@@ -371,17 +386,18 @@ static void chr_resized(void *opaque, unsigned cols, unsigned rows)
 	virtio_console_resize(&p->con->dev, p->id, MIN(cols, 0xffffu), MIN(rows, 0xffffu));
 }
 
-static void chr_hangup(void *opaque)
+static void host_opens(struct port *p, bool open)
 {
-	struct port *p = opaque;
-
-	if (!p->host_open)
+	if (p->host_open == open)
 		return;
-	p->host_open = false;
+	p->host_open = open;
 	if (p->guest_ready)
 		p->send |= SEND_OPEN;
 	send_control(p->con);
 }
+
+static void chr_hangup(void *opaque) { host_opens(opaque, false); }
+static void chr_opened(void *opaque) { host_opens(opaque, true); }
 
 bool virtio_console_port_open(struct virtio_dev *d, unsigned port)
 {
@@ -435,13 +451,15 @@ static void kick(struct virtio_dev *d, unsigned q)
 
 static void port_reset(struct port *p)
 {
-	p->guest_ready = p->guest_open = false;
+	guest_opens(p, false);
+	p->guest_ready = false;
 	p->send = 0;
 	p->tx_off = 0;
 }
 
 static void reset(struct virtio_dev *d)
 {
+	of(d)->driver_ready = false;
 	for (unsigned i = 0; i < of(d)->n; i++)
 		port_reset(&of(d)->port[i]);
 }
@@ -463,6 +481,12 @@ static const struct snap_field port_fields[] = {
 };
 static const struct snap_table port_table = { "virtio-console-port", 1, port_fields };
 
+static const struct snap_field console_fields[] = {
+	SNAP_FIELD(struct console, driver_ready),
+	SNAP_END,
+};
+static const struct snap_table console_table = { "virtio-console", 1, console_fields };
+
 static const char *port_id(const struct port *p, char id[48])
 {
 	snprintf(id, 48, "%s.p%u", p->con->dev.id, p->id);
@@ -473,7 +497,7 @@ static int save(struct virtio_dev *d, struct snap_out *o)
 {
 	struct console *c = of(d);
 	char id[48];
-	int ret = 0;
+	int ret = snap_put(o, d->id, &console_table, c);
 
 	for (struct port *p = c->port; !ret && p < c->port + c->n; p++)
 		ret = snap_put(o, port_id(p, id), &port_table, p);
@@ -484,11 +508,13 @@ static int load(struct virtio_dev *d, struct snap_in *in, struct err *e)
 {
 	struct console *c = of(d);
 	char id[48];
-	int ret = 0;
+	int ret = snap_get(in, d->id, &console_table, c, e);
 
 	for (struct port *p = c->port; !ret && p < c->port + c->n; p++) {
 		ret = snap_get(in, port_id(p, id), &port_table, p, e);
-		p->send &= SEND_ALL;
+		p->send &= p->present ? SEND_ALL : SEND_REMOVE;
+		if (!p->present)
+			p->guest_ready = p->guest_open = false;
 	}
 	return ret;
 }
@@ -530,9 +556,10 @@ static void port_init(struct console *c, unsigned id, const struct virtio_consol
 
 	p->con = c;
 	p->id = id;
+	p->present = !cfg->absent;
 	p->chr = cfg->chr;
 	p->console = cfg->console;
-	p->host_open = cfg->chr != NULL;
+	p->host_open = cfg->chr && chardev_is_open(cfg->chr);
 	snprintf(p->name, sizeof(p->name), "%s", cfg->name ? cfg->name : "");
 	if (!p->chr)
 		return;
@@ -541,7 +568,52 @@ static void port_init(struct console *c, unsigned id, const struct virtio_consol
 	p->rows = MIN(rows, 0xffffu);
 	chardev_attach(p->chr, &(struct chardev_front){ .can_read = chr_can_read, .read = chr_read,
 							.writable = chr_writable, .resized = chr_resized,
-							.hangup = chr_hangup, .opaque = p });
+							.hangup = chr_hangup, .opened = chr_opened, .opaque = p });
+}
+
+void virtio_console_tells(struct virtio_dev *d) { of(d)->tells = true; }
+
+int virtio_console_add_port(struct virtio_dev *d, unsigned port, const struct virtio_console_port *cfg)
+{
+	struct console *c = of(d);
+
+	if (port >= c->n)
+		return -EINVAL;
+	if (c->port[port].present)
+		return -EEXIST;
+	if (d->n_queues <= 2)
+		return -ENOTSUP;	/* one console, and no others */
+	c->port[port].tx_off = 0;
+	port_init(c, port, cfg);
+	if (c->driver_ready)
+		c->port[port].send |= SEND_ADD;
+	send_control(c);
+	return 0;
+}
+
+int virtio_console_remove_port(struct virtio_dev *d, unsigned port)
+{
+	struct console *c = of(d);
+	struct port *p = port < c->n ? &c->port[port] : NULL;
+
+	if (!p || !p->present)
+		return -ENOENT;
+	if (p->chr)
+		chardev_attach(p->chr, &gone);
+	p->chr = NULL;
+	p->present = false;
+	p->name[0] = '\0';
+	guest_opens(p, false);
+	p->guest_ready = false;
+	/* What the driver has not heard of it need not forget. */
+	if (p->send & SEND_ADD)
+		p->send &= SEND_REMOVE;
+	else if (c->driver_ready)
+		p->send = SEND_REMOVE;
+	send_control(c);
+	/* What it has sent and nobody reads any more comes back to it. */
+	transmit(p);
+	return 0;
 }
 
 int virtio_console_new(struct machine *m, const char *id, const struct virtio_console_port *ports, unsigned n,

@@ -162,7 +162,7 @@ static int open_chardev(struct vm *vm, enum vm_console kind, const char *file, s
 	case VM_CONSOLE_STDIO:
 		return open_stdio(vm, out, e);
 	case VM_CONSOLE_FILE:
-		return chardev_file_new(l, file, out, e);
+		return chardev_file_new(l, file, false, out, e);
 	case VM_CONSOLE_PTY:
 		ret = chardev_pty_new(l, pty, sizeof(pty), out, e);
 		if (!ret)
@@ -262,6 +262,8 @@ static int build_machine(struct vm *vm, struct err *e)
 	if (!ret)
 		ret = build_chardevs(vm, e);
 	if (!ret)
+		ret = vm_chardevs_new(vm, e);
+	if (!ret)
 		ret = vm_display_new(vm, e);
 	if (!ret)
 		ret = vm_tpm_new(vm, e);
@@ -276,6 +278,8 @@ static int build_machine(struct vm *vm, struct err *e)
 		ret = vm_add_nets(vm, e);
 	if (!ret)
 		ret = add_small(vm, e);
+	if (!ret)
+		ret = vm_add_ports(vm, e);
 	if (!ret)
 		ret = vm_add_parts(vm, e);
 	/* Last: the others stay where they were before there was a display. */
@@ -311,6 +315,7 @@ void vm_unbuild(struct vm *vm)
 	machine_free_devs(vm->m);
 	vm_display_free(vm);
 	vm_exec_free(vm->exec);
+	vm_chardevs_free(vm);
 	if (vm->debugcon)
 		chardev_free(vm->debugcon);
 	if (vm->console)

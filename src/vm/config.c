@@ -736,6 +736,10 @@ static int set_key(const char *key, const char *val, struct vm_config *v, struct
 			return too_many("initrds", VM_MAX_INITRDS, e);
 		return config_text(val, &v->initrd[n], e);
 	}
+	if (indexed(key, "chardev", &n, &field))
+		return config_chardev(v, n, field, val, e);
+	if (indexed(key, "port", &n, &field))
+		return config_port(v, n, field, val, e);
 	if (indexed(key, "input", &n, &field) && !*field)
 		return config_input(v, n, val, e);
 	if (indexed(key, "qmp", &n, &field) && !*field)
@@ -890,6 +894,8 @@ static int check_whole(struct vm_config *v, struct err *e)
 		ret = err_set(e, -EINVAL, "--debug-exit and --test-device exist on --machine pc only");
 	if (!ret)
 		ret = check_display(v, e);
+	if (!ret)
+		ret = config_check_chardevs(v, e);
 	return ret ? ret : config_check_parts(v, e);
 }
 

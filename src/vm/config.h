@@ -34,6 +34,9 @@
  *   tpm none|tis|crb [none]  tpm-socket PATH  tpm-state FOLDER [FIRST-DISK.tpm]  vmgenid GUID|auto|none [none]
  *   input.N virtio-keyboard|virtio-mouse|virtio-tablet
  *   usb.N usb-kbd|usb-mouse|usb-tablet|none   [a tablet with a display]  none: not even that
+ *   chardev.N.kind null|file|pty|socket|ringbuf  chardev.N.id ID  chardev.N.path PATH  chardev.N.append on|off
+ *   chardev.N.host H  chardev.N.port P  chardev.N.server on|off  chardev.N.wait on|off  chardev.N.reconnect SECONDS  chardev.N.size SIZE
+ *   port.N.name NAME  port.N.chardev ID  port.N.console on|off  guest-agent PATH
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
  *   qmp.N ADDRESS (control/address.h)  control on|off [on]  paused on|off [off]
@@ -71,6 +74,24 @@ enum vm_usb { VM_USB_KEYBOARD, VM_USB_MOUSE, VM_USB_TABLET, VM_USB_NONE };	/* as
 enum vm_nic { VM_NIC_VIRTIO, VM_NIC_E1000E };
 enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_NONE };
 #define VM_MAX_INPUTS 8
+#define VM_MAX_CHARDEVS 16
+#define VM_MAX_PORTS 16
+enum vm_chardev_kind { VM_CHARDEV_NULL, VM_CHARDEV_FILE, VM_CHARDEV_PTY, VM_CHARDEV_SOCKET, VM_CHARDEV_RINGBUF };
+
+struct vm_chardev {
+	enum vm_chardev_kind kind;
+	const char *id, *path, *host, *port;
+	bool server, wait, append;
+	unsigned reconnect;		/* seconds */
+	uint64_t size;			/* bytes of a ring buffer */
+};
+
+/* A port of the virtio serial device. */
+struct vm_port {
+	const char *name, *chardev;
+	bool console;
+};
+
 enum vm_input { VM_INPUT_NONE, VM_INPUT_VIRTIO_KEYBOARD, VM_INPUT_VIRTIO_MOUSE, VM_INPUT_VIRTIO_TABLET };
 enum vm_tpm { VM_TPM_NONE, VM_TPM_TIS, VM_TPM_CRB };
 enum vm_watchdog { VM_WATCHDOG_OFF, VM_WATCHDOG_I6300ESB };
@@ -176,6 +197,11 @@ struct vm_config {
 	uint64_t vga_memory;		/* bytes of the VGA's; 0: it is none */
 	unsigned outputs;		/* of virtio-gpu, or 1 */
 	struct vm_vnc vnc;
+	struct vm_chardev chardev[VM_MAX_CHARDEVS];
+	unsigned n_chardevs;
+	struct vm_port port[VM_MAX_PORTS];
+	unsigned n_ports;
+	const char *guest_agent;	/* socket of its port; NULL: no port for it */
 	enum vm_input input[VM_MAX_INPUTS];
 	enum vm_usb usb[VM_MAX_USB];
 	unsigned n_usb;

@@ -14,6 +14,11 @@ int config_text(const char *text, const char **out, struct err *e);
 
 /* config_parts.c: keys of the small devices.  -ENOENT: not one of them. */
 int config_part(const char *key, const char *val, struct vm_config *v, struct err *e);
+/* config_chardev.c: fields of the N-th.  -ENOENT: no such field. */
+int config_chardev(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
+int config_port(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
+int config_check_chardevs(struct vm_config *v, struct err *e);
+
 int config_input(struct vm_config *v, unsigned n, const char *val, struct err *e);
 int config_usb(struct vm_config *v, unsigned n, const char *val, struct err *e);
 int config_check_parts(struct vm_config *v, struct err *e);

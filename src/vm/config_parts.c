@@ -71,6 +71,8 @@ int config_part(const char *key, const char *val, struct vm_config *v, struct er
 {
 	int w = 0, ret;
 
+	if (!strcmp(key, "guest-agent"))
+		return config_text(val, &v->guest_agent, e);
 	if (!strcmp(key, "tpm")) {
 		ret = config_word(val, tpm_words, &w, e);
 		v->tpm = (enum vm_tpm)w;

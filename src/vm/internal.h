@@ -28,6 +28,7 @@ struct nvme;
 struct xhci;
 struct pci_dev;
 struct tpm;
+struct vm_chardevs;
 struct vm_exec;
 struct vm_boot_device;
 struct vm_iothreads;
@@ -62,6 +63,7 @@ struct vm {
 	struct keyseq_player *typist;	/* keys pressed by programs; as input */
 	struct tpm *tpm;		/* NULL: none */
 	char *tpm_folder;		/* of its state, to be removed at the end; NULL: stays */
+	struct vm_chardevs *chardevs;
 	struct vm_exec *exec;
 	struct disk *disk[VM_MAX_DISKS];	/* the machine's, for --stats */
 	struct ahci *ahci;		/* NULL: none */
@@ -137,6 +139,11 @@ int vm_display_show(struct vm *vm, struct err *e);
 void vm_display_hide(struct vm *vm);
 /* The devices are gone. */
 void vm_display_free(struct vm *vm);
+
+/* chardevs.c: the named ones, before the devices; ports to them; their end, after the devices.  Machine lock held. */
+int vm_chardevs_new(struct vm *vm, struct err *e);
+int vm_add_ports(struct vm *vm, struct err *e);
+void vm_chardevs_free(struct vm *vm);
 
 /* parts.c: small devices that the configuration asks for. */
 int vm_add_parts(struct vm *vm, struct err *e);

@@ -3,8 +3,10 @@
 """Debian 12 with systemd on a virtio disk: login, DHCP, a download from the
 host's loopback, ssh forwarded into the guest, clean power-off.  One boot serves
 all cases of a machine; a case whose predecessor broke the guest fails too."""
+import base64
 import hashlib
 import http.server
+import json
 import os
 import shutil
 import socket
@@ -12,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 from guest import DISK, INITRD, KERNEL, KEY, SLOW, Skip, Vm, check, need_guest, run_all
 
@@ -21,6 +24,8 @@ PAYLOAD = os.urandom(3 << 20)
 class State:
     vm = None
     port = None
+    agent = None
+    tpm = False
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -48,8 +53,11 @@ def start(tmp, machine):
     disk = os.path.join(tmp, "disk.raw")
     subprocess.run(["cp", "--sparse=always", "--reflink=auto", DISK, disk], check=True)
     State.port = free_port()
+    State.agent = os.path.join(tmp, machine + ".agent")
+    State.tpm = machine == "pc" and shutil.which("swtpm") is not None
     State.vm = Vm("--machine", machine, "--memory", "1G", "--cpus", "2", "--kernel", KERNEL, "--initrd", INITRD,
                   "--disk", disk + ",serial=testroot", "--net", f"user,fwd=tcp:{State.port}:22",
+                  "--guest-agent", State.agent, *(["--tpm", "crb"] if State.tpm else []),
                   "--append", "root=/dev/vda rw quiet")
 
 
@@ -115,6 +123,52 @@ def power_off():
     check(vm.wait(240) == 0, f"power-off gave status {vm.p.returncode}, not 0")
 
 
+def agent():
+    """QEMU's guest agent, by its socket: in step, then questions and a command with its output."""
+    vm = running()
+    if "qemu-ga" not in vm.shell("ls /usr/sbin/qemu-ga"):
+        raise Skip("the guest has no qemu-guest-agent; run tools/mkguest debian")
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(60 * SLOW)
+    s.connect(State.agent)
+    f = s.makefile("rwb")
+
+    def ask(command, **arguments):
+        f.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        f.flush()
+        line = f.readline()
+        # In step: what is older is answered before a byte that JSON has not.
+        while command == "guest-sync-delimited" and not line.startswith(b"\xff"):
+            check(line, "the connection ended")
+            line = f.readline()
+        answer = json.loads(line.lstrip(b"\xff"))
+        check("return" in answer, f"{command}: {answer}")
+        return answer["return"]
+
+    f.write(b"\xff")
+    check(ask("guest-sync-delimited", id=4711) == 4711, "not in step")
+    check(ask("guest-get-osinfo")["id"] == "debian", "the wrong system")
+    addresses = [a["ip-address"] for i in ask("guest-network-get-interfaces") for a in i.get("ip-addresses", [])]
+    check("10.0.2.15" in addresses, f"addresses: {addresses}")
+    pid = ask("guest-exec", path="/bin/sh", arg=["-c", "echo said; exit 3"], **{"capture-output": True})["pid"]
+    for _ in range(100):
+        status = ask("guest-exec-status", pid=pid)
+        if status["exited"]:
+            break
+        time.sleep(0.1)
+    check(status.get("exitcode") == 3 and base64.b64decode(status["out-data"]) == b"said\n", f"guest-exec: {status}")
+    s.close()
+
+
+def tpm():
+    """The TPM, whose driver udev loads."""
+    vm = running()
+    if not State.tpm:
+        raise Skip("swtpm is not installed")
+    out = vm.shell("for i in 1 2 3 4 5 6 7 8 9; do [ -e /dev/tpm0 ] && break; sleep 1; done; cat /sys/class/tpm/tpm0/tpm_version_major /sys/class/tpm/tpm0/pcr-sha256/16")
+    check("2\n" + "0" * 64 in out, f"no TPM: {out!r}")
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="lodge-test-") as tmp:
         try:
@@ -125,9 +179,12 @@ def main():
                 ("download from the host's loopback", download),
                 ("ssh through a forwarded port", ssh),
                 ("files read the same twice", checksums),
+                ("QEMU's guest agent answers", agent),
+                ("the TPM answers", tpm),
                 ("clean power-off", power_off),
                 ("Debian boots on micro", boots_to_login(tmp, "micro")),
                 ("DHCP on micro", dhcp),
+                ("QEMU's guest agent answers on micro", agent),
                 ("clean power-off of micro", power_off),
             ])
         finally:

@@ -4,10 +4,13 @@
 
 Debian's generic kernel, with drivers in /partmod, comes from tests/guest/mkworkloads amd64; what is missing is skipped.
 """
+import base64
+import hashlib
 import os
 import re
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -213,6 +216,82 @@ def inputs():
         r.poweroff()
 
 
+def port_device(vm, name):
+    out = vm.shell(f"for p in /sys/class/virtio-ports/*; do [ \"$(cat $p/name 2>/dev/null)\" = {name} ] && echo is-/dev/${{p##*/}}-; done")
+    m = re.findall(r"is-(/dev/vport\w+)-", out)
+    return m[-1] if m else None
+
+
+def connect(path):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(30)
+    s.connect(path)
+    return s
+
+
+def receive(s, n):
+    data = b""
+    while len(data) < n:
+        piece = s.recv(n - len(data))
+        check(piece, f"the connection ended after {len(data)} of {n} bytes")
+        data += piece
+    return data
+
+
+def ports():
+    """virtio serial ports on a socket and a ring buffer: both ways, flow control, clients that come and go, hot-plug."""
+    with tempfile.TemporaryDirectory() as tmp:
+        path = os.path.join(tmp, "s")
+        with Rig("--chardev", f"socket,id=s,path={path},server=on,wait=off", "--port", "org.lodge.s,chardev=s",
+                 "--chardev", "ringbuf,id=r,size=4096", "--port", "org.lodge.r,chardev=r", "--chardev", "ringbuf,id=more",
+                 "--chardev", "null,id=nowhere") as r, r.qmp() as q:
+            chardevs = {c["label"]: c for c in q.cmd("query-chardev")}
+            check(chardevs["s"]["filename"].startswith("disconnected:unix:") and chardevs["s"]["frontend-open"], f"query-chardev: {chardevs}")
+            check(not chardevs["nowhere"]["frontend-open"], f"query-chardev: {chardevs}")
+            s, ring = port_device(r.vm, "org.lodge.s"), port_device(r.vm, "org.lodge.r")
+            check(s and ring, "the guest has no such ports")
+            # Guest to host, more than any buffer holds, while nobody reads at first.
+            c = connect(path)
+            r.vm.shell(f"dd if=/dev/urandom of=/tmp/r bs=64k count=128 2>/dev/null; (cat /tmp/r >{s}; echo sent-$((1))) & true")
+            check(q.event("VSERPORT_CHANGE", 20) == {"id": "org.lodge.s", "open": True}, "the guest did not open the port")
+            time.sleep(1)
+            check("sent-1" not in r.vm.text(), "8 MiB fitted into the buffers")
+            data = receive(c, 8 << 20)
+            sums = r.vm.shell("sha256sum /tmp/r")
+            check(hashlib.sha256(data).hexdigest() in sums, "what came is not what was sent")
+            # Host to guest.
+            r.vm.shell(f"head -c 3000000 {s} >/tmp/in & sleep 0.5")
+            noise = os.urandom(3000000)
+            c.sendall(noise)
+            check(hashlib.sha256(noise).hexdigest() in r.vm.shell("wait; sha256sum /tmp/in"), "the guest read something else")
+            # Gone: the guest is told and waits; another one.
+            c.close()
+            time.sleep(0.3)
+            r.vm.shell(f"(echo held >{s}) & true")
+            c = connect(path)
+            check(receive(c, 5) == b"held\n", "not what was written for the second client")
+            r.vm.shell(f"printf 'gr\\303\\274n \\377\\n' >{ring}")
+            check(q.cmd("ringbuf-read", device="r", size=100) == "gr\u00fcn \ufffd\n", "the ring buffer has something else")
+            r.vm.shell(f"head -c 10000 /dev/zero | tr '\\000' x >{ring}; echo end >{ring}")
+            check(q.cmd("ringbuf-read", device="r", size=5000, format="base64") == base64.b64encode(b"x" * 4092 + b"end\n").decode(), "base64")
+            q.cmd("ringbuf-write", device="r", data="aGkK", format="base64")
+            check(q.cmd("ringbuf-read", device="r", size=100) == "hi\n", "ringbuf-write")
+            check("not a ringbuf" in q.error("ringbuf-read", device="s", size=1).desc, "a socket was read")
+            # Plugged in and out.
+            check("in use" in q.error("x-lodge-port-add", name="x", chardev="s").desc, "a chardev has two ports")
+            q.cmd("x-lodge-port-add", name="org.lodge.more", chardev="more")
+            time.sleep(0.5)
+            more = port_device(r.vm, "org.lodge.more")
+            check(more, "the new port is not there")
+            r.vm.shell(f"echo plugged >{more}")
+            check(q.cmd("ringbuf-read", device="more", size=100) == "plugged\n", "the new port does not work")
+            q.cmd("x-lodge-port-remove", name="org.lodge.more")
+            time.sleep(0.5)
+            check(port_device(r.vm, "org.lodge.more") is None, "the port is still there")
+            r.poweroff()
+            check(not os.path.exists(path), "the socket was left behind")
+
+
 def main():
     return run_all([
         ("i6300esb", watchdog),
@@ -223,6 +302,7 @@ def main():
         ("a TPM that hangs", hung_tpm),
         ("VM generation ID", generation),
         ("virtio-input", inputs),
+        ("virtio serial ports", ports),
     ], jobs=2)
 
 

@@ -169,7 +169,7 @@ static void file_gets_every_byte(void **state)
 	struct err e;
 
 	assert_true(fd >= 0);
-	assert_int_equal(chardev_file_new(c->l, path, &c->c, &e), 0);
+	assert_int_equal(chardev_file_new(c->l, path, false, &c->c, &e), 0);
 	attach(c);
 	assert_int_equal(chardev_write(c->c, (const uint8_t *)"hello ", 6), 6);
 	assert_int_equal(chardev_write(c->c, (const uint8_t *)"file", 4), 4);
@@ -184,9 +184,9 @@ static void file_errors_name_the_file(void **state)
 	struct ctx *c = *state;
 	struct err e;
 
-	assert_int_equal(chardev_file_new(c->l, "/nowhere/at/all", &c->c, &e), -ENOENT);
+	assert_int_equal(chardev_file_new(c->l, "/nowhere/at/all", false, &c->c, &e), -ENOENT);
 	assert_non_null(strstr(e.msg, "/nowhere/at/all"));
-	assert_int_equal(chardev_file_new(c->l, "/tmp", &c->c, &e), -EISDIR);
+	assert_int_equal(chardev_file_new(c->l, "/tmp", false, &c->c, &e), -EISDIR);
 	assert_null(c->c);
 }
 
@@ -195,7 +195,7 @@ static void a_full_disk_does_not_stop_the_guest(void **state)
 	struct ctx *c = *state;
 	struct err e;
 
-	assert_int_equal(chardev_file_new(c->l, "/dev/full", &c->c, &e), 0);
+	assert_int_equal(chardev_file_new(c->l, "/dev/full", false, &c->c, &e), 0);
 	attach(c);
 	for (int i = 0; i < 20000; i++)
 		assert_int_equal(chardev_write(c->c, (const uint8_t *)"0123456789", 10), 10);
@@ -213,9 +213,9 @@ static void a_slow_reader_is_waited_for_without_blocking(void **state)
 
 	snprintf(path, sizeof(path), "/tmp/lodge-fifo-%d", (int)getpid());
 	assert_int_equal(mkfifo(path, 0600), 0);
-	assert_int_equal(chardev_file_new(c->l, path, &c->c, &e), -ENXIO);
+	assert_int_equal(chardev_file_new(c->l, path, false, &c->c, &e), -ENXIO);
 	rd = open(path, O_RDONLY | O_NONBLOCK);
-	assert_int_equal(chardev_file_new(c->l, path, &c->c, &e), 0);
+	assert_int_equal(chardev_file_new(c->l, path, false, &c->c, &e), 0);
 	unlink(path);
 	attach(c);
 	for (size_t i = 0; i < sizeof(buf); i++)

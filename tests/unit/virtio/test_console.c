@@ -2,6 +2,8 @@
 /* The console device: data and flow control both ways, ports, names, resize. */
 #include "driver.h"
 
+#include <errno.h>
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -320,6 +322,48 @@ static void hangup_closes_the_port(void **state)
 	assert_string_equal(message(f), "1 6 0 ");
 }
 
+/* A port goes, its place is taken by another, and what the driver has not heard of needs no taking back. */
+static void ports_come_and_go(void **state)
+{
+	struct fix *f = *state;
+	struct virtio_console_port back = { .name = "back" };
+	uint32_t id, len;
+
+	greet(f);
+	control(f, 1, PORT_OPEN, 1);
+	machine_lock(f->d.m);
+	assert_int_equal(virtio_console_add_port(f->dev, 1, &back), -EEXIST);
+	assert_int_equal(virtio_console_add_port(f->dev, 2, &back), -EINVAL);
+	assert_int_equal(virtio_console_remove_port(f->dev, 2), -ENOENT);
+	assert_int_equal(virtio_console_remove_port(f->dev, 1), 0);
+	assert_int_equal(virtio_console_remove_port(f->dev, 1), -ENOENT);
+	machine_unlock(f->d.m);
+	assert_string_equal(message(f), "1 2 1 ");
+	assert_false(virtio_console_port_open(f->dev, 1));
+	say(f, 5, "nobody");				/* its buffers come back */
+	assert_int_equal(f->n_out[1], 0);
+	control(f, 1, PORT_READY, 1);			/* late words about it are nothing */
+	control(f, 1, PORT_OPEN, 1);
+	assert_null(message(f));
+	back.chr = f->chr[1];
+	machine_lock(f->d.m);
+	/* Told at once, into the buffer that message() left. */
+	assert_int_equal(virtio_console_add_port(f->dev, 1, &back), 0);
+	assert_true(ring_used(&f->d.ring[CTL_RX], &id, &len));
+	assert_int_equal(virtio_console_remove_port(f->dev, 1), 0);
+	assert_int_equal(virtio_console_add_port(f->dev, 1, &back), 0);
+	assert_int_equal(virtio_console_remove_port(f->dev, 1), 0);
+	assert_int_equal(virtio_console_add_port(f->dev, 1, &back), 0);
+	machine_unlock(f->d.m);
+	assert_string_equal(message(f), "1 2 1 ");
+	assert_string_equal(message(f), "1 1 1 ");
+	control(f, 1, PORT_READY, 1);
+	assert_string_equal(message(f), "1 7 1 back");
+	assert_string_equal(message(f), "1 6 1 ");
+	say(f, 5, "again");
+	assert_string_equal(f->out[1], "again");
+}
+
 static void nonsense_on_the_control_queue(void **state)
 {
 	struct fix *f = *state;
@@ -468,6 +512,7 @@ int main(void)
 		M(closed_port_gets_no_input),
 		M(resize_goes_by_message),
 		M(hangup_closes_the_port),
+		M(ports_come_and_go),
 		M(nonsense_on_the_control_queue),
 		M(driver_that_knows_no_ports),
 		M(ports_survive_saving),

@@ -272,6 +272,21 @@ static void test_boot(void **state)
 	refused("boot-menu", "perhaps", "--boot");
 	refused("fw-cfg.0.name", "opt/x", "either string= or file=");
 	refused("fw-cfg.16.name", "x", "at most 16");
+	refused("watchdog", "rex", "--watchdog");
+	refused("watchdog-action", "bite", "--watchdog");
+	refused("tpm", "1.2", "--tpm");
+	refused("tpm-state", "d", "--tpm");
+	refused("vmgenid", "0123", "--vmgenid");
+	refused("vmgenid", "01234567-89ab-cdef-0123-456789abcdeg", "--vmgenid");
+	refused("vmgenid", "01234567-89ab-cdef-0123-456789abcdef0", "--vmgenid");
+	refused("input.0", "virtio-piano", "--input");
+	refused("input.9", "virtio-mouse", "--input");
+	refused("chardev.0.kind", "null", "id=");
+	refused("chardev.0.kind", "udp", "--chardev");
+	refused("chardev.0.id", "", "--chardev");
+	refused("chardev.16.id", "x", "--chardev");
+	refused("chardev.0.speed", "x", "chardev.0.speed");
+	refused("port.0.name", "x", "chardev=");
 	/* Without a kernel: a disk or firmware, and a pc. */
 	c = conf_of((const char *[]){ "disk.0.file", "d", NULL });
 	assert_int_equal(vm_config_from(c, &cfg, &e), 0);

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Named chardevs (--chardev), the ports that lead to them (--port), and the guest
+ * agent's, which is both.
+ */
+#include "vm/chardevs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/log.h"
+#include "virtio/console.h"
+#include "vm/internal.h"
+
+#define AGENT_PORT "org.qemu.guest_agent.0"
+#define AGENT_ID "agent"
+#define NAME_LEN 64
+/* Places for ports that may come while the guest runs. */
+#define SPARE_PORTS 8
+
+struct vm_chardevs {
+	struct {
+		const char *id;		/* the configuration's; NULL: not there */
+		struct chardev *chr;
+	} dev[VM_MAX_CHARDEVS + 1];
+	/* Port 0 is only for a console: drivers that know no ports use it. */
+	char port[VIRTIO_CONSOLE_MAX_PORTS][NAME_LEN];
+	unsigned n_places;
+	struct virtio_dev *serial;
+};
+
+struct chardev *vm_chardev(struct vm *vm, const char *id)
+{
+	for (unsigned i = 0; vm->chardevs && i < ARRAY_LEN(vm->chardevs->dev); i++)
+		if (vm->chardevs->dev[i].id && !strcmp(vm->chardevs->dev[i].id, id))
+			return vm->chardevs->dev[i].chr;
+	return NULL;
+}
+
+struct chardev *vm_chardev_nth(struct vm *vm, unsigned i, const char **id)
+{
+	for (unsigned k = 0; vm->chardevs && k < ARRAY_LEN(vm->chardevs->dev); k++) {
+		if (!vm->chardevs->dev[k].id || i--)
+			continue;
+		*id = vm->chardevs->dev[k].id;
+		return vm->chardevs->dev[k].chr;
+	}
+	return NULL;
+}
+
+const char *vm_port_name(struct vm *vm, unsigned number)
+{
+	return vm->chardevs && number < ARRAY_LEN(vm->chardevs->port) && vm->chardevs->port[number][0] ? vm->chardevs->port[number] : NULL;
+}
+
+/* ---- at the start ---- */
+
+static int open_one(struct vm *vm, const struct vm_chardev *c, struct chardev **out, struct err *e)
+{
+	const struct chardev_socket_opts o = {
+		.path = c->path, .host = c->host, .port = c->port, .server = c->server, .reconnect_s = c->reconnect,
+	};
+	struct loop *l = vm->m->loop;
+	char pty[64];
+	int ret;
+
+	switch (c->kind) {
+	case VM_CHARDEV_SOCKET:
+		ret = chardev_socket_new(l, &o, out, e);
+		return ret || !c->wait ? ret : chardev_socket_wait(*out, e);
+	case VM_CHARDEV_FILE:
+		return chardev_file_new(l, c->path, c->append, out, e);
+	case VM_CHARDEV_PTY:
+		ret = chardev_pty_new(l, pty, sizeof(pty), out, e);
+		if (!ret)
+			fprintf(stderr, "lodge: chardev %s of guest '%s' on %s\n", c->id, vm->cfg->name, pty);
+		return ret;
+	case VM_CHARDEV_RINGBUF:
+		return chardev_ringbuf_new(l, c->size, out, e);
+	case VM_CHARDEV_NULL:
+		break;
+	}
+	return chardev_null_new(l, out) ? err_set(e, -ENOMEM, "out of memory") : 0;
+}
+
+static int open_agent(struct vm *vm, struct err *e)
+{
+	const struct vm_chardev c = { .kind = VM_CHARDEV_SOCKET, .id = AGENT_ID, .path = vm->cfg->guest_agent, .server = true };
+	struct vm_chardevs *x = vm->chardevs;
+	int ret;
+
+	if (!vm->cfg->guest_agent)
+		return 0;
+	ret = open_one(vm, &c, &x->dev[VM_MAX_CHARDEVS].chr, e);
+	if (ret)
+		return err_prefix(e, ret, "--guest-agent");
+	x->dev[VM_MAX_CHARDEVS].id = AGENT_ID;
+	if (log_enabled(LOG_WARN))
+		fprintf(stderr, "lodge: agent of guest '%s' on the unix socket %s\n", vm->cfg->name, vm->cfg->guest_agent);
+	return 0;
+}
+
+int vm_chardevs_new(struct vm *vm, struct err *e)
+{
+	int ret = 0;
+
+	vm->chardevs = calloc(1, sizeof(*vm->chardevs));
+	if (!vm->chardevs)
+		return err_set(e, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < vm->cfg->n_chardevs && !ret; i++) {
+		ret = open_one(vm, &vm->cfg->chardev[i], &vm->chardevs->dev[i].chr, e);
+		if (ret)
+			err_prefix(e, ret, "--chardev %s", vm->cfg->chardev[i].id);
+		else
+			vm->chardevs->dev[i].id = vm->cfg->chardev[i].id;
+	}
+	return ret ? ret : open_agent(vm, e);
+}
+
+static int set_port(struct vm *vm, struct virtio_console_port *ports, unsigned at, const char *name, const char *chardev, bool console,
+		    struct err *e)
+{
+	struct chardev *chr = vm_chardev(vm, chardev);
+
+	if (!chr)
+		return err_set(e, -ENOENT, "--port: there is no --chardev with id=%.60s", chardev);
+	for (unsigned i = 0; i < VIRTIO_CONSOLE_MAX_PORTS; i++)
+		if (ports[i].chr == chr)
+			return err_set(e, -EBUSY, "--port: chardev %.60s has a port already", chardev);
+	ports[at] = (struct virtio_console_port){ .chr = chr, .name = name, .console = console };
+	snprintf(vm->chardevs->port[at], NAME_LEN, "%s", name);
+	return 0;
+}
+
+int vm_add_ports(struct vm *vm, struct err *e)
+{
+	struct virtio_console_port ports[VIRTIO_CONSOLE_MAX_PORTS];
+	const struct vm_config *cfg = vm->cfg;
+	struct vm_chardevs *x = vm->chardevs;
+	unsigned n = 1;
+	int ret = 0;
+
+	if (!cfg->n_ports && !cfg->guest_agent)
+		return 0;
+	for (unsigned i = 0; i < ARRAY_LEN(ports); i++)
+		ports[i] = (struct virtio_console_port){ .absent = true };
+	for (unsigned i = 0; i < cfg->n_ports && !ret; i++)
+		ret = set_port(vm, ports, n++, cfg->port[i].name, cfg->port[i].chardev, cfg->port[i].console, e);
+	if (!ret && cfg->guest_agent)
+		ret = set_port(vm, ports, n++, AGENT_PORT, AGENT_ID, false, e);
+	x->n_places = MIN(n + SPARE_PORTS, VIRTIO_CONSOLE_MAX_PORTS);
+	if (!ret)
+		ret = virtio_console_new(vm->m, "serial0", ports, x->n_places, true, &x->serial, e);
+	if (ret)
+		return ret;
+	virtio_console_tells(x->serial);
+	ret = platform_add_virtio(vm->platform, x->serial, e);
+	if (ret)
+		x->serial = NULL;
+	return ret;
+}
+
+void vm_chardevs_free(struct vm *vm)
+{
+	for (unsigned i = 0; vm->chardevs && i < ARRAY_LEN(vm->chardevs->dev); i++)
+		chardev_free(vm->chardevs->dev[i].chr);
+	free(vm->chardevs);
+	vm->chardevs = NULL;
+}
+
+/* ---- while the guest runs ---- */
+
+static unsigned port_number(struct vm *vm, const char *name)
+{
+	for (unsigned i = 1; i < vm->chardevs->n_places; i++)
+		if (!strcmp(vm->chardevs->port[i], name))
+			return i;
+	return 0;
+}
+
+int vm_port_add(struct vm *vm, const char *name, const char *chardev, struct err *e)
+{
+	struct vm_chardevs *x = vm->chardevs;
+	struct virtio_console_port p = { .chr = vm_chardev(vm, chardev), .name = name };
+	unsigned at;
+	int ret;
+
+	if (!x || !x->serial)
+		return err_set(e, -ENODEV, "this guest has no virtio serial device: start it with a --port");
+	if (!*name || strlen(name) >= NAME_LEN)
+		return err_set(e, -EINVAL, "a port's name has 1 to %d characters", NAME_LEN - 1);
+	if (port_number(vm, name))
+		return err_set(e, -EEXIST, "there is a port %.60s already", name);
+	if (!p.chr)
+		return err_set(e, -ENOENT, "there is no chardev %.60s", chardev);
+	if (chardev_in_use(p.chr))
+		return err_set(e, -EBUSY, "chardev %.60s is in use", chardev);
+	for (at = 1; at < x->n_places && x->port[at][0]; at++)
+		;
+	if (at == x->n_places)
+		return err_set(e, -ENOSPC, "this guest has no place for another port");
+	ret = virtio_console_add_port(x->serial, at, &p);
+	if (ret)
+		return err_set(e, ret, "port %.60s: %s", name, strerror(-ret));
+	snprintf(x->port[at], NAME_LEN, "%s", name);
+	return 0;
+}
+
+int vm_port_remove(struct vm *vm, const char *name, struct err *e)
+{
+	unsigned at = vm->chardevs && vm->chardevs->serial && *name ? port_number(vm, name) : 0;
+
+	if (!at)
+		return err_set(e, -ENOENT, "there is no port %.60s", name);
+	virtio_console_remove_port(vm->chardevs->serial, at);
+	vm->chardevs->port[at][0] = '\0';
+	return 0;
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Configuration of chardevs and of the ports that lead to them. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "vm/config_int.h"
+
+static const char *const kind_words[] = { "null", "file", "pty", "socket", "ringbuf", NULL };	/* as enum vm_chardev_kind */
+
+static int set_size(const char *val, uint64_t *out, struct err *e)
+{
+	unsigned n;
+
+	/* A plain number is bytes here, as in QEMU. */
+	if (strspn(val, "0123456789") != strlen(val))
+		return vm_parse_size(val, out, e);
+	*out = 0;
+	if (config_uint(val, 1, 16u << 20, &n, e))
+		return -EINVAL;
+	*out = n;
+	return 0;
+}
+
+int config_chardev(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e)
+{
+	struct vm_chardev *c;
+	unsigned port;
+	int w = 0, ret;
+
+	if (n >= VM_MAX_CHARDEVS)
+		return err_set(e, -E2BIG, "a guest has at most %d chardevs", VM_MAX_CHARDEVS);
+	c = &v->chardev[n];
+	v->n_chardevs = MAX(v->n_chardevs, n + 1);
+	if (!strcmp(field, "kind")) {
+		ret = config_word(val, kind_words, &w, e);
+		c->kind = (enum vm_chardev_kind)w;
+		return ret;
+	}
+	if (!strcmp(field, "id"))
+		return config_text(val, &c->id, e);
+	if (!strcmp(field, "path"))
+		return config_text(val, &c->path, e);
+	if (!strcmp(field, "host"))
+		return c->host = val, 0;
+	if (!strcmp(field, "port")) {
+		c->port = val;
+		return config_uint(val, 0, 65535, &port, e);
+	}
+	if (!strcmp(field, "server"))
+		return config_bool(val, &c->server, e);
+	if (!strcmp(field, "wait"))
+		return config_bool(val, &c->wait, e);
+	if (!strcmp(field, "append"))
+		return config_bool(val, &c->append, e);
+	if (!strcmp(field, "reconnect"))
+		return config_uint(val, 0, 86400, &c->reconnect, e);
+	return strcmp(field, "size") ? -ENOENT : set_size(val, &c->size, e);
+}
+
+int config_port(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e)
+{
+	if (n >= VM_MAX_PORTS)
+		return err_set(e, -E2BIG, "a guest has at most %d ports", VM_MAX_PORTS);
+	v->n_ports = MAX(v->n_ports, n + 1);
+	if (!strcmp(field, "name"))
+		return config_text(val, &v->port[n].name, e);
+	if (!strcmp(field, "chardev"))
+		return config_text(val, &v->port[n].chardev, e);
+	return strcmp(field, "console") ? -ENOENT : config_bool(val, &v->port[n].console, e);
+}
+
+static int check_chardev(const struct vm_config *v, unsigned i, struct err *e)
+{
+	const struct vm_chardev *c = &v->chardev[i];
+	bool socket = c->kind == VM_CHARDEV_SOCKET, file = c->kind == VM_CHARDEV_FILE;
+
+	if (!c->id)
+		return err_set(e, -EINVAL, "--chardev: it needs an id=");
+	for (unsigned k = 0; k < i; k++)
+		if (!strcmp(v->chardev[k].id, c->id))
+			return err_set(e, -EINVAL, "--chardev: there are two with id=%.60s", c->id);
+	if (file && !c->path)
+		return err_set(e, -EINVAL, "--chardev %.60s: a file needs a path=", c->id);
+	if (socket && !c->path == !c->port)
+		return err_set(e, -EINVAL, "--chardev %.60s: a socket has a path=, or a port= (and a host=)", c->id);
+	if (!socket && (c->port || c->host || c->server || c->wait || c->reconnect))
+		return err_set(e, -EINVAL, "--chardev %.60s: host=, port=, server=, wait= and reconnect= belong to a socket", c->id);
+	if (c->wait && !c->server)
+		return err_set(e, -EINVAL, "--chardev %.60s: wait=on belongs to server=on", c->id);
+	if (c->server && c->reconnect)
+		return err_set(e, -EINVAL, "--chardev %.60s: reconnect= is for a client, so it does not go with server=on", c->id);
+	if (c->append && !file)
+		return err_set(e, -EINVAL, "--chardev %.60s: append= belongs to a file", c->id);
+	return 0;
+}
+
+int config_check_chardevs(struct vm_config *v, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < v->n_chardevs && !ret; i++) {
+		ret = check_chardev(v, i, e);
+		if (!v->chardev[i].size)
+			v->chardev[i].size = 65536;
+	}
+	for (unsigned i = 0; i < v->n_ports && !ret; i++) {
+		const struct vm_port *p = &v->port[i];
+
+		if (!p->name || !p->chardev || strlen(p->name) > 63)
+			return err_set(e, -EINVAL, "--port: it has a name of up to 63 characters, and a chardev=");
+		for (unsigned k = 0; k < i; k++)
+			if (!strcmp(v->port[k].name, p->name))
+				return err_set(e, -EINVAL, "--port: there are two of the name %.60s", p->name);
+	}
+	return ret;
+}
