@@ -266,6 +266,7 @@ static json_t *device_info(struct control *ctl, struct disk *d, unsigned i)
 		if (n->backing)
 			add_text(j, "backing_file", blk_skip_filters(n->backing)->path);
 		add_limits(j, &ctl->disks->of[i].limits);
+		json_object_set_new(j, "dirty-bitmaps", ctl_bitmaps(d));
 	}
 	disk_unlock(d);
 	return j;

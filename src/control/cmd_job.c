@@ -27,6 +27,7 @@ struct ctl_job {
 	struct blk_job_info last;
 	char error[512];
 	uint64_t speed;
+	const char *bitmap;		/* of a backup, while it is begun; NULL: none */
 	bool dismiss;			/* by itself */
 	bool told_ready;
 	_Atomic bool ready, ended;	/* noted on the disk's thread */
@@ -271,7 +272,9 @@ static int sync_of(enum ctl_mirror_sync_mode m, enum blk_sync *out, struct err *
 	case CTL_MIRROR_SYNC_MODE_FULL: *out = BLK_SYNC_FULL; return 0;
 	case CTL_MIRROR_SYNC_MODE_TOP: *out = BLK_SYNC_TOP; return 0;
 	case CTL_MIRROR_SYNC_MODE_NONE: *out = BLK_SYNC_NONE; return 0;
-	default: return err_set(e, -ENOTSUP, "sync=incremental and sync=bitmap are not available here");
+	case CTL_MIRROR_SYNC_MODE_INCREMENTAL:
+	case CTL_MIRROR_SYNC_MODE_BITMAP:
+	default: *out = BLK_SYNC_DIRTY; return 0;
 	}
 }
 
@@ -279,11 +282,15 @@ typedef int (*start_fn)(struct ctl_job *j, struct blk_node *target, enum blk_syn
 
 static int start_mirror(struct ctl_job *j, struct blk_node *target, enum blk_sync sync, const struct blk_job_opts *o, struct err *e)
 {
+	if (sync == BLK_SYNC_DIRTY)
+		return err_set(e, -ENOTSUP, "Sync mode 'incremental' not supported");
 	return blk_mirror_start(j->d->node, target, sync, o, &j->j, e);
 }
 
 static int start_backup(struct ctl_job *j, struct blk_node *target, enum blk_sync sync, const struct blk_job_opts *o, struct err *e)
 {
+	if (j->bitmap)
+		return blk_backup_start_persistent(j->d->node, target, sync, j->bitmap, o, &j->j, e);
 	return blk_backup_start(j->d->node, target, sync, NULL, o, &j->j, e);
 }
 
@@ -305,6 +312,7 @@ static void copy(struct ctl_call *c, struct ctl_job *j, start_fn start, const ch
 			blk_close(target);
 	}
 	disk_unlock(j->d);
+	j->bitmap = NULL;		/* the call's */
 	begun(c, j, ret, &e);
 }
 
@@ -318,12 +326,34 @@ void ctl_cmd_drive_mirror(struct ctl_call *c, const struct ctl_args_drive_mirror
 		copy(c, j, start_mirror, a->target, a->format, a->sync, a->has_mode && a->mode == CTL_NEW_IMAGE_MODE_EXISTING);
 }
 
+/* As QEMU has it, but for bitmaps that are not to begin anew. */
+static bool check_bitmap(struct ctl_call *c, const struct ctl_args_drive_backup *a)
+{
+	bool by_bitmap = a->sync == CTL_MIRROR_SYNC_MODE_BITMAP;
+
+	if ((by_bitmap || a->sync == CTL_MIRROR_SYNC_MODE_INCREMENTAL) && !a->bitmap)
+		ctl_fail(c, CTL_GENERIC_ERROR, "must provide a valid bitmap name for '%s' sync mode", by_bitmap ? "bitmap" : "incremental");
+	else if (by_bitmap && !a->has_bitmap_mode)
+		ctl_fail(c, CTL_GENERIC_ERROR, "Bitmap sync mode must be given when providing a bitmap");
+	else if (a->has_bitmap_mode && !a->bitmap)
+		ctl_fail(c, CTL_GENERIC_ERROR, "Cannot specify bitmap sync mode without a bitmap");
+	else if (a->has_bitmap_mode && a->bitmap_mode != CTL_BITMAP_SYNC_MODE_ON_SUCCESS)
+		ctl_fail(c, CTL_GENERIC_ERROR, "only bitmap-mode=on-success is available here");
+	return !c->failed;
+}
+
 void ctl_cmd_drive_backup(struct ctl_call *c, const struct ctl_args_drive_backup *a)
 {
 	struct ctl_job *j = job_new(c, a->job_id, a->device, (uint64_t)a->speed, !kept(a->has_auto_dismiss, a->auto_dismiss));
 
-	if (j)
+	if (!j)
+		return;
+	if (check_bitmap(c, a)) {
+		j->bitmap = a->bitmap;
 		copy(c, j, start_backup, a->target, a->format, a->sync, a->has_mode && a->mode == CTL_NEW_IMAGE_MODE_EXISTING);
+	} else {
+		forget(j);
+	}
 }
 
 /* Which layer has this file; the disk's lock held. */

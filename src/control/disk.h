@@ -51,6 +51,8 @@ void ctl_disks_resumed(struct control *ctl);
 struct disk *ctl_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index);
 /* The same, with or without a medium. */
 struct disk *ctl_find_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index);
+/* The dirty bitmaps of the disk's image, for query-block; NULL: it has none. The disk's lock held. */
+json_t *ctl_bitmaps(struct disk *d);
 /* What --throttling and block_set_io_throttle need. The disk's lock held. */
 int ctl_disk_limit(struct disk *d, const struct blk_throttle_opts *o, struct err *e);
 

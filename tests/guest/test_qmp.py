@@ -297,6 +297,63 @@ def disks():
         check(a[20 * mib:24 * mib] != b[20 * mib:24 * mib], "what was written after the backup is in it")
 
 
+def bitmaps():
+    """Dirty bitmaps of the image: a full and an incremental backup in the guest's presence, and what else is done to them."""
+    mib = 1 << 20
+    with tempfile.TemporaryDirectory() as folder:
+        path, full, inc = (os.path.join(folder, n) for n in ("disk.qcow2", "full.qcow2", "inc.qcow2"))
+        check(lodge("img", "create", "-f", "qcow2", path, "32M")[0] == 0, "lodge img create failed")
+        with Rig("--disk", path, "--disk", "null-co://8M") as r, r.qmp() as q:
+            r.shell()
+
+            def shown(name):
+                found = [b for b in q.cmd("query-block")[0]["inserted"].get("dirty-bitmaps", []) if b["name"] == name]
+                return found[0] if found else None
+
+            q.error("block-dirty-bitmap-add", node="disk0", name="b")
+            q.cmd("block-dirty-bitmap-add", node="disk0", name="b", granularity=65536, persistent=True)
+            q.error("block-dirty-bitmap-add", node="disk0", name="b", persistent=True)
+            q.error("block-dirty-bitmap-add", node="disk1", name="b", persistent=True)
+            check("Cannot find" in q.error("block-dirty-bitmap-add", node="disk9", name="b", persistent=True).desc, "the message")
+            write = "dd if=/dev/urandom of=/dev/vda bs=64k count={} seek={} oflag=direct 2>/dev/null; sync"
+            r.vm.shell(write.format(16, 64))
+            b = shown("b")
+            check(b and b["count"] == mib and b["granularity"] == 65536 and b["recording"] and b["persistent"] and not b["busy"], f"the bitmap: {b}")
+            q.cmd("drive-backup", job_id="f", device="disk0", target=full, format="qcow2", sync="full", bitmap="b")
+            check("error" not in q.event("BLOCK_JOB_COMPLETED", 60, lambda d: d["device"] == "f"), "the full backup failed")
+            check(shown("b")["count"] == 0, "it did not begin anew")
+            r.vm.shell(write.format(8, 200))
+            check("must provide" in q.error("drive-backup", device="disk0", target=inc, sync="incremental").desc, "the message")
+            q.error("drive-backup", device="disk0", target=inc, sync="incremental", bitmap="none")
+            check(q.cmd("query-jobs") == [], "a job that did not begin is listed")
+            os.unlink(inc)
+            check(lodge("img", "create", "-f", "qcow2", "-b", full, "-F", "qcow2", inc)[0] == 0, "lodge img create failed")
+            q.cmd("drive-backup", job_id="i", device="disk0", target=inc, format="qcow2", sync="incremental", bitmap="b", mode="existing")
+            check("error" not in q.event("BLOCK_JOB_COMPLETED", 60, lambda d: d["device"] == "i"), "the increment failed")
+            q.cmd("block-dirty-bitmap-disable", node="disk0", name="b")
+            q.cmd("block-dirty-bitmap-add", node="#disk0", name="c", granularity=65536, persistent=True, disabled=True)
+            q.cmd("block-dirty-bitmap-enable", node="disk0", name="c")
+            check(shown("b")["count"] == 0 and not shown("b")["recording"] and shown("c")["recording"], "the states")
+            want = re.search(r"\b[0-9a-f]{64}\b", r.vm.shell("sha256sum /dev/vda", 60)).group()
+            lodge("img", "convert", "-O", "raw", inc, folder + "/plain.raw")
+            got = subprocess.run(["sha256sum", folder + "/plain.raw"], stdout=subprocess.PIPE, check=True).stdout.decode().split()[0]
+            check(want == got, "the increment on the full backup is not the disk")
+            r.vm.shell(write.format(4, 0))
+            check(shown("b")["count"] == 0 and shown("c")["count"] == 262144, "who noted it?")
+            q.cmd("block-dirty-bitmap-merge", node="disk0", target="b", bitmaps=["c"])
+            q.error("block-dirty-bitmap-merge", node="disk0", target="b", bitmaps=["x"])
+            q.error("block-dirty-bitmap-merge", node="disk0", target="b", bitmaps=[{"node": "disk1", "name": "c"}])
+            check(shown("b")["count"] == 262144, "nothing was merged")
+            q.cmd("block-dirty-bitmap-clear", node="disk0", name="c")
+            check(shown("c")["count"] == 0, "it was not cleared")
+            q.cmd("block-dirty-bitmap-remove", node="disk0", name="c")
+            q.error("block-dirty-bitmap-remove", node="disk0", name="c")
+            check(shown("c") is None, "it was not removed")
+            q.cmd("quit")
+            check(r.vm.wait(60) == 0, "the status of quit")
+        check(lodge("img", "check", path)[0] == 0, "the image is damaged")
+
+
 def no_room():
     """A host without room: BLOCK_IO_ERROR, STOP, io-error, cont."""
     mib = 1 << 20
@@ -376,7 +433,7 @@ def nbd():
             check(r.vm.wait(30) == 0, "the status of quit")
 
 
-TESTS = [("nbd", nbd), ("disks", disks), ("no room", no_room), ("human monitor", hmp), ("run state", run_state), ("queries", queries), ("start paused", start_paused), ("bad clients", bad_clients),
+TESTS = [("nbd", nbd), ("disks", disks), ("dirty bitmaps", bitmaps), ("no room", no_room), ("human monitor", hmp), ("run state", run_state), ("queries", queries), ("start paused", start_paused), ("bad clients", bad_clients),
          ("clients of lodge", clients), ("other places", other_places)]
 
 if __name__ == "__main__":
