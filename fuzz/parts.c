@@ -2,7 +2,7 @@
 /*
  * Small parts against a hostile guest: the 6300ESB watchdog, both interfaces of a TPM
  * (on one of the tests' that is good, hangs, lies or goes, as the input says), the VM
- * generation ID; saved state that is damaged.
+ * generation ID, the SMBus controller; saved state that is damaged.
  */
 #include "card_fuzz.h"
 
@@ -11,6 +11,7 @@
 #include "chipset/tpm_tis.h"
 #include "chipset/vmgenid.h"
 #include "device/i6300esb.h"
+#include "device/ich9_smbus.h"
 
 #define TPM_BASE 0xfed40000ull
 
@@ -21,7 +22,7 @@ struct parts {
 	struct fake_tpm fake;
 	struct tpm *tpm;
 	struct vmgenid *id;
-	struct pci_dev *dog;
+	struct pci_dev *dog, *smbus;
 	bool crb;
 };
 
@@ -82,6 +83,19 @@ static void dog(struct parts *p, uint8_t how)
 	card_wr(&p->c, off & 15, 1u << (how >> 5 & 3), take(p, 4));
 }
 
+static void smbus(struct parts *p, uint8_t how)
+{
+	uint8_t off = (uint8_t)take(p, 1), b[4];
+
+	st_le32(b, (uint32_t)take(p, 2));
+	bus_access(p->c.m->pio, 0xc100 + (off & 31), b, 1u << (how >> 5 & 1), how & 0x10);
+	if (off & 0x80) {
+		machine_lock(p->c.m);
+		pci_config_write(p->smbus, 0x40, 1, how);
+		machine_unlock(p->c.m);
+	}
+}
+
 static void step(struct parts *p)
 {
 	uint8_t what = (uint8_t)take(p, 1), uuid[16];
@@ -91,7 +105,10 @@ static void step(struct parts *p)
 		tpm_access(p, what);
 		break;
 	case 1:
-		dog(p, what);
+		if (what & 8)
+			smbus(p, what);
+		else
+			dog(p, what);
 		break;
 	case 2:
 		if (what & 0x40)
@@ -138,8 +155,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (i6300esb_new(p->c.m, p->c.root, PCI_DEVFN(3, 0), &w, &e) || vmgenid_new(p->c.m, 0xfeda0000, &none, &p->id, &e))
 		abort();
+	if (ich9_smbus_new(p->c.m, p->c.root, PCI_DEVFN(31, 3), &e))
+		abort();
 	p->dog = pci_find(p->c.root, 0, PCI_DEVFN(3, 0));
+	p->smbus = pci_find(p->c.root, 0, PCI_DEVFN(31, 3));
 	machine_reset_devs(p->c.m);
+	pci_config_write(p->smbus, PCI_BAR(4), 4, 0xc100);
+	pci_config_write(p->smbus, PCI_COMMAND, 2, PCI_COMMAND_IO);
+	pci_config_write(p->smbus, 0x40, 1, 1);
 	machine_unlock(p->c.m);
 	for (unsigned i = 0; p->c.left && i < 400; i++)
 		step(p);

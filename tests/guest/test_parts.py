@@ -216,6 +216,18 @@ def inputs():
         r.poweroff()
 
 
+def smbus():
+    """Linux' driver takes the controller, with its interrupt, and finds nobody on the bus."""
+    with Rig(drivers=["i2c-i801", "i2c-dev"]) as r:
+        out = r.vm.shell("dmesg | grep -i -E 'i801|smbus'; ls /sys/bus/pci/drivers/i801_smbus; cat /sys/class/i2c-dev/i2c-0/name; ls /sys/bus/i2c/devices")
+        check("0000:00:1f.3" in out and "SMBus I801 adapter" in out, f"the driver does not take it: {out!r}")
+        check("error" not in out.lower() and "timeout" not in out.lower(), f"the driver complains: {out!r}")
+        found = r.vm.shell("i2cdetect -y -r 0")
+        check("50: -- -- --" in found, f"the bus: {found!r}")
+        check("imeout" not in r.vm.shell("dmesg | grep -i i801"), "transactions time out")
+        r.poweroff()
+
+
 def port_device(vm, name):
     out = vm.shell(f"for p in /sys/class/virtio-ports/*; do [ \"$(cat $p/name 2>/dev/null)\" = {name} ] && echo is-/dev/${{p##*/}}-; done")
     m = re.findall(r"is-(/dev/vport\w+)-", out)
@@ -303,6 +315,7 @@ def main():
         ("VM generation ID", generation),
         ("virtio-input", inputs),
         ("virtio serial ports", ports),
+        ("SMBus", smbus),
     ], jobs=2)
 
 

@@ -114,6 +114,7 @@
 #define LAYOUT_PIC_PCI_B 11		/* INTB, INTD */
 #define LAYOUT_PCI_CHIPSET_SLOT 25	/* from here on pins are not rotated */
 #define LAYOUT_PCI_LPC 0xf8		/* 00:1f.0 */
+#define LAYOUT_PCI_SMBUS 0xfb		/* 00:1f.3 */
 #define LAYOUT_GSI_COUNT 24
 #define LAYOUT_IOAPIC_ID 0		/* I/O APIC IDs are a space of their own with ACPI */
 

@@ -18,6 +18,7 @@
 #include "chipset/pvpanic.h"
 #include "chipset/test_dev.h"
 #include "device/ich9_lpc.h"
+#include "device/ich9_smbus.h"
 #include "device/q35_mch.h"
 #include "pci/pci.h"
 #include "platform/x86/priv.h"
@@ -96,7 +97,7 @@ static void place_pci64(struct platform *p)
 	p->pci64_size = p->pci64_base + size <= BIT64(p->phys_bits) ? size : 0;
 }
 
-/* The chipset: a Q35 host bridge and the LPC bridge of an ICH9, by which firmware knows the machine. */
+/* The chipset: a Q35 host bridge, and the LPC bridge and SMBus controller of an ICH9, by which firmware knows the machine. */
 static int build_chipset(struct platform *p, struct err *e)
 {
 	const struct ich9_lpc_config lpc = {
@@ -104,7 +105,9 @@ static int build_chipset(struct platform *p, struct err *e)
 	};
 	int r = q35_mch_new(p->m, p->pci, &p->mch, e);
 
-	return r < 0 ? r : ich9_lpc_new(p->m, p->pci, &lpc, &p->lpc, e);
+	if (r == 0)
+		r = ich9_lpc_new(p->m, p->pci, &lpc, &p->lpc, e);
+	return r < 0 ? r : ich9_smbus_new(p->m, p->pci, LAYOUT_PCI_SMBUS, e);
 }
 
 static int build_pci(struct platform *p, struct err *e)
