@@ -286,8 +286,13 @@ static void hid_cancel(struct usb_device *d, struct usb_packet *p)
 
 static void hid_suspend(struct usb_device *d, bool on)
 {
+	struct hid *h = of_usb(d);
+
+	/* Drivers take their transfer back before; what comes now is to wake them. */
+	if (on && h->emu.remote_wakeup)
+		h->from.asleep = false;
 	if (!on)
-		kick(of_usb(d));
+		kick(h);
 }
 
 /* 7.2: requests of the class, and descriptors of the interface. */

@@ -318,6 +318,20 @@ static void test_wakeup(void **state)
 	usb_suspend(f->dev, false);
 	machine_unlock(f->m);
 	expect(f, "\0\0\4\0\0\0\0\0", 8);
+	/* As Linux does it: first the transfer is taken back. */
+	ask(f);
+	ask(f);
+	machine_lock(f->m);
+	usb_cancel(&f->p);
+	usb_suspend(f->dev, true);
+	machine_unlock(f->m);
+	assert_true(input_key(f->in, KEY_B, true));
+	assert_int_equal(f->woken, 2);
+	machine_lock(f->m);
+	usb_suspend(f->dev, false);
+	machine_unlock(f->m);
+	ask(f);
+	expect(f, "\0\0\5\0\0\0\0\0", 8);
 	drop(f);
 }
 

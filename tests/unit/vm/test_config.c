@@ -4,6 +4,7 @@
  * either taken exactly, or refused with a message that names it; the dump reads
  * back as the same tree.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -143,6 +144,8 @@ static void test_refusals_name_the_option(void **state)
 	refused("nonsense", "1", "nonsense");
 	refused("disk.0.nonsense", "1", "disk.0.nonsense");
 	refused("pin", "3-1", "--pin");
+	refused("usb.0", "usb-ccid", "--usb");
+	refused("usb.8", "usb-kbd", "at most 8 USB devices");
 	refused("kernel", "", "--kernel");
 	refused("exec-timeout", "0", "--exec-timeout");
 }
@@ -168,6 +171,47 @@ static void test_contradictions(void **state)
 
 		assert_true(vm_config_from(c, &cfg, &e) < 0);
 		assert_true(e.msg[0]);
+		conf_free(c);
+	}
+}
+
+/* A display brings a tablet unless something else points, or none is wanted. */
+static void test_usb(void **state)
+{
+	static const struct {
+		const char *pairs[9];
+		unsigned n;
+		enum vm_usb last;
+	} good[] = {
+		{ { "kernel", "k", NULL }, 0, 0 },
+		{ { "kernel", "k", "display", "vnc", NULL }, 1, VM_USB_TABLET },
+		{ { "kernel", "k", "display", "vnc", "usb.0", "usb-kbd", NULL }, 2, VM_USB_TABLET },
+		{ { "kernel", "k", "display", "vnc", "usb.0", "usb-mouse", NULL }, 1, VM_USB_MOUSE },
+		{ { "kernel", "k", "display", "vnc", "usb.0", "none", NULL }, 1, VM_USB_NONE },
+		{ { "kernel", "k", "display", "vnc", "input.0", "virtio-tablet", NULL }, 0, 0 },
+		{ { "kernel", "k", "display", "vnc", "machine", "micro", "vga", "virtio-gpu", NULL }, 0, 0 },
+		{ { "disk.0.file", "d", "disk.0.if", "usb", "disk.0.cdrom", "on", NULL }, 0, 0 },
+	};
+	static const char *const bad[][7] = {
+		{ "kernel", "k", "usb.0", "none", "usb.1", "usb-kbd", NULL }, { "kernel", "k", "machine", "micro", "usb.0", "usb-kbd", NULL },
+		{ "disk.0.file", "d", "disk.0.if", "usb", "disk.0.iothread", "a", NULL },
+	};
+	struct vm_config cfg;
+	struct err e;
+
+	for (unsigned i = 0; i < ARRAY_LEN(good); i++) {
+		struct conf *c = conf_of(good[i].pairs);
+
+		assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+		assert_int_equal(cfg.n_usb, good[i].n);
+		if (cfg.n_usb)
+			assert_int_equal(cfg.usb[cfg.n_usb - 1], good[i].last);
+		conf_free(c);
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
+		struct conf *c = conf_of(bad[i]);
+
+		assert_int_equal(vm_config_from(c, &cfg, &e), -EINVAL);
 		conf_free(c);
 	}
 }
@@ -392,7 +436,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_refusals_name_the_option),
 		cmocka_unit_test(test_contradictions),
-		cmocka_unit_test(test_pin_list),
+		cmocka_unit_test(test_pin_list), cmocka_unit_test(test_usb),
 		cmocka_unit_test(test_dump_reads_back),
 		cmocka_unit_test(test_bad_text_names_the_line),
 		cmocka_unit_test(test_list_length),
