@@ -163,6 +163,6 @@ FULL = QUICK + [
 
 if __name__ == "__main__":
     try:
-        sys.exit(run_all(QUICK if os.environ.get("LODGE_TEST_ACCEL", "interp") == "interp" else FULL))
+        sys.exit(run_all(QUICK if os.environ.get("LODGE_TEST_ACCEL", "interp") == "interp" else FULL, 2))
     finally:
         shutil.rmtree(TMP, ignore_errors=True)
