@@ -95,14 +95,15 @@ enum gpu_error gpu_attach(struct gpu *g, struct gpu_res *r, struct gpu_piece *pi
 void gpu_detach(struct gpu *g, struct gpu_res *r);
 /* From byte `offset` of the backing on to the rectangle, or a note of it. */
 enum gpu_error gpu_transfer(struct gpu *g, struct gpu_res *r, const struct display_rect *to, uint64_t offset);
-/* Makes the copies that were noted. */
+/* Makes the part of the noted copy that row y has; the note stays. */
+void gpu_fetch_row(struct gpu *g, struct gpu_res *r, unsigned y);
+/* Makes the copy that was noted. */
 void gpu_settle(struct gpu *g, struct gpu_res *r);
 bool gpu_rect_inside(const struct display_rect *r, uint32_t width, uint32_t height);
 void gpu_rect_join(struct display_rect *to, const struct display_rect *r);
 /* n pixels of row y from x on, as the surface has them: there, or in g->line. */
 const uint32_t *gpu_row(struct gpu *g, const struct gpu_res *r, unsigned x, unsigned y, unsigned n);
 bool gpu_format_known(uint32_t format);
-bool gpu_watched(const struct gpu *g);
 
 /* ---- gpu_show.c ---- */
 void gpu_attach_displays(struct gpu *g);

@@ -4,8 +4,9 @@
  * the guest's pages.
  *
  * Backing pages are kept as guest-physical addresses and looked up at each copy.
- * A copy that nobody can see (no display is watched) is joined to the rectangle
- * that is to be copied when somebody looks, or before the pages are taken away.
+ * A copy is made when somebody looks, or before the pages are taken away: until then it
+ * is joined to the rectangle that is to be copied.  So nobody pays for pictures that
+ * nobody sees, and who looks thirty times a second for no more than thirty.
  */
 #include "virtio/gpu_int.h"
 
@@ -194,26 +195,26 @@ static bool copy(struct gpu *g, struct gpu_res *r, const struct display_rect *to
 	return ok;
 }
 
-bool gpu_watched(const struct gpu *g)
-{
-	for (unsigned i = 0; i < g->outputs; i++)
-		if (g->out[i].watched)
-			return true;
-	return false;
-}
-
 enum gpu_error gpu_transfer(struct gpu *g, struct gpu_res *r, const struct display_rect *to, uint64_t offset)
 {
 	uint64_t pitch = (uint64_t)r->width * 4, len = pitch * (to->h - 1) + (uint64_t)to->w * 4;
 
 	if (!range_inside(offset, len, backing_size(r)))
 		return GPU_ERR_INVALID_PARAMETER;
-	/* What can be seen later as well has its place in the backing where it has it here. */
-	if (!gpu_watched(g) && offset == to->y * pitch + to->x * 4ull && backing_size(r) >= bytes_of(r->width, r->height)) {
+	/* What can be fetched later as well has its place in the backing where it has it here. */
+	if (offset == to->y * pitch + to->x * 4ull && backing_size(r) >= bytes_of(r->width, r->height)) {
 		gpu_rect_join(&r->noted, to);
 		return GPU_OK;
 	}
 	return copy(g, r, to, offset) ? GPU_OK : GPU_ERR_UNSPEC;
+}
+
+void gpu_fetch_row(struct gpu *g, struct gpu_res *r, unsigned y)
+{
+	const struct display_rect row = { r->noted.x, y, r->noted.w, 1 };
+
+	if (r->piece && y - r->noted.y < r->noted.h)
+		copy(g, r, &row, (y * (uint64_t)r->width + row.x) * 4);
 }
 
 void gpu_settle(struct gpu *g, struct gpu_res *r)

@@ -47,6 +47,25 @@ static void draw_nothing(struct gpu_output *o, struct display *d)
 		display_put(d, 0, y, s->width, o->g->line);
 }
 
+/* What is noted is fetched row by row, and is in the cache still when it is put onto the surface. */
+static void draw(struct gpu_output *o, struct gpu_res *r, struct display *d)
+{
+	const struct display_rect *dirty = &o->dirty, *noted = &r->noted;
+	unsigned left = o->shown.x + dirty->x, top = o->shown.y + dirty->y;
+	bool inside = noted->w && noted->x >= left && noted->x + noted->w <= left + dirty->w && noted->y >= top &&
+		      noted->y + noted->h <= top + dirty->h;
+
+	if (!inside)
+		gpu_settle(o->g, r);
+	display_resize(d, o->shown.w, o->shown.h);
+	for (unsigned y = 0; y < dirty->h; y++) {
+		if (inside)
+			gpu_fetch_row(o->g, r, top + y);
+		display_put(d, dirty->x, dirty->y + y, dirty->w, gpu_row(o->g, r, left, top + y, dirty->w));
+	}
+	r->noted.w = 0;
+}
+
 static void refresh(void *opaque, struct display *d)
 {
 	struct gpu_output *o = opaque;
@@ -55,15 +74,10 @@ static void refresh(void *opaque, struct display *d)
 	tell_cursor(o, d);
 	if (!o->dirty.w)
 		return;
-	if (!r) {
+	if (r)
+		draw(o, r, d);
+	else
 		draw_nothing(o, d);
-	} else {
-		gpu_settle(o->g, r);
-		display_resize(d, o->shown.w, o->shown.h);
-		for (unsigned y = o->dirty.y; y < o->dirty.y + o->dirty.h; y++)
-			display_put(d, o->dirty.x, y, o->dirty.w,
-				    gpu_row(o->g, r, o->shown.x + o->dirty.x, o->shown.y + y, o->dirty.w));
-	}
 	o->dirty.w = 0;
 }
 
@@ -166,13 +180,11 @@ void gpu_flush(struct gpu *g, const struct gpu_res *r, const struct display_rect
 	}
 }
 
-/* Drivers draw with colours multiplied by alpha. */
-static uint32_t undo_alpha(uint32_t p, bool opaque)
+/* Drivers draw with colours multiplied by alpha, which is there whatever the format says: Linux calls all its buffers BGRX. */
+static uint32_t undo_alpha(uint32_t p)
 {
 	uint32_t a = p >> 24, out = a << 24;
 
-	if (opaque)
-		return p | 0xffu << 24;
 	for (unsigned shift = 0; a && shift < 24; shift += 8)
 		out |= MIN(((p >> shift & 255) * 255 + a / 2) / a, 255u) << shift;
 	return out;
@@ -180,8 +192,6 @@ static uint32_t undo_alpha(uint32_t p, bool opaque)
 
 void gpu_set_cursor(struct gpu_output *o, struct gpu_res *r, uint32_t hot_x, uint32_t hot_y)
 {
-	bool opaque = r && (r->format == GPU_BGRX || r->format == GPU_XRGB || r->format == GPU_XBGR || r->format == GPU_RGBX);
-
 	o->new_cursor = true;
 	o->cursor_visible = r != NULL;
 	if (!r)
@@ -193,7 +203,7 @@ void gpu_set_cursor(struct gpu_output *o, struct gpu_res *r, uint32_t hot_x, uin
 		const uint32_t *row = gpu_row(o->g, r, 0, y, GPU_CURSOR);
 
 		for (unsigned x = 0; x < GPU_CURSOR; x++)
-			o->shape[y * GPU_CURSOR + x] = undo_alpha(row[x], opaque);
+			o->shape[y * GPU_CURSOR + x] = undo_alpha(row[x]);
 	}
 }
 

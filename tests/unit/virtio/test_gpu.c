@@ -388,7 +388,7 @@ static void cursor(void **state)
 	const struct display_cursor *c;
 
 	display_watch(screen[0], &viewer);
-	make(5, BGRA, 64, 64);
+	make(5, BGRX, 64, 64);		/* as Linux calls it */
 	paint(64, 1, 0, 0x80400010);		/* half there, of a colour multiplied by that */
 	paint(64, 2, 0, 0xff123456);
 	assert_int_equal(SEND(TRANSFER, 0, 0, 64, 64, 0, 0, 5, 0), OK);
