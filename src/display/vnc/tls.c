@@ -51,6 +51,8 @@ int vnc_tls_new(const struct vnc_config *cfg, struct vnc_tls **out, struct err *
 	}
 	SSL_CTX_set_min_proto_version(t->ctx, TLS1_2_VERSION);
 	SSL_CTX_set_mode(t->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	/* Nobody resumes a session, and a viewer that finds tickets where it waits for RFB (TigerVNC 1.12) waits on. */
+	SSL_CTX_set_num_tickets(t->ctx, 0);
 	SSL_CTX_set_options(t->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
 	r = load(t->ctx, cfg, e);
 	if (r) {
