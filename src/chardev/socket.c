@@ -130,9 +130,9 @@ static void conn_ready(void *opaque, uint32_t events)
 		chardev_output_ready(&s->c);
 	}
 	if (s->conn.fd >= 0 && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
-		/* Full, and gone: its last bytes are lost, or it would be told for ever. */
-		if (!chardev_input_room(&s->c) && events & (EPOLLHUP | EPOLLERR))
-			disconnect(s);
+		/* It is gone, which would be told for ever, and there is no room yet for what it said last. */
+		if (!chardev_input_room(&s->c))
+			loop_fd_del(&s->conn);
 		else
 			read_some(s);
 	}
@@ -226,8 +226,15 @@ static size_t socket_send(struct chardev *c, const uint8_t *buf, size_t len)
 
 static void socket_want_input(struct chardev *c, bool yes)
 {
-	of(c)->want_in = yes;
-	update_events(of(c));
+	struct chardev_socket *s = of(c);
+
+	s->want_in = yes;
+	if (yes && s->conn.fd >= 0 && !s->conn.loop) {
+		s->conn.events = EPOLLIN;
+		if (loop_fd_add(c->l, &s->conn))
+			disconnect(s);
+	}
+	update_events(s);
 }
 
 static void socket_free(struct chardev *c)

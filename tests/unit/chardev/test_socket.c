@@ -207,6 +207,35 @@ static void flow_both_ways(void **state)
 	close(a);
 }
 
+/* What somebody says before they go is heard, however slowly. */
+static void last_words(void **state)
+{
+	static uint8_t big[150000];
+	struct ctx *c = *state;
+	int a;
+
+	for (size_t i = 0; i < sizeof(big); i++)
+		big[i] = (uint8_t)(i * 5 >> 2);
+	server(c);
+	c->room = 0;
+	a = peer(c);
+	until(c, &c->opened, 1);
+	assert_int_equal(send(a, big, sizeof(big), 0), sizeof(big));
+	close(a);
+	turns(c, 50);
+	while (c->n_in < sizeof(big)) {
+		assert_int_equal(c->hangup, 0);
+		c->room = 20000;
+		chardev_kick(c->c);
+		turns(c, 2);
+	}
+	assert_memory_equal(c->in, big, sizeof(big));
+	until(c, &c->hangup, 1);
+	a = peer(c);
+	until(c, &c->opened, 2);
+	close(a);
+}
+
 /* Full, and the reader goes: the writer is let on. */
 static void reader_that_goes(void **state)
 {
@@ -349,6 +378,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(clients_one_after_the_other, setup, teardown),
 		cmocka_unit_test_setup_teardown(flow_both_ways, setup, teardown),
 		cmocka_unit_test_setup_teardown(reader_that_goes, setup, teardown),
+		cmocka_unit_test_setup_teardown(last_words, setup, teardown),
 		cmocka_unit_test_setup_teardown(client_connects_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(client_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(tcp, setup, teardown),
