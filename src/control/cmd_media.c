@@ -30,6 +30,10 @@ static struct scsi_lun *drive(struct ctl_call *c, const char *device, const char
 		ctl_fail(c, CTL_GENERIC_ERROR, "disk '%s' is in use by a job", d->id);
 		return NULL;
 	}
+	if (ctl_nbd_shows(c->ctl, d)) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "disk '%s' is in use by an NBD export", d->id);
+		return NULL;
+	}
 	return d->drive;
 }
 

@@ -19,13 +19,19 @@
 
 #define MAX_CLIENTS 64
 
+struct export {
+	struct list node;
+	struct disk *d;
+	char *id, *name;		/* ours, and the clients' */
+};
+
 struct ctl_nbd {
 	struct control *ctl;
 	struct ctl_address at;
 	struct loop_fd fd;		/* listens, on the machine's loop */
 	struct loop_timer again;	/* looks at fd again: accept failed for want of something */
 	unsigned max;
-	unsigned n_exports;
+	struct list exports;		/* struct export */
 	struct nbd_server *s;		/* NULL: nothing was shown yet */
 	struct disk *on;		/* one of the disks on the server's loop: its lock is the server's */
 };
@@ -55,7 +61,7 @@ static void on_client(void *opaque, uint32_t events)
 			look_later(n);
 		return;
 	}
-	if (n->s && n->n_exports) {
+	if (n->s && !list_empty(&n->exports)) {
 		disk_lock(n->on);
 		ret = nbd_server_attach(n->s, fd);
 		disk_unlock(n->on);
@@ -101,6 +107,7 @@ void ctl_cmd_nbd_server_start(struct ctl_call *c, const struct ctl_args_nbd_serv
 		ret = ctl_address_listen(&n->at, &fd, NULL, &e);
 	if (!ret) {
 		n->ctl = c->ctl;
+		list_init(&n->exports);
 		n->max = a->has_max_connections && a->max_connections ? (unsigned)MIN(a->max_connections, MAX_CLIENTS) : 0;
 		n->fd = (struct loop_fd){ .fd = fd, .events = EPOLLIN, .cb = on_client, .opaque = n };
 		loop_timer_init(c->ctl->m->loop, &n->again, on_again, n);
@@ -115,7 +122,42 @@ void ctl_cmd_nbd_server_start(struct ctl_call *c, const struct ctl_args_nbd_serv
 	c->ctl->nbd = n;
 }
 
-static int add(struct ctl_nbd *n, struct disk *d, const struct nbd_export_opts *o, struct err *e)
+static void forget(struct export *x)
+{
+	list_del(&x->node);
+	free(x->id);
+	free(x->name);
+	free(x);
+}
+
+static struct export *remember(struct ctl_nbd *n, struct disk *d, const char *id, const char *name)
+{
+	struct export *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return NULL;
+	x->d = d;
+	x->id = strdup(id);
+	x->name = strdup(name);
+	list_add_tail(&n->exports, &x->node);
+	if (x->id && x->name)
+		return x;
+	forget(x);
+	return NULL;
+}
+
+static struct export *find(struct ctl_nbd *n, const char *id, const char *name)
+{
+	list_for_each(p, &n->exports) {
+		struct export *x = list_entry(p, struct export, node);
+
+		if ((id && !strcmp(x->id, id)) || (name && !strcmp(x->name, name)))
+			return x;
+	}
+	return NULL;
+}
+
+static int show(struct ctl_nbd *n, struct disk *d, const struct nbd_export_opts *o, struct err *e)
 {
 	int ret = 0;
 
@@ -129,47 +171,121 @@ static int add(struct ctl_nbd *n, struct disk *d, const struct nbd_export_opts *
 	}
 	ret = ret ? err_set(e, ret, "out of memory") : nbd_server_add(n->s, d->node, o, e);
 	disk_unlock(d);
-	n->n_exports += !ret;
 	return ret;
 }
 
+/* The machine's NBD server, or NULL and the call has failed. */
+static struct ctl_nbd *server(struct ctl_call *c)
+{
+	if (!c->ctl->nbd)
+		ctl_fail(c, CTL_GENERIC_ERROR, "NBD server not running");
+	return c->ctl->nbd;
+}
+
+static void add(struct ctl_call *c, struct disk *d, const char *id, const struct nbd_export_opts *o)
+{
+	struct ctl_nbd *n = server(c);
+	struct err e = { .msg = "" };
+	struct export *x;
+	int ret;
+
+	if (!n)
+		return;
+	if (find(n, id, NULL)) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "Block export id '%.64s' is already in use", id);
+		return;
+	}
+	x = remember(n, d, id, o->name);
+	ret = x ? show(n, d, o, &e) : err_set(&e, -ENOMEM, "out of memory");
+	if (ret && x)
+		forget(x);
+	ctl_failed(c, ret, &e);
+}
+
+static void end(struct ctl_call *c, struct ctl_nbd *n, struct export *x, bool safe)
+{
+	int ret;
+
+	disk_lock(n->on);
+	ret = safe && nbd_server_clients(n->s) ? -EBUSY : nbd_server_remove(n->s, x->name);
+	disk_unlock(n->on);
+	if (ret == -EBUSY) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "export '%.64s' still in use", x->id);
+		return;
+	}
+	ctl_emit(n->ctl, CTL_EVENT_BLOCK_EXPORT_DELETED, json_pack("{s:s+}", "id", x->id, ""));
+	forget(x);
+}
+
+/* QEMU's id of such an export is its name. */
 void ctl_cmd_nbd_server_add(struct ctl_call *c, const struct ctl_args_nbd_server_add *a)
 {
 	struct disk *d = ctl_disk(c, a->device, NULL, NULL);
-	struct err e = { .msg = "" };
 	struct nbd_export_opts o = { .description = a->description };
 
 	if (!d)
 		return;
-	if (!c->ctl->nbd) {
-		ctl_fail(c, CTL_GENERIC_ERROR, "NBD server not running");
-		return;
-	}
 	o.name = a->name ? a->name : d->id;
 	o.read_only = !a->writable;
-	ctl_failed(c, add(c->ctl->nbd, d, &o, &e), &e);
+	add(c, d, o.name, &o);
+}
+
+void ctl_cmd_block_export_add(struct ctl_call *c, const struct ctl_args_block_export_add *a)
+{
+	struct disk *d = ctl_disk(c, NULL, a->node_name, NULL);
+	struct nbd_export_opts o = { .description = a->description };
+
+	if (!d)
+		return;
+	o.name = a->name ? a->name : d->id;
+	o.read_only = !a->writable;
+	add(c, d, a->id, &o);
 }
 
 void ctl_cmd_nbd_server_remove(struct ctl_call *c, const struct ctl_args_nbd_server_remove *a)
 {
-	struct ctl_nbd *n = c->ctl->nbd;
-	bool safe = !a->has_mode || a->mode == CTL_BLOCK_EXPORT_REMOVE_MODE_SAFE;
-	int ret = -ENOENT;
+	struct ctl_nbd *n = server(c);
+	struct export *x = n ? find(n, NULL, a->name) : NULL;
 
-	if (!n) {
-		ctl_fail(c, CTL_GENERIC_ERROR, "NBD server not running");
-		return;
-	}
-	if (n->s) {
-		disk_lock(n->on);
-		ret = safe && nbd_server_clients(n->s) ? -EBUSY : nbd_server_remove(n->s, a->name);
-		disk_unlock(n->on);
-	}
-	n->n_exports -= !ret;
-	if (ret == -EBUSY)
-		ctl_fail(c, CTL_GENERIC_ERROR, "export '%.64s' still in use", a->name);
-	else if (ret)
+	if (x)
+		end(c, n, x, !a->has_mode || a->mode == CTL_BLOCK_EXPORT_REMOVE_MODE_SAFE);
+	else if (n)
 		ctl_fail(c, CTL_GENERIC_ERROR, "Export '%.64s' is not found", a->name);
+}
+
+void ctl_cmd_block_export_del(struct ctl_call *c, const struct ctl_args_block_export_del *a)
+{
+	struct ctl_nbd *n = c->ctl->nbd;
+	struct export *x = n ? find(n, a->id, NULL) : NULL;
+
+	if (x)
+		end(c, n, x, !a->has_mode || a->mode == CTL_BLOCK_EXPORT_REMOVE_MODE_SAFE);
+	else
+		ctl_fail(c, CTL_GENERIC_ERROR, "Export '%.64s' is not found", a->id);
+}
+
+void ctl_cmd_query_block_exports(struct ctl_call *c, const struct ctl_args_query_block_exports *a)
+{
+	json_t *list = json_array();
+
+	if (c->ctl->nbd)
+		list_for_each(p, &c->ctl->nbd->exports) {
+			struct export *x = list_entry(p, struct export, node);
+			char node[40];
+
+			snprintf(node, sizeof(node), "#%s", x->d->id);
+			json_array_append_new(list, json_pack("{s:s+,s:s,s:s,s:b}", "id", x->id, "", "type", "nbd", "node-name", node, "shutting-down", 0));
+		}
+	ctl_return(c, list);
+}
+
+bool ctl_nbd_shows(const struct control *ctl, const struct disk *d)
+{
+	if (ctl->nbd)
+		list_for_each(p, &ctl->nbd->exports)
+			if (list_entry(p, struct export, node)->d == d)
+				return true;
+	return false;
 }
 
 void ctl_nbd_stop(struct control *ctl)
@@ -182,6 +298,12 @@ void ctl_nbd_stop(struct control *ctl)
 		disk_lock(n->on);
 		nbd_server_free(n->s);
 		disk_unlock(n->on);
+	}
+	list_for_each_safe(p, &n->exports) {
+		struct export *x = list_entry(p, struct export, node);
+
+		ctl_emit(ctl, CTL_EVENT_BLOCK_EXPORT_DELETED, json_pack("{s:s+}", "id", x->id, ""));
+		forget(x);
 	}
 	loop_fd_del(&n->fd);
 	loop_timer_cancel(&n->again);

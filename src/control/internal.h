@@ -182,6 +182,8 @@ void ctl_port_event(struct control *ctl, int64_t value);
 
 /* cmd_nbd.c */
 void ctl_nbd_stop(struct control *ctl);
+/* Is the disk shown to NBD clients? */
+bool ctl_nbd_shows(const struct control *ctl, const struct disk *d);
 
 /* cmd_fd.c */
 void ctl_fdsets_free(struct control *ctl);
