@@ -24,6 +24,7 @@ static void on_vm_event(void *opaque, enum vm_event ev, enum vm_cause c)
 {
 	struct control *ctl = opaque;
 
+	gdb_vm_event(ctl, ev);
 	switch (ev) {
 	case VM_EVENT_STOP:
 		ctl_emit(ctl, CTL_EVENT_STOP, NULL);
@@ -106,7 +107,7 @@ static const char *status_name(const struct control *ctl)
 {
 	static const char *const names[] = {
 		[VM_PRELAUNCH] = "prelaunch", [VM_RUNNING] = "running", [VM_PAUSED] = "paused", [VM_IO_ERROR] = "io-error",
-		[VM_WATCHDOG] = "watchdog",
+		[VM_WATCHDOG] = "watchdog", [VM_DEBUG] = "debug",
 		[VM_SHUT_DOWN] = "shutdown", [VM_PANICKED] = "guest-panicked", [VM_INTERNAL_ERROR] = "internal-error",
 	};
 

@@ -441,32 +441,38 @@ static void run(struct hmp *h)
 		c->run(h);
 }
 
-void ctl_cmd_human_monitor_command(struct ctl_call *c, const struct ctl_args_human_monitor_command *a)
+char *hmp_line(struct control *ctl, const char *text, unsigned cpu)
 {
-	struct hmp h = { .ctl = c->ctl };
-	char *line = strdup(a->command_line), *save = NULL, *out = NULL;
+	struct hmp h = { .ctl = ctl, .cpu = cpu };
+	char *line = strdup(text), *save = NULL, *out = NULL;
 	size_t len;
 
-	if (a->has_cpu_index && (a->cpu_index < 0 || a->cpu_index >= c->ctl->m->n_vcpus)) {
-		ctl_fail(c, CTL_GENERIC_ERROR, "Parameter 'cpu-index' expects a CPU number");
-		free(line);
-		return;
-	}
-	h.cpu = (unsigned)a->cpu_index;
 	h.out = line ? open_memstream(&out, &len) : NULL;
 	if (!h.out) {
-		ctl_fail(c, CTL_GENERIC_ERROR, "out of memory");
 		free(line);
-		return;
+		return NULL;
 	}
 	for (char *w = strtok_r(line, " \t", &save); w && h.n < HMP_MAX_WORDS; w = strtok_r(NULL, " \t", &save))
 		h.word[h.n++] = w;
 	run(&h);
 	fclose(h.out);
+	free(line);
+	return out;
+}
+
+void ctl_cmd_human_monitor_command(struct ctl_call *c, const struct ctl_args_human_monitor_command *a)
+{
+	char *out;
+
+	if (a->has_cpu_index && (a->cpu_index < 0 || a->cpu_index >= c->ctl->m->n_vcpus)) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "Parameter 'cpu-index' expects a CPU number");
+		return;
+	}
+	out = hmp_line(c->ctl, a->command_line, (unsigned)a->cpu_index);
 	if (out)
 		ctl_return(c, json_string(out));
 	else
 		ctl_fail(c, CTL_GENERIC_ERROR, "out of memory");
 	free(out);
-	free(line);
 }
+

@@ -135,6 +135,7 @@ struct ctl_listener {
 };
 
 struct ctl_place;
+struct gdb;
 struct ctl_disks;
 struct ctl_nbd;
 struct disk;
@@ -155,6 +156,7 @@ struct control {
 	struct list fdsets;
 	struct ctl_disks *disks;
 	struct list jobs;		/* struct ctl_job */
+	struct gdb *gdb;		/* NULL: no gdb stub */
 	struct ctl_nbd *nbd;		/* NULL: not started */
 	bool ending;			/* clients may still ask; what takes time is not begun */
 };
@@ -173,6 +175,15 @@ void ctl_jobs_end(struct control *ctl);
 
 /* cmd_screen.c */
 void ctl_screen_fini(struct control *ctl);
+
+/* gdb.c: the stub listens at this address. */
+int gdb_new(struct control *ctl, const char *address, struct err *e);
+void gdb_free(struct control *ctl);		/* machine lock held; NULL is allowed */
+/* Something has happened to the VM. */
+void gdb_vm_event(struct control *ctl, enum vm_event ev);
+
+/* hmp.c: the text that this line of a monitor for people prints; free it. NULL: no memory */
+char *hmp_line(struct control *ctl, const char *text, unsigned cpu);
 
 /* cmd_parts.c */
 void ctl_watchdog_event(struct control *ctl);

@@ -228,6 +228,8 @@ int control_new(struct vm *vm, struct control **out, struct err *e)
 			err_prefix(e, ret, "--qmp");
 	if (!ret && cfg->control)
 		ret = open_default(ctl, e);
+	if (!ret && cfg->gdb && (ret = gdb_new(ctl, cfg->gdb, e)))
+		err_prefix(e, ret, "--gdb");
 	machine_unlock(ctl->m);
 	if (ret) {
 		control_free(ctl);
@@ -306,6 +308,7 @@ void control_free(struct control *ctl)
 	machine_unlock(ctl->m);
 	ctl_jobs_end(ctl);
 	machine_lock(ctl->m);
+	gdb_free(ctl);
 	ctl_screen_fini(ctl);
 	ctl_nbd_stop(ctl);
 	ctl_disks_fini(ctl);

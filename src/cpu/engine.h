@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "cpu/debug.h"
 #include "cpu/x86/state.h"
 #include "machine/machine.h"
 
@@ -23,7 +24,7 @@ enum vcpu_stop {
 	VCPU_STOP_KICK,		/* VCPU_EV_STOP was raised (the engine clears it) */
 	VCPU_STOP_SHUTDOWN,	/* triple fault */
 	VCPU_STOP_ERROR,	/* the engine cannot go on; text in engine's report */
-	VCPU_STOP_DEBUG,	/* reserved for the debugger */
+	VCPU_STOP_DEBUG,	/* the debugger's: debug_stop tells why */
 };
 
 struct probe_report {
@@ -76,6 +77,13 @@ struct cpu_engine_ops {
 	/* While the vCPU is not in vcpu_run. */
 	int (*state_get)(struct vcpu *v, struct x86_state *s);
 	int (*state_set)(struct vcpu *v, const struct x86_state *s);
+	/*
+	 * A debugger watches this vCPU with these points, which stay as they are until the next call; NULL: none
+	 * does.  step: vcpu_run returns behind one instruction (or the delivery of what it raised), without
+	 * interrupts meanwhile.  While the vCPU is not in vcpu_run.  -ENOTSUP, and NULL: not with this engine.
+	 */
+	int (*debug)(struct vcpu *v, const struct cpu_debug *d, bool step);
+	const struct cpu_debug_stop *(*debug_stop)(struct vcpu *v);
 	/* In-kernel interrupt chips: -ENOTSUP means the platform must build the
 	 * user-space ones (has_irqchip tells beforehand). */
 	bool (*has_irqchip)(struct cpu_engine *e);	/* 8259, I/O APIC and local APICs all in the engine */

@@ -34,6 +34,7 @@ enum machine_request {
 	MACHINE_REQ_PAUSE,	/* stand still until the host says go on */
 	MACHINE_REQ_PANIC,	/* pvpanic */
 	MACHINE_REQ_WATCHDOG,	/* a watchdog's time is over */
+	MACHINE_REQ_DEBUG,	/* a vCPU has stopped for a debugger; code: which */
 	MACHINE_REQ_TRIPLE_FAULT,
 	MACHINE_REQ_DEBUG_EXIT,	/* isa-debug-exit, code = (value << 1) | 1 */
 	MACHINE_REQ_ENGINE_ERROR,

@@ -506,6 +506,11 @@ const struct opt run_opts[] = {
 	  "standard input and output; may be repeated. *server=on* (the default) listens, *off* connects; with *wait=on* (the "
 	  "default) the guest does not start before a client has come. *pretty=on* prints answers over several lines. Whoever can "
 	  "connect owns the guest and may read and write files as the user: TCP is for loopback.", .parse = parse_qmp },
+	{ "gdb", 0, "PORT|tcp:HOST:PORT|unix:PATH", "a gdb may connect",
+	  "Listens for gdb (*target remote*): on a port of this host's loopback, or where the address says. One gdb at a time; while it is there "
+	  "it decides when the guest runs. It sees a thread for each CPU, all registers and memory by linear addresses; *monitor* gives the "
+	  "commands of the monitor for people (HMP). With *--paused* the guest waits for it before its first instruction. Who can connect owns the guest.",
+	  .key = "gdb" },
 	{ "control", 0, "on|off", "socket for lodge qmp and lodge ps [on]",
 	  "Whether the guest has a control socket in the user's runtime directory ($XDG_RUNTIME_DIR/lodge/NAME/qmp, for this user "
 	  "only), by which *lodge qmp* and *lodge ps* find it. Two guests with one *--name* cannot have one.", COMPLETE_WORDS, "on off",

@@ -742,6 +742,8 @@ static int set_key(const char *key, const char *val, struct vm_config *v, struct
 		return config_port(v, n, field, val, e);
 	if (indexed(key, "input", &n, &field) && !*field)
 		return config_input(v, n, val, e);
+	if (!strcmp(key, "gdb"))
+		return config_text(val, &v->gdb, e);
 	if (indexed(key, "qmp", &n, &field) && !*field)
 		return n < VM_MAX_QMPS ? config_text(val, &v->qmp[n], e) : too_many("monitors", VM_MAX_QMPS, e);
 	if (indexed(key, "usb", &n, &field) && !*field)

@@ -39,6 +39,7 @@
  *   port.N.name NAME  port.N.chardev ID  port.N.console on|off  guest-agent PATH
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
+ *   gdb PORT|ADDRESS
  *   qmp.N ADDRESS (control/address.h)  control on|off [on]  paused on|off [off]
  *   stats on|off  no-reboot on|off  shutdown-timeout SECONDS [30]
  *   start-ns N    CLOCK_MONOTONIC at which the user's command began, for --stats
@@ -217,6 +218,7 @@ struct vm_config {
 	bool perf_map, dump_block;
 	uint64_t dump_address;
 	const char *dump_file;		/* NULL: standard error */
+	const char *gdb;		/* where gdb may connect; NULL: nowhere */
 	const char *qmp[VM_MAX_QMPS];	/* addresses of monitors; NULL: the number was left out */
 	bool control;			/* a control socket in the user's runtime directory */
 	bool paused;			/* until the host says go on */

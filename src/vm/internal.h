@@ -86,6 +86,7 @@ struct vm {
 	pthread_cond_t run_cond;
 	bool run;			/* vCPUs should execute */
 	bool quit;			/* vCPU threads should end */
+	unsigned only;			/* 1 + the one that should execute; 0: all */
 	unsigned n_running;		/* threads inside vcpu_run (or about to be) */
 	enum machine_request req;	/* the first request since the vCPUs last ran */
 	int req_code;
@@ -93,6 +94,9 @@ struct vm {
 	bool paused;			/* clock and devices stand still; machine lock */
 	bool stop_wanted;		/* by vm_stop, until vm_resume; machine lock */
 	bool prelaunch;			/* paused, and has not run since the start or a reset; machine lock */
+	bool debug_stop;		/* stop_wanted by vCPU debug_vcpu, for the debugger; machine lock */
+	unsigned debug_vcpu;
+	const struct cpu_debug *debug;	/* the debugger's points; NULL: there is none */
 	bool watchdog_stop;		/* stop_wanted by the watchdog's action; machine lock */
 	enum vm_watchdog_action watchdog_action;	/* machine lock */
 	enum vm_cause cause;		/* of the request under way, as far as the host made it; machine lock */

@@ -45,6 +45,8 @@ enum vm_status vm_status(const struct vm *vm)
 		return VM_PRELAUNCH;
 	if (vm->watchdog_stop)
 		return VM_WATCHDOG;
+	if (vm->debug_stop)
+		return VM_DEBUG;
 	return vm->stop_wanted ? VM_PAUSED : VM_IO_ERROR;
 }
 

@@ -8,6 +8,7 @@
 #ifndef LODGE_VM_LIVE_H
 #define LODGE_VM_LIVE_H
 
+#include "cpu/debug.h"
 #include "cpu/x86/state.h"
 #include "machine/machine.h"
 #include "vm/vm.h"
@@ -48,7 +49,7 @@ struct vm_watch {
 /* One watcher; NULL: nobody. */
 void vm_set_watch(struct vm *vm, const struct vm_watch *w);
 
-enum vm_status { VM_PRELAUNCH, VM_RUNNING, VM_PAUSED, VM_IO_ERROR, VM_WATCHDOG, VM_SHUT_DOWN, VM_PANICKED, VM_INTERNAL_ERROR };
+enum vm_status { VM_PRELAUNCH, VM_RUNNING, VM_PAUSED, VM_IO_ERROR, VM_WATCHDOG, VM_DEBUG, VM_SHUT_DOWN, VM_PANICKED, VM_INTERNAL_ERROR };
 enum vm_status vm_status(const struct vm *vm);
 
 /* Stands still until vm_resume (vm.h), however often it is reset meanwhile; VM_EVENT_STOP or VM_EVENT_STAY tells when it does. */
@@ -82,6 +83,19 @@ struct vnc *vm_vnc(const struct vm *vm);
 long vm_vcpu_tid(const struct vm *vm, unsigned id);
 /* Only while the VM stands still: EBUSY. */
 int vm_vcpu_state(const struct vm *vm, unsigned id, struct x86_state *out);
+/* The other way round. */
+int vm_vcpu_set_state(struct vm *vm, unsigned id, const struct x86_state *s);
+
+/*
+ * Debuggers.  Points count from now on and stay the caller's, unchanged until the next call; NULL: no debugger.  While the VM stands
+ * still: EBUSY. ENOTSUP: not with this engine.
+ */
+int vm_debug_points(struct vm *vm, const struct cpu_debug *d);
+/* Goes on as vm_resume does; step: only this vCPU, for one instruction; -1: all.  VM_EVENT_STOP follows. */
+int vm_debug_go(struct vm *vm, int step);
+/* The vCPU for which the VM stands still, and why; -1: it does so, or not, for another reason. */
+int vm_debug_stopped(const struct vm *vm, const struct cpu_debug_stop **why);
+
 /* Milliseconds since vm_run began; 0 before. */
 uint64_t vm_run_ms(const struct vm *vm);
 /* What --stats prints, one by one. */

@@ -79,12 +79,12 @@ static void pin_thread(const struct vm *vm, unsigned id)
 }
 
 /* Waits until it may run; false: the thread should end.  Counts itself in. */
-static bool wait_for_go(struct vm *vm)
+static bool wait_for_go(struct vm *vm, unsigned id)
 {
 	bool go;
 
 	pthread_mutex_lock(&vm->run_lock);
-	while (!vm->run && !vm->quit)
+	while ((!vm->run || (vm->only && vm->only != id + 1)) && !vm->quit)
 		pthread_cond_wait(&vm->run_cond, &vm->run_lock);
 	go = !vm->quit;
 	if (go)
@@ -125,7 +125,7 @@ static void *vcpu_main(void *opaque)
 	atomic_store(&t->tid, (long)gettid());
 	name_thread(t->id);
 	pin_thread(vm, t->id);
-	while (wait_for_go(vm)) {
+	while (wait_for_go(vm, t->id)) {
 		t->last_stop = enter_engine(vm, t);
 		/* Asked for while this thread still counts as running, so that the
 		 * request is noted before parked_bh can see an empty one. */
@@ -133,6 +133,8 @@ static void *vcpu_main(void *opaque)
 			ask_locked(vm, MACHINE_REQ_TRIPLE_FAULT, (int)t->id);
 		else if (t->last_stop == VCPU_STOP_ERROR)
 			ask_locked(vm, MACHINE_REQ_ENGINE_ERROR, (int)t->id);
+		else if (t->last_stop == VCPU_STOP_DEBUG)
+			ask_locked(vm, MACHINE_REQ_DEBUG, (int)t->id);
 		count_out(vm);
 	}
 	return NULL;

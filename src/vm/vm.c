@@ -112,7 +112,7 @@ void vm_resume(struct vm *vm)
 {
 	bool stopping = vm->stop_wanted && !vm->paused;
 
-	vm->stop_wanted = vm->watchdog_stop = false;
+	vm->stop_wanted = vm->watchdog_stop = vm->debug_stop = false;
 	if (stopping)
 		vm_tell(vm, VM_EVENT_STAY, VM_CAUSE_NONE);
 	if (!vm->paused)
@@ -214,6 +214,11 @@ static void handle(struct vm *vm, enum machine_request req, int code)
 	case MACHINE_REQ_WATCHDOG:
 		watchdog(vm);
 		break;
+	case MACHINE_REQ_DEBUG:
+		vm->stop_wanted = vm->debug_stop = true;
+		vm->debug_vcpu = (unsigned)code;
+		go_on(vm);
+		break;
 	case MACHINE_REQ_PAUSE:
 	case MACHINE_REQ_NONE:
 		go_on(vm);
@@ -231,6 +236,8 @@ static void on_parked(void *opaque)
 
 	pthread_mutex_lock(&vm->run_lock);
 	parked = !vm->run && !vm->n_running && !vm->quit;
+	if (parked)
+		vm->only = 0;
 	req = vm->req;
 	code = vm->req_code;
 	pthread_mutex_unlock(&vm->run_lock);

@@ -210,6 +210,11 @@ static void step(struct interp_cpu *ic)
 			return;
 		}
 	}
+	if (unlikely(c->debug != NULL)) {
+		if (x86_debug_at(c, c->s.rip + c->cs_base))
+			return;
+		c->debug_done = c->debug_step;
+	}
 	flags_in(c);
 	ic->in_block = true;
 	c->cur_uop = NULL;
@@ -366,6 +371,27 @@ static void rest(struct interp_cpu *ic)
 	sleep_until(ic, wake);
 }
 
+/* What a debugger wants to know of; true: vcpu_run returns for it. */
+static bool debug_stops(struct interp_cpu *ic)
+{
+	struct x86_cpu *c = &ic->c;
+	bool stop;
+
+	if (ic->deliver_pending && ic->ev.kind == X86_EV_DEBUG) {
+		ic->deliver_pending = false;
+		return true;
+	}
+	/* What an instruction raised is delivered first. */
+	if (ic->deliver_pending || c->db_trap.dr6)
+		return false;
+	stop = c->debug_hit || (c->debug_step && c->debug_done);
+	if (stop && !c->debug_hit)
+		c->debug_stop = (struct cpu_debug_stop){ .why = CPU_STOP_STEP };
+	c->debug_hit = false;
+	c->debug_done = c->debug_done && !stop;
+	return stop;
+}
+
 /* One turn of the outer loop; true with *stop set: leave vcpu_run. */
 static bool turn(struct interp_cpu *ic, enum vcpu_stop *stop)
 {
@@ -379,6 +405,10 @@ static bool turn(struct interp_cpu *ic, enum vcpu_stop *stop)
 	if (unlikely(c->shutdown)) {
 		c->s.activity = X86_SHUTDOWN;
 		*stop = VCPU_STOP_SHUTDOWN;
+		return true;
+	}
+	if (unlikely(c->debug != NULL) && debug_stops(ic)) {
+		*stop = VCPU_STOP_DEBUG;
 		return true;
 	}
 	if (ic->deliver_pending) {
@@ -395,7 +425,7 @@ static bool turn(struct interp_cpu *ic, enum vcpu_stop *stop)
 	}
 	if (ic->deliver_pending)
 		return false;
-	if (c->intr_maybe && c->s.activity != X86_WAIT_SIPI) {
+	if (c->intr_maybe && c->s.activity != X86_WAIT_SIPI && !(c->debug_step && c->s.activity == X86_ACTIVE)) {
 		take_interrupt(ic);
 		if (ic->deliver_pending)
 			return false;
@@ -634,6 +664,14 @@ static int state_set(struct vcpu *v, const struct x86_state *s)
 	return 0;
 }
 
+static int debug(struct vcpu *v, const struct cpu_debug *d, bool step)
+{
+	x86_debug_set(&cpu_of(v)->c, d, step);
+	return 0;
+}
+
+static const struct cpu_debug_stop *debug_stop(struct vcpu *v) { return &cpu_of(v)->c.debug_stop; }
+
 static bool no(struct cpu_engine *e) { return false; }
 static int irq_line(struct cpu_engine *e, unsigned gsi, bool level) { return -ENOTSUP; }
 static int msi(struct cpu_engine *e, const struct msi *msg) { return -ENOTSUP; }
@@ -712,6 +750,8 @@ const struct cpu_engine_ops cpu_engine_interp = {
 	.vcpu_run = vcpu_run,
 	.state_get = state_get,
 	.state_set = state_set,
+	.debug = debug,
+	.debug_stop = debug_stop,
 	.has_irqchip = no,
 	.has_lapic = no,
 	.irq_line = irq_line,

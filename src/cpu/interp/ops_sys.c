@@ -107,7 +107,12 @@ SYS(do_hlt)
 	c->s.activity = X86_HALTED;
 }
 
-SYS(do_int) { x86_soft_int(c, (int)u->imm, X86_EV_SOFT); }
+SYS(do_int)
+{
+	if (unlikely(c->debug != NULL) && u->len == 1)
+		x86_debug_int3(c, uop_rip(c, u) + c->cs_base);
+	x86_soft_int(c, (int)u->imm, X86_EV_SOFT);
+}
 /* A breakpoint held back by MOV SS is reported together with this #DB. */
 SYS(do_int1)
 {

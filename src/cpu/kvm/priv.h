@@ -61,6 +61,8 @@ struct kvm_vcpu {
 	struct kvm_engine *e;
 	int fd;
 	struct kvm_run *run;
+	const struct cpu_debug *debug;	/* NULL: no debugger */
+	struct cpu_debug_stop debug_stop;
 	char error[256];
 };
 
@@ -77,6 +79,12 @@ void kvm_vcpu_free(struct kvm_vcpu *k);
 int kvm_vcpu_thread_init(struct vcpu *v);
 enum vcpu_stop kvm_vcpu_run(struct vcpu *v);
 void kvm_vcpu_report(struct vcpu *v, char *buf, size_t len);
+
+/* debug.c */
+int kvm_debug(struct vcpu *v, const struct cpu_debug *d, bool step);
+const struct cpu_debug_stop *kvm_debug_stop(struct vcpu *v);
+/* KVM_EXIT_DEBUG: -1: go on; else enum vcpu_stop. */
+int kvm_debug_exit(struct kvm_vcpu *k);
 
 /* cpuid.c */
 int kvm_set_cpuid(struct kvm_vcpu *k, struct err *err);

@@ -197,6 +197,8 @@ static int handle_exit(struct kvm_vcpu *k)
 	case KVM_EXIT_HLT:
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
 		return -1;
+	case KVM_EXIT_DEBUG:
+		return kvm_debug_exit(k);
 	case KVM_EXIT_SHUTDOWN:
 		snprintf(k->error, sizeof(k->error), "triple fault");
 		return VCPU_STOP_SHUTDOWN;

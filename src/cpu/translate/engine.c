@@ -257,6 +257,8 @@ static int vcpu_thread_init(struct vcpu *v) { return cpu_engine_interp.vcpu_thre
 static enum vcpu_stop vcpu_run(struct vcpu *v) { return cpu_engine_interp.vcpu_run(v); }
 static int state_get(struct vcpu *v, struct x86_state *s) { return cpu_engine_interp.state_get(v, s); }
 static int state_set(struct vcpu *v, const struct x86_state *s) { return cpu_engine_interp.state_set(v, s); }
+static int debug(struct vcpu *v, const struct cpu_debug *d, bool step) { return cpu_engine_interp.debug(v, d, step); }
+static const struct cpu_debug_stop *debug_stop(struct vcpu *v) { return cpu_engine_interp.debug_stop(v); }
 static bool has_irqchip(struct cpu_engine *e) { return cpu_engine_interp.has_irqchip(e); }
 static bool has_lapic(struct cpu_engine *e) { return cpu_engine_interp.has_lapic(e); }
 static int irq_line(struct cpu_engine *e, unsigned gsi, bool level) { return cpu_engine_interp.irq_line(e, gsi, level); }
@@ -280,5 +282,5 @@ static void report(struct vcpu *v, char *buf, size_t len) { cpu_engine_interp.re
 	.msi = msi, .msi_fd = msi_fd, .extint = extint, .dirty_fetch = dirty_fetch, \
 	.clock_get = clock_get_ns, .clock_set = clock_set_ns, .stats = stats, .report = report
 
-const struct cpu_engine_ops cpu_engine_translate = { .name = "translate", .init = init, SHARED_OPS };
+const struct cpu_engine_ops cpu_engine_translate = { .name = "translate", .init = init, .debug = debug, .debug_stop = debug_stop, SHARED_OPS };
 const struct cpu_engine_ops cpu_engine_check = { .name = "check", .init = check_init, SHARED_OPS };

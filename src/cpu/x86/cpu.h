@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include "base/bits.h"
+#include "cpu/debug.h"
 #include "cpu/x86/state.h"
 #include "machine/machine.h"
 
@@ -91,7 +92,8 @@ enum { X86_EV_FAULT,	/* exception raised by an instruction; rip = that instructi
        X86_EV_SOFT,	/* INT n, INT3, INTO: DPL checked; rip pushed = next */
        X86_EV_SOFT_ICEBP, /* INT1: no DPL check, rip pushed = next */
        X86_EV_INTR,	/* external interrupt */
-       X86_EV_NMI };
+       X86_EV_NMI,
+       X86_EV_DEBUG };	/* not the guest's: the debugger's INT3 */
 
 struct x86_cpu {
 	struct vcpu vcpu;		/* first */
@@ -148,6 +150,13 @@ struct x86_cpu {
 	uint64_t n_mmio, n_pio, n_exc, n_intr, n_decode, n_block;	/* statistics */
 	uint32_t n_pause;
 	bool shutdown;			/* triple fault */
+	/* The debugger's, by x86_debug_set; NULL: none. */
+	const struct cpu_debug *debug;
+	bool debug_step;		/* stop behind one instruction */
+	bool debug_done;		/* which has been begun */
+	bool debug_exec, debug_data;	/* there are such points */
+	bool debug_hit;			/* debug_stop is filled: stop before anything else */
+	struct cpu_debug_stop debug_stop;
 	struct x86_event db_trap;	/* pending single-step / data-breakpoint #DB, dr6 bits */
 
 	/* The ranges that page tables and pages were last found in. */
@@ -173,6 +182,8 @@ struct x86_cpu {
 };
 
 /* --- raising (cpu/x86/except.c) --- */
+/* To vcpu_run, which returns VCPU_STOP_DEBUG with RIP at this instruction. */
+_Noreturn void x86_leave_debug(struct x86_cpu *c);
 _Noreturn void x86_raise(struct x86_cpu *c, int vector);			/* fault without error code */
 _Noreturn void x86_raise_err(struct x86_cpu *c, int vector, uint32_t err);
 _Noreturn void x86_raise_pf(struct x86_cpu *c, uint64_t lin, uint32_t err);
@@ -348,6 +359,16 @@ void x86_set_flags(struct x86_cpu *c, uint64_t v, unsigned osz);
 /* Does DR7 arm an instruction breakpoint at lin / a data one on [lin, lin+len)?  Returns DR6 bits. */
 uint32_t x86_bp_exec(struct x86_cpu *c, uint64_t lin);
 uint32_t x86_bp_data(struct x86_cpu *c, uint64_t lin, unsigned len, bool write);
+/* A debugger's points from now on; NULL: none. [vCPU not running] */
+void x86_debug_set(struct x86_cpu *c, const struct cpu_debug *d, bool step);
+/* An instruction at lin is about to be executed: is that a point? Fills debug_stop. */
+bool x86_debug_at(struct x86_cpu *c, uint64_t lin);
+/* It is an INT3: leaves if it is the debugger's. */
+void x86_debug_int3(struct x86_cpu *c, uint64_t lin);
+/* Memory was accessed. */
+void x86_debug_data(struct x86_cpu *c, uint64_t lin, unsigned len, bool write);
+/* Is there a point on this page of data? */
+bool x86_debug_page(const struct x86_cpu *c, uint64_t lin);
 uint32_t x86_bp_io(struct x86_cpu *c, uint16_t port, unsigned len);
 
 /* Host tick helper shared by engines. */

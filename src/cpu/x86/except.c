@@ -8,6 +8,13 @@ static _Noreturn void leave(struct x86_cpu *c, const struct x86_event *ev)
 	longjmp(*c->fault_jmp, 1);
 }
 
+_Noreturn void x86_leave_debug(struct x86_cpu *c)
+{
+	struct x86_event ev = { .kind = X86_EV_DEBUG };
+
+	leave(c, &ev);
+}
+
 _Noreturn void x86_raise(struct x86_cpu *c, int vector)
 {
 	struct x86_event ev = { .vector = (uint8_t)vector, .kind = X86_EV_FAULT };

@@ -435,13 +435,13 @@ void x86_tlb_flush_page(struct x86_cpu *c, uint64_t lin)
 		c->tlb_flushed(c, lin & ~0xfffull);
 }
 
-/* Does DR7 arm a data breakpoint on the page of lin? */
+/* Does DR7, or a debugger, arm a data breakpoint on the page of lin? */
 static bool page_watched(const struct x86_cpu *c, uint64_t lin)
 {
 	for (unsigned n = 0; n < 4; n++)
 		if ((c->s.dr7 >> (2 * n) & 3) && (c->s.dr7 >> (16 + 4 * n) & 3) && (c->s.dr[n] ^ lin) < PAGE_4K)
 			return true;
-	return false;
+	return c->debug_data && x86_debug_page(c, lin);
 }
 
 /* The base moves with a flush of everything only (x86_tlb_flush). */
@@ -649,6 +649,7 @@ static void phys_piece(struct x86_cpu *c, uint64_t gpa, void *buf, unsigned len,
 
 static void check_watch(struct x86_cpu *c, uint64_t lin, unsigned len, bool write)
 {
+	x86_debug_data(c, lin, len, write);
 	c->db_trap.dr6 |= x86_bp_data(c, lin, len, write);
 	if (c->db_trap.dr6)
 		c->leave_block = true;

@@ -84,7 +84,7 @@ void x86_level_update(struct x86_cpu *c)
 void x86_mode_update(struct x86_cpu *c)
 {
 	struct x86_state *s = &c->s;
-	bool watch = false;
+	bool watch = c->debug_data;
 
 	c->long_mode = s->efer & X86_EFER_LMA;
 	c->paging = s->cr0 & X86_CR0_PG;
@@ -105,7 +105,7 @@ void x86_mode_update(struct x86_cpu *c)
 		x86_tlb_flush(c);
 	}
 	segments_update(c);
-	c->step_mode = (s->rflags & (X86_FL_TF | X86_FL_RF)) || (s->dr7 & 0xff);
+	c->step_mode = (s->rflags & (X86_FL_TF | X86_FL_RF)) || (s->dr7 & 0xff) || c->debug_step || c->debug_exec;
 	key_update(c);
 	c->leave_block = true;
 }
