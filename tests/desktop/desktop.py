@@ -358,7 +358,10 @@ def novnc_resizes():
     try:
         desk = Desktop("virtio", f"vnc=unix:{TMP}/novnc2", f"websocket={port}")
         browser = Browser(screen, port, resize="remote")
-        until("the guest's screen is as the window", lambda: (lambda p: (p.w, p.h) == (1104, 700))(desk.shot()), 40)
+        geo = screen.xdo("getwindowgeometry", "--shell", browser.id)
+        size = tuple(int(re.search(rf"^{k}=(\d+)", geo, re.M)[1]) for k in ("WIDTH", "HEIGHT"))
+        check(size != (W, H), "the window has another size than the guest had")
+        until("the guest's screen is as the window", lambda: (lambda p: (p.w, p.h) == size)(desk.shot()), 60)
         screen.picture().save("novnc-resized")
     finally:
         end(browser, desk, screen)
