@@ -15,6 +15,7 @@ import zlib
 
 RAW, HEXTILE, TIGHT, ZRLE = 0, 5, 7, 16
 SIZE, EXT_SIZE, KEYS, FENCE, CONTINUOUS = -223, -308, -258, -312, -313
+POINTER_TYPE = -257
 X_KEYS = {"\n": 0xff0d, "\t": 0xff09, "\b": 0xff08, "\x1b": 0xff1b}
 SHIFTED = '~!@#$%^&*()_+{}|:"<>?'
 
@@ -41,6 +42,7 @@ class Rfb:
         self.encodings = ()
         self.size_status = None
         self.fences, self.key_ack, self.ended = [], False, 0
+        self.absolute = None
         assert self.read(12) == b"RFB 003.008\n"
         self.write(b"RFB 003.008\n")
         kinds = self.read(self.read(1)[0])
@@ -162,6 +164,8 @@ class Rfb:
             self.resize(w, h)
         elif enc == KEYS:
             self.key_ack = True
+        elif enc == POINTER_TYPE:
+            self.absolute = x == 1
         elif enc == RAW:
             self.put(x, y, w, h, self.read(w * h * 4))
         elif enc == HEXTILE:

@@ -123,10 +123,14 @@ def people():
         got = record(v, "USB Keyboard", 3, typing)
         keys = [(code, val) for kind, code, val in got if kind == 1 and val != 2]
         check(keys == [(30, 1), (30, 0), (42, 1), (48, 1), (48, 0), (42, 0)], f"keys arrived as {keys}")
-        view.set_encodings(rfb.RAW, rfb.EXT_SIZE)
+        view.set_encodings(rfb.RAW, rfb.EXT_SIZE, rfb.POINTER_TYPE)
         view.refresh()
+        check(view.absolute is False, "nobody reads the tablet, and positions are taken")
 
         def pointing():
+            # The guest asks the tablet now, and a viewer who knows of that is told.
+            while not view.absolute:
+                view.update()
             view.pointer(0, 0)
             view.pointer(view.width - 1, view.height // 2, 1)
             view.pointer(view.width - 1, view.height // 2, 0)

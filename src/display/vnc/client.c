@@ -209,7 +209,7 @@ static void forget_encodings(struct vnc_client *c)
 	c->enc.kind = ENC_RAW;
 	c->enc.level = 2;
 	c->enc.quality = 0;
-	c->has_size = c->has_ext_size = c->has_cursor = c->has_alpha = c->rel_pointer = false;
+	c->has_size = c->has_ext_size = c->has_cursor = c->has_alpha = c->rel_pointer = c->has_pointer_type = false;
 }
 
 /* Pseudo-encodings, and what follows from their first appearance. */
@@ -224,7 +224,7 @@ static void take_pseudo(struct vnc_client *c, int32_t e)
 	case PSEUDO_CURSOR_ALPHA: c->has_alpha = c->tell_cursor = true; break;
 	case PSEUDO_QEMU_KEYS: c->tell_keys = true; break;
 	case PSEUDO_POINTER_TYPE:
-		c->tell_pointer = true;
+		c->tell_pointer = c->has_pointer_type = true;
 		c->rel_pointer = !input_has_abs(c->v->in);
 		break;
 	case PSEUDO_FENCE:

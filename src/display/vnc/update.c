@@ -141,6 +141,18 @@ static unsigned copy_pieces(struct vnc_client *c, const struct display_rect *in,
 	return n;
 }
 
+/* A tablet wakes up when the guest's driver asks it, long after a viewer has come. */
+static void look_at_pointer(struct vnc_client *c)
+{
+	bool rel;
+
+	if (!c->has_pointer_type)
+		return;
+	rel = !input_has_abs(c->v->in);
+	c->tell_pointer |= rel != c->rel_pointer;
+	c->rel_pointer = rel;
+}
+
 bool vnc_update(struct vnc_client *c)
 {
 	struct display_rect r[MAX_PIECES];
@@ -151,6 +163,7 @@ bool vnc_update(struct vnc_client *c)
 
 	if ((!c->wanted && !c->continuous) || vnc_conn_pending(&c->c) > VNC_OUT_BUSY)
 		return false;
+	look_at_pointer(c);
 	vnc_put16(b, 0);			/* FramebufferUpdate, padding */
 	vnc_put16(b, 0);
 	display_lock(c->v->d);

@@ -167,7 +167,7 @@ struct vnc_client {
 	unsigned width, height;		/* of the frame buffer as the client knows it */
 	struct vnc_format format;
 	struct vnc_encoder enc;
-	bool has_size, has_ext_size, has_cursor, has_alpha, has_fence, has_continuous;
+	bool has_size, has_ext_size, has_cursor, has_alpha, has_fence, has_continuous, has_pointer_type;
 	bool tell_keys, tell_pointer, tell_size, tell_cursor;	/* to be said in the next update */
 	unsigned size_reason, size_status;
 	bool rel_pointer;
