@@ -536,6 +536,7 @@ int mc146818_new(struct machine *m, const struct mc146818_config *cfg, struct mc
 	dev_add(m, &r->dev, &rtc_dev_ops, "pc.mc146818");
 	r->cmos[R_A] = 0x26;		/* 32768 Hz, 1024 Hz periodic rate, as a BIOS leaves it */
 	r->cmos[R_B] = B_24H;
+	r->offset_sec = cfg->offset_sec;
 	r->seen_sec = guest_sec(r);
 	r->seen_period = periods_now(r, period_ticks(r));
 	rtc_reset(&r->dev);

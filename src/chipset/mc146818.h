@@ -19,6 +19,7 @@ struct mc146818_config {
 	uint16_t base;		/* 4 ports: 0x70 (index, data, and the upper bank's) */
 	struct irq irq;		/* IRQ 8 */
 	struct irq nmi_mask;	/* output: index bit 7, high = NMI masked; may be empty */
+	int64_t offset_sec;	/* the time it shows at first, ahead of UTC */
 };
 
 int mc146818_new(struct machine *m, const struct mc146818_config *cfg, struct mc146818 **out);

@@ -79,6 +79,8 @@ struct net_user_opts {
 	bool restrict_;			/* nothing but the forwardings */
 	const char *tftp;		/* folder whose files the guest can read by TFTP, at 10.0.2.2; NULL: none */
 	const char *bootfile;		/* what DHCP names as the file to boot, up to 127 bytes; NULL: none */
+	const char *hostname;		/* the guest's, by DHCP; NULL: none */
+	const char *domainname, *dnssearch;	/* by DHCP; NULL: none */
 	const char *tftp_server_name;	/* DHCP option 66, up to 255 bytes; NULL: none */
 };
 

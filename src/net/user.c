@@ -39,6 +39,7 @@
 #define NS_PER_MS 1000000ll
 #define BOOTFILE_MAX 127
 #define SERVER_NAME_MAX 255
+#define NAME_BYTES 63			/* of a label, and room in DHCP's answer for all of them */
 
 /* A descriptor of libslirp's. */
 struct user_fd {
@@ -466,9 +467,14 @@ static int add_forward(struct user_net *u, const struct net_fwd *f, struct err *
 	return 0;
 }
 
-static void network_config(SlirpConfig *c, const struct net_user_opts *o)
+static void network_config(SlirpConfig *c, const struct net_user_opts *o, const char *search[2])
 {
 	memset(c, 0, sizeof(*c));
+	c->vhostname = o->hostname;
+	c->vdomainname = o->domainname;
+	search[0] = o->dnssearch;
+	search[1] = NULL;
+	c->vdnssearch = o->dnssearch ? search : NULL;
 	c->version = 4;
 	c->restricted = o->restrict_;
 	c->tftp_path = o->tftp;
@@ -498,6 +504,9 @@ static int check_boot(const struct net_user_opts *o, struct err *e)
 		return err_set(e, -ENOTDIR, "tftp=%s: it must be a folder", o->tftp);
 	if (o->bootfile && strlen(o->bootfile) > BOOTFILE_MAX)
 		return err_set(e, -EINVAL, "bootfile=%.40s...: DHCP has room for %d bytes", o->bootfile, BOOTFILE_MAX);
+	if ((o->hostname && strlen(o->hostname) > NAME_BYTES) || (o->domainname && strlen(o->domainname) > NAME_BYTES) ||
+	    (o->dnssearch && strlen(o->dnssearch) > NAME_BYTES))
+		return err_set(e, -EINVAL, "hostname=, domainname= and dnssearch= have at most %d bytes", NAME_BYTES);
 	if (o->tftp_server_name && strlen(o->tftp_server_name) > SERVER_NAME_MAX)
 		return err_set(e, -EINVAL, "tftp-server-name=%.40s...: DHCP has room for %d bytes", o->tftp_server_name, SERVER_NAME_MAX);
 	return 0;
@@ -506,6 +515,7 @@ static int check_boot(const struct net_user_opts *o, struct err *e)
 int net_user_new(struct loop *l, const struct net_user_opts *o, struct net_backend **out, struct err *e)
 {
 	struct user_net *u;
+	const char *search[2];
 	SlirpConfig c;
 	int ret = check_boot(o, e);
 
@@ -524,7 +534,7 @@ int net_user_new(struct loop *l, const struct net_user_opts *o, struct net_backe
 	loop_bh_init(l, &u->turn_bh, turn, u);
 	loop_timer_init(l, &u->deadline, deadline_passed, u);
 	u->tx = malloc(NET_MAX_FRAME);
-	network_config(&c, o);
+	network_config(&c, o, search);
 	u->slirp = u->tx ? slirp_new(&c, &slirp_callbacks, u) : NULL;
 	if (!u->slirp)
 		ret = err_set(e, -ENOMEM, "the user network cannot be set up");

@@ -62,7 +62,7 @@ static int disk_key(struct target *t, const char *kind, const char *val, struct 
 static int disk_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	static const char *const keys[] = {
-		"if", "cdrom", "controller", "scsi-id", "lun", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
+		"if", "cdrom", "snapshot", "controller", "scsi-id", "lun", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
 		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity", "bootindex",
 	};
 	struct target *t = opaque;
@@ -81,7 +81,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 	ret = val ? blk_disk_option(&trial, name, val, e) : -ENOENT;
 	if (ret != -ENOENT)
 		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
-	return err_set(e, -EINVAL, "'%.40s' is not one of if=virtio|scsi|nvme|ahci|usb, cdrom=on, controller=NAME, scsi-id=N, lun=N, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
+	return err_set(e, -EINVAL, "'%.40s' is not one of snapshot=on, if=virtio|scsi|nvme|ahci|usb, cdrom=on, controller=NAME, scsi-id=N, lun=N, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
 		       "key-file=FILE, key-fd=N, copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
 		       "num-queues=N, discard=unmap|ignore, bootindex=N and the block sizes "
 		       "(a comma in a file's name is written twice)", name);
@@ -155,7 +155,7 @@ static int parse_cdrom(struct conf *c, struct opt_state *st, const char *val, st
 static int net_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	static const char *const keys[] = {
-		"mac", "model", "if", "queues", "tftp", "bootfile", "tftp-server-name", "romfile", "rombar", "bootindex",
+		"mac", "model", "if", "queues", "tftp", "bootfile", "tftp-server-name", "hostname", "domainname", "dnssearch", "romfile", "rombar", "bootindex",
 	};
 	struct target *t = opaque;
 
@@ -307,6 +307,8 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 	st->n_nets = conf_list_len(c, "net");
 	st->n_fw_cfgs = conf_list_len(c, "fw-cfg");
 	st->n_qmps = conf_list_len(c, "qmp");
+	st->n_serials = conf_list_len(c, "serial");
+	st->n_smbios = conf_list_len(c, "smbios");
 	st->n_inputs = conf_list_len(c, "input");
 	st->n_usbs = conf_list_len(c, "usb");
 	st->n_chardevs = conf_list_len(c, "chardev");
@@ -399,7 +401,7 @@ const struct opt run_opts[] = {
 	  "holds the passphrase of an encrypted image, every byte of it; it is also tried on encrypted backing files, unless they get keys of their own, "
 	  "in order, by repeating the option. *if=* says what the guest sees: *virtio* (the default), *scsi*, a unit of a virtio-scsi "
 	  "adapter, one for all such disks unless *controller=NAME* names several, at the address *scsi-id=N*, *lun=N* (by default the next free target), *nvme*, an NVMe controller, one for "
-	  "each disk unless *controller=NAME* makes those of one name its namespaces, *ahci*, one of six ports of a SATA controller, or *usb*, a stick on a USB 3 port. *cdrom=on* makes it a CD or DVD drive (scsi, ahci, usb). *ro* makes it read-only. *serial=* is seen by "
+	  "each disk unless *controller=NAME* makes those of one name its namespaces, *ahci*, one of six ports of a SATA controller, or *usb*, a stick on a USB 3 port. *cdrom=on* makes it a CD or DVD drive (scsi, ahci, usb). *ro* makes it read-only. *snapshot=on* leaves the image as it is: what the guest writes goes to a temporary file in $TMPDIR (/var/tmp), which is gone when the guest ends. *serial=* is seen by "
 	  "the guest in /dev/disk/by-id. *cache=* is *writeback* (the default), *none* (direct I/O), *writethrough* "
 	  "or *unsafe* (flushes are ignored). *aio=* is *auto*, *uring* or *threads*. *copy-on-read=on* keeps what is read from "
 	  "backing files in the image. *bps=N* and *iops=N* limit bytes and requests a second, *bps-rd*, *bps-wr*, *iops-rd* and *iops-wr* "
@@ -419,7 +421,7 @@ const struct opt run_opts[] = {
 	  "to the guest. *restrict* cuts a user network off from everything but its forwardings. *tap* uses a "
 	  "tap interface (*if=NAME*, *queues=N*), *mac=* sets the card's address. To boot from a user network, *tftp=FOLDER* shows the guest the "
 	  "folder's files by TFTP (whatever links in it lead to, too) and *bootfile=NAME* is what DHCP tells it to load from there, or an URL (http://10.0.2.2:PORT/FILE is a "
-	  "web server on the host's loopback) where iPXE does the loading; *tftp-server-name=* is DHCP's option 66. *romfile=FILE* is the card's option ROM: with *--firmware bios* it is "
+	  "web server on the host's loopback) where iPXE does the loading; *tftp-server-name=* is DHCP's option 66. *hostname=*, *domainname=* and *dnssearch=* are what DHCP says of the guest's name. *romfile=FILE* is the card's option ROM: with *--firmware bios* it is "
 	  "iPXE's, from the package ipxe-qemu, else there is none, since OVMF has a driver (efi-virtio.rom has iPXE for it); *romfile=* alone or "
 	  "*rombar=off* leave it out. *bootindex=N* is a place in the boot order. Without --net there is one user "
 	  "network; *none* means no card.", COMPLETE_WORDS, "user tap none", .parse = parse_net },
@@ -471,6 +473,9 @@ const struct opt run_opts[] = {
 	  "guest writes while nobody is connected is lost, and TCP is for loopback, where it is by default. *file,id=ID,path=FILE* (*append=on*), *pty,id=ID*, "
 	  "*ringbuf,id=ID,size=BYTES* keeps the newest bytes for the control protocol's ringbuf-read, *null,id=ID*. May be repeated.",
 	  COMPLETE_WORDS, "socket file pty ringbuf null", .parse = parse_chardev },
+	{ "serial", 0, "ID|none", "serial port on a chardev; may be repeated",
+	  "The serial ports, from the first one (ttyS0), each on a *--chardev*, or *none*. The first one is instead of *--console*, which then is none. "
+	  "May be repeated, for up to four.", .parse = parse_serial },
 	{ "port", 0, "NAME,chardev=ID", "virtio serial port; may be repeated",
 	  "A port of a virtio serial device that leads to a *--chardev*: /dev/virtio-ports/NAME in Linux; with *console=on* it is a console "
 	  "(/dev/hvc0 and so on). May be repeated.", .parse = parse_port },
@@ -494,6 +499,23 @@ const struct opt run_opts[] = {
 	  "A watchdog timer that the guest must feed once its driver has started it. What comes of one that runs out: *action=reset* (the "
 	  "default), *shutdown* (the power button), *poweroff*, *pause*, *debug* (a message), *none* or *inject-nmi*.",
 	  COMPLETE_WORDS, "none i6300esb", .parse = parse_watchdog },
+	{ "uuid", 0, "UUID", "the machine's UUID, in the firmware's tables [none]", NULL, .key = "uuid" },
+	{ "smbios", 0, "type=N,FIELD=TEXT,...", "texts of the SMBIOS tables; may be repeated",
+	  "Texts of the SMBIOS tables, by QEMU's names: *type=0* (BIOS) has vendor, version and date; *type=1* (system) manufacturer, product, "
+	  "version, serial, uuid, sku and family; *type=2* (board) manufacturer, product, version, serial, asset and location; *type=3* (chassis) "
+	  "manufacturer, version, serial, asset and sku; *type=11* (OEM strings) up to 16 of value=TEXT, where systemd looks for credentials "
+	  "(io.systemd.credential:NAME=VALUE). A comma is written twice.", .parse = parse_smbios },
+	{ "rtc", 0, "utc|localtime|DATE[THH:MM:SS]", "time of the real-time clock [utc]",
+	  "What the real-time clock shows: *utc*, *localtime* (of this process; Windows expects that) or a date and time that it is when the guest starts.",
+	  COMPLETE_WORDS, "utc localtime", .parse = parse_rtc },
+	{ "defaults", 0, "lodge|qemu", "what nobody asked for [lodge]",
+	  "With *qemu* as QEMU has it: no balloon, no entropy source, no control socket and no console unless asked for, nothing added to the kernel's command "
+	  "line; SIGTERM ends the guest at once, a triple fault resets it, and the exit status is 0 however it ended (unless it chose one by debug exit, "
+	  "or the host failed). *lodge-qemu*(1) says this.", COMPLETE_WORDS, "lodge qemu", .key = "defaults" },
+	{ "daemonize", 0, NULL, "go on in the background once the guest starts", "Returns when the guest is about to run, which goes on in the background "
+	  "without a terminal, in the root folder. What cannot be done is still said, and the status is then not 0.", .key = "daemonize" },
+	{ "pidfile", 0, "FILE", "write the process ID to a file", "Writes the process ID of the guest to the file when it is about to run, and removes the file at the end.",
+	  COMPLETE_FILE, .key = "pidfile" },
 	{ "no-reboot", 0, NULL, "end (status 6) when the guest reboots", "A reboot by the guest ends lodge with status 6.",
 	  .key = "no-reboot" },
 	{ "shutdown-timeout", 0, "SECONDS", "time from power button to the end after SIGTERM [30]",

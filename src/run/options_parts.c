@@ -90,3 +90,19 @@ int parse_watchdog(struct conf *c, struct opt_state *st, const char *val, struct
 
 	return each_part(val, watchdog_part, &t, e);
 }
+
+int parse_smbios(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	return conf_setf(c, val, e, "smbios.%u", st->n_smbios++);
+}
+
+/* "base=" may stand in front, as QEMU has it. */
+int parse_rtc(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	return conf_set(c, "rtc", strncmp(val, "base=", 5) ? val : val + 5, e);
+}
+
+int parse_serial(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	return conf_setf(c, val, e, "serial.%u", st->n_serials++);
+}

@@ -7,9 +7,11 @@
  *   lodge-vmm --probe           one line per CPU engine: name, usable, good, why | cure
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/stdfds.h"
 #include "chardev/chardev.h"
@@ -46,6 +48,69 @@ static int read_config(struct conf *c, const char *how, const char *what, struct
 	return ret;
 }
 
+/* The process ID, in a file that another guest's is not: it is locked as long as this process lives. */
+static int write_pidfile(const char *path, struct err *e)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644), ret = 0;
+	char text[24];
+	int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+
+	if (fd < 0)
+		return err_set(e, -errno, "--pidfile %s: %s", path, strerror(errno));
+	if (fcntl(fd, F_SETLK, &lock))
+		ret = err_set(e, -errno, "--pidfile %s: another guest's, which runs", path);
+	else if (ftruncate(fd, 0) || write(fd, text, (size_t)len) != len)
+		ret = err_set(e, errno ? -errno : -EIO, "--pidfile %s: %s", path, strerror(errno));
+	if (ret)
+		close(fd);
+	return ret ? ret : fd;
+}
+
+/* Everything is opened: those who wait for that are told, and a daemon lets go of where it came from. */
+static int ready(const struct vm_config *cfg, struct err *e)
+{
+	int null;
+
+	if (cfg->daemonize) {
+		null = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (null < 0 || chdir("/") || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0)
+			return err_set(e, -errno, "--daemonize: %s", strerror(errno));
+		close(null);
+	}
+	if (cfg->ready_fd >= 0) {
+		if (write(cfg->ready_fd, "", 1) != 1)
+			return err_set(e, -errno, "ready-fd: %s", strerror(errno));
+		close(cfg->ready_fd);
+	}
+	return 0;
+}
+
+/* The guest runs once all is ready.  The exit status. */
+static int start(struct vm *vm, struct control *ctl, const struct vm_config *cfg, struct err *e)
+{
+	char *path = NULL;
+	int fd = -1, status = VM_EXIT_HOST, ret = control_wait(ctl, e);
+
+	if (!ret && cfg->pidfile) {
+		fd = write_pidfile(cfg->pidfile, e);
+		ret = fd < 0 ? fd : 0;
+		path = ret ? NULL : realpath(cfg->pidfile, NULL);	/* the folder changes */
+	}
+	if (!ret)
+		ret = ready(cfg, e);
+	if (!ret)
+		status = vm_run(vm, e);
+	else if (ret == -EINTR)
+		status = VM_EXIT_KILLED;
+	if (fd >= 0 && path)
+		unlink(path);
+	if (fd >= 0)
+		close(fd);
+	free(path);
+	return status;
+}
+
 static int run_vm(const struct vm_config *cfg, struct err *e)
 {
 	int status = VM_EXIT_HOST, ret;
@@ -57,11 +122,7 @@ static int run_vm(const struct vm_config *cfg, struct err *e)
 		return status;
 	ret = control_new(vm, &ctl, e);
 	if (!ret)
-		ret = control_wait(ctl, e);
-	if (!ret)
-		status = vm_run(vm, e);
-	else if (ret == -EINTR)
-		status = VM_EXIT_KILLED;
+		status = start(vm, ctl, cfg, e);
 	control_free(ctl);
 	vm_free(vm);
 	chardev_stdio_restore();

@@ -19,6 +19,7 @@
 #include "virtio/balloon.h"
 #include "virtio/console.h"
 #include "virtio/rng.h"
+#include "vm/chardevs.h"
 #include "vm/exec.h"
 #include "vm/firmware.h"
 #include "vm/internal.h"
@@ -76,7 +77,7 @@ static bool console_is_virtio(const struct vm_config *cfg)
 {
 	const char *name = named_console(cfg->append);
 
-	return name && !strncmp(name, "hvc", 3);
+	return name && !cfg->like_qemu && !strncmp(name, "hvc", 3);
 }
 
 char *vm_make_cmdline(const struct vm_config *cfg)
@@ -84,7 +85,7 @@ char *vm_make_cmdline(const struct vm_config *cfg)
 	const char *console = "";
 	char *out;
 
-	if (cfg->kernel && !named_console(cfg->append) && !is_multiboot(cfg->kernel))
+	if (cfg->kernel && !cfg->like_qemu && !named_console(cfg->append) && !is_multiboot(cfg->kernel))
 		console = "console=ttyS0";
 	if (asprintf(&out, "%s%s%s", console, *console && *cfg->append ? " " : "", cfg->append) < 0)
 		return NULL;
@@ -206,8 +207,16 @@ static int build_platform(struct vm *vm, struct err *e)
 		.debugcon = vm->debugcon, .debug_exit = cfg->debug_exit || cfg->test_device, .name = cfg->name,
 		.tpm = vm->tpm, .tpm_kind = cfg->tpm == VM_TPM_CRB ? PLATFORM_TPM_CRB : PLATFORM_TPM_TIS, .vmgenid = cfg->vmgenid,
 		.vram_size = cfg->vga_memory, .gpu = cfg->vga == VM_VGA_VIRTIO ? &vm->gpu : NULL, .display = vm->screen[0],
-		.input = vm->input,
+		.input = vm->input, .smbios = &cfg->smbios, .rtc_offset = cfg->rtc_offset,
 	};
+	memcpy(vm->pcfg.uuid, cfg->uuid, sizeof(vm->pcfg.uuid));
+	for (unsigned i = 0; i < PLATFORM_MAX_SERIAL; i++) {
+		if (!cfg->serial[i])
+			continue;
+		vm->pcfg.serial[i] = vm_chardev(vm, cfg->serial[i]);
+		if (!vm->pcfg.serial[i])
+			return err_set(e, -ENOENT, "--serial: there is no --chardev with id=%.60s", cfg->serial[i]);
+	}
 	return platform_new(vm->m, vm->engine, &vm->pcfg, &vm->platform, e);
 }
 

@@ -127,6 +127,9 @@ static int set_port(struct vm *vm, struct virtio_console_port *ports, unsigned a
 
 	if (!chr)
 		return err_set(e, -ENOENT, "--port: there is no --chardev with id=%.60s", chardev);
+	for (unsigned i = 0; i < PLATFORM_MAX_SERIAL; i++)
+		if (vm->cfg->serial[i] && !strcmp(vm->cfg->serial[i], chardev))
+			return err_set(e, -EBUSY, "--port: chardev %.60s is a serial port's", chardev);
 	for (unsigned i = 0; i < VIRTIO_CONSOLE_MAX_PORTS; i++)
 		if (ports[i].chr == chr)
 			return err_set(e, -EBUSY, "--port: chardev %.60s has a port already", chardev);

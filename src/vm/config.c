@@ -623,6 +623,8 @@ static int set_disk(struct vm_disk *d, const char *field, const char *val, struc
 		return config_text(val, &d->path, e);
 	if (!strcmp(field, "ro"))
 		return config_bool(val, &d->open.file.read_only, e);
+	if (!strcmp(field, "snapshot"))
+		return config_bool(val, &d->snapshot, e);
 	if (!strcmp(field, "serial")) {
 		d->serial = val;
 		return strlen(val) <= 20 ? 0 : err_set(e, -EINVAL, "'%.40s': a serial has at most 20 characters", val);
@@ -660,6 +662,12 @@ static int set_net_boot(struct vm_net *n, const char *field, const char *val, st
 		return config_text(val, &n->tftp, e);
 	if (!strcmp(field, "bootfile"))
 		return config_text(val, &n->bootfile, e);
+	if (!strcmp(field, "hostname"))
+		return config_text(val, &n->hostname, e);
+	if (!strcmp(field, "domainname"))
+		return config_text(val, &n->domainname, e);
+	if (!strcmp(field, "dnssearch"))
+		return config_text(val, &n->dnssearch, e);
 	if (!strcmp(field, "tftp-server-name"))
 		return config_text(val, &n->tftp_server_name, e);
 	if (!strcmp(field, "romfile"))
@@ -748,6 +756,10 @@ static int set_key(const char *key, const char *val, struct vm_config *v, struct
 		return n < VM_MAX_QMPS ? config_text(val, &v->qmp[n], e) : too_many("monitors", VM_MAX_QMPS, e);
 	if (indexed(key, "usb", &n, &field) && !*field)
 		return config_usb(v, n, val, e);
+	if (indexed(key, "serial", &n, &field) && !*field)
+		return config_serial(v, n, val, e);
+	if (indexed(key, "smbios", &n, &field) && !*field)
+		return config_smbios(v, val, e);
 	if (indexed(key, "disk", &n, &field))
 		return n < VM_MAX_DISKS ? set_disk(&v->disk[n], field, val, e) : too_many("disks", VM_MAX_DISKS, e);
 	if (indexed(key, "fw-cfg", &n, &field))
@@ -911,9 +923,10 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)
 		.debugcon = VM_CONSOLE_NONE, .balloon = true, .rng = true, .control = true,
 		.console = conf_get(c, "exec") ? VM_CONSOLE_NONE : VM_CONSOLE_STDIO,
 		.exec_timeout = 300, .shutdown_timeout = 30,
-		.n_disks = conf_list_len(c, "disk"), .n_nets = conf_list_len(c, "net"),
+		.ready_fd = -1, .n_disks = conf_list_len(c, "disk"), .n_nets = conf_list_len(c, "net"),
 		.n_initrds = conf_list_len(c, "initrd"), .n_usb = conf_list_len(c, "usb"),
 	};
+	config_defaults(c, out);
 	for (unsigned i = 0; i < VM_MAX_NETS; i++)
 		out->net[i].queues = 1, out->net[i].bootindex = -1;
 	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {

@@ -18,13 +18,14 @@
  *   disk.N.scsi-id N [the first that is free]  disk.N.lun N [0, or with scsi-id the first that is free]
  *   disk.N.rerror report|stop|ignore [report]  disk.N.werror report|stop|ignore|enospc [enospc]
  *   disk.N.iothread on|off|NAME [on]  disk.N.num-queues N [one for each vCPU, at most 8]
- *   disk.N.discard unmap|ignore [unmap]  disk.N.logical-block-size N  disk.N.physical-block-size N
+ *   disk.N.snapshot on|off [off]: writes go to a temporary file  disk.N.discard unmap|ignore [unmap]  disk.N.logical-block-size N  disk.N.physical-block-size N
  *   disk.N.min-io-size N  disk.N.opt-io-size N  disk.N.discard-granularity N  disk.N.bootindex N [by boot-order]
  *   disk.N.key.M file:PATH | fd:NUMBER   key of the image (M = 0), its backing file (1) ...; the last is for all below
  *   net.N.kind user|tap|none  net.N.model virtio|e1000e [virtio]  net.N.fwd.N SPEC  net.N.mac M  net.N.if NAME  net.N.queues N  net.N.restrict on|off
- *   net.N.tftp FOLDER  net.N.bootfile NAME  net.N.tftp-server-name NAME
+ *   net.N.tftp FOLDER  net.N.bootfile NAME  net.N.tftp-server-name NAME  net.N.hostname NAME  net.N.domainname NAME  net.N.dnssearch NAME
  *   net.N.romfile FILE [iPXE's, with firmware bios; empty: none]  net.N.rombar on|off [on]  net.N.bootindex N [by boot-order]
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
+ *   serial.N ID of a chardev|none   the port COM(N+1); serial.0 instead of the console [none]
  *   debug-exit on|off [off]  test-device on|off [off]  balloon on|off [on]  rng on|off [on]
  *   vga none|std|virtio|virtio-gpu [std with a display, else none]  vga-memory SIZE [16M]  vga-outputs N [1]
  *   vga-romfile FILE [the VGA BIOS, with firmware bios; empty: none]  vga-rombar on|off [on]
@@ -41,6 +42,10 @@
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
  *   gdb PORT|ADDRESS
  *   qmp.N ADDRESS (control/address.h)  control on|off [on]  paused on|off [off]
+ *   uuid UUID [none]  smbios.N TEXT, as QEMU's -smbios has it  rtc utc|localtime|DATE[THH:MM:SS] [utc]
+ *   defaults lodge|qemu [lodge]: qemu adds no words to the kernel's command line and no devices, ends at once and with status 0,
+ *     and resets after a triple fault
+ *   pidfile FILE  daemonize on|off [off]  ready-fd N: a byte is written there when the guest is about to run
  *   stats on|off  no-reboot on|off  shutdown-timeout SECONDS [30]
  *   start-ns N    CLOCK_MONOTONIC at which the user's command began, for --stats
  */
@@ -55,6 +60,8 @@
 #include "cpu/engine.h"
 #include "machine/machine.h"
 #include "net/port.h"
+#include "platform/x86/platform.h"
+#include "platform/x86/smbios.h"
 #include "storage/disk.h"
 #include "virtio/device.h"
 #include "vm/conf.h"
@@ -118,7 +125,7 @@ struct vm_disk {
 	struct blk_disk_opts more;	/* filters */
 	enum disk_on_error on_read_error, on_write_error;
 	const char *iothread;		/* disks of one name share a thread; NULL: one of its own */
-	bool no_iothread, no_discard;
+	bool no_iothread, no_discard, snapshot;
 	unsigned queues;		/* 0: the builder's choice */
 	unsigned block_size, physical_block, min_io, opt_io, discard_unit;	/* bytes; 0: as the image is */
 	int bootindex;			/* -1: by its kind */
@@ -140,7 +147,7 @@ struct vm_net {
 	bool restrict_;
 	struct net_fwd fwd[VM_MAX_FWDS];
 	unsigned n_fwd;
-	const char *tftp, *bootfile, *tftp_server_name;	/* user; NULL: none */
+	const char *tftp, *bootfile, *tftp_server_name, *hostname, *domainname, *dnssearch;	/* user; NULL: none */
 	struct vm_rom rom;
 	int bootindex;			/* -1: by its kind */
 };
@@ -212,6 +219,14 @@ struct vm_config {
 	uint8_t vmgenid_uuid[16];	/* unless it is made up */
 	enum vm_watchdog watchdog;
 	enum vm_watchdog_action watchdog_action;
+	bool like_qemu;			/* defaults and ends as QEMU has them */
+	uint8_t uuid[16];		/* RFC 4122 order; zero: none */
+	struct smbios_user smbios;
+	const char *serial[PLATFORM_MAX_SERIAL];	/* chardevs' ids; NULL: none */
+	int64_t rtc_offset;		/* seconds of the guest's clock ahead of UTC */
+	const char *pidfile;		/* NULL: none */
+	bool daemonize;
+	int ready_fd;			/* -1: nobody waits */
 	bool debug_exit, test_device, balloon, rng, stats, no_reboot;
 	uint64_t code_cache;		/* bytes; 0: the engine's choice */
 	enum cpu_direct direct;

@@ -12,6 +12,14 @@ int config_word(const char *text, const char *const *words, int *out, struct err
 /* Any text but none. */
 int config_text(const char *text, const char **out, struct err *e);
 
+/* config_host.c: how the guest is started and told of itself. */
+void config_defaults(const struct conf *c, struct vm_config *v);
+/* -ENOENT: not one of its keys. */
+int config_host(const char *key, const char *val, struct vm_config *v, struct err *e);
+int config_serial(struct vm_config *v, unsigned n, const char *val, struct err *e);
+int config_smbios(struct vm_config *v, const char *val, struct err *e);
+int config_check_host(const struct vm_config *v, struct err *e);
+
 /* config_parts.c: keys of the small devices.  -ENOENT: not one of them. */
 int config_part(const char *key, const char *val, struct vm_config *v, struct err *e);
 /* config_chardev.c: fields of the N-th.  -ENOENT: no such field. */

@@ -94,7 +94,7 @@ int config_part(const char *key, const char *val, struct vm_config *v, struct er
 		v->watchdog_action = (enum vm_watchdog_action)w;
 		return ret;
 	}
-	return -ENOENT;
+	return config_host(key, val, v, e);
 }
 
 /* A viewer's pointer is where the guest's is only with a device that takes positions. */
@@ -130,5 +130,5 @@ int config_check_parts(struct vm_config *v, struct err *e)
 		return err_set(e, -EINVAL, "--tpm: state= is for a TPM that is started here, so it does not go with socket=");
 	if (!v->tpm && (v->tpm_socket || v->tpm_state))
 		return err_set(e, -EINVAL, "--tpm: say tis or crb first");
-	return check_usb(v, e);
+	return check_usb(v, e) ? -EINVAL : config_check_host(v, e);
 }

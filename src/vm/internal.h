@@ -108,6 +108,7 @@ struct vm {
 	struct loop_fd signal_fd;
 	struct loop_timer deadline;	/* of a shutdown asked for from outside */
 	bool shutting_down;
+	bool debug_exit;		/* the guest has chosen the exit status */
 
 	int exit_status;
 	struct err *err;		/* of vm_run's caller */
@@ -135,6 +136,10 @@ void vm_free_disks(struct vm *vm);
 /* The USB controller, which is made for the first who asks. */
 int vm_usb_controller(struct vm *vm, struct err *e);
 int vm_add_usb(struct vm *vm, struct err *e);
+
+/* snapshot.c: blk_open_disk with what is written going to a temporary file. */
+int vm_open_snapshot(struct loop *l, const char *path, const struct blk_image_opts *io, const struct blk_disk_opts *o,
+		     struct blk_node **out, struct err *e);
 
 /* display.c */
 int vm_display_new(struct vm *vm, struct err *e);

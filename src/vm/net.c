@@ -12,7 +12,7 @@ static int open_back_end(struct vm *vm, const struct vm_net *n, struct net_backe
 {
 	const struct net_user_opts user = {
 		.fwd = n->fwd, .n_fwd = n->n_fwd, .restrict_ = n->restrict_, .tftp = n->tftp, .bootfile = n->bootfile,
-		.tftp_server_name = n->tftp_server_name,
+		.tftp_server_name = n->tftp_server_name, .hostname = n->hostname, .domainname = n->domainname, .dnssearch = n->dnssearch,
 	};
 	int ret = n->kind == VM_NET_USER ? net_user_new(vm->m->loop, &user, b, e) : net_tap_new(vm->m->loop, n->ifname, n->queues, b, e);
 

@@ -54,7 +54,7 @@ static void end(struct vm *vm, int status, enum vm_status as, enum vm_cause caus
 {
 	vm->end = as;
 	vm_tell(vm, VM_EVENT_SHUTDOWN, cause);
-	vm_finish(vm, status);
+	vm_finish(vm, vm->cfg->like_qemu && as != VM_INTERNAL_ERROR && !vm->debug_exit ? VM_EXIT_POWEROFF : status);
 }
 
 /* Machine lock held, vCPUs parked. */
@@ -193,6 +193,10 @@ static void handle(struct vm *vm, enum machine_request req, int code)
 		end(vm, VM_EXIT_PANIC, VM_PANICKED, VM_CAUSE_GUEST_PANIC);
 		break;
 	case MACHINE_REQ_TRIPLE_FAULT:
+		if (vm->cfg->like_qemu) {	/* as a PC does it */
+			restart(vm);
+			break;
+		}
 		vm_report(vm, "triple fault: the guest's CPU shut down");
 		end(vm, VM_EXIT_TRIPLE, VM_SHUT_DOWN, VM_CAUSE_GUEST_RESET);
 		break;
@@ -201,6 +205,7 @@ static void handle(struct vm *vm, enum machine_request req, int code)
 		end(vm, VM_EXIT_ENGINE, VM_INTERNAL_ERROR, VM_CAUSE_HOST_ERROR);
 		break;
 	case MACHINE_REQ_DEBUG_EXIT:
+		vm->debug_exit = true;
 		end(vm, code & 0xff, VM_SHUT_DOWN, VM_CAUSE_GUEST_SHUTDOWN);
 		break;
 	case MACHINE_REQ_QUIT:

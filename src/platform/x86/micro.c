@@ -14,7 +14,7 @@
 
 static int micro_build(struct platform *p, struct err *e)
 {
-	struct mc146818_config rtc = { .base = LAYOUT_PORT_RTC, .irq = gsi_wire(p, LAYOUT_GSI_RTC) };
+	struct mc146818_config rtc = { .base = LAYOUT_PORT_RTC, .irq = gsi_wire(p, LAYOUT_GSI_RTC), .offset_sec = p->cfg.rtc_offset };
 	struct acpi_ged_config ged = { .base = LAYOUT_GED, .irq = gsi_wire(p, LAYOUT_GSI_SCI) };
 	int r = mc146818_new(p->m, &rtc, &p->rtc);
 

@@ -30,7 +30,7 @@ static int build_timers(struct platform *p)
 {
 	struct irq irq0 = gsi_share(p, LAYOUT_GSI_PIT), irq8 = gsi_share(p, LAYOUT_GSI_RTC);
 	struct i8254_config pit = { .base = 0x40, .port61 = 0x61, .irq = irq0 };
-	struct mc146818_config rtc = { .base = LAYOUT_PORT_RTC, .irq = irq8 };
+	struct mc146818_config rtc = { .base = LAYOUT_PORT_RTC, .irq = irq8, .offset_sec = p->cfg.rtc_offset };
 	struct hpet_config hpet = {
 		.base = LAYOUT_HPET,
 		.route_cap = HPET_ROUTES,

@@ -34,6 +34,7 @@ struct input;
 struct pci_bus;
 struct pci_dev;
 struct platform;
+struct smbios_user;
 struct virtio_gpu_config;
 
 enum platform_kind { PLATFORM_PC, PLATFORM_MICRO };
@@ -90,6 +91,8 @@ struct platform_config {
 	bool vmgenid;			/* there is a VM generation ID: platform_set_vmgenid */
 
 	const char *name;		/* VM name for SMBIOS; may be NULL */
+	int64_t rtc_offset;		/* seconds of the real-time clock ahead of UTC */
+	const struct smbios_user *smbios;	/* what the user wants there; NULL: nothing */
 	uint8_t uuid[16];		/* SMBIOS system UUID in RFC 4122 order; all zero: none */
 };
 

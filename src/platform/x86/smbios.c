@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * SMBIOS structures 0, 1, 3, 4, 16, 17, 19, 32 and 127.  A structure is a
+ * SMBIOS structures 0 to 4, 11, 16, 17, 19, 32 and 127.  A structure is a
  * formatted area followed by its strings, numbered from 1, and a double NUL.
  */
 #include "platform/x86/smbios.h"
@@ -16,7 +16,44 @@
 #define ENTRY2 SMBIOS_ENTRY2
 #define TABLE SMBIOS_TABLE
 #define MAX_DIMM (16 * LAYOUT_GIB)
-#define MAX_STRINGS 6
+#define MAX_STRINGS SMBIOS_MAX_OEM
+
+static const struct {
+	uint8_t type;
+	const char *name;
+} texts[SMBIOS_N_TEXTS] = {
+	[SMBIOS_BIOS] = { 0, "vendor" }, { 0, "version" }, { 0, "date" },
+	[SMBIOS_SYSTEM] = { 1, "manufacturer" }, { 1, "product" }, { 1, "version" }, { 1, "serial" }, { 1, "sku" }, { 1, "family" },
+	[SMBIOS_BOARD] = { 2, "manufacturer" }, { 2, "product" }, { 2, "version" }, { 2, "serial" }, { 2, "asset" }, { 2, "location" },
+	[SMBIOS_CHASSIS] = { 3, "manufacturer" }, { 3, "version" }, { 3, "serial" }, { 3, "asset" }, { 3, "sku" },
+};
+
+int smbios_user_set(struct smbios_user *u, unsigned type, const char *name, const char *val)
+{
+	size_t len = strlen(val) + 1;
+	uint16_t *at = NULL;
+
+	for (unsigned i = 0; i < SMBIOS_N_TEXTS; i++)
+		if (texts[i].type == type && !strcmp(texts[i].name, name))
+			at = &u->at[i];
+	if (type == 11 && !strcmp(name, "value") && u->n_oem < SMBIOS_MAX_OEM)
+		at = &u->oem[u->n_oem++];
+	if (!at)
+		return -ENOENT;
+	u->used = u->used ? u->used : 1;	/* offset 0 means none */
+	if (len > sizeof(u->text) - u->used)
+		return -E2BIG;
+	memcpy(u->text + u->used, val, len);
+	*at = (uint16_t)u->used;
+	u->used += (unsigned)len;
+	return 0;
+}
+
+/* What the user has said, or else this. */
+static const char *said(const struct smbios_config *c, unsigned which, const char *otherwise)
+{
+	return c->user && c->user->at[which] ? c->user->text + c->user->at[which] : otherwise;
+}
 
 struct smb {
 	struct aml *a;
@@ -56,13 +93,13 @@ static void end(struct smb *s)
 	s->count++;
 }
 
-static void bios(struct smb *s)
+static void bios(struct smb *s, const struct smbios_config *c)
 {
 	begin(s, 0, 0);
-	string(s, "Lodge");
-	string(s, LODGE_VERSION);
+	string(s, said(c, SMBIOS_BIOS, "Lodge"));
+	string(s, said(c, SMBIOS_BIOS + 1, LODGE_VERSION));
 	aml_num(s->a, 0xe000, 2);	/* segment */
-	string(s, "11/22/2026");
+	string(s, said(c, SMBIOS_BIOS + 2, "11/22/2026"));
 	aml_num(s->a, 0, 1);		/* 64 KiB */
 	aml_num(s->a, 1 << 3, 8);	/* characteristics not supported */
 	aml_num(s->a, 1, 1);		/* ACPI */
@@ -84,29 +121,62 @@ static void uuid(struct smb *s, const uint8_t u[16])
 static void system_info(struct smb *s, const struct smbios_config *c)
 {
 	begin(s, 1, 0x100);
-	string(s, "Lodge");
-	string(s, c->machine);
-	string(s, LODGE_VERSION);
-	string(s, NULL);		/* serial number */
+	string(s, said(c, SMBIOS_SYSTEM, "Lodge"));
+	string(s, said(c, SMBIOS_SYSTEM + 1, c->machine));
+	string(s, said(c, SMBIOS_SYSTEM + 2, LODGE_VERSION));
+	string(s, said(c, SMBIOS_SYSTEM + 3, NULL));	/* serial number */
 	uuid(s, c->uuid);
 	aml_num(s->a, 6, 1);		/* woken by the power switch */
-	string(s, c->name);		/* SKU number: left for the VM's name */
-	string(s, "Virtual Machine");
+	string(s, said(c, SMBIOS_SYSTEM + 4, c->name));	/* SKU number: left for the VM's name */
+	string(s, said(c, SMBIOS_SYSTEM + 5, "Virtual Machine"));
 	end(s);
 }
 
-static void chassis(struct smb *s)
+/* Only where the user has said something of it. */
+static void board(struct smb *s, const struct smbios_config *c)
+{
+	bool any = false;
+
+	for (unsigned i = SMBIOS_BOARD; i < SMBIOS_CHASSIS; i++)
+		any |= said(c, i, NULL) != NULL;
+	if (!any)
+		return;
+	begin(s, 2, 0x200);
+	for (unsigned i = 0; i < 5; i++)
+		string(s, said(c, SMBIOS_BOARD + i, i ? NULL : "Lodge"));
+	aml_num(s->a, 1, 1);		/* a hosting board */
+	string(s, said(c, SMBIOS_BOARD + 5, NULL));
+	aml_num(s->a, 0x300, 2);	/* in this chassis */
+	aml_num(s->a, 0x0a, 1);		/* motherboard */
+	aml_num(s->a, 0, 1);
+	end(s);
+}
+
+static void oem_strings(struct smb *s, const struct smbios_config *c)
+{
+	unsigned n = c->user ? c->user->n_oem : 0;
+
+	if (!n)
+		return;
+	begin(s, 11, 0xe00);
+	aml_num(s->a, n, 1);
+	for (unsigned i = 0; i < n; i++)
+		s->str[s->n_str++] = c->user->text + c->user->oem[i];
+	end(s);
+}
+
+static void chassis(struct smb *s, const struct smbios_config *c)
 {
 	begin(s, 3, 0x300);
-	string(s, "Lodge");
+	string(s, said(c, SMBIOS_CHASSIS, "Lodge"));
 	aml_num(s->a, 1, 1);		/* other */
-	string(s, LODGE_VERSION);
-	string(s, NULL);
-	string(s, NULL);
+	string(s, said(c, SMBIOS_CHASSIS + 1, LODGE_VERSION));
+	string(s, said(c, SMBIOS_CHASSIS + 2, NULL));
+	string(s, said(c, SMBIOS_CHASSIS + 3, NULL));
 	aml_num(s->a, 0x02030303, 4);	/* states safe, security unknown */
 	aml_num(s->a, 0, 4);
 	aml_num(s->a, 0, 4);		/* height, power cords, no contained elements */
-	string(s, NULL);
+	string(s, said(c, SMBIOS_CHASSIS + 4, NULL));
 	end(s);
 }
 
@@ -197,10 +267,11 @@ static void structures(struct smb *s, const struct smbios_config *c)
 	uint64_t left = c->mem_low + c->mem_high;
 	char text[16];
 
-	if (!c->no_bios)
-		bios(s);
+	if (!c->no_bios || said(c, SMBIOS_BIOS, NULL) || said(c, SMBIOS_BIOS + 1, NULL) || said(c, SMBIOS_BIOS + 2, NULL))
+		bios(s, c);
 	system_info(s, c);
-	chassis(s);
+	board(s, c);
+	chassis(s, c);
 	for (unsigned i = 0; i < c->n_vcpus; i++)
 		processor(s, i, text);
 	memory_array(s, left);
@@ -210,6 +281,7 @@ static void structures(struct smb *s, const struct smbios_config *c)
 	}
 	mapped(s, 0, 0, c->mem_low);
 	mapped(s, 1, LAYOUT_4G, c->mem_high);
+	oem_strings(s, c);
 	begin(s, 32, 0x2000);		/* boot status: no errors */
 	aml_num(s->a, 0, 7);
 	end(s);

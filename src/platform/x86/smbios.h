@@ -12,7 +12,26 @@
 
 #include "platform/x86/acpi/aml.h"
 
+#define SMBIOS_MAX_OEM 16
+#define SMBIOS_TEXT 2048
+
+/* Texts of structures 0 to 3, in the order of the table in smbios.c, and those of structure 11. */
+enum { SMBIOS_BIOS = 0, SMBIOS_SYSTEM = 3, SMBIOS_BOARD = 9, SMBIOS_CHASSIS = 15, SMBIOS_N_TEXTS = 20 };
+
+/* What the user has said; offsets into text, 0: not said. */
+struct smbios_user {
+	char text[SMBIOS_TEXT];
+	unsigned used;
+	uint16_t at[SMBIOS_N_TEXTS], oem[SMBIOS_MAX_OEM];
+	unsigned n_oem;
+};
+
+/* A field by QEMU's name ("manufacturer", "value"...).  The text is copied.  -ENOENT: no such field; -E2BIG: no room. */
+int smbios_user_set(struct smbios_user *u, unsigned type, const char *name, const char *val);
+
 struct smbios_config {
+	const struct smbios_user *user;	/* NULL: nothing said */
+
 	const char *machine;		/* "pc" */
 	const char *name;		/* VM name; may be NULL */
 	const uint8_t *uuid;		/* 16 bytes in RFC 4122 order; all zero: not set */

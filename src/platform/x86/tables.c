@@ -53,6 +53,7 @@ int tables_smbios(const struct platform *p, uint64_t base, bool bios_told, struc
 		.machine = p->kind->name,
 		.name = p->cfg.name,
 		.uuid = p->cfg.uuid,
+		.user = p->cfg.smbios,
 		.n_vcpus = p->cfg.n_vcpus,
 		.mem_low = e820_low_size(p->cfg.mem_size),
 		.mem_high = e820_high_size(p->cfg.mem_size),

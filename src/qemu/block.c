@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Drives, block nodes, and the devices that they are put into. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "qemu/qemu.h"
+
+/* ---- options ---- */
+
+int opt_drive(struct qemu *q, const char *val, struct err *e)
+{
+	if (wants_help(q, "drive", val))
+		return -EAGAIN;
+	return item_add(q, &q->drives, "-drive", NULL, val, e);
+}
+
+int opt_blockdev(struct qemu *q, const char *val, struct err *e)
+{
+	struct qemu_item *it;
+	int ret;
+
+	if (wants_help(q, "blockdev", val))
+		return -EAGAIN;
+	ret = item_add(q, &q->blockdevs, "-blockdev", "driver", val, e);
+	if (ret)
+		return ret;
+	it = list_entry(q->blockdevs.prev, struct qemu_item, node);
+	it->id = props_take(&it->p, "node-name");
+	return it->id ? 0 : err_set(e, -EINVAL, "node-name is missing");
+}
+
+static int image(struct qemu *q, const char *file, const char *rest, struct err *e)
+{
+	char *text = NULL, *to;
+	size_t len = strlen(file) * 2 + strlen(rest) + 8;
+	int ret;
+
+	to = text = malloc(len);
+	if (!text)
+		return err_set(e, -ENOMEM, "out of memory");
+	to += sprintf(to, "file=");
+	for (; *file; file++) {
+		if (*file == ',')
+			*to++ = ',';
+		*to++ = *file;
+	}
+	sprintf(to, "%s", rest);
+	ret = opt_drive(q, text, e);
+	free(text);
+	return ret;
+}
+
+int opt_hda(struct qemu *q, const char *val, struct err *e) { return image(q, val, ",index=0,media=disk", e); }
+int opt_hdb(struct qemu *q, const char *val, struct err *e) { return image(q, val, ",index=1,media=disk", e); }
+int opt_hdc(struct qemu *q, const char *val, struct err *e) { return image(q, val, ",index=2,media=disk", e); }
+int opt_hdd(struct qemu *q, const char *val, struct err *e) { return image(q, val, ",index=3,media=disk", e); }
+int opt_cdrom(struct qemu *q, const char *val, struct err *e) { return image(q, val, ",index=2,media=cdrom", e); }
+int opt_pflash(struct qemu *q, const char *val, struct err *e) { return image(q, val, ",if=pflash", e); }
+
+int opt_add_fd(struct qemu *q, const char *val, struct err *e)
+{
+	return item_add(q, &q->fdsets, "-add-fd", NULL, val, e);
+}
+
+/* "/dev/fdset/N": the first descriptor of that set, opened anew. */
+static const char *real_path(struct qemu *q, const char *file)
+{
+	const char *prefix = "/dev/fdset/";
+
+	if (!strncmp(file, "file:", 5))
+		file += 5;
+	if (strncmp(file, prefix, strlen(prefix)))
+		return file;
+	list_for_each(n, &q->fdsets) {
+		struct qemu_item *it = list_entry(n, struct qemu_item, node);
+		const char *set = props_peek(&it->p, "set"), *fd = props_peek(&it->p, "fd");
+
+		if (set && fd && !strcmp(set, file + strlen(prefix)))
+			return keepf(q, "/proc/self/fd/%s", fd);
+	}
+	return file;
+}
+
+/* ---- what a drive has for `lodge run --disk` ---- */
+
+struct disk {
+	const char *file, *format, *interface, *cache, *aio, *serial, *controller, *bootindex, *scsi_id, *lun;
+	bool cd, ro, snapshot;
+	struct props *more[2];		/* of drive and device: the rest */
+};
+
+static const struct {
+	const char *theirs, *ours;
+} disk_words[] = {
+	{ "discard", "discard" }, { "rerror", "rerror" }, { "werror", "werror" }, { "copy-on-read", "copy-on-read" },
+	{ "num-queues", "num-queues" }, { "logical_block_size", "logical-block-size" }, { "physical_block_size", "physical-block-size" },
+	{ "min_io_size", "min-io-size" }, { "opt_io_size", "opt-io-size" }, { "discard_granularity", "discard-granularity" },
+	{ "bps", "bps" }, { "bps_rd", "bps-rd" }, { "bps_wr", "bps-wr" }, { "iops", "iops" }, { "iops_rd", "iops-rd" }, { "iops_wr", "iops-wr" },
+	{ "bps_max", "bps-max" }, { "bps_rd_max", "bps-rd-max" }, { "bps_wr_max", "bps-wr-max" }, { "iops_max", "iops-max" },
+	{ "iops_rd_max", "iops-rd-max" }, { "iops_wr_max", "iops-wr-max" }, { "iops_size", "iops-size" }, { "iothread", "iothread" },
+	{ "throttling.bps-total", "bps" }, { "throttling.iops-total", "iops" },
+};
+
+/* What makes no difference to the guest, or is so in any case. */
+static const char *const disk_same[] = {
+	"detect-zeroes", "write-cache", "scsi", "config-wce", "addr", "bus", "disable-legacy", "disable-modern", "packed", "ioeventfd", "event_idx",
+	"indirect_desc", "iommu_platform", "ats", "queue-size", "use-intel-id", "share-rw", "auto-read-only", "force-share", "locking", "if",
+	"index", "unit", "media", "product", "vendor", "ver", "removable", "rotation_rate", "channel", "device_id", "model", "wwn",
+	"discard-zeroes", "account-invalid", "account-failed", "multifunction", "page-per-vq", "failover_pair_id", "romfile", "rombar", NULL,
+};
+
+static void take_words(struct qemu *q, struct props *p)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(disk_words); i++) {
+		const char *v = props_take(p, disk_words[i].theirs);
+
+		if (v && !strcmp(disk_words[i].ours, "werror") && !strcmp(v, "auto"))
+			continue;
+		/* QEMU's "on" for devices means: do discard. */
+		emit_part(q, v ? disk_words[i].ours : NULL, v);
+	}
+}
+
+/* QEMU's cache modes, or its switches. */
+static int take_cache(struct props *p, struct disk *d, struct err *e)
+{
+	bool direct = false, no_flush = false;
+	const char *v = props_take(p, "cache");
+	int ret = props_bool(p, "cache.direct", &direct, e);
+
+	if (!ret)
+		ret = props_bool(p, "cache.no-flush", &no_flush, e);
+	props_take(p, "cache.writeback");
+	if (v && !strcmp(v, "directsync"))
+		v = "none";
+	if (v)
+		d->cache = v;
+	else if (no_flush || direct)
+		d->cache = no_flush ? "unsafe" : "none";
+	v = props_take(p, "aio");
+	if (v)
+		d->aio = !strcmp(v, "io_uring") ? "uring" : !strcmp(v, "native") ? "auto" : v;
+	return ret;
+}
+
+static int take_common(struct qemu *q, struct props *p, struct disk *d, struct err *e)
+{
+	bool on = false;
+	const char *v;
+	int ret = take_cache(p, d, e);
+
+	for (unsigned i = 0; i < 3 && !ret; i++)
+		ret = props_bool(p, (const char *const[]){ "readonly", "read-only", "snapshot" }[i], i == 2 ? &d->snapshot : &d->ro, e);
+	if (!ret)
+		ret = props_bool(p, "removable", &on, e);
+	if ((v = props_take(p, "serial")))
+		d->serial = v;
+	if ((v = props_take(p, "bootindex")))
+		d->bootindex = v;
+	return ret;
+}
+
+static void emit_disk(struct qemu *q, const struct disk *d)
+{
+	emit_begin(q, "--disk");
+	emit_part(q, NULL, d->file ? d->file : "");
+	emit_part(q, "if", d->interface);
+	if (d->cd)
+		emit_part(q, "cdrom", "on");
+	else if (d->ro)
+		emit_part(q, "ro", "on");
+	emit_part(q, "format", d->format);
+	if (d->snapshot && !d->cd && !d->ro)
+		emit_part(q, "snapshot", "on");
+	/* The user names the image, and may use any file as its backing file. */
+	if (d->file)
+		emit_part(q, "backing", "on");
+	emit_part(q, "cache", d->cache);
+	emit_part(q, "aio", d->aio);
+	emit_part(q, "serial", d->serial);
+	emit_part(q, "controller", d->controller);
+	emit_part(q, "scsi-id", d->scsi_id);
+	emit_part(q, "lun", d->lun);
+	emit_part(q, "bootindex", d->bootindex);
+	for (unsigned i = 0; i < 2; i++)
+		if (d->more[i])
+			take_words(q, d->more[i]);
+	emit_end(q);
+}
+
+static int finish_disk(struct qemu *q, struct disk *d, struct err *e)
+{
+	int ret = 0;
+
+	emit_disk(q, d);
+	for (unsigned i = 0; i < 2 && !ret; i++) {
+		if (!d->more[i])
+			continue;
+		props_ignore(d->more[i], disk_same);
+		ret = props_done(d->more[i], e);
+	}
+	return ret;
+}
+
+/* ---- from -blockdev: a format node over a protocol node, or one that has it inside ---- */
+
+static int protocol_file(struct qemu *q, struct props *p, const char *prefix, struct disk *d, struct err *e)
+{
+	char name[64];
+	const char *v, *driver;
+
+#define IN(x) (snprintf(name, sizeof(name), "%s%s", prefix, x), name)
+	driver = props_take(p, IN("driver"));
+	if (driver && strcmp(driver, "file") && strcmp(driver, "host_device") && strcmp(driver, "host_cdrom"))
+		return err_set(e, -ENOTSUP, "driver=%.40s is not supported; file and host_device are", driver);
+	v = props_take(p, IN("filename"));
+	if (!v)
+		return err_set(e, -EINVAL, "%sfilename is missing", prefix);
+	d->file = real_path(q, v);
+	if ((v = props_take(p, IN("aio"))))
+		d->aio = !strcmp(v, "io_uring") ? "uring" : !strcmp(v, "native") ? "auto" : v;
+	for (unsigned i = 0; i < 5; i++)
+		props_take(p, IN(((const char *const[]){ "node-name", "locking", "auto-read-only", "discard", "read-only" }[i])));
+	if ((v = props_take(p, IN("cache.direct"))) && !strcmp(v, "on"))
+		d->cache = "none";
+	if ((v = props_take(p, IN("cache.no-flush"))) && !strcmp(v, "on"))
+		d->cache = "unsafe";
+#undef IN
+	return 0;
+}
+
+static int node_image(struct qemu *q, struct qemu_item *node, struct disk *d, unsigned depth, struct err *e)
+{
+	struct qemu_item *below;
+	const char *driver = props_peek(&node->p, "driver"), *file;
+	int ret;
+
+	node->used = true;
+	if (!driver || depth > 4)
+		return err_set(e, -EINVAL, "-blockdev %s: %s", node->id, driver ? "too many nodes on each other" : "driver is missing");
+	if (!strcmp(driver, "file") || !strcmp(driver, "host_device") || !strcmp(driver, "host_cdrom")) {
+		if (!d->format)
+			d->format = "raw";
+		ret = take_common(q, &node->p, d, e);
+		ret = ret ? ret : protocol_file(q, &node->p, "", d, e);
+	} else {
+		d->format = props_take(&node->p, "driver");
+		ret = take_common(q, &node->p, d, e);
+		file = props_take(&node->p, "file");
+		props_take(&node->p, "backing");
+		below = file ? item_find(&q->blockdevs, file) : NULL;
+		if (ret)
+			return ret;
+		if (file && !below)
+			return err_set(e, -ENOENT, "-blockdev %s: there is no node '%.40s'", node->id, file);
+		if (below && !d->more[1])
+			d->more[1] = &node->p;
+		ret = below ? node_image(q, below, d, depth + 1, e) : protocol_file(q, &node->p, "file.", d, e);
+	}
+	if (!d->more[1])
+		d->more[1] = &node->p;
+	return ret ? err_prefix(e, ret, "-blockdev %s", node->id) : 0;
+}
+
+/* ---- from -drive ---- */
+
+static int drive_image(struct qemu *q, struct qemu_item *it, struct disk *d, struct err *e)
+{
+	const char *v = props_take(&it->p, "file"), *driver = props_take(&it->p, "driver");
+	int ret;
+
+	it->used = true;
+	d->more[1] = &it->p;
+	if (!v)
+		v = props_take(&it->p, "file.filename");
+	if (v && *v)
+		d->file = real_path(q, v);
+	props_take(&it->p, "file.driver");
+	d->format = props_take(&it->p, "format");
+	d->format = d->format ? d->format : driver;
+	d->snapshot = q->snapshot;
+	v = props_peek(&it->p, "media");
+	if (v && !strcmp(v, "cdrom"))
+		d->cd = true;
+	else if (v && strcmp(v, "disk"))
+		return err_set(e, -EINVAL, "-drive: '%.20s' invalid media", v);
+	ret = take_common(q, &it->p, d, e);
+	return ret ? err_prefix(e, ret, "-drive") : 0;
+}
+
+static int drive_pflash(struct qemu *q, struct qemu_item *it, struct err *e)
+{
+	uint64_t unit = q->pflash[0] ? 1 : 0;
+	struct disk d = { 0 };
+	int ret = drive_image(q, it, &d, e);
+
+	if (!ret)
+		ret = props_number(&it->p, "unit", 0, 1, &unit, NULL, e);
+	if (!ret)
+		ret = props_number(&it->p, "index", 0, 1, &unit, NULL, e);
+	if (!ret && d.format && strcmp(d.format, "raw"))
+		ret = err_set(e, -ENOTSUP, "-drive if=pflash: the image must be raw");
+	if (!ret && !d.file)
+		ret = err_set(e, -EINVAL, "-drive if=pflash: file is missing");
+	if (ret)
+		return ret;
+	q->pflash[unit] = d.file;
+	props_ignore(&it->p, disk_same);
+	props_take(&it->p, "discard");
+	ret = props_done(&it->p, e);
+	return ret ? err_prefix(e, ret, "-drive if=pflash") : 0;
+}
+
+static const char *drive_if(const struct qemu_item *it)
+{
+	const char *v = props_peek(&it->p, "if");
+
+	return v ? v : "ide";
+}
+
+/* Flash decides about the firmware, so it is looked at before everything else. */
+int emit_flash(struct qemu *q, struct err *e)
+{
+	struct disk d;
+	int ret = 0;
+
+	list_for_each(n, &q->drives) {
+		struct qemu_item *it = list_entry(n, struct qemu_item, node);
+
+		if (!ret && !strcmp(drive_if(it), "pflash"))
+			ret = drive_pflash(q, it, e);
+	}
+	for (unsigned i = 0; i < 2 && !ret; i++) {
+		struct qemu_item *it = item_find(&q->blockdevs, q->pflash_node[i]);
+
+		if (!q->pflash_node[i])
+			continue;
+		d = (struct disk){ 0 };
+		ret = it ? node_image(q, it, &d, 0, e) : err_set(e, -ENOENT, "-machine pflash%u: there is no node '%s'", i, q->pflash_node[i]);
+		q->pflash[i] = d.file;
+	}
+	return ret;
+}
+
+/* Drives that are devices by themselves. */
+int emit_drives(struct qemu *q, struct err *e)
+{
+	static const struct {
+		const char *theirs, *ours;
+	} words[] = { { "virtio", "virtio" }, { "ide", "ahci" }, { "scsi", "scsi" } };
+	int ret = 0;
+
+	list_for_each(n, &q->drives) {
+		struct qemu_item *it = list_entry(n, struct qemu_item, node);
+		const char *kind = drive_if(it);
+		struct disk d = { 0 };
+
+		if (it->used || !strcmp(kind, "none"))
+			continue;
+		for (unsigned i = 0; i < ARRAY_LEN(words); i++)
+			if (!strcmp(kind, words[i].theirs))
+				d.interface = words[i].ours;
+		if (!d.interface)
+			return err_set(e, -ENOTSUP, "-drive if=%.20s is not supported; virtio, ide, scsi, pflash and none are", kind);
+		ret = drive_image(q, it, &d, e);
+		if (!ret && !d.file && !d.cd)
+			ret = err_set(e, -EINVAL, "-drive: file is missing");
+		if (!ret && d.cd && !strcmp(d.interface, "virtio"))
+			d.cd = false, d.ro = true;
+		ret = ret ? ret : finish_disk(q, &d, e);
+		if (ret)
+			return err_prefix(e, ret, "-drive");
+	}
+	return 0;
+}
+
+int emit_disk_device(struct qemu *q, struct qemu_item *dev, const char *interface, bool cd, struct err *e)
+{
+	const char *name = props_take(&dev->p, "drive"), *bus = props_take(&dev->p, "bus");
+	struct qemu_item *drive = item_find(&q->drives, name), *node = item_find(&q->blockdevs, name);
+	struct disk d = { .interface = interface, .cd = cd, .more = { &dev->p } };
+	int ret;
+
+	if (name && !drive && !node)
+		return err_set(e, -ENOENT, "there is no drive '%.60s'", name);
+	if (!name && !cd)
+		return err_set(e, -EINVAL, "drive= is missing");
+	if (drive && drive->used)
+		return err_set(e, -EBUSY, "drive '%.60s' is already in use", name);
+	d.snapshot = q->snapshot;
+	ret = drive ? drive_image(q, drive, &d, e) : node ? node_image(q, node, &d, 0, e) : 0;
+	d.cd |= cd;
+	if (!ret)
+		ret = take_common(q, &dev->p, &d, e);
+	if (!ret && !strcmp(interface, "scsi")) {
+		const char *dot = bus ? strchr(bus, '.') : NULL;
+
+		d.controller = dot && q->n_scsi > 1 ? keepf(q, "%.*s", (int)(dot - bus), bus) : NULL;
+		d.scsi_id = props_take(&dev->p, "scsi-id");
+		d.lun = d.scsi_id ? props_take(&dev->p, "lun") : (props_take(&dev->p, "lun"), NULL);
+	}
+	return ret ? ret : finish_disk(q, &d, e);
+}

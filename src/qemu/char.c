@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Character devices: the old form ("unix:PATH,server=on,wait=off", "mon:stdio") and -chardev,
+ * and what is put on them: serial ports, ports of virtio-serial, monitors, the debug console.
+ *
+ * Both forms become one text as monitors have it: "stdio", "pty", "none", "file:PATH", "ringbuf,size=N",
+ * "unix:PATH,server=on,wait=off", "tcp:HOST:PORT,..."; for devices it is taken to pieces again, as --chardev has it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "qemu/qemu.h"
+
+/* Where characters go. */
+struct place {
+	const char *text;
+	bool mux;			/* stdio that a monitor shares */
+};
+
+int opt_chardev(struct qemu *q, const char *val, struct err *e)
+{
+	struct qemu_item *it;
+	int ret;
+
+	if (wants_help(q, "chardev", val))
+		return -EAGAIN;
+	ret = item_add(q, &q->chardevs, "-chardev", "backend", val, e);
+	if (ret)
+		return ret;
+	it = list_entry(q->chardevs.prev, struct qemu_item, node);
+	return it->id ? 0 : err_set(e, -EINVAL, "id is missing");
+}
+
+/* ",server=on,wait=off" and its older spellings; on is the default of neither here. */
+static int socket_switches(struct qemu *q, struct props *p, const char *where, struct place *out, struct err *e)
+{
+	static const char *const same[] = { "delay", "nodelay", "ipv4", "ipv6", "telnet", "abstract", "tight", "to", NULL };
+	bool server = false, wait = true;
+	uint64_t again = 0;
+	int ret = props_bool(p, "server", &server, e);
+
+	if (!ret)
+		ret = props_bool(p, "wait", &wait, e);
+	if (!ret)
+		ret = props_number(p, "reconnect", 0, 86400, &again, NULL, e);
+	props_ignore(p, same);
+	out->text = keepf(q, "%s,server=%s%s", where, server ? "on" : "off", server ? wait ? ",wait=on" : ",wait=off" : "");
+	if (again)
+		out->text = keepf(q, "%s,reconnect=%u", out->text, (unsigned)again);
+	return ret;
+}
+
+static int socket_place(struct qemu *q, struct props *p, struct place *out, struct err *e)
+{
+	const char *path = props_take(p, "path"), *host = props_take(p, "host"), *port = props_take(p, "port"), *fd = props_take(p, "fd"),
+		   *v = props_take(p, "addr.path");
+
+	path = path ? path : v;
+	props_take(p, "addr.type");
+	if (fd && !path && !port)
+		out->text = keepf(q, "fd:%s", fd);
+	else if (path && strchr(path, ','))
+		return err_set(e, -ENOTSUP, "path=%.60s: a comma in a socket's name is not supported", path);
+	else if (path)
+		return socket_switches(q, p, keepf(q, "unix:%s", path), out, e);
+	else if (port)
+		return socket_switches(q, p, keepf(q, "tcp:%s:%s", host ? host : "", port), out, e);
+	else
+		return err_set(e, -EINVAL, "a socket needs path, port or fd");
+	return 0;
+}
+
+static const char *ringbuf(struct qemu *q, struct props *p)
+{
+	const char *size = props_take(p, "size");
+
+	return size ? keepf(q, "ringbuf,size=%s", size) : "ringbuf";
+}
+
+/* -chardev's. */
+static int chardev_place(struct qemu *q, const char *id, struct place *out, struct err *e)
+{
+	struct qemu_item *it = item_find(&q->chardevs, id);
+	const char *backend, *v;
+	int ret = 0;
+
+	*out = (struct place){ .text = "none" };
+	if (!it)
+		return err_set(e, -ENODEV, "there is no chardev '%.60s'", id);
+	backend = props_take(&it->p, "backend");
+	ret = props_bool(&it->p, "mux", &out->mux, e);
+	if (!ret && it->used && !out->mux)
+		return err_set(e, -EBUSY, "chardev '%.60s' is already in use; mux=on lets several use it", id);
+	it->used = true;
+	if ((v = props_take(&it->p, "logfile")))
+		warn("-chardev logfile=%s has no effect", v);
+	props_take(&it->p, "logappend");
+	props_take(&it->p, "signal");
+	if (ret)
+		return ret;
+	if (!backend || !strcmp(backend, "null") || !strcmp(backend, "vc"))
+		props_ignore(&it->p, (const char *const[]){ "width", "height", "cols", "rows", NULL });
+	else if (!strcmp(backend, "stdio") || !strcmp(backend, "pty"))
+		out->text = keep(q, backend);
+	else if (!strcmp(backend, "file") && (v = props_take(&it->p, "path")))
+		out->text = keepf(q, "file:%s", v), props_take(&it->p, "append");
+	else if (!strcmp(backend, "socket"))
+		ret = socket_place(q, &it->p, out, e);
+	else if (!strcmp(backend, "ringbuf") || !strcmp(backend, "memory"))
+		out->text = ringbuf(q, &it->p);
+	else
+		ret = err_set(e, -ENOTSUP, "backend '%.40s' is not supported; null, stdio, file, pty, socket and ringbuf are", backend);
+	if (!ret)
+		ret = props_done(&it->p, e);
+	return ret ? err_prefix(e, ret, "-chardev id=%s", id) : 0;
+}
+
+static int old_socket(struct qemu *q, const char *dev, struct place *out, struct err *e)
+{
+	struct props p;
+	const char *where;
+	int ret = props_parse(dev, "where", &p, e);
+
+	where = ret ? NULL : keep(q, props_take(&p, "where"));
+	if (!ret)
+		ret = socket_switches(q, &p, where, out, e);
+	if (!ret)
+		ret = props_done(&p, e);
+	props_free(&p);
+	return ret;
+}
+
+/* -serial's and -monitor's form. */
+static int find_place(struct qemu *q, const char *dev, struct place *out, struct err *e)
+{
+	*out = (struct place){ .text = "none" };
+	if (!strncmp(dev, "mon:", 4)) {
+		int ret = find_place(q, dev + 4, out, e);
+
+		out->mux = true;
+		return ret;
+	}
+	if (!strncmp(dev, "chardev:", 8))
+		return chardev_place(q, dev + 8, out, e);
+	if (!strcmp(dev, "null") || !strcmp(dev, "none") || !strncmp(dev, "vc", 2) || !strcmp(dev, "con:"))
+		return 0;
+	if (!strcmp(dev, "stdio") || !strcmp(dev, "pty"))
+		out->text = dev;
+	else if (!strncmp(dev, "file:", 5) && dev[5])
+		out->text = dev;
+	else if (!strncmp(dev, "unix:", 5) || !strncmp(dev, "tcp:", 4) || !strncmp(dev, "telnet:", 7))
+		return old_socket(q, dev, out, e);
+	else
+		return err_set(e, -ENOTSUP, "'%.60s' is not supported; null, stdio, pty, file:, unix:, tcp: and chardev: are", dev);
+	return 0;
+}
+
+/* ---- options ---- */
+
+int opt_serial(struct qemu *q, const char *val, struct err *e)
+{
+	if (q->n_serial == QEMU_MAX_SERIALS)
+		return err_set(e, -E2BIG, "there are at most %d serial ports", QEMU_MAX_SERIALS);
+	q->serial[q->n_serial++] = val;
+	return 0;
+}
+
+int opt_parallel(struct qemu *q, const char *val, struct err *e)
+{
+	return !strcmp(val, "none") || !strcmp(val, "null") ? 0 : err_set(e, -ENOTSUP, "there is no parallel port");
+}
+
+int opt_monitor(struct qemu *q, const char *val, struct err *e)
+{
+	q->has_monitor = true;
+	return strcmp(val, "none") && strcmp(val, "null") ? item_add(q, &q->monitors, "-monitor", "dev", val, e) : 0;
+}
+
+int opt_mon(struct qemu *q, const char *val, struct err *e)
+{
+	q->has_monitor = true;
+	return item_add(q, &q->monitors, "-mon", "chardev", val, e);
+}
+
+int opt_qmp(struct qemu *q, const char *val, struct err *e)
+{
+	struct place at;
+	int ret = find_place(q, val, &at, e);
+
+	if (!ret && strcmp(at.text, "none"))
+		emitf(q, "--qmp", "%s", at.text);
+	return ret;
+}
+
+int opt_qmp_pretty(struct qemu *q, const char *val, struct err *e)
+{
+	struct place at;
+	int ret = find_place(q, val, &at, e);
+
+	if (!ret && strcmp(at.text, "none"))
+		emitf(q, "--qmp", "%s,pretty=on", at.text);
+	return ret;
+}
+
+int opt_echr(struct qemu *q, const char *val, struct err *e)
+{
+	unsigned long n;
+	char *end;
+
+	errno = 0;
+	n = strtoul(val, &end, 0);
+	if (end == val || *end || errno || n < 1 || n > 31)
+		return err_set(e, -EINVAL, "'%.20s' is not a control character's number, 1 to 31", val);
+	q->echr = (unsigned)n;
+	return 0;
+}
+
+int opt_debugcon(struct qemu *q, const char *val, struct err *e)
+{
+	q->debugcon = val;
+	return 0;
+}
+
+/* ---- what becomes of them ---- */
+
+/* As --console and --debugcon have it. */
+static int console_value(const struct place *at, const char *what, const char **out, struct err *e)
+{
+	*out = at->text;
+	if (!strncmp(at->text, "file:", 5))
+		*out = at->text + 5;
+	else if (strcmp(at->text, "stdio") && strcmp(at->text, "pty") && strcmp(at->text, "none"))
+		return err_set(e, -ENOTSUP, "%s on '%.60s' is not supported; stdio, pty, file and none are", what, at->text);
+	return 0;
+}
+
+/* --chardev for a place. */
+static int emit_chardev(struct qemu *q, const char *id, const struct place *at, struct err *e)
+{
+	const char *t = at->text, *rest, *colon;
+
+	if (!strcmp(t, "stdio"))
+		return err_set(e, -ENOTSUP, "standard input and output are the first serial port's only");
+	emit_begin(q, "--chardev");
+	if (!strcmp(t, "none"))
+		emit_part(q, NULL, "null");
+	else
+		emit_part(q, NULL, !strncmp(t, "unix:", 5) || !strncmp(t, "tcp:", 4) || !strncmp(t, "telnet:", 7) ? "socket" :
+			  !strncmp(t, "file:", 5) ? "file" : !strncmp(t, "ringbuf", 7) ? "ringbuf" : t);
+	emit_part(q, "id", id);
+	rest = strchr(t, ',');
+	if (!strncmp(t, "unix:", 5)) {
+		emit_part(q, "path", keepf(q, "%.*s", (int)(rest ? rest - t - 5 : (long)strlen(t + 5)), t + 5));
+	} else if (!strncmp(t, "tcp:", 4) || !strncmp(t, "telnet:", 7)) {
+		t = strchr(t, ':') + 1;
+		for (colon = rest ? rest : t + strlen(t); colon > t && *colon != ':';)
+			colon--;
+		emit_part(q, "host", keepf(q, "%.*s", (int)(colon - t), t));
+		emit_part(q, "port", keepf(q, "%.*s", (int)(rest ? rest - colon - 1 : (long)strlen(colon + 1)), colon + 1));
+	} else if (!strncmp(t, "file:", 5)) {
+		emit_part(q, "path", t + 5);
+		rest = NULL;
+	}
+	if (rest)
+		emit_raw(q, strncmp(rest, ",server=off", 11) ? rest : rest + 11);
+	emit_end(q);
+	return 0;
+}
+
+/* The first port on a terminal or a file is the console, the others are on chardevs. */
+static int emit_serial(struct qemu *q, struct err *e)
+{
+	struct place at[QEMU_MAX_SERIALS];
+	unsigned n = q->n_serial, last = 0;
+	int ret = 0;
+
+	if (!n && q->nographic && !q->nodefaults)
+		q->serial[n++] = "mon:stdio";
+	for (unsigned i = 0; i < n && !ret; i++) {
+		ret = find_place(q, q->serial[i], &at[i], e);
+		if (!ret && strcmp(at[i].text, "none"))
+			last = i + 1;
+	}
+	if (ret)
+		return err_prefix(e, ret, "-serial");
+	if (last && !strcmp(at[0].text, "stdio"))
+		emitf(q, "--console", "stdio");
+	for (unsigned i = 0; i < last && !ret; i++) {
+		bool none = !strcmp(at[i].text, "none") || (!i && !strcmp(at[i].text, "stdio"));
+		const char *id = none ? "none" : !strncmp(q->serial[i], "chardev:", 8) ? q->serial[i] + 8 : keepf(q, "serial%u", i);
+
+		if (!none)
+			ret = emit_chardev(q, id, &at[i], e);
+		if (last > 1 || !none)
+			emitf(q, "--serial", "%s", id);
+	}
+	return ret ? err_prefix(e, ret, "-serial") : 0;
+}
+
+int emit_port(struct qemu *q, struct qemu_item *it, bool console, struct err *e)
+{
+	const char *id = props_take(&it->p, "chardev"), *name = props_take(&it->p, "name");
+	struct place at;
+	int ret;
+
+	if (!id)
+		return err_set(e, -EINVAL, "chardev is missing");
+	ret = chardev_place(q, id, &at, e);
+	if (!ret)
+		ret = emit_chardev(q, id, &at, e);
+	props_ignore(&it->p, (const char *const[]){ "nr", "bus", NULL });
+	if (ret)
+		return ret;
+	emit_begin(q, "--port");
+	emit_part(q, NULL, name ? name : keepf(q, "port%u", q->n_ports));
+	emit_part(q, "chardev", id);
+	if (console)
+		emit_part(q, "console", "on");
+	emit_end(q);
+	q->n_ports++;
+	return 0;
+}
+
+static int emit_monitor(struct qemu *q, struct qemu_item *it, struct err *e)
+{
+	const char *mode, *dev;
+	bool pretty = false;
+	struct place at;
+	int ret;
+
+	if (!strcmp(it->option, "-monitor"))
+		return err_set(e, -ENOTSUP, "-monitor: there is no monitor for people on a device; use -qmp, and human-monitor-command there");
+	dev = props_take(&it->p, "chardev");
+	mode = props_take(&it->p, "mode");
+	ret = props_bool(&it->p, "pretty", &pretty, e);
+	if (!ret && (!mode || strcmp(mode, "control")))
+		ret = err_set(e, -ENOTSUP, "mode=%.20s is not supported; mode=control is", mode ? mode : "readline");
+	if (!ret)
+		ret = dev ? chardev_place(q, dev, &at, e) : err_set(e, -EINVAL, "chardev is missing");
+	if (!ret)
+		ret = props_done(&it->p, e);
+	if (!ret && strcmp(at.text, "none"))
+		emitf(q, "--qmp", "%s%s", at.text, pretty ? ",pretty=on" : "");
+	return ret ? err_prefix(e, ret, "-mon") : 0;
+}
+
+int emit_chars(struct qemu *q, struct err *e)
+{
+	struct place at;
+	const char *value;
+	int ret = emit_serial(q, e);
+
+	list_for_each(n, &q->monitors)
+		if (!ret)
+			ret = emit_monitor(q, list_entry(n, struct qemu_item, node), e);
+	if (!ret && q->debugcon) {
+		ret = find_place(q, q->debugcon, &at, e);
+		if (!ret)
+			ret = console_value(&at, "-debugcon", &value, e);
+		if (!ret)
+			emitf(q, "--debugcon", "%s", value);
+	}
+	return ret;
+}

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* -device and -object: one table of what there is, by QEMU's names. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "qemu/qemu.h"
+
+struct kind {
+	const char *name, *bus, *group, *desc;
+	/* Takes the properties it knows; what is left is an error. */
+	int (*emit)(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e);
+	const char *arg;		/* for emit */
+	const char *props;		/* for DRIVER,help: separated by spaces */
+};
+
+/* A property of any PCI card, which lies where there is room. */
+static const char *const card_same[] = {
+	"addr", "bus", "multifunction", "disable-legacy", "disable-modern", "packed", "ioeventfd", "event_idx", "indirect_desc", "iommu_platform",
+	"ats", "vectors", "rombar", "romfile", "acpi-index", "page-per-vq", "use-started", "x-pcie-lnksta-dllla", NULL,
+};
+
+#define CARD "addr=<int32> bus=<str> multifunction=<bool>"
+#define DISK "drive=<str> serial=<str> bootindex=<int32> logical_block_size=<size> physical_block_size=<size> rerror=<str> werror=<str>"
+
+static int done(struct qemu_item *it, struct err *e)
+{
+	props_ignore(&it->p, card_same);
+	return props_done(&it->p, e);
+}
+
+static int dev_disk(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	bool cd = k->arg[strlen(k->arg) - 1] == 'C';
+
+	return emit_disk_device(q, it, keepf(q, "%.*s", (int)strlen(k->arg) - cd, k->arg), cd, e);
+}
+
+static int dev_net(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	return emit_card(q, it, k->arg, e);
+}
+
+/* Controllers that come with what is on them. */
+static int dev_bus(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	static const char *const same[] = { "num_queues", "max_sectors", "cmd_per_lun", "hotplug", "param_change", "iothread", "seg_max_adjust",
+					    "virtqueue_size", "max_ports", "emergency-write", "chassis", "port", "slot", "p2", "p3", "chassis_nr", "shpc", "io-reserve", "mem-reserve", NULL };
+
+	props_ignore(&it->p, same);
+	return done(it, e);
+}
+
+static int dev_rng(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	const char *rng = props_take(&it->p, "rng");
+
+	if (rng && !item_find(&q->objects, rng))
+		return err_set(e, -ENOENT, "there is no object '%.60s'", rng);
+	if (props_take(&it->p, "max-bytes"))
+		warn("-device %s: max-bytes has no effect", k->name);
+	props_take(&it->p, "period");
+	emitf(q, "--rng", "on");
+	return done(it, e);
+}
+
+static int dev_balloon(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	static const char *const same[] = { "free-page-reporting", "free-page-hint", "deflate-on-oom", "guest-stats-polling-interval", NULL };
+
+	emitf(q, "--balloon", "on");
+	props_ignore(&it->p, same);
+	return done(it, e);
+}
+
+static int dev_debug_exit(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	uint64_t base = 0x501, size = 2;
+	int ret = props_number(&it->p, "iobase", 0, 65535, &base, NULL, e);
+
+	if (!ret)
+		ret = props_number(&it->p, "iosize", 1, 8, &size, NULL, e);
+	if (!ret && base != 0xf4)
+		return err_set(e, -ENOTSUP, "the port is 0xf4: say iobase=0xf4,iosize=0x04");
+	emit(q, "--debug-exit");
+	return ret ? ret : done(it, e);
+}
+
+static int dev_testdev(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	emit(q, "--test-device");
+	return done(it, e);
+}
+
+static int dev_watchdog(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	emitf(q, "--watchdog", "i6300esb%s%s", q->watchdog_action ? ",action=" : "", q->watchdog_action ? q->watchdog_action : "");
+	return done(it, e);
+}
+
+static int dev_display(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	static const char *const same[] = { "edid", "xres", "yres", "hostmem", "blob", "xmax", "ymax", "refresh_rate", "max_hostmem", "qemu-extended-regs", NULL };
+	const char *mb = props_take(&it->p, "vgamem_mb"), *outputs = props_take(&it->p, "max_outputs");
+
+	if (q->vga_device)
+		return err_set(e, -ENOTSUP, "there is one display adapter; max_outputs= of virtio-gpu gives it several screens");
+	q->vga_device = true;
+	emit_begin(q, "--vga");
+	emit_part(q, NULL, k->arg);
+	if (mb)
+		emit_part(q, "vram", keepf(q, "%sM", mb));
+	emit_part(q, "outputs", outputs);
+	emit_part(q, "romfile", props_take(&it->p, "romfile"));
+	emit_part(q, "rombar", props_take(&it->p, "rombar"));
+	emit_end(q);
+	props_ignore(&it->p, same);
+	return done(it, e);
+}
+
+static int dev_pvpanic(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	props_take(&it->p, "ioport");
+	props_take(&it->p, "events");
+	return done(it, e);
+}
+
+/* There is one anyway, if a port has something on it. */
+static int dev_serial(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	const char *chr = props_take(&it->p, "chardev");
+
+	props_ignore(&it->p, (const char *const[]){ "index", "iobase", "irq", NULL });
+	if (!chr)
+		return err_set(e, -EINVAL, "chardev is missing");
+	return opt_serial(q, keepf(q, "chardev:%s", chr), e);
+}
+
+static int dev_port(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	int ret = emit_port(q, it, k->arg != NULL, e);
+
+	return ret ? ret : done(it, e);
+}
+
+static int dev_input(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	props_ignore(&it->p, (const char *const[]){ "port", "usb_version", "serial", "display", "head", "wheel-axis", NULL });
+	emitf(q, k->arg[0] == 'u' ? "--usb" : "--input", "%s", k->arg);
+	return done(it, e);
+}
+
+static int dev_vmgenid(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	const char *guid = props_take(&it->p, "guid");
+
+	emitf(q, "--vmgenid", "%s", guid ? guid : "auto");
+	return done(it, e);
+}
+
+static const struct kind kinds[] = {
+	{ "virtio-blk-pci", "PCI", "Storage", NULL, dev_disk, "virtio", DISK " num-queues=<uint16> " CARD },
+	{ "virtio-blk", "PCI", "Storage", NULL, dev_disk, "virtio", DISK },
+	{ "virtio-blk-device", "virtio-bus", "Storage", NULL, dev_disk, "virtio", DISK },
+	{ "virtio-blk-pci-non-transitional", "PCI", "Storage", NULL, dev_disk, "virtio", DISK },
+	{ "virtio-scsi-pci", "PCI", "Storage", NULL, dev_bus, NULL, "num_queues=<uint32> " CARD },
+	{ "virtio-scsi", "PCI", "Storage", NULL, dev_bus, NULL, "" },
+	{ "virtio-scsi-device", "virtio-bus", "Storage", NULL, dev_bus, NULL, "" },
+	{ "scsi-hd", "SCSI", "Storage", "virtual SCSI disk", dev_disk, "scsi", DISK " scsi-id=<uint32> lun=<uint32>" },
+	{ "scsi-cd", "SCSI", "Storage", "virtual SCSI CD-ROM", dev_disk, "scsiC", DISK " scsi-id=<uint32> lun=<uint32>" },
+	{ "ide-hd", "IDE", "Storage", "virtual IDE disk", dev_disk, "ahci", DISK },
+	{ "ide-cd", "IDE", "Storage", "virtual IDE CD-ROM", dev_disk, "ahciC", DISK },
+	{ "nvme", "PCI", "Storage", "Non-Volatile Memory Express", dev_disk, "nvme", DISK },
+	{ "ahci", "PCI", "Storage", NULL, dev_bus, NULL, CARD },
+	{ "ich9-ahci", "PCI", "Storage", NULL, dev_bus, NULL, CARD },
+	{ "virtio-net-pci", "PCI", "Network", NULL, dev_net, "virtio", "netdev=<str> mac=<str> bootindex=<int32> romfile=<str> rombar=<uint32> " CARD },
+	{ "virtio-net", "PCI", "Network", NULL, dev_net, "virtio", "netdev=<str> mac=<str>" },
+	{ "virtio-net-device", "virtio-bus", "Network", NULL, dev_net, "virtio", "netdev=<str> mac=<str>" },
+	{ "virtio-rng-pci", "PCI", "Misc", NULL, dev_rng, NULL, "rng=<link<rng-backend>> " CARD },
+	{ "virtio-rng", "PCI", "Misc", NULL, dev_rng, NULL, "rng=<link<rng-backend>>" },
+	{ "virtio-rng-device", "virtio-bus", "Misc", NULL, dev_rng, NULL, "rng=<link<rng-backend>>" },
+	{ "virtio-balloon-pci", "PCI", "Misc", NULL, dev_balloon, NULL, CARD },
+	{ "virtio-balloon", "PCI", "Misc", NULL, dev_balloon, NULL, "" },
+	{ "virtio-serial-pci", "PCI", "Input", NULL, dev_bus, NULL, "max_ports=<uint32> " CARD },
+	{ "virtio-serial", "PCI", "Input", NULL, dev_bus, NULL, "" },
+	{ "virtio-serial-device", "virtio-bus", "Input", NULL, dev_bus, NULL, "" },
+	{ "virtserialport", "virtio-serial-bus", "Input", NULL, dev_port, NULL, "chardev=<str> name=<str> nr=<uint32>" },
+	{ "virtconsole", "virtio-serial-bus", "Input", NULL, dev_port, "console", "chardev=<str> name=<str> nr=<uint32>" },
+	{ "virtio-keyboard-pci", "PCI", "Input", NULL, dev_input, "virtio-keyboard", CARD },
+	{ "virtio-mouse-pci", "PCI", "Input", NULL, dev_input, "virtio-mouse", CARD },
+	{ "virtio-tablet-pci", "PCI", "Input", NULL, dev_input, "virtio-tablet", CARD },
+	{ "qemu-xhci", "PCI", "USB", NULL, dev_bus, NULL, CARD },
+	{ "nec-usb-xhci", "PCI", "USB", NULL, dev_bus, NULL, CARD },
+	{ "usb-kbd", "usb-bus", "Input", NULL, dev_input, "usb-kbd", "port=<str>" },
+	{ "usb-mouse", "usb-bus", "Input", NULL, dev_input, "usb-mouse", "port=<str>" },
+	{ "usb-tablet", "usb-bus", "Input", NULL, dev_input, "usb-tablet", "port=<str>" },
+	{ "usb-storage", "usb-bus", "Storage", NULL, dev_disk, "usb", DISK },
+	{ "e1000e", "PCI", "Network", "Intel 82574L GbE Controller", dev_net, "e1000e", "netdev=<str> mac=<str> bootindex=<int32> " CARD },
+	{ "e1000", "PCI", "Network", "Intel Gigabit Ethernet (an e1000e here)", dev_net, "e1000", "netdev=<str> mac=<str> bootindex=<int32> " CARD },
+	{ "i6300esb", "PCI", "Watchdog", "Intel 6300ESB", dev_watchdog, NULL, CARD },
+	{ "VGA", "PCI", "Display", NULL, dev_display, "std", "vgamem_mb=<uint32> " CARD },
+	{ "virtio-vga", "PCI", "Display", NULL, dev_display, "virtio", "max_outputs=<uint32> " CARD },
+	{ "virtio-gpu-pci", "PCI", "Display", NULL, dev_display, "virtio-gpu", "max_outputs=<uint32> " CARD },
+	{ "virtio-gpu", "PCI", "Display", NULL, dev_display, "virtio-gpu", "max_outputs=<uint32>" },
+	{ "isa-debug-exit", "ISA", "Misc", NULL, dev_debug_exit, NULL, "iobase=<uint32> iosize=<uint32>" },
+	{ "pc-testdev", "ISA", "Misc", NULL, dev_testdev, NULL, "" },
+	{ "pvpanic", "ISA", "Misc", NULL, dev_pvpanic, NULL, "ioport=<uint16>" },
+	{ "isa-serial", "ISA", "Input", NULL, dev_serial, NULL, "chardev=<str>" },
+	{ "vmgenid", NULL, "Misc", NULL, dev_vmgenid, NULL, "guid=<str>" },
+	{ "pcie-root-port", "PCI", "Controller/Bridge/Hub", "PCI Express Root Port (cards are on the root bus)", dev_bus, NULL, CARD },
+	{ "pci-bridge", "PCI", "Controller/Bridge/Hub", "Standard PCI Bridge (cards are on the root bus)", dev_bus, NULL, CARD },
+};
+
+static const struct kind *find_kind(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(kinds); i++)
+		if (name && !strcmp(kinds[i].name, name))
+			return &kinds[i];
+	return NULL;
+}
+
+void device_list(FILE *f)
+{
+	static const char *const groups[] = { "Controller/Bridge/Hub", "USB", "Storage", "Network", "Input", "Display", "Misc", "Watchdog" };
+
+	for (unsigned g = 0; g < ARRAY_LEN(groups); g++) {
+		bool any = false;
+
+		for (unsigned i = 0; i < ARRAY_LEN(kinds); i++) {
+			if (strcmp(kinds[i].group, groups[g]))
+				continue;
+			if (!any)
+				fprintf(f, "%s%s devices:\n", g ? "\n" : "", groups[g]);
+			any = true;
+			fprintf(f, "name \"%s\"", kinds[i].name);
+			if (kinds[i].bus)
+				fprintf(f, ", bus %s", kinds[i].bus);
+			if (kinds[i].desc)
+				fprintf(f, ", desc \"%s\"", kinds[i].desc);
+			fputc('\n', f);
+		}
+	}
+}
+
+int device_properties(const char *name, FILE *f)
+{
+	const struct kind *k = find_kind(name);
+
+	if (!k)
+		return -ENOENT;
+	fprintf(f, "%s options:\n", name);
+	for (const char *p = k->props; *p; p += strspn(p, " ")) {
+		fprintf(f, "  %.*s\n", (int)strcspn(p, " "), p);
+		p += strcspn(p, " ");
+	}
+	return 0;
+}
+
+int opt_device(struct qemu *q, const char *val, struct err *e)
+{
+	struct qemu_item *it;
+	const char *driver;
+	int ret;
+
+	if (wants_help(q, "device", val))
+		return -EAGAIN;
+	ret = item_add(q, &q->devices, "-device", "driver", val, e);
+	if (ret)
+		return ret;
+	it = list_entry(q->devices.prev, struct qemu_item, node);
+	driver = props_peek(&it->p, "driver");
+	if (!driver)
+		return err_set(e, -EINVAL, "driver is missing");
+	if (!find_kind(driver))
+		return err_set(e, -EINVAL, "'%.60s' is not a valid device model name; -device help lists those there are", driver);
+	if (!strncmp(driver, "virtio-scsi", 11))
+		q->n_scsi++;
+	return 0;
+}
+
+/* ---- objects: what they back is Lodge's own ---- */
+
+static int object_memory(struct qemu *q, struct qemu_item *it, struct err *e)
+{
+	static const char *const same[] = { "share", "prealloc", "prealloc-threads", "merge", "dump", "mem-path", "hugetlb", "hugetlbsize", "seal",
+					    "discard-data", "policy", "host-nodes", "align", "pmem", "reserve", NULL };
+	const char *size = props_take(&it->p, "size");
+	uint64_t bytes = q->memory;
+	int ret = size ? props_size(size, 1, &bytes, e) : 0;
+
+	if (!ret && bytes != q->memory)
+		warn("-object %s: the guest's memory is what -m says", it->id);
+	props_ignore(&it->p, same);
+	return ret;
+}
+
+int opt_object(struct qemu *q, const char *val, struct err *e)
+{
+	static const char *const plain[] = { "rng-random", "rng-builtin", "iothread", "memory-backend-ram", "memory-backend-file", "memory-backend-memfd" };
+	struct qemu_item *it;
+	const char *type;
+	int ret;
+
+	if (wants_help(q, "object", val))
+		return -EAGAIN;
+	ret = item_add(q, &q->objects, "-object", "qom-type", val, e);
+	if (ret)
+		return ret;
+	it = list_entry(q->objects.prev, struct qemu_item, node);
+	type = props_take(&it->p, "qom-type");
+	if (!it->id)
+		return err_set(e, -EINVAL, "id is missing");
+	for (unsigned i = 0; i < ARRAY_LEN(plain); i++)
+		if (type && !strcmp(type, plain[i]))
+			return it->type = plain[i], 0;
+	return err_set(e, -ENOTSUP, "type '%.60s' is not supported; rng-random, rng-builtin, iothread and memory-backend-* are", type ? type : "");
+}
+
+static int emit_object(struct qemu *q, struct qemu_item *it, struct err *e)
+{
+	const char *v;
+	int ret = 0;
+
+	if (!strcmp(it->type, "rng-random") && (v = props_take(&it->p, "filename")) && strcmp(v, "/dev/urandom") && strcmp(v, "/dev/random"))
+		return err_set(e, -ENOTSUP, "filename=%.60s: random numbers come from the host's kernel (/dev/urandom)", v);
+	if (!strncmp(it->type, "memory", 6))
+		ret = object_memory(q, it, e);
+	if (!strcmp(it->type, "iothread"))
+		props_ignore(&it->p, (const char *const[]){ "poll-max-ns", "poll-grow", "poll-shrink", "aio-max-batch", NULL });
+	return ret ? ret : props_done(&it->p, e);
+}
+
+int emit_devices(struct qemu *q, struct err *e)
+{
+	int ret;
+
+	list_for_each(n, &q->objects) {
+		struct qemu_item *it = list_entry(n, struct qemu_item, node);
+
+		if ((ret = emit_object(q, it, e)))
+			return err_prefix(e, ret, "-object %s", it->id);
+	}
+	list_for_each(n, &q->devices) {
+		struct qemu_item *it = list_entry(n, struct qemu_item, node);
+		const struct kind *k = find_kind(props_take(&it->p, "driver"));
+
+		if ((ret = k->emit(q, it, k, e)))
+			return err_prefix(e, ret, "-device %s", k->name);
+	}
+	return 0;
+}

@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The machine itself: kind, accelerator, CPU, memory, clock, firmware and what it boots. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cpu/x86/cpuid.h"
+#include "qemu/qemu.h"
+
+/* ---- kind and accelerator ---- */
+
+static int set_machine(struct qemu *q, const char *type, struct err *e)
+{
+	q->none = !strcmp(type, "none");
+	q->micro = !strcmp(type, "microvm");
+	if (q->none || q->micro || !strcmp(type, "pc") || !strcmp(type, "q35") || !strncmp(type, "pc-i440fx-", 10) ||
+	    !strncmp(type, "pc-q35-", 7))
+		return 0;
+	return err_set(e, -EINVAL, "unsupported machine type '%.40s'; use -machine help to list supported machines", type);
+}
+
+/* "kvm:tcg": the first that can be had. */
+static int set_accel(struct qemu *q, const char *list, struct err *e)
+{
+	static const struct {
+		const char *theirs, *ours;
+	} words[] = {
+		{ "kvm", "kvm" }, { "tcg", "translate" }, { "kvm:tcg", "auto" }, { "tcg:kvm", "translate" }, { "auto", "auto" },
+		{ "translate", "translate" }, { "interp", "interp" }, { "check", "check" }, { "kvm:hvf:tcg", "auto" },
+		{ "kvm:xen:hvf:hax:tcg", "auto" }, { "kvm:xen:tcg", "auto" }, { "qtest", "interp" },
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(words); i++)
+		if (!strcmp(list, words[i].theirs))
+			return q->accel = words[i].ours, 0;
+	return err_set(e, -EINVAL, "invalid accelerator '%.40s'; there are kvm and tcg", list);
+}
+
+/* What a PC has in any case, what its guests do not notice, or QEMU's own affairs. */
+static const char *const machine_same[] = {
+	"kernel_irqchip", "kernel-irqchip", "vmport", "dump-guest-core", "mem-merge", "graphics", "hpet", "smm", "suppress-vmdesc",
+	"phandle_start", "smbus", "sata", "pit", "pic", "rtc", "acpi", "nvdimm", "hmat", "default_bus_bypass_iommu",
+	"default-bus-bypass-iommu", "firmware", "i8042", "fd-bootchk", "isa-serial", "auto-kernel-cmdline", "x-option-roms", "option-roms",
+	"pcie", "ioapic2", "max-ram-below-4g", "max-fw-size", "smbios-entry-point-type", "igd-passthru", NULL,
+};
+
+int opt_machine(struct qemu *q, const char *val, struct err *e)
+{
+	struct props p;
+	const char *v;
+	int ret;
+
+	if (wants_help(q, "machine", val))
+		return -EAGAIN;
+	ret = props_parse(val, "type", &p, e);
+	if (!ret && (v = props_take(&p, "type")))
+		ret = set_machine(q, v, e);
+	if (!ret && (v = props_take(&p, "accel")))
+		ret = set_accel(q, v, e);
+	if (!ret)
+		ret = props_bool(&p, "usb", &q->usb, e);
+	if (!ret && (v = props_take(&p, "memory-backend")))
+		q->memory_backend = keep(q, v);
+	for (unsigned i = 0; !ret && i < 2; i++)
+		if ((v = props_take(&p, i ? "pflash1" : "pflash0")))
+			q->pflash_node[i] = keep(q, v);
+	if (!ret) {
+		props_ignore(&p, machine_same);
+		ret = props_done(&p, e);
+	}
+	props_free(&p);
+	return ret;
+}
+
+int opt_accel(struct qemu *q, const char *val, struct err *e)
+{
+	static const char *const same[] = { "thread", "kernel-irqchip", "split-wx", "one-insn-per-tb", "dirty-ring-size", "igd-passthru",
+					    "kvm-shadow-mem", "notify-vmexit", NULL };
+	uint64_t mib = 0;
+	struct props p;
+	const char *v;
+	int ret;
+
+	if (wants_help(q, "accel", val))
+		return -EAGAIN;
+	ret = props_parse(val, "accel", &p, e);
+	v = ret ? NULL : props_take(&p, "accel");
+	/* Repeated: the first that can be had. */
+	if (v && q->accel && !strcmp(q->accel, "kvm") && !strcmp(v, "tcg"))
+		v = "auto";
+	if (v)
+		ret = set_accel(q, v, e);
+	if (!ret)
+		ret = props_number(&p, "tb-size", 0, 1 << 20, &mib, NULL, e);
+	if (mib)
+		q->code_cache = (unsigned)(mib > 1024 ? 1024 : mib);
+	if (!ret) {
+		props_ignore(&p, same);
+		ret = props_done(&p, e);
+	}
+	props_free(&p);
+	return ret;
+}
+
+/* ---- CPU ---- */
+
+/* The level of the psABI that has what a named model has; what else it has or lacks is not imitated. */
+static const struct {
+	const char *name, *level;
+} models[] = {
+	{ "max", "max" }, { "host", "max" }, { "base", "x86-64-v2" }, { "qemu64", "x86-64-v2" }, { "kvm64", "x86-64-v2" },
+	{ "qemu32", "x86-64-v2" }, { "kvm32", "x86-64-v2" }, { "core2duo", "x86-64-v2" }, { "phenom", "x86-64-v2" }, { "Conroe", "x86-64-v2" },
+	{ "Penryn", "x86-64-v2" }, { "Nehalem", "x86-64-v2" }, { "Westmere", "x86-64-v2" }, { "SandyBridge", "x86-64-v2" },
+	{ "IvyBridge", "x86-64-v2" }, { "Opteron_G3", "x86-64-v2" }, { "Opteron_G4", "x86-64-v2" }, { "Opteron_G5", "x86-64-v2" },
+	{ "Denverton", "x86-64-v2" }, { "Haswell", "x86-64-v3" }, { "Broadwell", "x86-64-v3" }, { "Skylake-Client", "x86-64-v3" },
+	{ "EPYC", "x86-64-v3" }, { "EPYC-Rome", "x86-64-v3" }, { "EPYC-Milan", "x86-64-v3" }, { "EPYC-Genoa", "x86-64-v4" },
+	{ "Skylake-Server", "x86-64-v4" }, { "Cascadelake-Server", "x86-64-v4" }, { "Cooperlake", "x86-64-v4" },
+	{ "Icelake-Server", "x86-64-v4" }, { "SapphireRapids", "x86-64-v4" }, { "x86-64-v2", "x86-64-v2" }, { "x86-64-v3", "x86-64-v3" },
+	{ "x86-64-v4", "x86-64-v4" },
+};
+
+static const char *cpu_level(const char *name)
+{
+	size_t len = strcspn(name, "");
+
+	for (unsigned i = 0; i < ARRAY_LEN(models); i++) {
+		size_t n = strlen(models[i].name);
+
+		/* "-noTSX", "-IBRS", "-v2", "-v2-cpu"... make no difference to the level. */
+		if (n <= len && !strncmp(models[i].name, name, n) && (!name[n] || !strncmp(name + n, "-v", 2) || !strncmp(name + n, "-no", 3) ||
+								      !strncmp(name + n, "-IB", 3) || !strncmp(name + n, "_v", 2)))
+			return models[i].level;
+	}
+	return NULL;
+}
+
+/* Properties that are no features. */
+static bool cpu_same(const char *name)
+{
+	static const char *const same[] = { "check", "enforce", "migratable", "host-phys-bits", "host-phys-bits-limit", "phys-bits", "pmu", "l3-cache", "host-cache-info",
+					    "kvm", "vmware-cpuid-freq", "cpuid-0xb", "full-cpuid-auto-level", "legacy-cache", "level", "xlevel", "model-id",
+					    "kvmclock", "kvm_pv_unhalt", "kvm-pv-unhalt", "kvm_pv_eoi", "kvm-pv-eoi", "tsc-freq", "vendor" };
+
+	for (unsigned i = 0; i < ARRAY_LEN(same); i++)
+		if (!strcmp(name, same[i]))
+			return true;
+	return !strncmp(name, "hv-", 3) || !strncmp(name, "hv_", 3);
+}
+
+/* A feature nobody here has is left out with a warning, as TCG does. */
+static void add_feature(struct qemu *q, char *spec, size_t len, const char *name, bool on)
+{
+	static const char *const spellings[][2] = { { "lahf_lm", "lahf-lm" }, { "sse4_1", "sse4.1" }, { "sse4_2", "sse4.2" }, { "tsc_adjust", "tsc-adjust" },
+						    { "tsc_deadline", "tsc-deadline" }, { "xsave", "xsave" }, { "arch_capabilities", "arch-capabilities" },
+						    { "cmp_legacy", "cmp-legacy" }, { "fxsr_opt", "fxsr-opt" }, { "spec_ctrl", "spec-ctrl" } };
+	uint32_t all[X86_F_WORDS];
+	struct x86_cpu_model m;
+	char one[96];
+
+	for (unsigned i = 0; i < ARRAY_LEN(spellings); i++)
+		if (!strcmp(name, spellings[i][0]))
+			name = spellings[i][1];
+	x86_soft_features(all);
+	snprintf(one, sizeof(one), "max,%c%s", on ? '+' : '-', name);
+	if (x86_cpu_model_parse(one, all, 1, &m, NULL)) {
+		if (on)
+			warn("-cpu: the feature '%s' is not supported, the guest will not have it", name);
+		return;
+	}
+	snprintf(spec + strlen(spec), len - strlen(spec), "%s", one + 3);
+}
+
+static int cpu_features(struct qemu *q, struct props *p, char *spec, size_t len, struct err *e)
+{
+	for (unsigned i = 1; i < p->n; i++) {
+		const char *name = p->of[i].name;
+		bool on = true;
+
+		if (strlen(spec) + strlen(name) + 8 > len)
+			return err_set(e, -E2BIG, "too many features");
+		if (*name == '+' || *name == '-')
+			add_feature(q, spec, len, name + 1, *name == '+');
+		else if (cpu_same(name))
+			continue;
+		else if (props_switch(p->of[i].value, &on, e))
+			return err_prefix(e, -EINVAL, "%.40s", name);
+		else
+			add_feature(q, spec, len, name, on);
+	}
+	return 0;
+}
+
+int opt_cpu(struct qemu *q, const char *val, struct err *e)
+{
+	char spec[1024];
+	const char *level, *name;
+	struct props p;
+	int ret;
+
+	if (wants_help(q, "cpu", val))
+		return -EAGAIN;
+	ret = props_parse(val, "model", &p, e);
+	name = ret ? "" : p.n ? p.of[0].value : "";
+	level = cpu_level(name);
+	if (!ret && !level)
+		ret = err_set(e, -EINVAL, "unable to find CPU model '%.40s'; -cpu help lists those there are", name);
+	if (!ret) {
+		snprintf(spec, sizeof(spec), "%s", level);
+		if (strcmp(level, "max") && strcmp(level, name))
+			warn("-cpu %s: the guest's CPU is %s", name, level);
+		ret = cpu_features(q, &p, spec, sizeof(spec), e);
+	}
+	if (!ret)
+		q->cpu = keep(q, spec);
+	props_free(&p);
+	return ret;
+}
+
+int opt_smp(struct qemu *q, const char *val, struct err *e)
+{
+	static const char *const names[] = { "sockets", "dies", "clusters", "cores", "threads" };
+	uint64_t n = 0, max = 0, product = 1, x;
+	bool given = false, some = false;
+	struct props p;
+	int ret = props_parse(val, "cpus", &p, e);
+
+	if (!ret)
+		ret = props_number(&p, "cpus", 1, 64, &n, &given, e);
+	for (unsigned i = 0; !ret && i < ARRAY_LEN(names); i++) {
+		bool found = false;
+
+		x = 1;
+		ret = props_number(&p, names[i], 1, 64, &x, &found, e);
+		product *= x;
+		some |= found;
+		if (!ret && found && x > 1 && (!strcmp(names[i], "threads") || !strcmp(names[i], "dies")))
+			warn("-smp: the guest's CPUs are cores, not %s", names[i]);
+	}
+	if (!ret)
+		ret = props_number(&p, "maxcpus", 1, 1024, &max, NULL, e);
+	if (!ret && !given)
+		n = max ? max : product;
+	if (!ret && max && max < n)
+		ret = err_set(e, -EINVAL, "maxcpus must be equal to or greater than smp");
+	if (!ret && max > n)
+		warn("-smp: CPUs cannot be added later, maxcpus=%llu has no effect", (unsigned long long)max);
+	if (!ret && some && product > (max ? max : n))
+		ret = err_set(e, -EINVAL, "Invalid CPU topology: product of the hierarchy must match maxcpus: %llu != %llu",
+			      (unsigned long long)product, (unsigned long long)(max ? max : n));
+	if (!ret && (n < 1 || n > 64))
+		ret = err_set(e, -EINVAL, "a guest has 1 to 64 CPUs");
+	if (!ret)
+		ret = props_done(&p, e);
+	if (!ret)
+		q->cpus = (unsigned)n;
+	props_free(&p);
+	return ret;
+}
+
+int opt_memory(struct qemu *q, const char *val, struct err *e)
+{
+	const uint64_t mib = 1 << 20;
+	uint64_t slots = 0, max;
+	struct props p;
+	const char *v;
+	int ret = props_parse(val, "size", &p, e);
+
+	if (!ret && (v = props_take(&p, "size")))
+		ret = props_size(v, mib, &q->memory, e);
+	if (!ret)
+		ret = props_number(&p, "slots", 0, 256, &slots, NULL, e);
+	if (!ret && (v = props_take(&p, "maxmem")))
+		ret = props_size(v, mib, &max, e);
+	if (slots)
+		warn("-m: memory cannot be added later, slots and maxmem have no effect");
+	if (!ret)
+		ret = props_done(&p, e);
+	q->memory = (q->memory + mib - 1) & ~(mib - 1);
+	props_free(&p);
+	return ret;
+}
+
+/* ---- clock, tables, firmware's files ---- */
+
+int opt_boot(struct qemu *q, const char *val, struct err *e)
+{
+	static const char *const same[] = { "strict", "splash", "splash-time", "reboot-timeout", NULL };
+	char order[8] = "", menu[16] = "";
+	bool on = false;
+	struct props p;
+	const char *v;
+	int ret = props_parse(val, "order", &p, e);
+
+	v = ret ? NULL : props_take(&p, "order");
+	for (; v && *v && !ret; v++) {
+		if (!strchr("abcdnop", *v))
+			ret = err_set(e, -EINVAL, "Invalid boot device '%c'", *v);
+		else if (strchr("cdn", *v) && !strchr(order, *v))
+			order[strlen(order)] = *v;
+	}
+	if (!ret && (v = props_take(&p, "once"))) {
+		warn("-boot: once=%s holds for every boot", v);
+		order[0] = '\0';
+		for (; *v; v++)
+			if (strchr("cdn", *v) && strlen(order) < 3 && !strchr(order, *v))
+				order[strlen(order) + 1] = '\0', order[strlen(order)] = *v;
+	}
+	if (!ret && props_peek(&p, "menu")) {
+		ret = props_bool(&p, "menu", &on, e);
+		snprintf(menu, sizeof(menu), "%smenu=%s", *order ? "," : "", on ? "on" : "off");
+	}
+	if (!ret) {
+		props_ignore(&p, same);
+		ret = props_done(&p, e);
+	}
+	if (!ret && (*order || *menu))
+		emitf(q, "--boot", "%s%s%s", *order ? "order=" : "", order, menu);
+	props_free(&p);
+	return ret;
+}
+
+int opt_rtc(struct qemu *q, const char *val, struct err *e)
+{
+	static const char *const same[] = { "driftfix", NULL };
+	struct props p;
+	const char *v;
+	int ret = props_parse(val, NULL, &p, e);
+
+	if (!ret && (v = props_take(&p, "base")) && strcmp(v, "utc"))
+		emitf(q, "--rtc", "base=%s", v);
+	if (!ret && (v = props_take(&p, "clock")) && strcmp(v, "host"))
+		warn("-rtc clock=%s: the clock follows the host's", v);
+	if (!ret) {
+		props_ignore(&p, same);
+		ret = props_done(&p, e);
+	}
+	props_free(&p);
+	return ret;
+}
+
+/* The same words as lodge run's. */
+int opt_smbios(struct qemu *q, const char *val, struct err *e)
+{
+	emitf(q, "--smbios", "%s", val);
+	return 0;
+}
+
+int opt_fw_cfg(struct qemu *q, const char *val, struct err *e)
+{
+	struct props p;
+	int ret = props_parse(val, "name", &p, e);
+	const char *name = ret ? NULL : props_take(&p, "name"), *file = ret ? NULL : props_take(&p, "file"),
+		   *text = ret ? NULL : props_take(&p, "string");
+
+	if (!ret && (!name || !file == !text))
+		ret = err_set(e, -EINVAL, "name and either file or string are needed");
+	if (!ret)
+		ret = props_done(&p, e);
+	if (!ret) {
+		emit_begin(q, "--fw-cfg");
+		emit_part(q, NULL, name);
+		emit_part(q, file ? "file" : "string", file ? file : text);
+		emit_end(q);
+	}
+	props_free(&p);
+	return ret;
+}
+
+/* Defaults of properties: those that are known to change nothing here. */
+int opt_global(struct qemu *q, const char *val, struct err *e)
+{
+	static const char *const same[] = {
+		"virtio-blk-pci.scsi", "kvm-pit.lost_tick_policy", "mc146818rtc.lost_tick_policy", "PIIX4_PM.disable_s3", "PIIX4_PM.disable_s4",
+		"ICH9-LPC.disable_s3", "ICH9-LPC.disable_s4", "ICH9-LPC.noreboot", "cfi.pflash01.secure", "driver.cfi.pflash01.secure", "isa-debugcon.iobase",
+		"virtio-pci.disable-modern", "virtio-pci.disable-legacy", "kvm-apic.vapic", "apic-common.vapic", "migration.send-configuration",
+		"hpet.msi", "i440FX-pcihost.pci-hole64-size", "q35-pcihost.pci-hole64-size", "virtio-net-pci.romfile",
+	};
+	const char *eq = strchr(val, '=');
+
+	for (unsigned i = 0; eq && i < ARRAY_LEN(same); i++)
+		if (strlen(same[i]) == (size_t)(eq - val) && !strncmp(same[i], val, (size_t)(eq - val)))
+			return 0;
+	if (!strncmp(val, "driver=", 7))
+		return 0;
+	if (!eq || !memchr(val, '.', (size_t)(eq - val)))
+		return err_set(e, -EINVAL, "it is driver.property=value");
+	warn("-global %s has no effect", val);
+	return 0;
+}
+
+/* ---- what becomes of it ---- */
+
+/* As it is, in -L's folder, or where distributions put firmware. */
+static const char *find_bios(struct qemu *q, const char *name)
+{
+	const char *const dirs[] = { q->data_dir, "/usr/share/seabios", "/usr/share/qemu", "/usr/share/ovmf", "/usr/share/OVMF" };
+
+	if (!strcmp(name, "bios.bin") || !strcmp(name, "bios-256k.bin"))
+		return "bios";
+	for (unsigned i = 0; i < ARRAY_LEN(dirs) && !strchr(name, '/') && access(name, R_OK); i++) {
+		const char *path = dirs[i] ? keepf(q, "%s/%s", dirs[i], name) : "";
+
+		if (*path && !access(path, R_OK))
+			return path;
+	}
+	return name;
+}
+
+static void emit_boot(struct qemu *q)
+{
+	if (q->bios)
+		emitf(q, "--firmware", "%s", find_bios(q, q->bios));
+	else if (q->pflash[0])
+		emitf(q, "--firmware", "%s", q->pflash[0]);
+	else if (!q->kernel && !q->micro)
+		emitf(q, "--firmware", "bios");
+	if (q->pflash[1])
+		emitf(q, "--firmware-vars", "%s", q->pflash[1]);
+	if (q->kernel)
+		emitf(q, "--kernel", "%s", q->kernel);
+	if (q->initrd)
+		emitf(q, "--initrd", "%s", q->initrd);
+	if (q->append && *q->append)
+		emitf(q, "--append", "%s", q->append);
+}
+
+int emit_machine(struct qemu *q, struct err *e)
+{
+	if (q->micro)
+		emitf(q, "--machine", "micro");
+	emitf(q, "--accel", "%s", q->accel ? q->accel : "auto");
+	if (q->code_cache)
+		emitf(q, "--code-cache", "%uM", q->code_cache);
+	if (q->cpu && strcmp(q->cpu, "max"))
+		emitf(q, "--cpu", "%s", q->cpu);
+	if (q->cpus > 1)
+		emitf(q, "--cpus", "%u", q->cpus);
+	emitf(q, "--memory", "%lluM", (unsigned long long)q->memory >> 20);
+	emit_boot(q);
+	emitf(q, "--defaults", "qemu");
+	if (q->no_reboot)
+		emit(q, "--no-reboot");
+	if (q->paused || q->none)
+		emit(q, "--paused");
+	if (q->daemonize)
+		emit(q, "--daemonize");
+	if (q->pidfile)
+		emitf(q, "--pidfile", "%s", q->pidfile);
+	return 0;
+}

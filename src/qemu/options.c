@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The table of QEMU's options, and what is simple enough to be done on the spot.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "qemu/qemu.h"
+
+#define SET_TEXT(fn, field) \
+	static int fn(struct qemu *q, const char *val, struct err *e) { q->field = val; return 0; }
+#define SET_FLAG(fn, field) \
+	static int fn(struct qemu *q, const char *val, struct err *e) { q->field = true; return 0; }
+
+SET_TEXT(opt_kernel, kernel)
+SET_TEXT(opt_initrd, initrd)
+SET_TEXT(opt_append, append)
+SET_TEXT(opt_bios, bios)
+SET_TEXT(opt_data_dir, data_dir)
+SET_TEXT(opt_pidfile, pidfile)
+SET_FLAG(opt_nodefaults, nodefaults)
+SET_FLAG(opt_nographic, nographic)
+SET_FLAG(opt_snapshot, snapshot)
+SET_FLAG(opt_no_reboot, no_reboot)
+SET_FLAG(opt_paused, paused)
+SET_FLAG(opt_daemonize, daemonize)
+SET_FLAG(opt_print_lodge, print_lodge)
+
+static int opt_version(struct qemu *q, const char *val, struct err *e) { q->ask = QEMU_VERSION; return -EAGAIN; }
+static int opt_help(struct qemu *q, const char *val, struct err *e) { q->ask = QEMU_HELP; return -EAGAIN; }
+static int opt_kvm(struct qemu *q, const char *val, struct err *e) { q->accel = "kvm"; return 0; }
+/* Makes no difference to the guest. */
+static int opt_nothing(struct qemu *q, const char *val, struct err *e) { return 0; }
+
+static int opt_name(struct qemu *q, const char *val, struct err *e)
+{
+	static const char *const same[] = { "debug-threads", "process", NULL };
+	struct props p;
+	int ret = props_parse(val, "guest", &p, e);
+	const char *name = ret ? NULL : props_take(&p, "guest");
+
+	if (!ret) {
+		props_ignore(&p, same);
+		ret = props_done(&p, e);
+	}
+	if (!ret && name && *name)
+		emitf(q, "--name", "%s", name);
+	props_free(&p);
+	return ret;
+}
+
+static int opt_uuid(struct qemu *q, const char *val, struct err *e)
+{
+	emitf(q, "--uuid", "%s", val);
+	return 0;
+}
+
+static int opt_action(struct qemu *q, const char *val, struct err *e)
+{
+	struct props p;
+	int ret = props_parse(val, NULL, &p, e);
+	const char *v = ret ? NULL : props_take(&p, "reboot");
+
+	if (v && !strcmp(v, "shutdown"))
+		q->no_reboot = true;
+	else if (v && strcmp(v, "reset"))
+		ret = err_set(e, -EINVAL, "reboot=%.20s is neither reset nor shutdown", v);
+	v = ret ? NULL : props_take(&p, "shutdown");
+	if (v && strcmp(v, "poweroff"))
+		ret = err_set(e, -EINVAL, "shutdown=%.20s is not supported; shutdown=poweroff is", v);
+	v = ret ? NULL : props_take(&p, "panic");
+	if (v && strcmp(v, "shutdown") && strcmp(v, "exit-failure"))
+		ret = err_set(e, -EINVAL, "panic=%.20s is not supported; panic=shutdown is", v);
+	if (!ret && (v = props_take(&p, "watchdog")))
+		q->watchdog_action = keep(q, v);
+	if (!ret)
+		ret = props_done(&p, e);
+	props_free(&p);
+	return ret;
+}
+
+static int opt_watchdog_action(struct qemu *q, const char *val, struct err *e)
+{
+	q->watchdog_action = val;
+	return 0;
+}
+
+static int opt_log(struct qemu *q, const char *val, struct err *e)
+{
+	if (wants_help(q, "log", val))
+		return -EAGAIN;
+	warn("-d %s: there are no such logs here; see --stats and --dump-block in lodge-run(1)", val);
+	return 0;
+}
+
+static int opt_trace(struct qemu *q, const char *val, struct err *e)
+{
+	if (wants_help(q, "trace", val))
+		return -EAGAIN;
+	warn("-trace %s: there are no trace events here", val);
+	return 0;
+}
+
+static int opt_logfile(struct qemu *q, const char *val, struct err *e)
+{
+	warn("-D %s: there are no such logs here", val);
+	return 0;
+}
+
+static int opt_sandbox(struct qemu *q, const char *val, struct err *e)
+{
+	if (strncmp(val, "off", 3))
+		warn("-sandbox %s: system calls are not filtered", val);
+	return 0;
+}
+
+static int opt_mem_path(struct qemu *q, const char *val, struct err *e)
+{
+	warn("-mem-path %s: the guest's memory is anonymous; --huge-pages of lodge run gives it large pages", val);
+	return 0;
+}
+
+static int opt_numa(struct qemu *q, const char *val, struct err *e)
+{
+	if (strncmp(val, "node", 4) || q->numa)
+		return err_set(e, -ENOTSUP, "a guest has one node of memory; more cannot be made");
+	q->numa = true;
+	return 0;
+}
+
+static int opt_usb(struct qemu *q, const char *val, struct err *e)
+{
+	q->usb = true;
+	return 0;
+}
+
+static int opt_usbdevice(struct qemu *q, const char *val, struct err *e)
+{
+	char text[32];
+
+	if (strcmp(val, "tablet") && strcmp(val, "mouse") && strcmp(val, "keyboard"))
+		return err_set(e, -ENOTSUP, "'%.40s' is not one of tablet, mouse, keyboard", val);
+	q->usb = true;
+	snprintf(text, sizeof(text), "usb-%s", !strcmp(val, "keyboard") ? "kbd" : val);
+	return opt_device(q, text, e);
+}
+
+static int opt_no_acpi(struct qemu *q, const char *val, struct err *e)
+{
+	warn("-no-acpi: the guest is told of ACPI all the same");
+	return 0;
+}
+
+static int opt_watchdog(struct qemu *q, const char *val, struct err *e)
+{
+	return opt_device(q, val, e);
+}
+
+/* What QEMU has and Lodge has not: said, and with what there is instead. */
+#define MISSING(fn, text) \
+	static int fn(struct qemu *q, const char *val, struct err *e) { return err_set(e, -ENOTSUP, "%s", text); }
+
+MISSING(no_gdb, "there is no gdb stub; --dump-block and --perf-map of lodge run show what is executed")
+MISSING(no_floppy, "there is no floppy drive; use -drive or -cdrom")
+MISSING(no_incoming, "guests do not migrate")
+MISSING(no_loadvm, "there are no snapshots of a guest's state; -snapshot leaves disks unchanged")
+MISSING(no_readconfig, "files of settings are not read; lodge run --config reads its own")
+MISSING(no_share, "folders are not shared with the guest (no virtio-9p)")
+MISSING(no_window, "there are no windows; use -vnc or -display vnc=ADDRESS")
+MISSING(no_user, "lodge-qemu keeps the rights it is started with; start it as the user that is to run it")
+MISSING(no_icount, "instructions are not counted; virtual time is the host's")
+MISSING(no_shutdown, "a guest that powers off ends the program; it cannot be kept")
+MISSING(no_tpm, "use --tpm of lodge run")
+MISSING(no_audio, "there is no sound; -audiodev none,id=NAME passes")
+MISSING(no_plugin, "there are no TCG plug-ins")
+MISSING(no_dtb, "a PC has no device tree")
+MISSING(no_semihosting, "a PC has no semihosting")
+
+static int opt_audiodev(struct qemu *q, const char *val, struct err *e)
+{
+	if (wants_help(q, "audiodev", val))
+		return -EAGAIN;
+	if (!strncmp(val, "none", 4) || strstr(val, "driver=none"))
+		return 0;
+	return no_audio(q, val, e);
+}
+
+const struct qemu_option qemu_options[] = {
+	{ "h", NULL, "display this help and exit", opt_help },
+	{ "help", NULL, NULL, opt_help },
+	{ "version", NULL, "display version information and exit", opt_version },
+	{ "machine", "[type=]name[,prop[=value][,...]]", "selects emulated machine ('-machine help' for list)\n"
+	  "                property accel=accel1[:accel2[:...]] selects accelerator\n"
+	  "                supported accelerators are kvm, tcg (default: the best)", opt_machine },
+	{ "M", "[type=]name[,prop[=value][,...]]", NULL, opt_machine },
+	{ "cpu", "cpu", "select CPU ('-cpu help' for list)", opt_cpu },
+	{ "accel", "[accel=]accelerator[,prop[=value][,...]]", "select accelerator (kvm, tcg; use 'help' for a list)", opt_accel },
+	{ "enable-kvm", NULL, "enable KVM full virtualization support", opt_kvm },
+	{ "smp", "[[cpus=]n][,maxcpus=maxcpus][,sockets=sockets][,dies=dies][,cores=cores][,threads=threads]",
+	  "set the number of initial CPUs to 'n' [default=1]", opt_smp },
+	{ "m", "[size=]megs[,slots=n,maxmem=size]", "configure guest RAM", opt_memory },
+	{ "mem-path", "FILE", "provide backing storage for guest RAM (no effect)", opt_mem_path },
+	{ "mem-prealloc", NULL, "preallocate guest memory (no effect)", opt_nothing },
+	{ "overcommit", "[mem-lock=on|off][cpu-pm=on|off]", "no effect", opt_nothing },
+	{ "numa", "node", "one node of memory", opt_numa },
+	{ "add-fd", "fd=fd,set=set[,opaque=opaque]", "Add 'fd' to fd 'set'", opt_add_fd },
+	{ "global", "driver.property=value", "set a global default for a driver property", opt_global },
+	{ "boot", "[order=drives][,once=drives][,menu=on|off]", "'drives': hard disk (c), CD-ROM (d), network (n)", opt_boot },
+	{ "k", "language", "use keyboard layout (no effect)", opt_nothing },
+	{ "name", "string1[,process=string2][,debug-threads=on|off]", "set the name of the guest", opt_name },
+	{ "uuid", "%08x-%04x-%04x-%04x-%012x", "specify machine UUID", opt_uuid },
+	{ "device", "driver[,prop[=value][,...]]", "add device (based on driver)\n"
+	  "                prop=value,... sets driver properties\n"
+	  "                use '-device help' to print all possible drivers\n"
+	  "                use '-device driver,help' to print all possible properties", opt_device },
+	{ "drive", "[file=file][,if=type][,bus=n][,unit=m][,media=d][,index=i]\n"
+	  "       [,cache=writethrough|writeback|none|directsync|unsafe][,format=f]\n"
+	  "       [,snapshot=on|off][,rerror=ignore|stop|report]\n"
+	  "       [,werror=ignore|stop|report|enospc][,id=name]\n"
+	  "       [,aio=threads|native|io_uring]\n"
+	  "       [,readonly=on|off][,copy-on-read=on|off]\n"
+	  "       [,discard=ignore|unmap][,detect-zeroes=on|off|unmap]\n"
+	  "       [[,bps=b]|[[,bps_rd=r][,bps_wr=w]]]\n"
+	  "       [[,iops=i]|[[,iops_rd=r][,iops_wr=w]]]", "use 'file' as a drive image", opt_drive },
+	{ "blockdev", "[driver=]driver[,node-name=N][,discard=ignore|unmap]\n"
+	  "          [,cache.direct=on|off][,cache.no-flush=on|off]\n"
+	  "          [,read-only=on|off][,driver specific parameters...]", "configure a block backend", opt_blockdev },
+	{ "hda", "file", "use 'file' as hard disk 0 image", opt_hda },
+	{ "hdb", "file", "use 'file' as hard disk 1 image", opt_hdb },
+	{ "hdc", "file", "use 'file' as hard disk 2 image", opt_hdc },
+	{ "hdd", "file", "use 'file' as hard disk 3 image", opt_hdd },
+	{ "cdrom", "file", "use 'file' as CD-ROM image", opt_cdrom },
+	{ "pflash", "file", "use 'file' as a parallel flash image", opt_pflash },
+	{ "snapshot", NULL, "write to temporary files instead of disk image files", opt_snapshot },
+	{ "usb", NULL, "enable on-board USB host controller", opt_usb },
+	{ "usbdevice", "name", "add the host or guest USB device 'name'", opt_usbdevice },
+	{ "display", "none|vnc=<display>[,<optargs>]", "select display backend type", opt_display },
+	{ "nographic", NULL, "disable graphical output and redirect serial I/Os to console", opt_nographic },
+	{ "vga", "[std|virtio|none]", "select video card type", opt_vga },
+	{ "full-screen", NULL, "start in full screen (no effect)", opt_nothing },
+	{ "vnc", "<display>", "shorthand for -display vnc=<display>", opt_vnc },
+	{ "netdev", "user,id=str[,restrict=on|off][,hostfwd=rule][,tftp=dir][,bootfile=f][,tftp-server-name=name]\n"
+	  "         [,domainname=domain][,dnssearch=domain][,hostname=host]", "configure a user mode network backend with ID 'str'", opt_netdev },
+	{ "nic", "[user|tap|none][,option][,...][mac=macaddr]", "initialize an on-board NIC", opt_nic },
+	{ "net", "nic[,macaddr=mac][,model=type]", "configure or create an on-board (or machine default) NIC", opt_net },
+	{ "chardev", "null|stdio|file|pty|pipe|socket|ringbuf,id=id[,...]", "configure a character device", opt_chardev },
+	{ "kernel", "bzImage", "use 'bzImage' as kernel image", opt_kernel },
+	{ "append", "cmdline", "use 'cmdline' as kernel command line", opt_append },
+	{ "initrd", "file", "use 'file' as initial ram disk", opt_initrd },
+	{ "fw_cfg", "[name=]<name>,file=<file>|string=<str>", "add named fw_cfg entry with contents from file or string", opt_fw_cfg },
+	{ "smbios", "type=0|1|2|3|4|11|17[,...]", "specify SMBIOS fields", opt_smbios },
+	{ "serial", "dev", "redirect the serial port to char device 'dev'", opt_serial },
+	{ "parallel", "none", "no parallel port", opt_parallel },
+	{ "monitor", "dev", "redirect the monitor to char device 'dev'", opt_monitor },
+	{ "qmp", "dev", "like -monitor but opens in 'control' mode", opt_qmp },
+	{ "qmp-pretty", "dev", "like -qmp but uses pretty JSON formatting", opt_qmp_pretty },
+	{ "mon", "[chardev=]name[,mode=readline|control][,pretty[=on|off]]", "open a monitor on a char device", opt_mon },
+	{ "debugcon", "dev", "redirect the debug console to char device 'dev'", opt_debugcon },
+	{ "pidfile", "file", "write PID to 'file'", opt_pidfile },
+	{ "S", NULL, "freeze CPU at startup (use 'c' to start execution)", opt_paused },
+	{ "d", "item1,...", "no effect: there are no such logs", opt_log },
+	{ "D", "logfile", "no effect", opt_logfile },
+	{ "trace", "[enable=]<pattern>", "no effect: there are no trace events", opt_trace },
+	{ "L", "path", "set the directory for the BIOS, VGA BIOS and keymaps", opt_data_dir },
+	{ "bios", "file", "set the filename for the BIOS", opt_bios },
+	{ "no-reboot", NULL, "exit instead of rebooting", opt_no_reboot },
+	{ "action", "reboot=reset|shutdown[,watchdog=action]", "action when guest reboots", opt_action },
+	{ "watchdog", "i6300esb", "enable virtual hardware watchdog", opt_watchdog },
+	{ "watchdog-action", "reset|shutdown|poweroff|inject-nmi|pause|debug|none", "action when watchdog fires [default=reset]",
+	  opt_watchdog_action },
+	{ "no-hpet", NULL, "no effect: there is an HPET", opt_nothing },
+	{ "no-acpi", NULL, "no effect: there is ACPI", opt_no_acpi },
+	{ "no-fd-bootchk", NULL, "no effect", opt_nothing },
+	{ "win2k-hack", NULL, "no effect", opt_nothing },
+	{ "echr", "chr", "set terminal escape character instead of ctrl-a", opt_echr },
+	{ "rtc", "[base=utc|localtime|<datetime>][,clock=host|rt|vm][,driftfix=none|slew]", "set the RTC base and clock", opt_rtc },
+	{ "nodefaults", NULL, "don't create default devices", opt_nodefaults },
+	{ "no-user-config", NULL, "do not load default user-provided config files at startup", opt_nothing },
+	{ "sandbox", "on|off", "no effect: system calls are not filtered", opt_sandbox },
+	{ "msg", "[timestamp[=on|off]][,guest-name=[on|off]]", "no effect", opt_nothing },
+	{ "object", "TYPENAME[,PROP1=VALUE1,...]", "create a new object of type TYPENAME", opt_object },
+	{ "audiodev", "none,id=id", "no sound", opt_audiodev },
+	{ "daemonize", NULL, "daemonize when initialized", opt_daemonize },
+	{ "print-lodge", NULL, "print the equivalent 'lodge run' command and exit", opt_print_lodge },
+	/* Not there: no help, an error that says so. */
+	{ "s", NULL, NULL, no_gdb }, { "gdb", "dev", NULL, no_gdb }, { "fda", "file", NULL, no_floppy }, { "fdb", "file", NULL, no_floppy },
+	{ "incoming", "uri", NULL, no_incoming }, { "loadvm", "tag", NULL, no_loadvm }, { "readconfig", "file", NULL, no_readconfig },
+	{ "writeconfig", "file", NULL, no_readconfig }, { "virtfs", "spec", NULL, no_share }, { "fsdev", "spec", NULL, no_share },
+	{ "sdl", NULL, NULL, no_window }, { "curses", NULL, NULL, no_window }, { "spice", "spec", NULL, no_window },
+	{ "runas", "user", NULL, no_user }, { "chroot", "dir", NULL, no_user }, { "icount", "spec", NULL, no_icount },
+	{ "no-shutdown", NULL, NULL, no_shutdown }, { "tpmdev", "spec", NULL, no_tpm }, { "soundhw", "card", NULL, no_audio },
+	{ "audio", "spec", NULL, no_audio }, { "plugin", "file", NULL, no_plugin }, { "dtb", "file", NULL, no_dtb },
+	{ "semihosting", NULL, NULL, no_semihosting }, { "mtdblock", "file", NULL, no_floppy }, { "sd", "file", NULL, no_floppy },
+	{ NULL },
+};

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * lodge-qemu: QEMU's command line, said in the words of `lodge run`.
+ *
+ * Options are read in the order they are given and kept (qemu_parse); then what belongs
+ * together (drives and devices, networks and cards, chardevs and what uses them) is
+ * brought together and becomes arguments of `lodge run` (qemu_emit), which is all that
+ * happens: what cannot be said to `lodge run` cannot be had.  What Lodge has not is an
+ * error that names it; where it makes no difference to the guest it passes, see
+ * lodge-qemu(1); warnings are printed at once.
+ */
+#ifndef LODGE_QEMU_QEMU_H
+#define LODGE_QEMU_QEMU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "qemu/props.h"
+
+#define QEMU_MAX_ARGS 512
+#define QEMU_MAX_SERIALS 4
+
+/* What is asked for instead of a guest. */
+enum qemu_ask { QEMU_RUN, QEMU_VERSION, QEMU_HELP, QEMU_LIST };
+
+/* One -drive, -blockdev, -device, -netdev, -chardev, -object ...: its properties, and its use. */
+struct qemu_item {
+	struct list node;
+	struct props p;
+	const char *id;			/* NULL: none */
+	const char *option;		/* "-drive", for messages */
+	const char *type;		/* of an object */
+	unsigned number;		/* in the order of the command line */
+	bool used;
+};
+
+struct qemu {
+	enum qemu_ask ask;
+	const char *list;		/* QEMU_LIST: of what: "machine", "cpu", ... */
+	const char *list_arg;		/* the device whose properties are asked for; may be NULL */
+	bool print_lodge;
+
+	/* Arguments of `lodge run`, NULL-terminated; each is ours. */
+	char *argv[QEMU_MAX_ARGS + 1];
+	unsigned argc;
+	int failed;			/* an errno that emitting met */
+	FILE *part;			/* between emit_begin and emit_end: its text */
+	char *part_text;
+	size_t part_len;
+	char *kept[QEMU_MAX_ARGS];	/* texts that live as long as this */
+	unsigned n_kept;
+
+	struct list drives, blockdevs, devices, netdevs, nics, chardevs, objects, monitors, fdsets;
+	const char *serial[QEMU_MAX_SERIALS];
+	unsigned n_serial, n_items, n_nets, n_ports;
+
+	/* Scalars. */
+	const char *name, *cpu, *machine, *accel, *kernel, *initrd, *append, *bios, *vga, *display, *vnc, *data_dir;
+	uint64_t memory;		/* bytes */
+	unsigned cpus, echr, n_scsi, code_cache;	/* code_cache: MiB; 0: not said */
+	bool vga_device, nodefaults, nographic, snapshot, no_reboot, paused, daemonize, no_net, vga_given, usb, micro, has_monitor, numa;
+	bool none;			/* -machine none: for questions only */
+	const char *memory_backend, *pflash_node[2];
+	const char *pidfile, *watchdog_action;
+	const char *pflash[2], *debugcon;
+};
+
+void qemu_init(struct qemu *q);
+void qemu_free(struct qemu *q);
+/* argv[1..argc).  EINVAL and others, with a message that names the option. */
+int qemu_parse(struct qemu *q, int argc, char **argv, struct err *e);
+int qemu_emit(struct qemu *q, struct err *e);
+/* Answers what was asked for; the exit status. */
+int qemu_answer(const struct qemu *q, FILE *f);
+
+/* ---- inside ---- */
+
+/* An argument of `lodge run`: an option, or its value. */
+void emit(struct qemu *q, const char *arg);
+void emitf(struct qemu *q, const char *opt, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* A list of parts being put together: begin, part..., end. */
+void emit_begin(struct qemu *q, const char *opt);
+/* ",name=value", or the value alone with name NULL, commas doubled; value NULL: nothing. */
+void emit_part(struct qemu *q, const char *name, const char *value);
+/* Text that has its commas and names already. */
+void emit_raw(struct qemu *q, const char *text);
+void emit_end(struct qemu *q);
+
+/* A copy that lives as long as q; "" when there is no room. */
+const char *keep(struct qemu *q, const char *text);
+const char *keepf(struct qemu *q, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+int item_add(struct qemu *q, struct list *l, const char *option, const char *implied, const char *text, struct err *e);
+struct qemu_item *item_find(struct list *l, const char *id);
+
+struct qemu_option {
+	const char *name;		/* without "-" */
+	const char *arg;		/* for -help; NULL: takes none */
+	const char *help;
+	int (*parse)(struct qemu *q, const char *val, struct err *e);
+};
+extern const struct qemu_option qemu_options[];	/* ends with name NULL */
+
+/* A list's name when the value asks for help ("help", "?", "X,help"); then EAGAIN is returned by parsers. */
+bool wants_help(struct qemu *q, const char *list, const char *val);
+
+/* machine.c */
+int opt_machine(struct qemu *q, const char *val, struct err *e);
+int opt_accel(struct qemu *q, const char *val, struct err *e);
+int opt_cpu(struct qemu *q, const char *val, struct err *e);
+int opt_smp(struct qemu *q, const char *val, struct err *e);
+int opt_memory(struct qemu *q, const char *val, struct err *e);
+int opt_boot(struct qemu *q, const char *val, struct err *e);
+int opt_rtc(struct qemu *q, const char *val, struct err *e);
+int opt_smbios(struct qemu *q, const char *val, struct err *e);
+int opt_fw_cfg(struct qemu *q, const char *val, struct err *e);
+int opt_global(struct qemu *q, const char *val, struct err *e);
+int emit_machine(struct qemu *q, struct err *e);
+
+/* block.c */
+int opt_drive(struct qemu *q, const char *val, struct err *e);
+int opt_blockdev(struct qemu *q, const char *val, struct err *e);
+int opt_hda(struct qemu *q, const char *val, struct err *e);
+int opt_hdb(struct qemu *q, const char *val, struct err *e);
+int opt_hdc(struct qemu *q, const char *val, struct err *e);
+int opt_hdd(struct qemu *q, const char *val, struct err *e);
+int opt_cdrom(struct qemu *q, const char *val, struct err *e);
+int opt_pflash(struct qemu *q, const char *val, struct err *e);
+int opt_add_fd(struct qemu *q, const char *val, struct err *e);
+/* What is flash: before emit_machine, whose firmware it is. */
+int emit_flash(struct qemu *q, struct err *e);
+int emit_drives(struct qemu *q, struct err *e);
+/* A device that is a disk; adapter: the kind. */
+int emit_disk_device(struct qemu *q, struct qemu_item *dev, const char *interface, bool cd, struct err *e);
+
+/* net.c */
+int opt_netdev(struct qemu *q, const char *val, struct err *e);
+int opt_nic(struct qemu *q, const char *val, struct err *e);
+int opt_net(struct qemu *q, const char *val, struct err *e);
+int emit_card(struct qemu *q, struct qemu_item *dev, const char *model, struct err *e);
+int emit_nets(struct qemu *q, struct err *e);
+
+/* char.c */
+int opt_chardev(struct qemu *q, const char *val, struct err *e);
+int opt_serial(struct qemu *q, const char *val, struct err *e);
+int opt_parallel(struct qemu *q, const char *val, struct err *e);
+int opt_monitor(struct qemu *q, const char *val, struct err *e);
+int opt_mon(struct qemu *q, const char *val, struct err *e);
+int opt_qmp(struct qemu *q, const char *val, struct err *e);
+int opt_qmp_pretty(struct qemu *q, const char *val, struct err *e);
+int opt_echr(struct qemu *q, const char *val, struct err *e);
+int opt_debugcon(struct qemu *q, const char *val, struct err *e);
+/* A virtserialport or virtconsole. */
+int emit_port(struct qemu *q, struct qemu_item *it, bool console, struct err *e);
+int emit_chars(struct qemu *q, struct err *e);
+
+/* device.c */
+int opt_device(struct qemu *q, const char *val, struct err *e);
+int opt_object(struct qemu *q, const char *val, struct err *e);
+int emit_devices(struct qemu *q, struct err *e);
+void device_list(FILE *f);
+int device_properties(const char *name, FILE *f);
+
+/* display.c */
+int opt_vga(struct qemu *q, const char *val, struct err *e);
+int opt_display(struct qemu *q, const char *val, struct err *e);
+int opt_vnc(struct qemu *q, const char *val, struct err *e);
+int emit_display(struct qemu *q, struct err *e);
+
+#endif

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* QEMU's command lines become the arguments of `lodge run` that mean the same, or an error that names the option. */
+#include "../unit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "qemu/qemu.h"
+
+#define WORDS 64
+
+/* The words are separated by "|". Returns lodge run's, likewise, or the message; the caller's. */
+static char *say(const char *line, bool *failed)
+{
+	static char name[] = "lodge-qemu";
+	char *copy = strdup(line), *argv[WORDS] = { name }, *save = NULL, *out = NULL;
+	struct qemu *q = malloc(sizeof(*q));
+	struct err e = { 0 };
+	size_t len;
+	FILE *f = open_memstream(&out, &len);
+	int argc = 1, ret;
+
+	assert_non_null(q);
+	for (char *w = strtok_r(copy, "|", &save); w && argc < WORDS; w = strtok_r(NULL, "|", &save))
+		argv[argc++] = w;
+	qemu_init(q);
+	ret = qemu_parse(q, argc, argv, &e);
+	if (!ret && !q->ask)
+		ret = qemu_emit(q, &e);
+	*failed = ret;
+	if (ret)
+		fputs(e.msg, f);
+	for (unsigned i = 0; !ret && i < q->argc; i++)
+		fprintf(f, "%s|", q->argv[i]);
+	if (!ret && q->ask)
+		assert_int_equal(qemu_answer(q, f), 0);
+	fclose(f);
+	qemu_free(q);
+	free(q);
+	free(copy);
+	return out;
+}
+
+static void gives(const char *line, const char *part)
+{
+	bool failed;
+	char *out = say(line, &failed);
+
+	if (failed || !strstr(out, part))
+		fail_msg("'%s' gives '%s', without '%s'", line, out, part);
+	free(out);
+}
+
+static void lacks(const char *line, const char *part)
+{
+	bool failed;
+	char *out = say(line, &failed);
+
+	if (failed || strstr(out, part))
+		fail_msg("'%s' gives '%s'", line, out);
+	free(out);
+}
+
+static void fails(const char *line, const char *part)
+{
+	bool failed;
+	char *out = say(line, &failed);
+
+	if (!failed || !strstr(out, part))
+		fail_msg("'%s' gives '%s', and not an error with '%s'", line, out, part);
+	free(out);
+}
+
+static void machine(void **state)
+{
+	gives("-m|1G|-smp|4,sockets=1,cores=4,threads=1", "--cpus|4|--memory|1024M|");
+	gives("-m|size=1.5G", "--memory|1536M|");
+	gives("-m|1234567k", "--memory|1206M|");
+	gives("-m|300", "--memory|300M|");
+	gives("-M|q35,accel=kvm:tcg|-cpu|max,la57=off", "--accel|auto|--cpu|max,-la57|");
+	gives("-machine|microvm|-kernel|k", "--machine|micro|");
+	gives("-accel|tcg,tb-size=64,thread=multi", "--accel|translate|--code-cache|64M|");
+	gives("-enable-kvm", "--accel|kvm|");
+	gives("-kernel|k|-initrd|i|-append|a b=c,d", "--kernel|k|--initrd|i|--append|a b=c,d|");
+	lacks("-kernel|k", "--firmware");
+	gives("-boot|dc,menu=on", "--boot|order=dc,menu=on|");
+	gives("-rtc|base=localtime,driftfix=slew", "--rtc|base=localtime|");
+	gives("-fw_cfg|name=opt/a,string=x,,y", "--fw-cfg|opt/a,string=x,,y|");
+	gives("-name|guest=n,,1,debug-threads=on", "--name|n,1|");
+	fails("-smp|4,sockets=2,cores=4", "CPU topology");
+	fails("-M|virt", "-M virt: unsupported machine type 'virt'");
+	fails("-accel|hvf", "'hvf'");
+	fails("-m|lots", "-m lots: 'lots' is not a size");
+	fails("-frobnicate", "-frobnicate: invalid option");
+	fails("-m", "requires an argument");
+	fails("-gdb|tcp::1234", "gdb");
+}
+
+static void disks(void **state)
+{
+	gives("a,b.img", "--disk|a,,b.img,if=ahci,backing=on|");
+	gives("-drive|file=x,,y.qcow2,if=virtio,format=qcow2,cache=directsync,discard=unmap",
+	      "--disk|x,,y.qcow2,if=virtio,format=qcow2,backing=on,cache=none,discard=unmap|");
+	gives("-drive|if=none,id=d,file=f,snapshot=on,readonly=off|-device|virtio-scsi-pci,id=s|-device|scsi-hd,drive=d,bus=s.0,serial=S",
+	      "--disk|f,if=scsi,snapshot=on,backing=on,serial=S|");
+	gives("-cdrom|c.iso", "--disk|c.iso,if=ahci,cdrom=on,backing=on|");
+	gives("-snapshot|-hda|f", ",snapshot=on,");
+	gives("-drive|if=pflash,unit=0,file=CODE,format=raw,readonly=on|-drive|if=pflash,unit=1,file=VARS,format=raw",
+	      "--firmware|CODE|--firmware-vars|VARS|");
+	gives("-blockdev|{\"driver\":\"qcow2\",\"node-name\":\"n\",\"file\":{\"driver\":\"file\",\"filename\":\"a,b\"}}|-device|nvme,drive=n,serial=1",
+	      "--disk|a,,b,if=nvme,format=qcow2,backing=on,serial=1|");
+	gives("-blockdev|file,node-name=p,filename=f|-blockdev|raw,file=p,node-name=n|-device|virtio-blk-pci,drive=n",
+	      "--disk|f,if=virtio,format=raw,backing=on|");
+	gives("-add-fd|fd=7,set=2|-drive|file=/dev/fdset/2,if=virtio", "--disk|/proc/self/fd/7,if=virtio");
+	fails("-drive|file=f,if=virtio,frob=1", "-drive: the property 'frob' is not supported");
+	fails("-device|virtio-blk-pci,drive=nope", "no drive 'nope'");
+	fails("-drive|if=none,id=d,file=f|-device|virtio-blk-pci,drive=d|-device|virtio-blk-pci,drive=d", "already in use");
+	fails("-drive|id=d,file=f|-drive|id=d,file=g", "two with the ID 'd'");
+	fails("-blockdev|{\"driver\":", "JSON");
+	fails("-blockdev|raw,node-name=a,file=b|-blockdev|raw,node-name=b,file=a|-device|virtio-blk-pci,drive=a", "too many nodes");
+}
+
+static void nets(void **state)
+{
+	gives("-kernel|k", "--net|user|");
+	gives("-nodefaults", "--net|none|");
+	gives("-net|none", "--net|none|");
+	gives("-netdev|user,id=n,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp::53-10.0.2.15:53|-device|virtio-net-pci,netdev=n,mac=52:54:00:1:2:3",
+	      "--net|user,fwd=tcp:127.0.0.1:2222:22,fwd=udp:0.0.0.0:53:10.0.2.15:53,mac=52:54:00:1:2:3|");
+	gives("-nic|user,hostfwd=tcp::80-:80,model=e1000", "--net|user,fwd=tcp:0.0.0.0:80:80,model=e1000e|");
+	gives("-net|nic,model=virtio|-net|user,hostfwd=tcp:127.0.0.1:10022-:22", "--net|user,fwd=tcp:127.0.0.1:10022:22|");
+	gives("-netdev|tap,id=t,ifname=tap0,script=no,downscript=no|-device|e1000e,netdev=t", "--net|tap,if=tap0,model=e1000e|");
+	fails("-netdev|vde,id=n|-device|virtio-net-pci,netdev=n", "type 'vde' is not supported");
+	fails("-nic|user,model=ne2k_pci", "ne2k_pci");
+	fails("-netdev|user,id=n,hostfwd=bad|-device|virtio-net-pci,netdev=n", "forwarding rule");
+}
+
+static void chars(void **state)
+{
+	gives("-nographic", "--console|stdio|");
+	gives("-nodefaults|-serial|stdio", "--console|stdio|");
+	gives("-serial|none|-serial|unix:/s,server=on,wait=off", "--serial|none|--chardev|socket,id=serial1,path=/s,server=on,wait=off|--serial|serial1|");
+	gives("-serial|unix:/s,server,nowait", "--chardev|socket,id=serial0,path=/s,server=on,wait=off|--serial|serial0|");
+	gives("-serial|tcp:localhost:4444", "socket,id=serial0,host=localhost,port=4444|");
+	gives("-chardev|socket,path=/c,id=channel0|-device|virtserialport,chardev=channel0,name=org.libguestfs.channel.0",
+	      "--chardev|socket,id=channel0,path=/c|--port|org.libguestfs.channel.0,chardev=channel0|");
+	gives("-chardev|socket,path=/c,server=on,wait=off,id=hvc0|-device|virtconsole,chardev=hvc0", "--port|port0,chardev=hvc0,console=on|");
+	gives("-qmp|unix:/q,server=on,wait=off", "--qmp|unix:/q,server=on,wait=off|");
+	gives("-qmp|stdio", "--qmp|stdio|");
+	gives("-chardev|socket,id=m,path=/q,server=on,wait=off|-mon|chardev=m,mode=control", "--qmp|unix:/q,server=on,wait=off|");
+	gives("-debugcon|file:/d", "--debugcon|/d|");
+	fails("-chardev|spicevmc,id=v|-device|virtserialport,chardev=v", "'spicevmc' is not supported");
+	fails("-device|virtserialport,chardev=no", "no chardev 'no'");
+	fails("-monitor|stdio", "monitor");
+	fails("-serial|stdio|-serial|stdio", "first serial port");
+}
+
+static void screens(void **state)
+{
+	gives("-nodefaults", "--vga|none|");
+	lacks("-display|none", "--display");
+	gives("-vnc|127.0.0.1:47", "--vga|std|--display|vnc=127.0.0.1:47|");
+	gives("-nodefaults|-device|virtio-vga,max_outputs=2|-display|none", "--vga|virtio,outputs=2|");
+	fails("-display|gtk", "no windows");
+	fails("-vga|cirrus", "-vga cirrus");
+}
+
+static void lists(void **state)
+{
+	gives("-version", "QEMU emulator version 7.2.0");
+	gives("-help", "\n-no-hpet ");
+	gives("-help", "\n-display ");
+	gives("-machine|help", "\nq35 ");
+	gives("-cpu|help", "\nx86 max ");
+	gives("-device|?", "name \"virtio-scsi-pci\", bus PCI");
+	gives("-device|virtio-net-pci,help", "  mac=<str>");
+	gives("-accel|help", "\ntcg\n");
+	gives("-netdev|help", "\nuser\n");
+	gives("-chardev|help", "  socket\n");
+}
+
+static void sizes(void **state)
+{
+	uint64_t n;
+
+	assert_int_equal(props_size("0x10k", 1, &n, NULL), 0);
+	assert_int_equal(n, 16384);
+	assert_int_equal(props_size("1.5M", 1, &n, NULL), 0);
+	assert_int_equal(n, 3 << 19);
+	assert_int_equal(props_size("12", 1 << 20, &n, NULL), 0);
+	assert_int_equal(n, 12 << 20);
+	assert_int_not_equal(props_size("9223372036854775807M", 1, &n, NULL), 0);
+	assert_int_not_equal(props_size("8E", 1, &n, NULL), 0);
+	assert_int_not_equal(props_size("-1", 1, &n, NULL), 0);
+	assert_int_not_equal(props_size("1MM", 1, &n, NULL), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(machine), cmocka_unit_test(disks), cmocka_unit_test(nets), cmocka_unit_test(chars),
+		cmocka_unit_test(screens), cmocka_unit_test(lists), cmocka_unit_test(sizes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
