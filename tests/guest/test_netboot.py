@@ -77,6 +77,14 @@ boot
             check(v.wait(30) == 0, f"power-off gave status {v.p.returncode}")
 
 
+def bios_e1000e():
+    """The other card has its own ROM."""
+    need(SEABIOS, f"{IPXE}/pxe-e1000e.rom")
+    d = folder("e1000e", "echo by ${net0/chip} to ${net0/ip}\npoweroff\n")
+    with vm(f"user,model=e1000e,tftp={d},bootfile=boot.ipxe", "--firmware", "bios") as v:
+        v.expect(r"by 8\S+ to 10\.0\.2\.15", 60)
+
+
 def bios_http():
     """DHCP names an URL; the card has the ROM that the user gives it."""
     need(SEABIOS, f"{IPXE}/efi-virtio.rom")
@@ -123,6 +131,7 @@ if __name__ == "__main__":
         sys.exit(run_all([
             ("SeaBIOS, iPXE, a script by TFTP, a kernel by HTTP", bios_tftp),
             ("SeaBIOS, iPXE, by an URL; romfile=", bios_http),
+            ("SeaBIOS, iPXE on an e1000e", bios_e1000e),
             ("no ROM", no_rom),
             ("OVMF's PXE, GRUB", uefi_pxe),
             ("OVMF with iPXE", uefi_ipxe),
