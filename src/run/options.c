@@ -62,7 +62,7 @@ static int disk_key(struct target *t, const char *kind, const char *val, struct 
 static int disk_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	static const char *const keys[] = {
-		"if", "cdrom", "snapshot", "controller", "scsi-id", "lun", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
+		"size", "if", "cdrom", "snapshot", "controller", "scsi-id", "lun", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
 		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity", "bootindex",
 	};
 	struct target *t = opaque;
@@ -81,7 +81,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 	ret = val ? blk_disk_option(&trial, name, val, e) : -ENOENT;
 	if (ret != -ENOENT)
 		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
-	return err_set(e, -EINVAL, "'%.40s' is not one of snapshot=on, if=virtio|scsi|nvme|ahci|usb, cdrom=on, controller=NAME, scsi-id=N, lun=N, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
+	return err_set(e, -EINVAL, "'%.40s' is not one of size=N, snapshot=on, if=virtio|scsi|nvme|ahci|usb, cdrom=on, controller=NAME, scsi-id=N, lun=N, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
 		       "key-file=FILE, key-fd=N, copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
 		       "num-queues=N, discard=unmap|ignore, bootindex=N and the block sizes "
 		       "(a comma in a file's name is written twice)", name);
@@ -389,14 +389,15 @@ const struct opt run_opts[] = {
 	  "A CD or DVD drive on the SATA controller, with the image in it; the same as *--disk FILE,if=ahci,cdrom=on*. An empty name ('') is a drive "
 	  "without a medium; *blockdev-change-medium* and *eject* of the control protocol change it. May be repeated.",
 	  COMPLETE_FILE, .parse = parse_cdrom },
-	{ "disk", 'd', "FILE[,if=I][,ro][,format=F][,cache=C]", "disk, image file or block device; may be repeated",
+	{ "disk", 'd', "FILE[,size=N][,if=I][,ro][,format=F]", "disk, image file or block device; may be repeated",
 	  "A disk on an image file, a block device or an NBD server; may be repeated. A server's export is named by a URI: "
 	  "*nbd://HOST/EXPORT*, *nbd+unix:///EXPORT?socket=PATH*, with TLS *nbds://* and *nbds+unix://* (*tls-certificates=FOLDER* "
 	  "or *tls-psk-file=FILE* in the URI, see nbd_connect_uri(3)); *http://* and *https://* name a file on a web server that knows ranges, to be read (*ro*); "
 	  "*null-co://SIZE* is a disk that is not there, for benchmarks. A "
 	  "file whose name looks like a URI is written with ./ or file: in front. *format=* is *raw*, *qcow2* or *luks*, or, with *ro*, *vmdk*, *vdi*, *vhdx* or *vpc*; without it "
 	  "the file is looked at, and if it is taken for raw the guest may not write something into the first sector that "
-	  "looks like another format. *backing=* says which backing files (and data files) the image may name: *folder*, those in its own "
+	  "looks like another format. *size=20G* makes a new, empty disk where there is no such file: qcow2 if its name ends so or *format=* says so, else raw; one that is there "
+	  "is used as it is. *backing=* says which backing files (and data files) the image may name: *folder*, those in its own "
 	  "folder or below (the default), *on*, any, *off*, none. *key-file=FILE* or *key-fd=N* (a descriptor that the shell opened: N<FILE) "
 	  "holds the passphrase of an encrypted image, every byte of it; it is also tried on encrypted backing files, unless they get keys of their own, "
 	  "in order, by repeating the option. *if=* says what the guest sees: *virtio* (the default), *scsi*, a unit of a virtio-scsi "

@@ -28,6 +28,7 @@
 #define BOOT_MENU_MS 5000
 #define VGA_DEFAULT (16 * MIB)
 #define MEMORY_MIN (1 * MIB)
+#define DISK_SIZE_MAX (64ull << 40)
 #define MEMORY_MAX (4096ull << 30)
 
 int vm_parse_size(const char *text, uint64_t *bytes, struct err *e)
@@ -615,12 +616,24 @@ static int set_disk_key(struct vm_disk *d, const char *number, const char *val, 
 	return ret;
 }
 
+static int set_disk_size(const char *val, uint64_t *out, struct err *e)
+{
+	int ret = vm_parse_size(val, out, e);
+
+	if (ret)
+		return ret;
+	return *out >= MIB && *out <= DISK_SIZE_MAX && !(*out % 512) ? 0 :
+		err_set(e, -EINVAL, "size=%.40s: a new disk has 1 MiB to 64 TiB, and whole sectors of 512 bytes", val);
+}
+
 static int set_disk(struct vm_disk *d, const char *field, const char *val, struct err *e)
 {
 	int w = 0, ret;
 
 	if (!strcmp(field, "file"))
 		return config_text(val, &d->path, e);
+	if (!strcmp(field, "size"))
+		return set_disk_size(val, &d->size, e);
 	if (!strcmp(field, "ro"))
 		return config_bool(val, &d->open.file.read_only, e);
 	if (!strcmp(field, "snapshot"))
@@ -850,6 +863,8 @@ static int check_disk(const struct vm_config *v, unsigned i, struct err *e)
 		return err_set(e, -EINVAL, "--disk: disks on USB have no I/O thread; leave iothread= out");
 	if ((d->scsi_id >= 0 || d->lun >= 0) && d->interface != VM_DISK_SCSI)
 		return err_set(e, -EINVAL, "--disk: scsi-id= and lun= are for if=scsi");
+	if (d->size && d->open.file.read_only)
+		return err_set(e, -EINVAL, "--disk: size= makes a new disk, which ro would keep empty for ever");
 	if (d->cdrom && !d->open.file.read_only)
 		return err_set(e, -EINVAL, "--cdrom: a CD is read only, so ro=off cannot be");
 	if (d->controller && d->interface != VM_DISK_NVME && d->interface != VM_DISK_SCSI)

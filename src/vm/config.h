@@ -113,6 +113,7 @@ enum vm_console { VM_CONSOLE_STDIO, VM_CONSOLE_PTY, VM_CONSOLE_NONE, VM_CONSOLE_
 
 struct vm_disk {
 	const char *path;		/* NULL: a drive that is empty */
+	uint64_t size;			/* bytes, of an image to be made if there is none; 0: it has to be there */
 	enum vm_disk_if interface;
 	bool cdrom;			/* a CD/DVD drive with the image in it */
 	/* NVMe: disks of one name are namespaces of one controller, NULL: its own.  SCSI: disks of one adapter, NULL: the one of all those */

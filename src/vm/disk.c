@@ -362,7 +362,9 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 	open.keys = d->key;
 	open.n_keys = d->n_keys;
 	iothread_lock(a.io);
-	ret = (d->snapshot ? vm_open_snapshot : blk_open_disk)(a.io ? iothread_loop(a.io) : vm->m->loop, d->path, &open, &d->more, &node, e);
+	ret = vm_make_disk(a.io ? iothread_loop(a.io) : vm->m->loop, d, e);
+	if (!ret)
+		ret = (d->snapshot ? vm_open_snapshot : blk_open_disk)(a.io ? iothread_loop(a.io) : vm->m->loop, d->path, &open, &d->more, &node, e);
 	if (!ret && i == 0)
 		vm_look_at_disk(vm, node);
 	iothread_unlock(a.io);

@@ -129,6 +129,8 @@ char *vm_make_cmdline(const struct vm_config *cfg);
 
 /* disk.c */
 int vm_add_disks(struct vm *vm, struct err *e);
+/* Makes the image of a disk that has a size and no file yet; otherwise does nothing. */
+int vm_make_disk(struct loop *l, const struct vm_disk *d, struct err *e);
 /* What disk.c keeps. The devices are gone. No lock held. */
 void vm_free_disks(struct vm *vm);
 

@@ -156,6 +156,27 @@ def seen_by_the_guest():
             check(vm.wait(60) == 0, f"the guest ended with status {vm.p.returncode}")
 
 
+def new_disk(fmt, sectors):
+    """size= makes an image once; the next run has what the first one wrote."""
+    def test():
+        with tempfile.TemporaryDirectory(prefix="lodge-new-") as d:
+            path = os.path.join(d, f"new.{fmt}")
+            code, _, err = lodge("run", "--dry-run", "--disk", f"{path},size=64M,ro")
+            check(code and "size= makes a new disk" in err, f"ro with size= was taken: {err!r}")
+            for boot in range(2):
+                with tiny("--disk", f"{path},size={(64, 65)[boot]}M", "--net", "none") as vm:
+                    at_shell(vm)
+                    out = vm.shell("cat /sys/block/vda/size; dd if=/dev/vda bs=512 count=1 2>/dev/null | head -c 9; echo")
+                    check(f"\n{sectors}\n" in out, f"the disk's size is wrong: {out!r}")
+                    check(("lodge-new" in out) == bool(boot), f"boot {boot + 1}: {out!r}")
+                    vm.shell("echo lodge-new | dd of=/dev/vda conv=fsync 2>/dev/null")
+                    vm.send("poweroff\n")
+                    check(vm.wait(60) == 0, "no clean end")
+            code, out, err = lodge("img", "info", path)
+            check(code == 0 and f"file format: {fmt}" in out.decode(), f"not {fmt}: {out!r} {err}")
+    return test
+
+
 def main():
     return run_all([
         ("no room on the host pauses the guest", no_room("on")),
@@ -163,6 +184,8 @@ def main():
         ("werror=report", reported),
         ("a paused guest is ended at once", ended_while_paused),
         ("what the guest sees of its disks", seen_by_the_guest),
+        ("size= makes a qcow2 image", new_disk("qcow2", 131072)),
+        ("size= makes a raw image", new_disk("raw", 131072)),
         ("an encrypted disk (LUKS2)", encrypted("luks")),
         ("an encrypted disk (qcow2)", encrypted("qcow2")),
     ], 2)

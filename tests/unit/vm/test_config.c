@@ -133,6 +133,9 @@ static void test_refusals_name_the_option(void **state)
 	refused("disk.0.num-queues", "65", "--disk");
 	refused("disk.0.discard", "on", "--disk");
 	refused("disk.0.opt-io-size", "2G", "more than 1 GiB");
+	refused("disk.0.size", "1000K", "1 MiB to 64 TiB");
+	refused("disk.0.size", "65T", "1 MiB to 64 TiB");
+	refused("disk.0.size", "x", "not a size");
 	refused("disk.0.iothread", "", "--disk");
 	refused("disk.0.key.0", "secret", "neither file:PATH nor fd:NUMBER");
 	refused("disk.0.key.0", "fd:1", "--disk");
