@@ -34,6 +34,7 @@ struct chardev_front {
 /* Called when the user types the escape sequence's quit key (stdio). */
 struct chardev_stdio_opts {
 	uint8_t escape;			/* control character, e.g. 0x1d = Ctrl-] ; 0: none */
+	bool then_x;			/* quits only with an x behind it; twice is the character itself (QEMU's Ctrl-a x) */
 	void (*quit)(void *opaque);
 	void *opaque;
 };

@@ -43,6 +43,7 @@ struct chardev_stdio {
 	struct chardev_stdio_opts o;
 	struct loop_fd winch;
 	struct loop_bh quit;
+	bool escaped;			/* the escape character came last (then_x) */
 	int tty;			/* a terminal to ask for its size, or -1 */
 };
 
@@ -183,11 +184,34 @@ static void quit_cb(void *opaque)
 	s->o.quit(s->o.opaque);
 }
 
+/* With then_x: what follows the escape character is for us, and the two are taken out. */
+static size_t command_filter(struct chardev_stdio *s, uint8_t *buf, size_t len)
+{
+	size_t to = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (!s->escaped && buf[i] == s->o.escape) {
+			s->escaped = true;
+			continue;
+		}
+		if (s->escaped && (buf[i] == 'x' || buf[i] == 'X')) {
+			loop_bh_post(&s->quit);
+			return to;
+		}
+		if (!s->escaped || buf[i] == s->o.escape)
+			buf[to++] = buf[i];
+		s->escaped = false;
+	}
+	return to;
+}
+
 static size_t escape_filter(struct chardev_fd *d, uint8_t *buf, size_t len)
 {
 	struct chardev_stdio *s = container_of(d, struct chardev_stdio, d);
 	uint8_t *at = memchr(buf, s->o.escape, len);
 
+	if (s->o.then_x)
+		return command_filter(s, buf, len);
 	if (!at)
 		return len;
 	loop_bh_post(&s->quit);

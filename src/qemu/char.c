@@ -284,8 +284,14 @@ static int emit_serial(struct qemu *q, struct err *e)
 	}
 	if (ret)
 		return err_prefix(e, ret, "-serial");
-	if (last && !strcmp(at[0].text, "stdio"))
+	if (last && !strcmp(at[0].text, "stdio")) {
 		emitf(q, "--console", "stdio");
+		/* Without a monitor behind it, Ctrl-C ends QEMU. */
+		if (at[0].mux)
+			emitf(q, "--escape", "%u,x", q->echr);
+		else
+			emitf(q, "--escape", "3");
+	}
 	for (unsigned i = 0; i < last && !ret; i++) {
 		bool none = !strcmp(at[i].text, "none") || (!i && !strcmp(at[i].text, "stdio"));
 		const char *id = none ? "none" : !strncmp(q->serial[i], "chardev:", 8) ? q->serial[i] + 8 : keepf(q, "serial%u", i);
@@ -296,6 +302,19 @@ static int emit_serial(struct qemu *q, struct err *e)
 			emitf(q, "--serial", "%s", id);
 	}
 	return ret ? err_prefix(e, ret, "-serial") : 0;
+}
+
+int char_unix_path(struct qemu *q, const char *id, const char **path, struct err *e)
+{
+	struct place at;
+	int ret = chardev_place(q, id, &at, e);
+
+	if (ret)
+		return ret;
+	if (strncmp(at.text, "unix:", 5) || strstr(at.text, ",server=on"))
+		return err_set(e, -EINVAL, "chardev '%.60s' is not a socket with a path that is connected to", id);
+	*path = keepf(q, "%.*s", (int)strcspn(at.text + 5, ","), at.text + 5);
+	return 0;
 }
 
 int emit_port(struct qemu *q, struct qemu_item *it, bool console, struct err *e)

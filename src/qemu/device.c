@@ -143,6 +143,28 @@ static int dev_port(struct qemu *q, struct qemu_item *it, const struct kind *k, 
 	return ret ? ret : done(it, e);
 }
 
+static int dev_tpm(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	const char *id = props_take(&it->p, "tpmdev"), *chardev, *path;
+	struct qemu_item *dev = item_find(&q->tpmdevs, id);
+	int ret;
+
+	if (!dev)
+		return err_set(e, -ENOENT, "there is no tpmdev '%.60s'", id ? id : "");
+	chardev = props_take(&dev->p, "chardev");
+	ret = chardev ? char_unix_path(q, chardev, &path, e) : err_set(e, -EINVAL, "-tpmdev: chardev is missing");
+	if (!ret)
+		ret = props_done(&dev->p, e);
+	if (ret)
+		return ret;
+	emit_begin(q, "--tpm");
+	emit_part(q, NULL, k->arg);
+	emit_part(q, "socket", path);
+	emit_end(q);
+	props_take(&it->p, "ppi");
+	return done(it, e);
+}
+
 static int dev_input(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
 {
 	props_ignore(&it->p, (const char *const[]){ "port", "usb_version", "serial", "display", "head", "wheel-axis", NULL });
@@ -206,6 +228,8 @@ static const struct kind kinds[] = {
 	{ "pc-testdev", "ISA", "Misc", NULL, dev_testdev, NULL, "" },
 	{ "pvpanic", "ISA", "Misc", NULL, dev_pvpanic, NULL, "ioport=<uint16>" },
 	{ "isa-serial", "ISA", "Input", NULL, dev_serial, NULL, "chardev=<str>" },
+	{ "tpm-tis", "ISA", "Misc", NULL, dev_tpm, "tis", "tpmdev=<str>" },
+	{ "tpm-crb", NULL, "Misc", NULL, dev_tpm, "crb", "tpmdev=<str>" },
 	{ "vmgenid", NULL, "Misc", NULL, dev_vmgenid, NULL, "guid=<str>" },
 	{ "pcie-root-port", "PCI", "Controller/Bridge/Hub", "PCI Express Root Port (cards are on the root bus)", dev_bus, NULL, CARD },
 	{ "pci-bridge", "PCI", "Controller/Bridge/Hub", "Standard PCI Bridge (cards are on the root bus)", dev_bus, NULL, CARD },

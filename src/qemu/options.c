@@ -159,11 +159,45 @@ static int opt_watchdog(struct qemu *q, const char *val, struct err *e)
 	return opt_device(q, val, e);
 }
 
+/* "tcp::1234": on the loopback here, since whoever connects owns the guest. */
+static int opt_gdb(struct qemu *q, const char *val, struct err *e)
+{
+	if (!strcmp(val, "none"))
+		return 0;
+	if (!strncmp(val, "tcp::", 5))
+		emitf(q, "--gdb", "%.*s", (int)strcspn(val + 5, ","), val + 5);
+	else if (!strncmp(val, "tcp:", 4) || !strncmp(val, "unix:", 5))
+		emitf(q, "--gdb", "%.*s", (int)strcspn(val, ","), val);
+	else
+		return err_set(e, -ENOTSUP, "it is tcp:HOST:PORT or unix:PATH");
+	return 0;
+}
+
+static int opt_gdb_default(struct qemu *q, const char *val, struct err *e)
+{
+	return opt_gdb(q, "tcp::1234", e);
+}
+
+static int opt_tpmdev(struct qemu *q, const char *val, struct err *e)
+{
+	struct qemu_item *it;
+	const char *type;
+	int ret;
+
+	if (wants_help(q, "tpmdev", val))
+		return -EAGAIN;
+	ret = item_add(q, &q->tpmdevs, "-tpmdev", "type", val, e);
+	if (ret)
+		return ret;
+	it = list_entry(q->tpmdevs.prev, struct qemu_item, node);
+	type = props_take(&it->p, "type");
+	return type && !strcmp(type, "emulator") ? 0 : err_set(e, -ENOTSUP, "type '%.40s' is not supported; emulator is", type ? type : "");
+}
+
 /* What QEMU has and Lodge has not: said, and with what there is instead. */
 #define MISSING(fn, text) \
 	static int fn(struct qemu *q, const char *val, struct err *e) { return err_set(e, -ENOTSUP, "%s", text); }
 
-MISSING(no_gdb, "there is no gdb stub; --dump-block and --perf-map of lodge run show what is executed")
 MISSING(no_floppy, "there is no floppy drive; use -drive or -cdrom")
 MISSING(no_incoming, "guests do not migrate")
 MISSING(no_loadvm, "there are no snapshots of a guest's state; -snapshot leaves disks unchanged")
@@ -173,7 +207,6 @@ MISSING(no_window, "there are no windows; use -vnc or -display vnc=ADDRESS")
 MISSING(no_user, "lodge-qemu keeps the rights it is started with; start it as the user that is to run it")
 MISSING(no_icount, "instructions are not counted; virtual time is the host's")
 MISSING(no_shutdown, "a guest that powers off ends the program; it cannot be kept")
-MISSING(no_tpm, "use --tpm of lodge run")
 MISSING(no_audio, "there is no sound; -audiodev none,id=NAME passes")
 MISSING(no_plugin, "there are no TCG plug-ins")
 MISSING(no_dtb, "a PC has no device tree")
@@ -261,6 +294,9 @@ const struct qemu_option qemu_options[] = {
 	{ "debugcon", "dev", "redirect the debug console to char device 'dev'", opt_debugcon },
 	{ "pidfile", "file", "write PID to 'file'", opt_pidfile },
 	{ "S", NULL, "freeze CPU at startup (use 'c' to start execution)", opt_paused },
+	{ "s", NULL, "shorthand for -gdb tcp::1234", opt_gdb_default },
+	{ "gdb", "dev", "accept gdb connection on 'dev': tcp:HOST:PORT or unix:PATH", opt_gdb },
+	{ "tpmdev", "emulator,id=id,chardev=dev", "TPM 2.0 by swtpm, whose control socket the chardev is", opt_tpmdev },
 	{ "d", "item1,...", "no effect: there are no such logs", opt_log },
 	{ "D", "logfile", "no effect", opt_logfile },
 	{ "trace", "[enable=]<pattern>", "no effect: there are no trace events", opt_trace },
@@ -286,12 +322,12 @@ const struct qemu_option qemu_options[] = {
 	{ "daemonize", NULL, "daemonize when initialized", opt_daemonize },
 	{ "print-lodge", NULL, "print the equivalent 'lodge run' command and exit", opt_print_lodge },
 	/* Not there: no help, an error that says so. */
-	{ "s", NULL, NULL, no_gdb }, { "gdb", "dev", NULL, no_gdb }, { "fda", "file", NULL, no_floppy }, { "fdb", "file", NULL, no_floppy },
+	{ "fda", "file", NULL, no_floppy }, { "fdb", "file", NULL, no_floppy },
 	{ "incoming", "uri", NULL, no_incoming }, { "loadvm", "tag", NULL, no_loadvm }, { "readconfig", "file", NULL, no_readconfig },
 	{ "writeconfig", "file", NULL, no_readconfig }, { "virtfs", "spec", NULL, no_share }, { "fsdev", "spec", NULL, no_share },
 	{ "sdl", NULL, NULL, no_window }, { "curses", NULL, NULL, no_window }, { "spice", "spec", NULL, no_window },
 	{ "runas", "user", NULL, no_user }, { "chroot", "dir", NULL, no_user }, { "icount", "spec", NULL, no_icount },
-	{ "no-shutdown", NULL, NULL, no_shutdown }, { "tpmdev", "spec", NULL, no_tpm }, { "soundhw", "card", NULL, no_audio },
+	{ "no-shutdown", NULL, NULL, no_shutdown }, { "soundhw", "card", NULL, no_audio },
 	{ "audio", "spec", NULL, no_audio }, { "plugin", "file", NULL, no_plugin }, { "dtb", "file", NULL, no_dtb },
 	{ "semihosting", NULL, NULL, no_semihosting }, { "mtdblock", "file", NULL, no_floppy }, { "sd", "file", NULL, no_floppy },
 	{ NULL },

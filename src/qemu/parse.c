@@ -10,7 +10,7 @@
 void qemu_init(struct qemu *q)
 {
 	struct list *all[] = { &q->drives, &q->blockdevs, &q->devices, &q->netdevs, &q->nics, &q->chardevs, &q->objects, &q->monitors,
-			       &q->fdsets };
+			       &q->fdsets, &q->tpmdevs };
 
 	memset(q, 0, sizeof(*q));
 	for (unsigned i = 0; i < ARRAY_LEN(all); i++)
@@ -30,7 +30,7 @@ static void item_free(struct qemu_item *it)
 void qemu_free(struct qemu *q)
 {
 	struct list *all[] = { &q->drives, &q->blockdevs, &q->devices, &q->netdevs, &q->nics, &q->chardevs, &q->objects, &q->monitors,
-			       &q->fdsets };
+			       &q->fdsets, &q->tpmdevs };
 
 	for (unsigned i = 0; i < ARRAY_LEN(all); i++)
 		list_for_each_safe(n, all[i])

@@ -53,7 +53,7 @@ struct qemu {
 	char *kept[QEMU_MAX_ARGS];	/* texts that live as long as this */
 	unsigned n_kept;
 
-	struct list drives, blockdevs, devices, netdevs, nics, chardevs, objects, monitors, fdsets;
+	struct list drives, blockdevs, devices, netdevs, nics, chardevs, objects, monitors, fdsets, tpmdevs;
 	const char *serial[QEMU_MAX_SERIALS];
 	unsigned n_serial, n_items, n_nets, n_ports;
 
@@ -154,6 +154,8 @@ int opt_qmp(struct qemu *q, const char *val, struct err *e);
 int opt_qmp_pretty(struct qemu *q, const char *val, struct err *e);
 int opt_echr(struct qemu *q, const char *val, struct err *e);
 int opt_debugcon(struct qemu *q, const char *val, struct err *e);
+/* The path of a chardev that is a client of a unix socket. */
+int char_unix_path(struct qemu *q, const char *id, const char **path, struct err *e);
 /* A virtserialport or virtconsole. */
 int emit_port(struct qemu *q, struct qemu_item *it, bool console, struct err *e);
 int emit_chars(struct qemu *q, struct err *e);

@@ -431,6 +431,9 @@ const struct opt run_opts[] = {
 	  "are; *pty* makes a pseudo terminal and prints its name; *none* throws the output away; anything else is a "
 	  "file that gets the output. With --exec the default is none.",
 	  COMPLETE_WORDS, "stdio pty none", .key = "console" },
+	{ "escape", 0, "N[,x]", "control character that leaves the console [29]",
+	  "The control character, by its number, that leaves a console on a terminal: 29 is Ctrl-]. With *,x* it is that character and an x (1,x is QEMU's "
+	  "Ctrl-a x), and twice the character itself goes to the guest.", .key = "escape" },
 	{ "display", 0, "vnc[=[HOST]:N|unix:PATH][,...]|none", "where the guest's screen is shown [none]",
 	  "*vnc* is a VNC server, on TCP port 5900 + N of HOST (the loopback by default) or a unix socket; without an address on the "
 	  "first free display, which is printed. *websocket=PORT* listens for WebSockets on HOST, too, so that noVNC connects directly. "

@@ -24,7 +24,6 @@
 #include "vm/firmware.h"
 #include "vm/internal.h"
 
-#define ESCAPE_KEY 0x1d		/* Ctrl-] */
 #define MULTIBOOT_MAGIC 0x1badb002u
 #define MULTIBOOT_SEARCH 8192
 
@@ -146,10 +145,13 @@ static void on_escape(void *opaque)
 
 static int open_stdio(struct vm *vm, struct chardev **out, struct err *e)
 {
-	const struct chardev_stdio_opts o = { .escape = ESCAPE_KEY, .quit = on_escape, .opaque = vm };
+	const struct chardev_stdio_opts o = {
+		.escape = (uint8_t)vm->cfg->escape, .then_x = vm->cfg->escape_x, .quit = on_escape, .opaque = vm,
+	};
 
 	if (isatty(STDIN_FILENO) && log_enabled(LOG_WARN))
-		fprintf(stderr, "lodge: console of guest '%s'; Ctrl-] ends it\n", vm->cfg->name);
+		fprintf(stderr, "lodge: console of guest '%s'; Ctrl-%c%s ends it\n", vm->cfg->name, (o.escape ^ 0x40) | (o.escape < 27 ? 0x20 : 0),
+			o.then_x ? " x" : "");
 	return chardev_stdio_new(vm->m->loop, &o, out, e);
 }
 

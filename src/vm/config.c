@@ -938,7 +938,7 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)
 		.debugcon = VM_CONSOLE_NONE, .balloon = true, .rng = true, .control = true,
 		.console = conf_get(c, "exec") ? VM_CONSOLE_NONE : VM_CONSOLE_STDIO,
 		.exec_timeout = 300, .shutdown_timeout = 30,
-		.ready_fd = -1, .n_disks = conf_list_len(c, "disk"), .n_nets = conf_list_len(c, "net"),
+		.ready_fd = -1, .escape = 29, .n_disks = conf_list_len(c, "disk"), .n_nets = conf_list_len(c, "net"),
 		.n_initrds = conf_list_len(c, "initrd"), .n_usb = conf_list_len(c, "usb"),
 	};
 	config_defaults(c, out);

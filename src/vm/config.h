@@ -25,6 +25,7 @@
  *   net.N.tftp FOLDER  net.N.bootfile NAME  net.N.tftp-server-name NAME  net.N.hostname NAME  net.N.domainname NAME  net.N.dnssearch NAME
  *   net.N.romfile FILE [iPXE's, with firmware bios; empty: none]  net.N.rombar on|off [on]  net.N.bootindex N [by boot-order]
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
+ *   escape N[,x]   control character that leaves the console, x: with an x behind it [29, Ctrl-]]
  *   serial.N ID of a chardev|none   the port COM(N+1); serial.0 instead of the console [none]
  *   debug-exit on|off [off]  test-device on|off [off]  balloon on|off [on]  rng on|off [on]
  *   vga none|std|virtio|virtio-gpu [std with a display, else none]  vga-memory SIZE [16M]  vga-outputs N [1]
@@ -224,6 +225,8 @@ struct vm_config {
 	uint8_t uuid[16];		/* RFC 4122 order; zero: none */
 	struct smbios_user smbios;
 	const char *serial[PLATFORM_MAX_SERIAL];	/* chardevs' ids; NULL: none */
+	unsigned escape;		/* control character */
+	bool escape_x;
 	int64_t rtc_offset;		/* seconds of the guest's clock ahead of UTC */
 	const char *pidfile;		/* NULL: none */
 	bool daemonize;

@@ -45,6 +45,18 @@ static int set_rtc(const char *val, int64_t *offset, struct err *e)
 	return 0;
 }
 
+static int set_escape(const char *val, struct vm_config *v, struct err *e)
+{
+	const char *comma = strchr(val, ',');
+	char number[8];
+
+	v->escape_x = comma && !strcmp(comma, ",x");
+	snprintf(number, sizeof(number), "%.*s", comma ? (int)(comma - val) : (int)strlen(val), val);
+	if ((comma && !v->escape_x) || config_uint(number, 1, 31, &v->escape, NULL))
+		return err_set(e, -EINVAL, "'%.20s' is not the number of a control character, 1 to 31, with ',x' or without", val);
+	return 0;
+}
+
 static int set_ready_fd(const char *val, int *out, struct err *e)
 {
 	unsigned fd;
@@ -66,6 +78,8 @@ int config_host(const char *key, const char *val, struct vm_config *v, struct er
 		v->like_qemu = w;
 		return ret;
 	}
+	if (!strcmp(key, "escape"))
+		return set_escape(val, v, e);
 	if (!strcmp(key, "uuid"))
 		return vm_parse_uuid(val, v->uuid, e);
 	if (!strcmp(key, "rtc"))

@@ -93,7 +93,8 @@ static void machine(void **state)
 	fails("-m|lots", "-m lots: 'lots' is not a size");
 	fails("-frobnicate", "-frobnicate: invalid option");
 	fails("-m", "requires an argument");
-	fails("-gdb|tcp::1234", "gdb");
+	gives("-s|-S", "--gdb|1234|");
+	gives("-chardev|socket,id=t,path=/t|-tpmdev|emulator,id=a,chardev=t|-device|tpm-crb,tpmdev=a", "--tpm|crb,socket=/t|");
 }
 
 static void disks(void **state)
@@ -137,8 +138,9 @@ static void nets(void **state)
 
 static void chars(void **state)
 {
-	gives("-nographic", "--console|stdio|");
-	gives("-nodefaults|-serial|stdio", "--console|stdio|");
+	gives("-nographic", "--console|stdio|--escape|1,x|");
+	gives("-nographic|-echr|2", "--console|stdio|--escape|2,x|");
+	gives("-nodefaults|-serial|stdio", "--console|stdio|--escape|3|");
 	gives("-serial|none|-serial|unix:/s,server=on,wait=off", "--serial|none|--chardev|socket,id=serial1,path=/s,server=on,wait=off|--serial|serial1|");
 	gives("-serial|unix:/s,server,nowait", "--chardev|socket,id=serial0,path=/s,server=on,wait=off|--serial|serial0|");
 	gives("-serial|tcp:localhost:4444", "socket,id=serial0,host=localhost,port=4444|");
