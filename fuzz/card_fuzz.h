@@ -79,7 +79,7 @@ static inline void card_save_load(struct card *c)
 		return;
 	machine_lock(c->m);
 	machine_pause_devs(c->m);
-	machine_save_devs(c->m, o);
+	machine_save_devs(c->m, o, NULL);
 	p = snap_out_data(o, &len);
 	copy = malloc(len + 1);
 	memcpy(copy, p, len);

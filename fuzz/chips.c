@@ -250,7 +250,7 @@ static void save_load(struct pc *pc, bool damage)
 	machine_lock(m);
 	machine_pause_devs(m);
 	clock_pause(m->clock);
-	if (machine_save_devs(m, o))
+	if (machine_save_devs(m, o, NULL))
 		abort();
 	data = snap_out_data(o, &len);
 	copy = malloc(len);

@@ -172,7 +172,7 @@ static void save_load(struct play *f, unsigned damage)
 		return;
 	machine_lock(m);
 	machine_pause_devs(m);
-	if (machine_save_devs(m, o))
+	if (machine_save_devs(m, o, NULL))
 		die("saving failed");
 	data = snap_out_data(o, &len);
 	copy = malloc(len + 1);

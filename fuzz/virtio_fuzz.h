@@ -155,7 +155,7 @@ static inline void fuzz_save_load(struct fuzz *f)
 		return;
 	fuzz_locked(f, virtio_dev_pause);
 	machine_lock(f->m);
-	machine_save_devs(f->m, o);
+	machine_save_devs(f->m, o, NULL);
 	p = snap_out_data(o, &len);
 	copy = malloc(len + 1);
 	memcpy(copy, p, len);

@@ -4,13 +4,17 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bits.h"
 #include "base/checked.h"
 #include "block/graph.h"
+#include "block/qcow2/qcow2.h"
 
 #define MAX_NAME 40
 #define MAX_BURST 3600
@@ -100,11 +104,75 @@ int blk_disk_check(const struct blk_disk_opts *o, const struct blk_image_opts *i
 	return blk_throttle_check(&o->throttle, e);
 }
 
+/* An empty qcow2 image of the size in a file without a name. */
+static int open_unnamed(struct loop *l, uint64_t size, struct blk_node **out, struct err *e)
+{
+	const struct blk_open_opts fo = { .open_ended = true, .no_lock = true, .cache = BLK_CACHE_UNSAFE };
+	const struct blk_image_opts io = { .format = "qcow2", .no_backing = true, .trust = BLK_TRUST_NONE, .file = fo };
+	const struct qcow2_create_opts co = { .size = size };
+	const char *dir = getenv("TMPDIR");
+	struct blk_node *file = NULL;
+	char path[PATH_MAX];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "%s/lodge-disk-XXXXXX", dir && *dir ? dir : "/var/tmp");
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return err_set(e, -errno, "a temporary file for what is written to the disk, '%s': %s", path, strerror(errno));
+	ret = blk_open_file(l, path, &fo, &file, e);
+	unlink(path);
+	close(fd);
+	ret = ret ? ret : qcow2_create(file, &co, e);
+	ret = ret ? ret : qcow2_open(file, &io, 0, out, e);
+	if (ret)
+		blk_close(file);
+	return ret;
+}
+
+static int put_overlay(struct blk_node *image, struct blk_node **out, struct err *e)
+{
+	int ret = open_unnamed(image->loop, image->i.size, out, e);
+
+	return ret ? ret : qcow2_plug_backing(*out, image, NULL);
+}
+
+static bool is_qcow2(const struct blk_node *n)
+{
+	return n->format && !strcmp(n->format, "qcow2");
+}
+
+/* The image, at a snapshot inside it and below a temporary layer if that is asked for. */
+static int open_layers(struct loop *l, const char *path, const struct blk_image_opts *io, const struct blk_disk_opts *o,
+		       struct blk_node **out, struct err *e)
+{
+	struct blk_image_opts below = *io;
+	struct blk_node *n;
+	int ret;
+
+	below.file.read_only |= o->temporary;
+	below.file.no_lock |= o->temporary && o->inside;
+	ret = blk_open_image(l, path, &below, &n, e);
+	if (ret)
+		return ret;
+	if (o->temporary && n->i.encrypted)
+		ret = err_set(e, -ENOTSUP, "disk '%s' is encrypted, and a temporary layer over it would not be", path);
+	else if (o->inside && !is_qcow2(n))
+		ret = err_set(e, -ENOTSUP, "disk '%s': only qcow2 images have snapshots inside", path);
+	else if (o->inside)
+		ret = (o->temporary ? qcow2_snapshot_view : qcow2_snapshot_apply)(n, o->inside, e);
+	*out = n;
+	if (!ret && o->temporary)
+		ret = put_overlay(n, out, e);
+	if (ret)
+		blk_close(n);
+	return ret;
+}
+
 int blk_open_disk(struct loop *l, const char *path, const struct blk_image_opts *io, const struct blk_disk_opts *o,
 		  struct blk_node **out, struct err *e)
 {
 	struct blk_node *n;
-	int ret = path ? blk_open_image(l, path, io, &n, e) : blk_open_empty(l, &n);
+	int ret = path ? open_layers(l, path, io, o, &n, e) : blk_open_empty(l, &n);
 
 	if (ret)
 		return path ? ret : err_set(e, ret, "out of memory for an empty drive");

@@ -7,6 +7,11 @@
 #include "block/image.h"
 
 struct blk_disk_opts {
+	/* What is written goes to a file that is gone at the end (TMPDIR, else /var/tmp); the image is only read. */
+	bool temporary;
+	/* The disk as it was at this internal snapshot (a name or ID) of a qcow2 image.  Temporary: shown through, also while somebody
+	 * else writes the image, which is not locked.  Else the image is brought back to it. NULL: as it is */
+	const char *inside;
 	bool copy_on_read;
 	struct blk_throttle_opts throttle;
 };

@@ -149,6 +149,7 @@ struct control {
 	struct ctl_limit limit[CTL_EVENTS];
 	struct ctl_place *place;	/* the folder of the default socket; NULL: none */
 	struct list stops;		/* deferred calls of `stop` */
+	struct list saves;		/* the deferred call of x-lodge-snapshot-save */
 	struct list shots;		/* pictures being written: cmd_screen.c */
 	struct list typing;		/* deferred calls of x-lodge-type */
 	unsigned buttons, abs_x, abs_y;	/* of the pointer that commands move */

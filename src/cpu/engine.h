@@ -60,6 +60,12 @@ struct cpu_engine_config {
  * old, and figures need not agree with each other, but none is torn. */
 typedef void (*engine_stat_fn)(void *opaque, const char *name, uint64_t value);
 
+/* Times that go on together. */
+struct engine_clock {
+	uint64_t ns;		/* kvmclock's system time */
+	uint64_t tsc;		/* time stamp counter, without a vCPU's tsc_offset */
+};
+
 struct cpu_engine_ops {
 	const char *name;
 	int (*probe)(struct probe_report *r);
@@ -103,8 +109,9 @@ struct cpu_engine_ops {
 	int (*ioapic_route)(struct cpu_engine *e, unsigned pin, const struct msi *msg, bool masked);
 	/* Pages written by the guest since last time, ORed into bitmap; clears. */
 	int (*dirty_fetch)(struct cpu_engine *e, uint64_t first_page, uint64_t n, uint64_t *bitmap);
-	int (*clock_get)(struct cpu_engine *e, uint64_t *ns);
-	int (*clock_set)(struct cpu_engine *e, uint64_t ns);
+	/* The guest's time, while no vCPU runs; set: it goes on from there.  After state_set of all vCPUs. */
+	int (*clock_get)(struct cpu_engine *e, struct engine_clock *t);
+	int (*clock_set)(struct cpu_engine *e, const struct engine_clock *t);
 	void (*stats)(struct cpu_engine *e, engine_stat_fn fn, void *opaque);
 	/* Text for the panic/triple fault report: why the last vcpu_run stopped. */
 	void (*report)(struct vcpu *v, char *buf, size_t len);

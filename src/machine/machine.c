@@ -103,12 +103,14 @@ void machine_resume_devs(struct machine *m)
 	}
 }
 
-int machine_save_devs(struct machine *m, struct snap_out *o)
+int machine_save_devs(struct machine *m, struct snap_out *o, const char **who)
 {
 	list_for_each(n, &m->devs) {
 		struct dev *d = list_entry(n, struct dev, node);
 		int r = d->ops->save ? d->ops->save(d, o) : 0;
 
+		if (r && who)
+			*who = d->id;
 		if (r)
 			return r;
 	}

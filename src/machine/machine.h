@@ -100,7 +100,8 @@ static inline void machine_unlock(struct machine *m) { pthread_mutex_unlock(&m->
 void machine_reset_devs(struct machine *m);
 void machine_pause_devs(struct machine *m);
 void machine_resume_devs(struct machine *m);
-int machine_save_devs(struct machine *m, struct snap_out *o);
+/* *who, unless NULL: the device that failed. */
+int machine_save_devs(struct machine *m, struct snap_out *o, const char **who);
 int machine_load_devs(struct machine *m, struct snap_in *in, struct err *e);
 
 /* Delivers a message interrupt; machine lock held. Dropped when nobody can. */

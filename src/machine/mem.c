@@ -19,57 +19,18 @@
 #include "machine/mem.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/memfd.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "base/bits.h"
 #include "base/checked.h"
 #include "machine/ahead.h"
-
-#define MAX_RANGES 256
-#define HUGE_2M (2ull << 20)
-/* Physical addresses have 52 bits at most (SDM vol. 3, 4.1.4). */
-#define GPA_LIMIT (1ull << 52)
-
-struct backing {
-	uint8_t *host;
-	uint64_t size;
-	int fd;
-	_Atomic uint8_t *flags;
-	_Atomic uint32_t *version;
-	struct mem_ahead *ahead;	/* or NULL */
-};
-
-struct mem_rom {
-	struct backing b;
-	char name[24];
-	struct mem_rom *next;
-};
-
-struct range {
-	struct mem_range r;
-	struct backing *rom;		/* owned; NULL for RAM and what has a mem_rom */
-};
-
-struct mem {
-	pthread_rwlock_t lock;
-	struct range ranges[MAX_RANGES];
-	size_t n;
-	struct backing ram;
-	struct mem_rom *roms;
-	bool make_ahead;
-	_Atomic bool dirty;
-	pthread_rwlock_t listen_lock;
-	struct list listeners;
-};
+#include "machine/mem_int.h"
 
 static uint64_t range_end(const struct mem_range *r)
 {
@@ -105,7 +66,7 @@ static uint64_t pages(uint64_t size)
 	return size >> PAGE_SHIFT_4K;
 }
 
-static void backing_fini(struct backing *b)
+void mem_backing_fini(struct backing *b)
 {
 	mem_ahead_free(b->ahead);
 	if (b->version)
@@ -119,7 +80,7 @@ static void backing_fini(struct backing *b)
 	*b = (struct backing){ .fd = -1 };
 }
 
-static int backing_books(struct backing *b)
+int mem_backing_books(struct backing *b)
 {
 	b->flags = zero_pages(pages(b->size));
 	b->version = zero_pages(pages(b->size) * sizeof(uint32_t));
@@ -132,7 +93,7 @@ void mem_free(struct mem *m)
 		return;
 	for (size_t i = 0; i < m->n; i++) {
 		if (m->ranges[i].rom) {
-			backing_fini(m->ranges[i].rom);
+			mem_backing_fini(m->ranges[i].rom);
 			free(m->ranges[i].rom);
 		}
 	}
@@ -140,167 +101,13 @@ void mem_free(struct mem *m)
 		struct mem_rom *rom = m->roms;
 
 		m->roms = rom->next;
-		backing_fini(&rom->b);
+		mem_backing_fini(&rom->b);
 		free(rom);
 	}
-	backing_fini(&m->ram);
+	mem_backing_fini(&m->ram);
 	pthread_rwlock_destroy(&m->lock);
 	pthread_rwlock_destroy(&m->listen_lock);
 	free(m);
-}
-
-/* The smallest memory limit of the control groups we are in (cgroup v2), or
- * UINT64_MAX.  Inside a container the path is the container's own view. */
-static uint64_t cgroup_limit(void)
-{
-	char path[512] = "", file[600], *end;
-	uint64_t limit = UINT64_MAX;
-	unsigned long long v;
-	FILE *f = fopen("/proc/self/cgroup", "re");
-
-	if (!f)
-		return limit;
-	while (fgets(file, sizeof(file), f))
-		if (!strncmp(file, "0::/", 4))
-			snprintf(path, sizeof(path), "%.*s", (int)strcspn(file + 3, "\n"), file + 3);
-	fclose(f);
-	for (;;) {
-		snprintf(file, sizeof(file), "/sys/fs/cgroup%s/memory.max", path);
-		f = fopen(file, "re");
-		if (f) {
-			if (fscanf(f, "%llu", &v) == 1 && v < limit)	/* "max": no number */
-				limit = v;
-			fclose(f);
-		}
-		end = strrchr(path, '/');
-		if (!end)
-			return limit;
-		*end = '\0';
-	}
-}
-
-/* A memfd of any size can be made; what the host cannot give would show as a
- * fatal signal in the middle of the guest's work, so refuse the impossible. */
-static int check_host_has(uint64_t size, struct err *e)
-{
-	struct sysinfo si;
-	uint64_t have, group = cgroup_limit();
-
-	if (size > group)
-		return err_set(e, -ENOMEM, "%llu MiB of guest memory are more than this process may use "
-			       "(%llu MiB: the memory limit of its control group); ask for less",
-			       (unsigned long long)(size >> 20), (unsigned long long)(group >> 20));
-	if (sysinfo(&si))
-		return 0;
-	have = ((uint64_t)si.totalram + si.totalswap) * si.mem_unit;
-	if (size <= have)
-		return 0;
-	return err_set(e, -ENOMEM, "%llu MiB of guest memory are more than this host has (%llu MiB); "
-		       "ask for less", (unsigned long long)(size >> 20),
-		       (unsigned long long)(have >> 20));
-}
-
-static int open_memfd(uint64_t size, int huge, struct err *e)
-{
-	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	int fd, r;
-
-	if (huge == MEM_HUGE_2M)
-		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
-	fd = memfd_create("guest-ram", flags);
-	if (fd < 0) {
-		r = -errno;
-		if (huge == MEM_HUGE_2M)
-			return err_set(e, r, "this host offers no 2 MiB pages (%s); run without huge pages",
-				       strerror(-r));
-		return err_set(e, r, "cannot create guest memory: %s", strerror(-r));
-	}
-	if (ftruncate(fd, (off_t)size)) {
-		r = -errno;
-		close(fd);
-		return err_set(e, r, "cannot get %llu MiB of guest memory: %s",
-			       (unsigned long long)(size >> 20), strerror(-r));
-	}
-	/* A process it is shared with must not be able to make us fault. */
-	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-	return fd;
-}
-
-/* `size` bytes, whole pages, of shared memory at a multiple of 2 MiB; NULL: errno says why. */
-static uint8_t *map_aligned(int fd, uint64_t size)
-{
-	uint8_t *all, *p;
-	uint64_t head;
-
-	if (size > SIZE_MAX - HUGE_2M) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	all = mmap(NULL, size + HUGE_2M, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (all == MAP_FAILED)
-		return NULL;
-	head = -(uintptr_t)all & (HUGE_2M - 1);
-	p = mmap(all + head, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
-	if (p == MAP_FAILED) {
-		int r = errno;
-
-		munmap(all, size + HUGE_2M);
-		errno = r;
-		return NULL;
-	}
-	if (head)
-		munmap(all, head);
-	munmap(p + size, HUGE_2M - head);
-	return p;
-}
-
-int mem_create_ram(struct mem *m, uint64_t size, int huge, struct err *e)
-{
-	struct backing b = { .fd = -1, .size = size };
-	uint64_t unit = huge == MEM_HUGE_2M ? HUGE_2M : PAGE_4K;
-	int r;
-
-	if (m->ram.host)
-		return err_set(e, -EEXIST, "guest memory exists already");
-	if (!size || size % unit || size > GPA_LIMIT)
-		return err_set(e, -EINVAL, "guest memory of %llu bytes is not a multiple of %llu KiB",
-			       (unsigned long long)size, (unsigned long long)(unit >> 10));
-	r = check_host_has(size, e);
-	if (r)
-		return r;
-	b.fd = open_memfd(size, huge, e);
-	if (b.fd < 0)
-		return b.fd;
-	b.host = map_aligned(b.fd, size);
-	if (!b.host) {
-		r = -errno;
-		if (huge == MEM_HUGE_2M)
-			err_set(e, r, "cannot get %llu pages of 2 MiB: %s; reserve them (sysctl "
-				"vm.nr_hugepages) or run without huge pages",
-				(unsigned long long)(size / HUGE_2M), strerror(-r));
-		else
-			err_set(e, r, "cannot map %llu MiB of guest memory: %s",
-				(unsigned long long)(size >> 20), strerror(-r));
-		goto fail;
-	}
-	r = backing_books(&b);
-	if (r) {
-		err_set(e, r, "cannot get memory for the page tables of the guest's memory");
-		goto fail;
-	}
-	madvise(b.host, size, MADV_DONTDUMP);
-	if (huge == MEM_HUGE_THP)
-		madvise(b.host, size, MADV_HUGEPAGE);	/* a wish, not a promise */
-	if (huge != MEM_HUGE_2M)
-		b.ahead = mem_ahead_new(b.host, size, huge == MEM_HUGE_THP);
-	m->ram = b;
-	if (m->make_ahead)
-		mem_make_ahead(m);
-	return 0;
-
-fail:
-	backing_fini(&b);
-	return r;
 }
 
 /* The map. */
@@ -376,7 +183,7 @@ static void fill_range(struct range *nr, const char *name, uint64_t gpa, uint64_
 		       enum mem_kind kind, const struct backing *b, uint64_t offset)
 {
 	*nr = (struct range){ .r = {
-		.gpa = gpa, .size = size, .kind = kind, .host = b->host + offset, .fd = b->fd,
+		.gpa = gpa, .size = size, .kind = kind, .host = b->host + offset, .fd = b->private ? -1 : b->fd,
 		.fd_offset = offset, .flags = b->flags + pages(offset),
 		.version = b->version + pages(offset), .ahead = b->ahead } };
 	snprintf(nr->r.name, sizeof(nr->r.name), "%s", name);
@@ -428,11 +235,11 @@ int mem_rom_new(struct mem *m, const char *name, uint64_t size, struct mem_rom *
 		rom->b.fd = -1;
 		rom->b.size = size;
 		rom->b.host = zero_pages(size);
-		r = rom->b.host ? backing_books(&rom->b) : -ENOMEM;
+		r = rom->b.host ? mem_backing_books(&rom->b) : -ENOMEM;
 	}
 	if (r) {
 		if (rom)
-			backing_fini(&rom->b);
+			mem_backing_fini(&rom->b);
 		free(rom);
 		return err_set(e, r, "no memory for ROM \"%s\"", name);
 	}
@@ -479,7 +286,7 @@ int mem_add_rom(struct mem *m, const char *name, uint64_t gpa, uint64_t size,
 	b->fd = -1;
 	b->size = size;
 	b->host = zero_pages(size);
-	r = b->host ? backing_books(b) : -ENOMEM;
+	r = b->host ? mem_backing_books(b) : -ENOMEM;
 	if (r) {
 		err_set(e, r, "no memory for ROM \"%s\"", name);
 		goto fail;
@@ -494,7 +301,7 @@ int mem_add_rom(struct mem *m, const char *name, uint64_t gpa, uint64_t size,
 	return 0;
 
 fail:
-	backing_fini(b);
+	mem_backing_fini(b);
 	free(b);
 	return r;
 }
@@ -516,7 +323,7 @@ int mem_del(struct mem *m, uint64_t gpa)
 	pthread_rwlock_unlock(&m->lock);
 	tell(m, &old.r, false);
 	if (old.rom) {			/* only now: listeners may still have used it */
-		backing_fini(old.rom);
+		mem_backing_fini(old.rom);
 		free(old.rom);
 	}
 	return 0;
@@ -529,7 +336,7 @@ uint64_t mem_ram_size(const struct mem *m)
 
 int mem_ram_fd(const struct mem *m)
 {
-	return m->ram.fd;
+	return m->ram.private ? -1 : m->ram.fd;
 }
 
 uint8_t *mem_ram_host(const struct mem *m)
@@ -743,9 +550,15 @@ static void tell_code(struct mem *m, uint64_t gpa, uint64_t len)
 
 /* Notes the write in the books of pages [first, last] of a range; true if an
  * engine holds code of one of them. */
+/* RAM, also where it is shown write-protected. */
+static bool in_ram(const struct mem *m, const struct mem_range *r)
+{
+	return m->ram.host && (uintptr_t)r->host - (uintptr_t)m->ram.host < m->ram.size;
+}
+
 static bool note_pages(struct mem *m, const struct mem_range *r, uint64_t first, uint64_t last)
 {
-	bool log = r->fd == m->ram.fd && atomic_load_explicit(&m->dirty, memory_order_relaxed);
+	bool log = in_ram(m, r) && atomic_load_explicit(&m->dirty, memory_order_relaxed);
 	bool code = false;
 
 	for (uint64_t p = first; p <= last; p++) {
@@ -798,7 +611,7 @@ static void written_backing(struct mem *m, uint64_t off, uint64_t len)
 		if (!next_range(m, gpa, &r))
 			return;
 		gpa = range_end(&r);
-		if (r.fd != m->ram.fd)		/* write-protected RAM is RAM here */
+		if (!in_ram(m, &r))		/* write-protected RAM is RAM here */
 			continue;
 		lo = MAX(off, r.fd_offset);
 		hi = MIN(off + len, r.fd_offset + r.size);

@@ -11,6 +11,7 @@
 #include "control/place.h"
 #include "run/opts.h"
 #include "run/start.h"
+#include "vm/snapshot.h"
 
 /* --guest-agent on: beside the control sockets' folders. */
 static int place_agent(struct conf *c, struct err *e)
@@ -39,13 +40,23 @@ static int set_defaults(struct conf *c, struct opt_state *st, struct err *e)
 	return ret ? ret : place_agent(c, e);
 }
 
-static int prepare(const struct verb *v, int argc, char **argv, struct conf *c, struct opt_state *st, struct err *e)
+static int prepare(const struct verb *v, int argc, char **argv, struct conf **tree, struct opt_state *st, struct err *e)
 {
+	struct conf *c = *tree, *saved;
 	int ret = opts_parse(v, argc, argv, c, st, e);
 
 	if (ret || st->help)
 		return ret;
-	ret = set_defaults(c, st, e);
+	if (conf_get(c, "from-snapshot")) {
+		ret = place_agent(c, e);
+		ret = ret ? ret : vm_snapshot_conf(c, &saved, e);
+		if (ret)
+			return ret;
+		conf_free(c);
+		c = *tree = saved;
+	} else {
+		ret = set_defaults(c, st, e);
+	}
 	return ret ? ret : start_check(c, e);
 }
 
@@ -61,7 +72,7 @@ int run_main(const struct verb *v, int argc, char **argv)
 		fprintf(stderr, "lodge: out of memory\n");
 		return 1;
 	}
-	ret = prepare(v, argc, argv, c, &st, &e);
+	ret = prepare(v, argc, argv, &c, &st, &e);
 	exec = conf_get(c, "exec");
 	if (!ret && st.help)
 		opts_help(v, stdout);

@@ -66,6 +66,15 @@ static const struct verb verb_type = {
 	.main = type_main,
 };
 
+static const struct verb verb_snapshot = {
+	.name = "snapshot",
+	.summary = "Saves a running guest into a directory, from which lodge run --from-snapshot goes on; lists and removes such.",
+	.operands = "create NAME DIR | list [DIR]... | rm DIR...",
+	.opts = snapshot_opts,
+	.operand = keep_operand,
+	.main = snapshot_main,
+};
+
 /* Has verbs and options of its own: img/main.c. */
 static int run_img(const struct verb *v, int argc, char **argv)
 {
@@ -81,7 +90,7 @@ static const struct verb verb_img = {
 	.main = run_img,
 };
 
-const struct verb *const lodge_verbs[] = { &verb_run, &verb_ps, &verb_qmp, &verb_screenshot, &verb_sendkey, &verb_type, &verb_doctor,
+const struct verb *const lodge_verbs[] = { &verb_run, &verb_ps, &verb_qmp, &verb_screenshot, &verb_sendkey, &verb_type, &verb_snapshot, &verb_doctor,
 					     &verb_img, NULL };
 
 static void usage(FILE *f)

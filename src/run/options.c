@@ -541,6 +541,10 @@ const struct opt run_opts[] = {
 	  "Whether the guest has a control socket in the user's runtime directory ($XDG_RUNTIME_DIR/lodge/NAME/qmp, for this user "
 	  "only), by which *lodge qmp* and *lodge ps* find it. Two guests with one *--name* cannot have one.", COMPLETE_WORDS, "on off",
 	  .key = "control" },
+	{ "from-snapshot", 0, "DIR", "go on from a snapshot (lodge snapshot create)",
+	  "Goes on where *lodge snapshot create* left a guest, see lodge-snapshot(1). The machine is the saved one; of the other options only those "
+	  "about this run may be given: *--name*, *--net* (where a card leads, and *fwd=*, anew), *--display*, *--console*, *--accel*, *--qmp* and the like.",
+	  COMPLETE_FILE, .key = "from-snapshot" },
 	{ "paused", 0, NULL, "do not start the CPUs: the control protocol's cont does", NULL, .key = "paused" },
 	{ "code-cache", 0, "SIZE", "memory for translated code [256M]", "How much memory the translator may use for code and what it "
 	  "keeps about it, 1M to 1024M. When it is full the oldest code is given up, piece by piece. Other engines have no use for it.",
@@ -612,6 +616,33 @@ const struct opt sendkey_opts[] = {
 
 const struct opt type_opts[] = {
 	{ "enter", 0, NULL, "press Enter at the end", NULL, .parse = parse_enter },
+	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
+	{ NULL },
+};
+
+static int parse_stop(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	st->then = "stop";
+	return 0;
+}
+
+static int parse_quit(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	st->then = "quit";
+	return 0;
+}
+
+static int parse_keep(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	st->keep = true;
+	return 0;
+}
+
+const struct opt snapshot_opts[] = {
+	{ "stop", 0, NULL, "create: leave the guest standing still", NULL, .parse = parse_stop },
+	{ "quit", 0, NULL, "create: end the guest once it is saved", NULL, .parse = parse_quit },
+	{ "keep-disks", 0, NULL, "rm: leave the snapshots inside disks", NULL, .parse = parse_keep },
+	{ "output", 'o', "table|json", "list: form of the list [table]", NULL, COMPLETE_WORDS, "table json", .parse = parse_output },
 	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
 	{ NULL },
 };

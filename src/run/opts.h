@@ -19,6 +19,8 @@ enum opt_complete { COMPLETE_NONE, COMPLETE_FILE, COMPLETE_WORDS };
 struct opt_state {
 	unsigned n_initrds, n_disks, n_nets, n_fw_cfgs, n_qmps, n_smbios, n_serials, n_inputs, n_usbs, n_chardevs, n_ports;
 	bool help, dry_run, json, enter;
+	const char *then;		/* of a guest that was saved: "stop", "quit"; NULL: it goes on */
+	bool keep;
 	unsigned number;		/* head, milliseconds */
 	bool number_given;
 	const char *words[64];		/* operands, where the verb's operand() keeps them */
@@ -52,6 +54,7 @@ extern const struct opt run_opts[];
 /* A disk image, as after --disk. */
 int run_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 extern const struct opt doctor_opts[];
+extern const struct opt snapshot_opts[];
 extern const struct opt qmp_opts[], ps_opts[], screenshot_opts[], sendkey_opts[], type_opts[];
 /* Keeps the operand in st->words. */
 int keep_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e);
@@ -63,6 +66,7 @@ int ps_main(const struct verb *v, int argc, char **argv);
 int screenshot_main(const struct verb *v, int argc, char **argv);
 int sendkey_main(const struct verb *v, int argc, char **argv);
 int type_main(const struct verb *v, int argc, char **argv);
+int snapshot_main(const struct verb *v, int argc, char **argv);
 
 /* Parses argv[1..argc).  -EINVAL with a message that names the option. */
 int opts_parse(const struct verb *v, int argc, char **argv, struct conf *c, struct opt_state *st,

@@ -16,7 +16,6 @@
 #include "virtio/balloon.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -81,8 +80,7 @@ static void release_host(struct balloon *b, const uint8_t *p, size_t len)
 		return;
 	/* A file system or huge pages that cannot do it: the guest lost a page
 	 * it does not use, the host gains nothing. */
-	if (fallocate(mem_ram_fd(mem), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)first,
-		      (off_t)(last - first)))
+	if (mem_ram_release(mem, first, last - first))
 		return;
 	b->released += last - first;
 	mem_written_host(mem, mem_ram_host(mem) + first, last - first);

@@ -124,11 +124,21 @@ static int build_engine(struct vm *vm, struct err *e)
 		x86_host_features(avail);
 	else
 		x86_soft_features(avail);
-	ret = x86_cpu_model_parse(vm->cfg->cpu, avail, vm->cfg->cpus, &vm->model, e);
+	/* Native user code needs memory that another process can map. */
+	vm->ram.copy = ec.direct == CPU_DIRECT_ALWAYS;
+	if (vm->restore && !vm->ram.copy)
+		ec.direct = CPU_DIRECT_OFF;
+	ret = x86_cpu_model_parse(vm->restore ? "max" : vm->cfg->cpu, avail, vm->cfg->cpus, &vm->model, e);
 	if (ret)
 		return err_prefix(e, ret, "--cpu");
 	limit_phys_bits(vm);
+	if (vm->restore)
+		ret = vm_restore_model(vm, e);
+	if (ret)
+		return ret;
 	ret = vm->engine_ops->init(vm->m, &ec, &vm->engine, e);
+	if (!ret && vm->restore)
+		ret = vm_restore_chips(vm, e);
 	for (unsigned i = 0; !ret && i < vm->cfg->cpus; i++) {
 		ret = vm->engine_ops->vcpu_create(vm->engine, i, e);
 		if (!ret)
@@ -200,7 +210,10 @@ static int build_platform(struct vm *vm, struct err *e)
 	vm->cmdline = vm_make_cmdline(cfg);
 	if (!vm->cmdline)
 		return err_set(e, -ENOMEM, "out of memory");
+	if (vm->restore)
+		vm->ram.fd = vm_restore_memory(vm);
 	vm->pcfg = (struct platform_config){
+		.ram = vm->restore ? &vm->ram : NULL,
 		.kind = cfg->machine == VM_MACHINE_PC ? PLATFORM_PC : PLATFORM_MICRO,
 		.mem_size = cfg->memory, .mem_huge = cfg->huge, .n_vcpus = cfg->cpus,
 		.phys_bits = vm->model.phys_bits,
@@ -309,6 +322,9 @@ int vm_build(struct vm *vm, struct err *e)
 	if (ret)
 		return err_set(e, ret, "the machine cannot be made: %s", strerror(-ret));
 	vm_init_loop(vm);
+	ret = vm->cfg->from_snapshot ? vm_restore_open(vm, e) : 0;
+	if (ret)
+		return ret;
 	machine_lock(vm->m);
 	ret = build_machine(vm, e);
 	machine_unlock(vm->m);
@@ -340,5 +356,6 @@ void vm_unbuild(struct vm *vm)
 	if (vm->platform)
 		platform_free(vm->platform);
 	vm_free_firmware(vm);
+	vm_restore_free(vm);
 	free(vm->cmdline);
 }

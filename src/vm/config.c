@@ -470,6 +470,8 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return config_uint(val, 1, VIRTIO_GPU_MAX_OUTPUTS, &v->outputs, e);
 	if (IS("control"))
 		return config_bool(val, &v->control, e);
+	if (IS("from-snapshot"))
+		return config_text(val, &v->from_snapshot, e);
 	if (IS("paused"))
 		return config_bool(val, &v->paused, e);
 	if (IS("display")) {
@@ -662,6 +664,10 @@ static int set_disk(struct vm_disk *d, const char *field, const char *val, struc
 		d->open.trust = w == 0 ? BLK_TRUST_FOLDER : w == 1 ? BLK_TRUST_ALL : BLK_TRUST_NONE;
 		return ret;
 	}
+	if (!strcmp(field, "inside"))
+		return d->more.temporary = true, config_text(val, &d->more.inside, e);
+	if (!strcmp(field, "was"))
+		return config_text(val, &d->was, e);
 	if (!strncmp(field, "key.", 4))
 		return set_disk_key(d, field + 4, val, e);
 	ret = set_disk_device(d, field, val, e);
@@ -934,6 +940,7 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)
 	int ret = 0;
 
 	*out = (struct vm_config){
+		.tree = c,
 		.name = "guest", .boot_order = "cdn", .n_fw_cfgs = conf_list_len(c, "fw-cfg"), .cpu = "max", .cpus = 1, .memory = 512 * MIB, .append = "",
 		.debugcon = VM_CONSOLE_NONE, .balloon = true, .rng = true, .control = true,
 		.console = conf_get(c, "exec") ? VM_CONSOLE_NONE : VM_CONSOLE_STDIO,

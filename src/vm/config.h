@@ -48,6 +48,7 @@
  *     and resets after a triple fault
  *   pidfile FILE  daemonize on|off [off]  ready-fd N: a byte is written there when the guest is about to run
  *   stats on|off  no-reboot on|off  shutdown-timeout SECONDS [30]
+ *   from-snapshot DIR  disk.N.inside NAME  disk.N.was BYTES NS (vm/snapshot.h)
  *   start-ns N    CLOCK_MONOTONIC at which the user's command began, for --stats
  */
 #ifndef LODGE_VM_CONFIG_H
@@ -124,7 +125,8 @@ struct vm_disk {
 	struct blk_image_opts open;
 	const char *key[VM_MAX_KEYS];	/* "file:PATH" or "fd:N", which also is the secret's id */
 	unsigned n_keys;
-	struct blk_disk_opts more;	/* filters */
+	struct blk_disk_opts more;	/* filters, temporary layer */
+	const char *was;		/* "BYTES MTIME-NS" of the file when the VM was saved; NULL: not to be checked */
 	enum disk_on_error on_read_error, on_write_error;
 	const char *iothread;		/* disks of one name share a thread; NULL: one of its own */
 	bool no_iothread, no_discard, snapshot;
@@ -240,6 +242,8 @@ struct vm_config {
 	const char *gdb;		/* where gdb may connect; NULL: nowhere */
 	const char *qmp[VM_MAX_QMPS];	/* addresses of monitors; NULL: the number was left out */
 	bool control;			/* a control socket in the user's runtime directory */
+	const char *from_snapshot;	/* directory whose saved state it goes on from; NULL: it boots */
+	const struct conf *tree;
 	bool paused;			/* until the host says go on */
 	const char *exec;		/* NULL: none */
 	unsigned exec_timeout, shutdown_timeout;	/* seconds */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/bits.h"
 #include "block/secret.h"
@@ -345,6 +346,23 @@ static int add_device(struct adding *a, struct blk_node *node, struct err *e)
 	}
 }
 
+/* A disk that a saved VM only reads is what it was. */
+static int unchanged(const struct vm_disk *d, struct err *e)
+{
+	long long size, ns;
+	struct stat st;
+
+	if (!d->was || !d->path)
+		return 0;
+	if (sscanf(d->was, "%lld %lld", &size, &ns) != 2)
+		return err_set(e, -EINVAL, "--disk: was is no size and time");
+	if (stat(d->path, &st))
+		return err_set(e, -errno, "--disk: '%s': %s", d->path, strerror(errno));
+	if (st.st_size != size || (long long)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec != ns)
+		return err_set(e, -ESTALE, "disk '%s' is not any more what it was when the guest was saved (its size or time of change is another)", d->path);
+	return 0;
+}
+
 /* Machine lock held. */
 static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, struct err *e)
 {
@@ -355,7 +373,9 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 	int ret;
 
 	snprintf(a.id, sizeof(a.id), "disk%u", i);
-	ret = controller_for(&a, e);
+	ret = unchanged(d, e);
+	if (!ret)
+		ret = controller_for(&a, e);
 	if (ret)
 		return ret;
 	open.secrets = secrets;

@@ -84,7 +84,7 @@ static int default_path(const struct vm_config *cfg, char **out)
 	struct stat st;
 
 	*out = NULL;
-	if (!cfg->n_disks || d->open.file.read_only || stat(d->path, &st) || !S_ISREG(st.st_mode))
+	if (cfg->from_snapshot || !cfg->n_disks || d->open.file.read_only || stat(d->path, &st) || !S_ISREG(st.st_mode))
 		return 0;
 	return asprintf(out, "%s.efivars", d->path) < 0 ? -ENOMEM : 0;
 }

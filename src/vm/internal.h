@@ -33,6 +33,8 @@ struct vm_exec;
 struct vm_boot_device;
 struct vm_iothreads;
 struct vm_scsis;
+struct vm_save;
+struct vm_restore;
 struct vm_vars;
 
 /* The threads' side of a vCPU. */
@@ -102,6 +104,9 @@ struct vm {
 	enum vm_cause cause;		/* of the request under way, as far as the host made it; machine lock */
 	enum vm_status end;		/* VM_PRELAUNCH until it has ended */
 	struct vm_watch watch;
+	struct vm_save *save;		/* under way, or NULL; machine lock */
+	struct vm_restore *restore;	/* what it goes on from; NULL: it boots */
+	struct platform_ram ram;
 	struct loop_bh parked_bh;	/* posted when the last vCPU has stopped for a request */
 	struct vm_vcpu vcpu[MACHINE_MAX_VCPUS];
 
@@ -178,6 +183,15 @@ bool vm_net_stats(const struct vm *vm, unsigned i, struct virtio_net_stats *out)
 
 /* live.c */
 void vm_tell(struct vm *vm, enum vm_event ev, enum vm_cause cause);
+
+/* snapshot_load.c: a VM that goes on from a snapshot.  Before it is built; then the CPU model, where the best there is stands in vm->model, and
+ * whether its interrupt chips are those of the snapshot; at last, instead of platform_boot, all the rest. Machine lock held. */
+int vm_restore_open(struct vm *vm, struct err *e);
+int vm_restore_model(struct vm *vm, struct err *e);
+int vm_restore_chips(struct vm *vm, struct err *e);
+int vm_restore_memory(const struct vm *vm);	/* the file */
+int vm_restore_load(struct vm *vm, struct err *e);
+void vm_restore_free(struct vm *vm);
 
 /* vm.c */
 void vm_init(struct vm *vm, const struct vm_config *cfg, struct err *e);

@@ -67,6 +67,20 @@ bool vm_generation_id(const struct vm *vm, uint8_t uuid[16]);
 /* Each CPU gets an NMI. */
 void vm_nmi(struct vm *vm);
 
+/*
+ * Saves the VM into a directory that is not there yet (vm/snapshot.h), which takes a pause; then it goes on, or not.  ENOTSUP,
+ * EBUSY, EEXIST and others at once; what fails later is told to `done`, which else gets what was done, on the loop's
+ * thread with the machine lock held; a VM that is to end does so after it.
+ */
+enum vm_save_then { VM_SAVE_GO_ON, VM_SAVE_STOP, VM_SAVE_QUIT };
+struct vm_save_result {
+	uint64_t memory_bytes;		/* written, holes not counted */
+	int64_t pause_ns;		/* how long it stood still (at least) */
+	unsigned disks;			/* that have an internal snapshot now */
+};
+typedef void (*vm_save_done)(void *opaque, int ret, const struct vm_save_result *r, const struct err *e);
+int vm_save(struct vm *vm, const char *dir, enum vm_save_then then, vm_save_done done, void *opaque, struct err *e);
+
 /* What it is made of. NULL: there is none. */
 const struct vm_config *vm_config_of(const struct vm *vm);
 struct machine *vm_machine(const struct vm *vm);

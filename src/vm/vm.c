@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "vm/internal.h"
+#include "vm/snapshot_int.h"
 
 #define NS_PER_S 1000000000ll
 
@@ -68,6 +69,7 @@ static void stand_still(struct vm *vm)
 	if (!vm->stop_wanted)
 		log_warn("the guest is paused; 'kill -USR2 %ld' lets it go on", (long)getpid());
 	vm_tell(vm, VM_EVENT_STOP, VM_CAUSE_NONE);
+	vm_save_parked(vm);
 }
 
 /* Before the first instruction. */
@@ -113,8 +115,10 @@ void vm_resume(struct vm *vm)
 	bool stopping = vm->stop_wanted && !vm->paused;
 
 	vm->stop_wanted = vm->watchdog_stop = vm->debug_stop = false;
-	if (stopping)
+	if (stopping) {
 		vm_tell(vm, VM_EVENT_STAY, VM_CAUSE_NONE);
+		vm_save_parked(vm);	/* it will not come */
+	}
 	if (!vm->paused)
 		return;
 	vm->paused = vm->prelaunch = false;
@@ -340,6 +344,22 @@ int vm_new(const struct vm_config *cfg, struct vm **out, struct err *e)
 	return 0;
 }
 
+/* The first instructions, or those that follow the ones before it was saved. */
+static void start(struct vm *vm)
+{
+	if (!vm->restore) {
+		if (vm->cfg->paused)
+			start_paused(vm);
+		else
+			vm_vcpus_resume(vm);
+		return;
+	}
+	machine_lock(vm->m);
+	if (!vm->cfg->paused)
+		vm_resume(vm);
+	machine_unlock(vm->m);
+}
+
 int vm_run(struct vm *vm, struct err *e)
 {
 	int ret;
@@ -348,22 +368,22 @@ int vm_run(struct vm *vm, struct err *e)
 	vm->exit_status = VM_EXIT_HOST;
 	vm->run_start_ns = loop_now_ns();
 	machine_lock(vm->m);
-	ret = platform_boot(vm->platform, e);
+	ret = vm->restore ? vm_restore_load(vm, e) : platform_boot(vm->platform, e);
 	machine_unlock(vm->m);
 	if (!ret)
 		ret = vm_vcpus_start(vm, e);
 	if (!ret) {
 		if (vm->exec)
 			vm_exec_start(vm->exec);
-		if (vm->cfg->paused)
-			start_paused(vm);
-		else
-			vm_vcpus_resume(vm);
+		start(vm);
 		ret = loop_run(vm->m->loop);
 		if (ret)
 			err_set(e, ret, "the event loop failed: %s", strerror(-ret));
 	}
 	vm_vcpus_join(vm);
+	machine_lock(vm->m);
+	vm_save_cancel(vm);
+	machine_unlock(vm->m);
 	if (vm->cfg->stats && !ret)
 		vm_print_stats(vm);
 	return ret ? VM_EXIT_HOST : vm->exit_status;

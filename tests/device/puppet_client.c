@@ -114,7 +114,7 @@ void puppet_save_load(struct puppet *p)
 	must(!snap_out_new(&o), "no memory");
 	machine_lock(p->m);
 	machine_pause_devs(p->m);
-	must(!machine_save_devs(p->m, o), "saving the devices failed");
+	must(!machine_save_devs(p->m, o, NULL), "saving the devices failed");
 	data = snap_out_data(o, &len);
 	must(!snap_in_new(&in, data, len), "no memory");
 	machine_reset_devs(p->m);

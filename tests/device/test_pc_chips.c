@@ -337,7 +337,7 @@ static void test_save_the_machine(void **state)
 	machine_lock(m);
 	machine_pause_devs(m);
 	clock_pause(m->clock);
-	assert_int_equal(machine_save_devs(m, o), 0);
+	assert_int_equal(machine_save_devs(m, o, NULL), 0);
 	data = snap_out_data(o, &len);
 	assert_int_equal(snap_in_new(&in, data, len), 0);
 	machine_reset_devs(m);

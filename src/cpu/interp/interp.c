@@ -21,6 +21,7 @@
 #include "cpu/engine.h"
 #include "cpu/interp/interp.h"
 #include "cpu/x86/cpuid.h"
+#include "cpu/x86/pvclock.h"
 #include "cpu/x86/sys.h"
 
 struct interp_engine {
@@ -689,19 +690,27 @@ static int dirty_fetch(struct cpu_engine *base, uint64_t first, uint64_t n, uint
 	return 0;
 }
 
-static int clock_get_ns(struct cpu_engine *base, uint64_t *ns)
+static int get_clock(struct cpu_engine *base, struct engine_clock *t)
 {
 	struct interp_engine *e = engine_of(base);
 
-	*ns = (uint64_t)((unsigned __int128)(x86_host_tsc() + atomic_load(&e->tsc_base) - e->tsc_zero) * 1000000 / e->model.tsc_khz);
+	t->tsc = x86_host_tsc() + atomic_load(&e->tsc_base);
+	t->ns = (uint64_t)((unsigned __int128)(t->tsc - e->tsc_zero) * 1000000 / e->model.tsc_khz);
 	return 0;
 }
 
-static int clock_set_ns(struct cpu_engine *base, uint64_t ns)
+/* Rounded such that kvmclock does not go back, and the guest's page says so. */
+static int set_clock(struct cpu_engine *base, const struct engine_clock *t)
 {
 	struct interp_engine *e = engine_of(base);
 
-	atomic_store(&e->tsc_base, (uint64_t)((unsigned __int128)ns * e->model.tsc_khz / 1000000) + e->tsc_zero - x86_host_tsc());
+	e->tsc_zero = t->tsc - (uint64_t)(((unsigned __int128)t->ns * e->model.tsc_khz + 999999) / 1000000);
+	atomic_store(&e->tsc_base, t->tsc - x86_host_tsc());
+	for (unsigned i = 0; i < e->n_cpus; i++) {
+		e->cpus[i]->c.tsc_base_offset = atomic_load(&e->tsc_base);
+		e->cpus[i]->c.tsc_zero = e->tsc_zero;
+		x86_pvclock_update(&e->cpus[i]->c);
+	}
 	return 0;
 }
 
@@ -759,8 +768,8 @@ const struct cpu_engine_ops cpu_engine_interp = {
 	.msi_fd = msi_fd,
 	.extint = extint,
 	.dirty_fetch = dirty_fetch,
-	.clock_get = clock_get_ns,
-	.clock_set = clock_set_ns,
+	.clock_get = get_clock,
+	.clock_set = set_clock,
 	.stats = stats,
 	.report = report,
 };

@@ -17,6 +17,9 @@
 #include "base/log.h"
 #include "cpu/kvm/priv.h"
 
+#define MSR_TSC 0x10
+#define MSR_TSC_ADJUST 0x3b
+
 /* Where Intel CPUs without unrestricted guest mode keep three TSS pages and an
  * identity map: below the 64 KiB under 4 GiB that belong to firmware. */
 #define IDENTITY_MAP 0xfeffc000ull
@@ -194,21 +197,51 @@ static bool has_lapic(struct cpu_engine *e)
 	return true;
 }
 
-static int clock_get(struct cpu_engine *e, uint64_t *ns)
+/* The TSC of each vCPU goes by its own offset, which is what the guest added by itself. */
+static int tsc_msr(struct cpu_engine *e, unsigned i, uint32_t index, uint64_t *v, bool set)
 {
-	struct kvm_clock_data c = { 0 };
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} m = { .head.nmsrs = 1, .entry = { .index = index, .data = *v } };
 
-	if (ioctl(kvm_of(e)->vm, KVM_GET_CLOCK, &c) < 0)
-		return -errno;
-	*ns = c.clock;
+	if (ioctl(kvm_vcpu_of(e->m->vcpus[i])->fd, set ? KVM_SET_MSRS : KVM_GET_MSRS, &m) != 1)
+		return -EIO;
+	*v = m.entry.data;
 	return 0;
 }
 
-/* Also tells guests that look for it that they were stopped (no soft lockup report). */
-static int clock_restore(struct cpu_engine *e, uint64_t ns)
+static int clock_get(struct cpu_engine *e, struct engine_clock *t)
 {
-	struct kvm_clock_data c = { .clock = ns };
+	struct kvm_clock_data c = { 0 };
+	uint64_t adjust = 0;
+	int r;
 
+	if (ioctl(kvm_of(e)->vm, KVM_GET_CLOCK, &c) < 0)
+		return -errno;
+	t->ns = c.clock;
+	t->tsc = 0;
+	r = tsc_msr(e, 0, MSR_TSC, &t->tsc, false);
+	if (!r && !tsc_msr(e, 0, MSR_TSC_ADJUST, &adjust, false))
+		t->tsc -= adjust;
+	return r;
+}
+
+/* Also tells guests that look for it that they were stopped (no soft lockup report). */
+static int clock_restore(struct cpu_engine *e, const struct engine_clock *t)
+{
+	struct kvm_clock_data c = { .clock = t->ns };
+
+	for (unsigned i = 0; i < kvm_of(e)->n_vcpus; i++) {
+		uint64_t adjust = 0, tsc;
+
+		if (!e->m->vcpus[i])
+			continue;
+		tsc_msr(e, i, MSR_TSC_ADJUST, &adjust, false);
+		tsc = t->tsc + adjust;
+		if (tsc_msr(e, i, MSR_TSC, &tsc, true))
+			return -EIO;
+	}
 	if (ioctl(kvm_of(e)->vm, KVM_SET_CLOCK, &c) < 0)
 		return -errno;
 	for (unsigned i = 0; i < kvm_of(e)->n_vcpus; i++)

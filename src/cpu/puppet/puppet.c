@@ -290,13 +290,13 @@ static int dirty_fetch(struct cpu_engine *e, uint64_t first, uint64_t n, uint64_
 	return 0;
 }
 
-static int clock_get(struct cpu_engine *e, uint64_t *ns)
+static int clock_get(struct cpu_engine *e, struct engine_clock *t)
 {
-	*ns = (uint64_t)clock_now(e->m->clock);
+	t->ns = t->tsc = (uint64_t)clock_now(e->m->clock);
 	return 0;
 }
 
-static int clock_put(struct cpu_engine *e, uint64_t ns)
+static int clock_put(struct cpu_engine *e, const struct engine_clock *t)
 {
 	return 0;
 }

@@ -269,8 +269,8 @@ static int dirty_fetch(struct cpu_engine *e, uint64_t first, uint64_t n, uint64_
 {
 	return cpu_engine_interp.dirty_fetch(e, first, n, bitmap);
 }
-static int clock_get_ns(struct cpu_engine *e, uint64_t *ns) { return cpu_engine_interp.clock_get(e, ns); }
-static int clock_set_ns(struct cpu_engine *e, uint64_t ns) { return cpu_engine_interp.clock_set(e, ns); }
+static int clock_get(struct cpu_engine *e, struct engine_clock *t) { return cpu_engine_interp.clock_get(e, t); }
+static int set_clock(struct cpu_engine *e, const struct engine_clock *t) { return cpu_engine_interp.clock_set(e, t); }
 static void stats(struct cpu_engine *e, engine_stat_fn fn, void *opaque) { cpu_engine_interp.stats(e, fn, opaque); }
 static void report(struct vcpu *v, char *buf, size_t len) { cpu_engine_interp.report(v, buf, len); }
 
@@ -280,7 +280,7 @@ static void report(struct vcpu *v, char *buf, size_t len) { cpu_engine_interp.re
 	.vcpu_thread_init = vcpu_thread_init, .vcpu_run = vcpu_run, .state_get = state_get, \
 	.state_set = state_set, .has_irqchip = has_irqchip, .has_lapic = has_lapic, .irq_line = irq_line, \
 	.msi = msi, .msi_fd = msi_fd, .extint = extint, .dirty_fetch = dirty_fetch, \
-	.clock_get = clock_get_ns, .clock_set = clock_set_ns, .stats = stats, .report = report
+	.clock_get = clock_get, .clock_set = set_clock, .stats = stats, .report = report
 
 const struct cpu_engine_ops cpu_engine_translate = { .name = "translate", .init = init, .debug = debug, .debug_stop = debug_stop, SHARED_OPS };
 const struct cpu_engine_ops cpu_engine_check = { .name = "check", .init = check_init, SHARED_OPS };

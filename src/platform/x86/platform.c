@@ -23,7 +23,9 @@ static int add_ram(struct platform *p, struct err *e)
 	uint64_t size = p->cfg.mem_size, low = e820_low_size(size), high = e820_high_size(size);
 	uint64_t first = p->kind->legacy ? LAYOUT_HIGH_START : LAYOUT_SHADOW;
 	struct mem *mem = p->m->mem;
-	int r = mem_create_ram(mem, size + p->cfg.vram_size, p->cfg.mem_huge, e);
+	const struct platform_ram *from = p->cfg.ram;
+	int r = from ? mem_create_ram_from(mem, size + p->cfg.vram_size, p->cfg.mem_huge, from->fd, from->copy, e) :
+		mem_create_ram(mem, size + p->cfg.vram_size, p->cfg.mem_huge, e);
 
 	if (r == 0)
 		r = mem_add_ram(mem, "ram.base", 0, 0, LAYOUT_LOW_END, e);

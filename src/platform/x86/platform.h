@@ -61,12 +61,19 @@ struct platform_firmware {
 	const char *kernel_rom;	/* option ROM that starts the kernel; NULL: firmware does it itself */
 };
 
+/* A file with RAM's contents, a VGA's memory included: see mem_create_ram_from. */
+struct platform_ram {
+	int fd;
+	bool copy;
+};
+
 /* Read during platform_new and platform_boot; pointers must stay valid until
  * platform_free.  Chardevs stay the caller's. */
 struct platform_config {
 	enum platform_kind kind;
 	uint64_t mem_size;		/* bytes, a multiple of 4 KiB, 1 MiB at least */
 	int mem_huge;			/* MEM_HUGE_* */
+	const struct platform_ram *ram;	/* what is in RAM at first; NULL: zeros */
 	unsigned n_vcpus;		/* 1..MACHINE_MAX_VCPUS */
 	unsigned phys_bits;		/* guest-physical address bits; 0: 40 */
 

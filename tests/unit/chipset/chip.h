@@ -143,7 +143,7 @@ static inline void round_trip(struct machine *m)
 	machine_lock(m);
 	machine_pause_devs(m);
 	clock_pause(m->clock);
-	assert_int_equal(machine_save_devs(m, o), 0);
+	assert_int_equal(machine_save_devs(m, o, NULL), 0);
 	data = snap_out_data(o, &len);
 	assert_int_equal(snap_in_new(&in, data, len), 0);
 	machine_reset_devs(m);

@@ -148,7 +148,7 @@ static void saved(void **state)
 	choose(x, FW_CFG_FILE_FIRST + 1);
 	next(x);
 	assert_int_equal(snap_out_new(&o), 0);
-	assert_int_equal(machine_save_devs(x->m, o), 0);
+	assert_int_equal(machine_save_devs(x->m, o, NULL), 0);
 	p = snap_out_data(o, &len);
 	for (size_t cut = 0; cut < len; cut += 7) {	/* a stream that ends early is an error */
 		assert_int_equal(snap_in_new(&in, p, cut), 0);

@@ -201,7 +201,7 @@ static void save_load(struct fix *from, struct fix *to)
 	size_t len;
 
 	assert_int_equal(snap_out_new(&o), 0);
-	assert_int_equal(machine_save_devs(from->m, o), 0);
+	assert_int_equal(machine_save_devs(from->m, o, NULL), 0);
 	p = snap_out_data(o, &len);
 	assert_int_equal(snap_in_new(&in, p, len), 0);
 	assert_int_equal(machine_load_devs(to->m, in, &e), 0);

@@ -301,7 +301,7 @@ static void test_corrupt_streams(void **state)
 	for (int i = 0; i < 3000; i++)
 		random_port();
 	assert_int_equal(snap_out_new(&o), 0);
-	assert_int_equal(machine_save_devs(m, o), 0);
+	assert_int_equal(machine_save_devs(m, o, NULL), 0);
 	data = snap_out_data(o, &len);
 	copy = malloc(len);
 	for (int i = 0; i < 3000; i++) {

@@ -39,7 +39,7 @@ static void vmgenid(void **state)
 	assert_int_equal(p.rises, 1);
 	/* Its own state again: nothing has changed.  Another VM's: the ID stays, and the guest is told. */
 	assert_int_equal(snap_out_new(&o), 0);
-	assert_int_equal(machine_save_devs(m, o), 0);
+	assert_int_equal(machine_save_devs(m, o, NULL), 0);
 	data = snap_out_data(o, &len);
 	assert_int_equal(snap_in_new(&in, data, len), 0);
 	assert_int_equal(machine_load_devs(m, in, &e), 0);

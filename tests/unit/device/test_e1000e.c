@@ -684,7 +684,7 @@ static void *save(struct fix *f, size_t *len)
 	assert_int_equal(snap_out_new(&o), 0);
 	machine_lock(f->m);
 	machine_pause_devs(f->m);
-	machine_save_devs(f->m, o);
+	machine_save_devs(f->m, o, NULL);
 	machine_unlock(f->m);
 	p = snap_out_data(o, len);
 	copy = malloc(*len);

@@ -652,7 +652,7 @@ static void save_and_load(struct nv *v)
 
 	assert_int_equal(snap_out_new(&o), 0);
 	machine_lock(v->m);
-	assert_int_equal(machine_save_devs(v->m, o), 0);
+	assert_int_equal(machine_save_devs(v->m, o, NULL), 0);
 	p = snap_out_data(o, &len);
 	assert_int_equal(snap_in_new(&in, p, len), 0);
 	machine_reset_devs(v->m);

@@ -265,7 +265,7 @@ static void saved(void **state)
 	set(f, 0xf8, 0xf0, 4, 0xfed1c001);
 	bus_access_locked(f->m->mmio, 0xfed1c100, &v, 4, true);
 	assert_int_equal(snap_out_new(&o), 0);
-	assert_int_equal(machine_save_devs(f->m, o), 0);
+	assert_int_equal(machine_save_devs(f->m, o, NULL), 0);
 	p = snap_out_data(o, &len);
 	assert_int_equal(snap_in_new(&in, p, len), 0);
 	assert_int_equal(machine_load_devs(g->m, in, &e), 0);

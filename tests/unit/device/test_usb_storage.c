@@ -270,7 +270,7 @@ static void save_load(struct fix *f)
 	assert_int_equal(snap_out_new(&o), 0);
 	machine_lock(f->m);
 	machine_pause_devs(f->m);
-	assert_int_equal(machine_save_devs(f->m, o), 0);
+	assert_int_equal(machine_save_devs(f->m, o, NULL), 0);
 	machine_reset_devs(f->m);
 	p = snap_out_data(o, &len);
 	assert_int_equal(snap_in_new(&in, p, len), 0);

@@ -638,7 +638,7 @@ static void test_damaged(void **state)
 	machine_lock(m);
 	machine_pause_devs(m);
 	clock_pause(m->clock);
-	assert_int_equal(machine_save_devs(m, o), 0);
+	assert_int_equal(machine_save_devs(m, o, NULL), 0);
 	p = snap_out_data(o, &len);
 	copy = malloc(len);
 	memcpy(copy, p, len);

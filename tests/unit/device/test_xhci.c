@@ -524,7 +524,7 @@ static void test_snap(void **state)
 	assert_int_equal(snap_out_new(&o), 0);
 	machine_lock(f->m);
 	machine_pause_devs(f->m);
-	assert_int_equal(machine_save_devs(f->m, o), 0);
+	assert_int_equal(machine_save_devs(f->m, o, NULL), 0);
 	p = snap_out_data(o, &len);
 	machine_reset_devs(f->m);
 	assert_int_equal(snap_in_new(&in, p, len), 0);

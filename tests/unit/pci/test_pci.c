@@ -728,7 +728,7 @@ static void saved_state_comes_back(void **state)
 	pci_msix_fire(&x->f->pci, 5);
 	pio_wr(x, 0xcf8, 4, 0x80000844);
 	assert_int_equal(snap_out_new(&o), 0);
-	assert_int_equal(machine_save_devs(x->m, o), 0);
+	assert_int_equal(machine_save_devs(x->m, o, NULL), 0);
 	data = snap_out_data(o, &len);
 	machine_up(&y);
 	rom_add(y.f);

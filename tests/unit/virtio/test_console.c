@@ -415,7 +415,7 @@ static void ports_survive_saving(void **state)
 	machine_lock(f->d.m);
 	machine_pause_devs(f->d.m);
 	assert_int_equal(snap_out_new(&o), 0);
-	assert_int_equal(machine_save_devs(f->d.m, o), 0);
+	assert_int_equal(machine_save_devs(f->d.m, o, NULL), 0);
 	machine_reset_devs(f->d.m);
 	assert_false(virtio_console_port_open(f->dev, 1));
 	data = snap_out_data(o, &len);

@@ -488,7 +488,7 @@ static struct snap_out *save(void)
 	assert_int_equal(snap_out_new(&o), 0);
 	machine_lock(d.m);
 	virtio_dev_pause(dev);
-	assert_int_equal(machine_save_devs(d.m, o), 0);
+	assert_int_equal(machine_save_devs(d.m, o, NULL), 0);
 	machine_unlock(d.m);
 	return o;
 }

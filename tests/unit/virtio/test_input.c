@@ -223,7 +223,7 @@ static void saved(void **state)
 	assert_int_equal(snap_out_new(&o), 0);
 	machine_lock(f->d.m);
 	machine_pause_devs(f->d.m);
-	assert_int_equal(machine_save_devs(f->d.m, o), 0);
+	assert_int_equal(machine_save_devs(f->d.m, o, NULL), 0);
 	p = snap_out_data(o, &len);
 	assert_int_equal(snap_in_new(&in, p, len), 0);
 	machine_reset_devs(f->d.m);

@@ -376,7 +376,7 @@ static void saved_state_goes_on(void **state)
 	machine_lock(f->d.m);
 	machine_pause_devs(f->d.m);
 	assert_int_equal(snap_out_new(&o), 0);
-	assert_int_equal(machine_save_devs(f->d.m, o), 0);
+	assert_int_equal(machine_save_devs(f->d.m, o, NULL), 0);
 	machine_unlock(f->d.m);
 	data = snap_out_data(o, &len);
 
@@ -413,7 +413,7 @@ static void damaged_saved_state_is_refused(void **state)
 	machine_lock(f->d.m);
 	machine_pause_devs(f->d.m);
 	assert_int_equal(snap_out_new(&o), 0);
-	assert_int_equal(machine_save_devs(f->d.m, o), 0);
+	assert_int_equal(machine_save_devs(f->d.m, o, NULL), 0);
 	data = snap_out_data(o, &len);
 	srand(3);
 	for (unsigned i = 0; i < 300; i++) {

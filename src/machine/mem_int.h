@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of the memory map share: mem.c has the map, mem_ram.c where RAM comes from and goes to. */
+#ifndef LODGE_MACHINE_MEM_INT_H
+#define LODGE_MACHINE_MEM_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "machine/mem.h"
+
+#define HUGE_2M (2ull << 20)
+/* Physical addresses have 52 bits at most (SDM vol. 3, 4.1.4). */
+#define GPA_LIMIT (1ull << 52)
+#define MAX_RANGES 256
+
+struct backing {
+	uint8_t *host;
+	uint64_t size;
+	int fd;
+	bool private;			/* fd is an image that is only read; what is written is this process's alone */
+	_Atomic uint8_t *flags;
+	_Atomic uint32_t *version;
+	struct mem_ahead *ahead;	/* or NULL */
+};
+
+struct mem_rom {
+	struct backing b;
+	char name[24];
+	struct mem_rom *next;
+};
+
+struct range {
+	struct mem_range r;
+	struct backing *rom;		/* owned; NULL for RAM and what has a mem_rom */
+};
+
+struct mem {
+	pthread_rwlock_t lock;
+	struct range ranges[MAX_RANGES];
+	size_t n;
+	struct backing ram;
+	struct mem_rom *roms;
+	bool make_ahead;
+	_Atomic bool dirty;
+	pthread_rwlock_t listen_lock;
+	struct list listeners;
+};
+
+/* Unmaps and closes all there is, and leaves it empty. */
+void mem_backing_fini(struct backing *b);
+/* Flags and versions for b->size bytes. ENOMEM */
+int mem_backing_books(struct backing *b);
+
+#endif

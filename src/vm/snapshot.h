@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A saved VM: a directory.
+ *
+ *   config         the configuration it goes on with: paths absolute, disks at their internal snapshots, without what belongs to one
+ *                  run (name, sockets, forwarded ports)
+ *   state          clock, vCPUs and devices: see snapshot_file.c
+ *   memory         the RAM backing, raw, with holes for zeros
+ *   snapshot.json  what `lodge snapshot list` shows; put there last, so without it the directory is no snapshot
+ *
+ * All of it belongs to the user alone (0700, 0600) and is foreign data when it is read.
+ */
+#ifndef LODGE_VM_SNAPSHOT_H
+#define LODGE_VM_SNAPSHOT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "machine/snap.h"
+#include "vm/conf.h"
+
+#define SNAPSHOT_VERSION 1
+#define SNAPSHOT_JSON "snapshot.json"
+#define SNAPSHOT_STATE_MAX (1u << 30)	/* bytes of `state` */
+
+/* ---- any program ---- */
+
+/* Is there a whole snapshot in the directory?  ENOENT and others, with a message. */
+int vm_snapshot_check(const char *dir, struct err *e);
+/* The configuration to run from it: its own, with the keys of `given` that one run decides about put in their places; others are
+ * refused by name.  `given` has from-snapshot, made absolute in *out, which is the caller's. */
+int vm_snapshot_conf(const struct conf *given, struct conf **out, struct err *e);
+/* Takes away the keys of `c` that do not go into a snapshot, and has paths begin at /. */
+int vm_snapshot_own(const struct conf *c, struct conf **out, struct err *e);
+
+/* ---- the state file ---- */
+
+enum { SNAPSHOT_MACHINE, SNAPSHOT_CPU, SNAPSHOT_VCPUS, SNAPSHOT_DEVICES, SNAPSHOT_SECTIONS };
+
+struct snapshot_section {
+	const void *data;
+	size_t len;
+};
+
+/* Writes it to an empty file. */
+int snapshot_file_write(int fd, const struct snapshot_section s[SNAPSHOT_SECTIONS], struct err *e);
+/* Finds the sections in the bytes of a file. EINVAL: not such a file, another version, or damaged */
+int snapshot_file_parse(const void *p, size_t len, struct snapshot_section s[SNAPSHOT_SECTIONS], struct err *e);
+
+#endif

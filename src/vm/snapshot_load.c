@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Going on from a saved VM (snapshot.h), in two steps: before the machine is
+ * built its files are opened and the CPU model is taken from them, since the
+ * guest has seen it; when all devices are there they, the vCPUs and the times are
+ * loaded in the place of a boot.
+ *
+ * The lock on the file `state`, shared, tells `lodge snapshot rm` that it is in use.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cpu/x86/snap.h"
+#include "vm/internal.h"
+#include "vm/snapshot.h"
+#include "vm/snapshot_int.h"
+
+#define CLOCK_MAX_NS (INT64_MAX / 4)
+
+static const struct snap_field machine_fields[] = {
+	SNAP_FIELD(struct snapshot_machine, mem_size), SNAP_FIELD(struct snapshot_machine, n_vcpus),
+	SNAP_FIELD(struct snapshot_machine, watchdog_action), SNAP_FIELD(struct snapshot_machine, clock_ns),
+	SNAP_FIELD(struct snapshot_machine, engine_ns), SNAP_FIELD(struct snapshot_machine, tsc),
+	SNAP_FIELD(struct snapshot_machine, kernel_chips), SNAP_FIELD(struct snapshot_machine, kernel_lapic),
+	SNAP_ARRAY(struct snapshot_machine, engine), SNAP_END
+};
+const struct snap_table snapshot_machine_table = { "machine", 1, machine_fields };
+
+struct vm_restore {
+	int state_fd, memory_fd;
+	uint8_t *state;
+	struct snapshot_section sect[SNAPSHOT_SECTIONS];
+	struct snapshot_machine machine;
+};
+
+static int open_file(const char *dir, const char *name, int *fd, struct err *e)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	*fd = open(path, O_RDONLY | O_CLOEXEC);
+	return *fd < 0 ? err_set(e, -errno, "%s: %s", path, strerror(errno)) : 0;
+}
+
+static int read_state(struct vm_restore *r, struct err *e)
+{
+	struct stat st;
+	size_t done = 0;
+	ssize_t n = 1;
+
+	if (fstat(r->state_fd, &st))
+		return err_set(e, -errno, "the saved state: %s", strerror(errno));
+	if (!S_ISREG(st.st_mode) || st.st_size > SNAPSHOT_STATE_MAX)
+		return err_set(e, -EINVAL, "the file 'state' is none that Lodge wrote");
+	r->state = malloc((size_t)st.st_size + 1);
+	if (!r->state)
+		return err_set(e, -ENOMEM, "out of memory");
+	while (done < (size_t)st.st_size && n > 0) {
+		n = read(r->state_fd, r->state + done, (size_t)st.st_size - done);
+		done += n > 0 ? (size_t)n : 0;
+	}
+	if (n < 0)
+		return err_set(e, -errno, "the saved state cannot be read: %s", strerror(errno));
+	return snapshot_file_parse(r->state, done, r->sect, e);
+}
+
+static int begin(const struct vm_restore *r, unsigned section, struct snap_in **in, struct err *e)
+{
+	return snap_in_new(in, r->sect[section].data, r->sect[section].len) ? err_set(e, -ENOMEM, "out of memory") : 0;
+}
+
+static int read_machine(struct vm *vm, struct vm_restore *r, struct err *e)
+{
+	struct snapshot_machine *m = &r->machine;
+	struct snap_in *in;
+	int ret = begin(r, SNAPSHOT_MACHINE, &in, e);
+
+	if (ret)
+		return ret;
+	ret = snap_get(in, "machine", &snapshot_machine_table, m, e);
+	snap_in_free(in);
+	if (ret)
+		return ret;
+	m->engine[sizeof(m->engine) - 1] = '\0';
+	if (m->clock_ns < 0 || m->clock_ns > CLOCK_MAX_NS || m->engine_ns > CLOCK_MAX_NS || m->watchdog_action > VM_WATCHDOG_NMI)
+		return err_set(e, -EINVAL, "the saved state of the machine makes no sense");
+	if (m->n_vcpus != vm->cfg->cpus || m->mem_size != vm->cfg->memory + vm->cfg->vga_memory)
+		return err_set(e, -EINVAL, "the saved state and configuration do not belong together: %u vCPUs, %llu bytes of memory against %u and %llu",
+			       m->n_vcpus, (unsigned long long)m->mem_size, vm->cfg->cpus,
+			       (unsigned long long)(vm->cfg->memory + vm->cfg->vga_memory));
+	return 0;
+}
+
+int vm_restore_open(struct vm *vm, struct err *e)
+{
+	const char *dir = vm->cfg->from_snapshot;
+	struct vm_restore *r = calloc(1, sizeof(*r));
+	int ret;
+
+	if (!r)
+		return err_set(e, -ENOMEM, "out of memory");
+	r->state_fd = r->memory_fd = -1;
+	vm->restore = r;
+	ret = vm_snapshot_check(dir, e);
+	ret = ret ? ret : open_file(dir, "state", &r->state_fd, e);
+	if (!ret && flock(r->state_fd, LOCK_SH | LOCK_NB))
+		ret = err_set(e, -errno, "it is being removed");
+	ret = ret ? ret : open_file(dir, "memory", &r->memory_fd, e);
+	ret = ret ? ret : read_state(r, e);
+	ret = ret ? ret : read_machine(vm, r, e);
+	return ret ? err_prefix(e, ret, "snapshot '%s'", dir) : 0;
+}
+
+int vm_restore_model(struct vm *vm, struct err *e)
+{
+	struct x86_cpu_model *m = &vm->model;
+	uint32_t khz = m->tsc_khz ? m->tsc_khz : x86_tsc_khz();
+	uint32_t avail[X86_F_WORDS];
+	struct snap_in *in;
+	int ret = begin(vm->restore, SNAPSHOT_CPU, &in, e);
+
+	if (ret)
+		return ret;
+	memcpy(avail, m->feat, sizeof(avail));
+	ret = x86_model_load(in, m, e);
+	snap_in_free(in);
+	m->n_vcpus = vm->cfg->cpus;
+	ret = ret ? ret : x86_model_fits(m, avail, e);
+	if (ret)
+		return err_prefix(e, ret, "snapshot '%s'", vm->cfg->from_snapshot);
+	if (m->tsc_khz / 1000 > khz / 1000 + khz / 100000 + 1 || khz / 1000 > m->tsc_khz / 1000 + khz / 100000 + 1)
+		log_warn("the guest's time stamp counter was saved at %u MHz and goes at %u MHz here: its clocks will be wrong by as much",
+			 m->tsc_khz / 1000, khz / 1000);
+	return 0;
+}
+
+int vm_restore_chips(struct vm *vm, struct err *e)
+{
+	const struct snapshot_machine *m = &vm->restore->machine;
+
+	if (m->kernel_chips == vm->engine_ops->has_irqchip(vm->engine) && m->kernel_lapic == vm->engine_ops->has_lapic(vm->engine))
+		return 0;
+	return err_set(e, -ENOTSUP, "snapshot '%s': its interrupt chips were those of the engine %s%s, which %s has not; go on with that engine",
+		       vm->cfg->from_snapshot, m->engine, m->kernel_lapic && !m->kernel_chips ? " (split=on)" : "", vm->engine_ops->name);
+}
+
+int vm_restore_memory(const struct vm *vm) { return vm->restore->memory_fd; }
+
+static int load_vcpu(struct vm *vm, struct snap_in *in, unsigned i, struct x86_state *s, struct err *e)
+{
+	struct vcpu *v = vm->m->vcpus[i];
+	struct x86_pending p;
+	int ret = x86_state_load(in, i, &vm->model, s, &p, e);
+
+	if (!ret && vm->engine_ops->state_set(v, s))
+		ret = err_set(e, -EINVAL, "the engine %s does not take the saved state of vCPU %u", vm->engine_ops->name, i);
+	if (ret)
+		return ret;
+	atomic_store(&v->sipi_vector, p.sipi_vector);
+	atomic_store(&v->nmis, p.nmis);
+	atomic_fetch_or(&v->events, p.events);
+	return 0;
+}
+
+static int load_vcpus(struct vm *vm, struct err *e)
+{
+	struct x86_state *s = aligned_alloc(64, align_up(sizeof(*s), 64));
+	struct snap_in *in = NULL;
+	int ret = s ? begin(vm->restore, SNAPSHOT_VCPUS, &in, e) : err_set(e, -ENOMEM, "out of memory");
+
+	for (unsigned i = 0; i < vm->m->n_vcpus && !ret; i++)
+		ret = load_vcpu(vm, in, i, s, e);
+	snap_in_free(in);
+	free(s);
+	return ret;
+}
+
+static int load_devices(struct vm *vm, struct err *e)
+{
+	struct snap_in *in;
+	int ret = begin(vm->restore, SNAPSHOT_DEVICES, &in, e);
+
+	if (ret)
+		return ret;
+	ret = machine_load_devs(vm->m, in, e);
+	snap_in_free(in);
+	return ret;
+}
+
+static int load_all(struct vm *vm, struct err *e)
+{
+	const struct snapshot_machine *m = &vm->restore->machine;
+	const struct engine_clock t = { .ns = m->engine_ns, .tsc = m->tsc };
+	int ret;
+
+	machine_reset_devs(vm->m);
+	clock_pause(vm->m->clock);
+	machine_pause_devs(vm->m);
+	clock_set(vm->m->clock, m->clock_ns);
+	/* vCPUs before chips: the mode of a local APIC is its vCPU's in KVM. */
+	ret = load_vcpus(vm, e);
+	ret = ret ? ret : load_devices(vm, e);
+	if (!ret && vm->engine_ops->clock_set(vm->engine, &t))
+		ret = err_set(e, -EINVAL, "the engine %s does not take the saved time", vm->engine_ops->name);
+	return ret;
+}
+
+int vm_restore_load(struct vm *vm, struct err *e)
+{
+	int ret = load_all(vm, e);
+
+	free(vm->restore->state);
+	vm->restore->state = NULL;
+	if (ret)
+		return err_prefix(e, ret, "snapshot '%s'", vm->cfg->from_snapshot);
+	vm->paused = true;
+	vm->stop_wanted = vm->cfg->paused;
+	return 0;
+}
+
+void vm_restore_free(struct vm *vm)
+{
+	struct vm_restore *r = vm->restore;
+
+	if (!r)
+		return;
+	if (r->state_fd >= 0)
+		close(r->state_fd);
+	if (r->memory_fd >= 0)
+		close(r->memory_fd);
+	free(r->state);
+	free(r);
+	vm->restore = NULL;
+}

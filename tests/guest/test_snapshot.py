@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests that are saved and go on: a tiny guest that checks itself, in other engines, several times over, with a disk;
+several clones at once; and snapshots that are damaged, each refused with a reason."""
+import json
+import lzma
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+from guest import ACCEL, KERNEL, Vm, check, lodge, need_guest, run_all, tiny
+
+# Sorts and hashes what must come out the same every time; prints a line each round, or what went wrong.
+WORK = ("cat /bin/busybox >/tmp/a; s=$(md5sum </tmp/a); n=0; while :; do cp /tmp/a /tmp/b; t=$(md5sum </tmp/b); "
+        "[ \"$s\" = \"$t\" ] || echo W\"\"RONG; n=$((n+1)); echo round-$n; done\n")
+DISK_WORK = ("n=0; while :; do n=$((n+1)); dd if=/tmp/a of=/dev/vda bs=64k seek=$((n%16*4)) count=4 conv=fsync 2>/dev/null; "
+             "dd if=/dev/vda bs=64k skip=$((n%16*4)) count=4 2>/dev/null | cmp -n 262144 - /tmp/a || echo W\"\"RONG; echo round-$n; done\n")
+
+
+class Place:
+    """A folder for snapshots, and a runtime directory of the test's own."""
+
+    def __enter__(self):
+        self.dir = tempfile.mkdtemp(prefix="lodge-snapshot-")
+        self.env = dict(os.environ, XDG_RUNTIME_DIR=self.dir, TMPDIR=self.dir)
+        return self
+
+    def __exit__(self, *exc):
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def tool(self, *args):
+        return lodge(*args, env=self.env)
+
+    def save(self, vm_name, name, *args):
+        status, out, err = self.tool("snapshot", "create", *args, vm_name, self.path(name))
+        check(status == 0, f"saving gave status {status}: {err}")
+        return out.decode()
+
+    def go_on(self, name, *args, accel=ACCEL):
+        return Vm("--from-snapshot", self.path(name), *args, accel=accel, env=self.env)
+
+
+def rounds(vm, n, start=0):
+    """n more rounds; returns the number of the last."""
+    last = 0
+    for _ in range(n):
+        m = vm.expect(r"round-(\d+)\n", 60, start)
+        start, last = m.end(), int(m.group(1))
+    check("WRONG" not in vm.text(), "the guest found something wrong")
+    return last
+
+
+def at_work(vm, work=WORK):
+    vm.expect(r"init reached", 120)
+    vm.expect(r"# ", 30)
+    vm.send(work)
+    return rounds(vm, 2)
+
+
+def again_and_again(cpus, engines):
+    def test():
+        with Place() as p:
+            with tiny("--name", "s", "--cpus", str(cpus), accel=engines[0], env=p.env) as vm:
+                before = at_work(vm)
+                p.save("s", "0", "--quit")
+                check(vm.wait(20) == 0, f"--quit ended with status {vm.p.returncode}")
+            for i, engine in enumerate(engines[1:]):
+                with p.go_on(str(i), "--name", "s", accel=engine) as vm:
+                    now = rounds(vm, 2)
+                    check(now > before, f"round {now} came after {before}: it did not go on")
+                    before = now
+                    p.save("s", str(i + 1), "--quit")
+                    check(vm.wait(20) == 0, f"status {vm.p.returncode} after --quit")
+    return test
+
+
+def goes_on_itself():
+    with Place() as p, tiny("--name", "s", env=p.env) as vm:
+        at_work(vm)
+        out = p.save("s", "a")
+        check("stood still" in out, out)
+        rounds(vm, 2, len(vm.text()))
+        p.save("s", "b", "--stop")
+        status, out, _ = p.tool("qmp", "s", "query-status")
+        check(json.loads(out)["status"] == "paused", f"--stop left it {out}")
+        status, out, _ = p.tool("snapshot", "list", "-o", "json", p.dir)
+        check(len(json.loads(out)) == 2, f"the list has {out}")
+        status, _, err = p.tool("snapshot", "create", "s", p.path("a"))
+        check(status == 1 and "exists already" in err, err)
+
+
+def disk():
+    with Place() as p:
+        image = p.path("d.qcow2")
+        check(p.tool("img", "create", "-f", "qcow2", image, "64M")[0] == 0, "no image")
+        with tiny("--name", "s", "--disk", image, env=p.env) as vm:
+            at_work(vm)
+            vm.send("\x03")
+            vm.expect(r"\^C", 30)
+            before = at_disk(vm)
+            p.save("s", "a")
+            rounds(vm, 1, len(vm.text()))
+            clones = [p.go_on("a", "--name", f"c{i}") for i in range(3)]
+            try:
+                for c in clones:
+                    check(rounds(c, 2) > before, "a clone did not go on")
+                status, _, err = p.tool("snapshot", "rm", p.path("a"))
+                check(status == 1 and "runs from it" in err, f"removed under its clones: {err}")
+            finally:
+                for c in clones:
+                    c.__exit__(None, None, None)
+            rounds(vm, 1, len(vm.text()))
+            vm.signal(signal.SIGQUIT)
+            vm.wait(20)
+        status, out, err = p.tool("img", "check", image)
+        check(status == 0, f"the image after it: {out} {err}")
+        status, _, err = p.tool("snapshot", "rm", p.path("a"))
+        check(status == 0 and not os.path.exists(p.path("a")), f"rm: {err}")
+        status, out, _ = p.tool("img", "snapshot", "-l", image)
+        check(b"lodge-" not in out, "the snapshot inside the disk stays")
+
+
+def at_disk(vm):
+    start = len(vm.text())
+    vm.send(DISK_WORK)
+    return rounds(vm, 2, start)
+
+
+def raw_disk_is_refused():
+    with Place() as p:
+        with open(p.path("d.raw"), "wb") as f:
+            f.truncate(1 << 20)
+        with tiny("--name", "s", "--disk", p.path("d.raw") + ",format=raw", env=p.env) as vm:
+            vm.expect(r"init reached", 120)
+            status, _, err = p.tool("snapshot", "create", "s", p.path("a"))
+            check(status == 1 and "convert" in err, err)
+            check(not os.path.exists(p.path("a")), "something is left of it")
+            vm.send("echo still-$((40+2))\n")
+            vm.expect("still-42", 30)
+
+
+def damaged():
+    with Place() as p:
+        with tiny("--name", "s", env=p.env) as vm:
+            vm.expect(r"init reached", 120)
+            p.save("s", "a", "--quit")
+            vm.wait(20)
+
+        def refused(what, change, *words):
+            shutil.rmtree(p.path("b"), ignore_errors=True)
+            subprocess.run(["cp", "-r", "--sparse=always", p.path("a"), p.path("b")], check=True)
+            change(p.path("b"))
+            status, _, err = p.tool("run", "--accel", ACCEL, "--from-snapshot", p.path("b"))
+            check(status == 1 and any(w in err for w in words), f"{what}: status {status}: {err}")
+
+        def flip(name, at):
+            def change(d):
+                with open(os.path.join(d, name), "r+b") as f:
+                    f.seek(at)
+                    b = f.read(1)[0]
+                    f.seek(at)
+                    f.write(bytes([b ^ 0x10]))
+            return change
+
+        def cut(name, by=1):
+            return lambda d: os.truncate(os.path.join(d, name), max(0, os.path.getsize(os.path.join(d, name)) - by))
+
+        size = os.path.getsize(os.path.join(p.path("a"), "state"))
+        for name in ("state", "memory", "config", "snapshot.json"):
+            refused(f"without {name}", lambda d, n=name: os.remove(os.path.join(d, n)), "not a whole snapshot")
+        for at in (16, 100, size // 2, size - 13):
+            refused(f"a byte at {at}", flip("state", at), "damaged")
+        refused("no magic", flip("state", 0), "none that Lodge wrote")
+        refused("another version", flip("state", 8), "version")
+        refused("state cut", cut("state"), "damaged")
+        refused("state empty", cut("state", size), "none that Lodge wrote")
+        refused("memory cut", cut("memory", 4096), "damaged")
+        refused("config cut", lambda d: open(os.path.join(d, "config"), "w").close(), "nothing to boot", "belong together")
+        status, _, err = p.tool("run", "--from-snapshot", p.path("a"), "--memory", "1G")
+        check(status == 1 and "--memory" in err and "cannot be given" in err, err)
+        status, _, err = p.tool("run", "--from-snapshot", p.path("nowhere"))
+        check(status == 1 and "not a whole snapshot" in err, err)
+
+
+def old_one():
+    """The state that version 1 of the files had is taken for ever."""
+    need_guest()
+    with Place() as p:
+        os.mkdir(p.path("a"))
+        with lzma.open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "snapshot-1.state.xz")) as f, \
+                open(os.path.join(p.path("a"), "state"), "wb") as to:
+            to.write(f.read())
+        with open(os.path.join(p.path("a"), "memory"), "wb") as f:
+            f.truncate(128 << 20)
+        with open(os.path.join(p.path("a"), "config"), "w") as f:
+            f.write(f"machine = pc\nmemory = 128M\ncpus = 2\nkernel = {KERNEL}\nvga = none\nusb.0 = none\n"
+                    "net.0.kind = user\nnet.0.mac = 52:54:00:00:00:01\n")
+        with open(os.path.join(p.path("a"), "snapshot.json"), "w") as f:
+            f.write('{"format": 1}')
+        with p.go_on("a", "--name", "s", "--paused") as vm:
+            for _ in range(100):
+                status, out, err = p.tool("qmp", "s", "query-status")
+                if status == 0 or vm.p.poll() is not None:
+                    break
+                time.sleep(0.1)
+            check(status == 0 and json.loads(out)["status"] == "paused", f"not loaded: {err} {vm.err()}")
+
+
+OTHER = "translate" if ACCEL == "interp" else "interp"
+run_all_tests = [
+    ("saved and gone on, five times, both engines", again_and_again(1, [ACCEL, ACCEL, OTHER, ACCEL, OTHER, ACCEL])),
+    ("the same with 4 vCPUs", again_and_again(4, [ACCEL, OTHER, ACCEL])),
+    ("goes on itself, or stays", goes_on_itself),
+    ("a disk, three clones, and their end", disk),
+    ("a raw disk is refused", raw_disk_is_refused),
+    ("damaged ones are refused", damaged),
+    ("one of version 1", old_one),
+]
+
+if __name__ == "__main__":
+    raise SystemExit(run_all(run_all_tests, jobs=2))
