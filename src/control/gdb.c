@@ -185,6 +185,7 @@ static void serve(struct gdb *g)
 		g->detached = true;
 		vm_resume(g->ctl->vm);
 	}
+	watch(g);
 }
 
 static void ack(struct gdb *g, char c)

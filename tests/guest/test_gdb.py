@@ -175,6 +175,12 @@ def bad_input():
         g.s.sendall(b"junk$$$##$" + b"x" * 40000 + b"#00")
         check(g.ask("?").startswith("T05"), "lost after junk")
         check("VM status" in bytes.fromhex(g.ask("qRcmd," + b"info status".hex())).decode(), "monitor")
+        # A packet while the guest runs stops it first, and then is done.
+        g.s.sendall(b"$c#63$c#63")
+        check(g.answer().startswith("T05"), "a stop for a packet")
+        time.sleep(0.2)
+        g.s.sendall(b"\x03")
+        check(g.answer().startswith("T02"), "^C behind it")
         # Four points there are, and no more.
         for i in range(4):
             g.ok(f"Z1,{0x1000 + i:x},1")
