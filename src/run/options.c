@@ -545,6 +545,9 @@ const struct opt run_opts[] = {
 	  "Goes on where *lodge snapshot create* left a guest, see lodge-snapshot(1). The machine is the saved one; of the other options only those "
 	  "about this run may be given: *--name*, *--net* (where a card leads, and *fwd=*, anew), *--display*, *--console*, *--accel*, *--qmp* and the like.",
 	  COMPLETE_FILE, .key = "from-snapshot" },
+	{ "in-place", 0, NULL, "with --from-snapshot: bring the disks themselves back",
+	  "With *--from-snapshot*: the guest gets its disks themselves, brought back to what they were when it was saved, not temporary files over them. What was "
+	  "written to them since is lost. No other guest may use them.", .key = "in-place" },
 	{ "paused", 0, NULL, "do not start the CPUs: the control protocol's cont does", NULL, .key = "paused" },
 	{ "code-cache", 0, "SIZE", "memory for translated code [256M]", "How much memory the translator may use for code and what it "
 	  "keeps about it, 1M to 1024M. When it is full the oldest code is given up, piece by piece. Other engines have no use for it.",

@@ -470,6 +470,8 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return config_uint(val, 1, VIRTIO_GPU_MAX_OUTPUTS, &v->outputs, e);
 	if (IS("control"))
 		return config_bool(val, &v->control, e);
+	if (IS("in-place"))
+		return config_bool(val, &v->in_place, e);
 	if (IS("from-snapshot"))
 		return config_text(val, &v->from_snapshot, e);
 	if (IS("paused"))
@@ -907,6 +909,11 @@ static int check_display(struct vm_config *v, struct err *e)
 static int check_whole(struct vm_config *v, struct err *e)
 {
 	int ret = 0;
+
+	if (v->in_place && !v->from_snapshot)
+		return err_set(e, -EINVAL, "--in-place is for --from-snapshot");
+	for (unsigned i = 0; v->in_place && i < v->n_disks; i++)
+		v->disk[i].more.temporary = false;
 
 	ret = check_boot(v, e);
 	if (ret)

@@ -48,7 +48,7 @@
  *     and resets after a triple fault
  *   pidfile FILE  daemonize on|off [off]  ready-fd N: a byte is written there when the guest is about to run
  *   stats on|off  no-reboot on|off  shutdown-timeout SECONDS [30]
- *   from-snapshot DIR  disk.N.inside NAME  disk.N.was BYTES NS (vm/snapshot.h)
+ *   from-snapshot DIR  in-place on|off [off]  disk.N.inside NAME  disk.N.was BYTES NS (vm/snapshot.h)
  *   start-ns N    CLOCK_MONOTONIC at which the user's command began, for --stats
  */
 #ifndef LODGE_VM_CONFIG_H
@@ -242,6 +242,7 @@ struct vm_config {
 	const char *gdb;		/* where gdb may connect; NULL: nowhere */
 	const char *qmp[VM_MAX_QMPS];	/* addresses of monitors; NULL: the number was left out */
 	bool control;			/* a control socket in the user's runtime directory */
+	bool in_place;			/* of from_snapshot: its disks themselves are brought back */
 	const char *from_snapshot;	/* directory whose saved state it goes on from; NULL: it boots */
 	const struct conf *tree;
 	bool paused;			/* until the host says go on */

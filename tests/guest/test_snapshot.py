@@ -118,6 +118,13 @@ def disk():
             rounds(vm, 1, len(vm.text()))
             vm.signal(signal.SIGQUIT)
             vm.wait(20)
+        with p.go_on("a", "--in-place", "--name", "s") as vm:
+            check(rounds(vm, 2) > before, "it did not go on in place")
+            status, _, err = p.tool("run", "--accel", ACCEL, "--from-snapshot", p.path("a"), "--in-place", "--control", "off")
+            check(status == 1 and image in err, f"the disk of another was taken: {err}")
+            p.save("s", "c", "--quit")
+            check(vm.wait(20) == 0, f"status {vm.p.returncode}")
+        check(p.tool("snapshot", "rm", p.path("c"))[0] == 0, "rm of the second")
         status, out, err = p.tool("img", "check", image)
         check(status == 0, f"the image after it: {out} {err}")
         status, _, err = p.tool("snapshot", "rm", p.path("a"))
