@@ -118,11 +118,11 @@ static int chardev_place(struct qemu *q, const char *id, struct place *out, stru
 
 static int old_socket(struct qemu *q, const char *dev, struct place *out, struct err *e)
 {
+	size_t len = strcspn(dev, ",");
+	const char *where = keepf(q, "%.*s", (int)len, dev);	/* as it is: a path may have "=" in it */
 	struct props p;
-	const char *where;
-	int ret = props_parse(dev, "where", &p, e);
+	int ret = props_parse(dev[len] ? dev + len + 1 : "", NULL, &p, e);
 
-	where = ret ? NULL : keep(q, props_take(&p, "where"));
 	if (!ret)
 		ret = socket_switches(q, &p, where, out, e);
 	if (!ret)

@@ -173,10 +173,12 @@ static void add_feature(struct qemu *q, char *spec, size_t len, const char *name
 
 static int cpu_features(struct qemu *q, struct props *p, char *spec, size_t len, struct err *e)
 {
-	for (unsigned i = 1; i < p->n; i++) {
+	for (unsigned i = 0; i < p->n; i++) {
 		const char *name = p->of[i].name;
 		bool on = true;
 
+		if (p->of[i].taken)
+			continue;
 		if (strlen(spec) + strlen(name) + 8 > len)
 			return err_set(e, -E2BIG, "too many features");
 		if (*name == '+' || *name == '-')
@@ -201,7 +203,8 @@ int opt_cpu(struct qemu *q, const char *val, struct err *e)
 	if (wants_help(q, "cpu", val))
 		return -EAGAIN;
 	ret = props_parse(val, "model", &p, e);
-	name = ret ? "" : p.n ? p.of[0].value : "";
+	name = ret ? NULL : props_take(&p, "model");
+	name = name ? name : "";
 	level = cpu_level(name);
 	if (!ret && !level)
 		ret = err_set(e, -EINVAL, "unable to find CPU model '%.40s'; -cpu help lists those there are", name);

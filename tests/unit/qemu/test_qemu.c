@@ -88,6 +88,9 @@ static void machine(void **state)
 	gives("-fw_cfg|name=opt/a,string=x,,y", "--fw-cfg|opt/a,string=x,,y|");
 	gives("-name|guest=n,,1,debug-threads=on", "--name|n,1|");
 	fails("-smp|4,sockets=2,cores=4", "CPU topology");
+	gives("-cpu|qemu64,-aes,aes=off", "--cpu|x86-64-v2,-aes,-aes|");
+	fails("-cpu|486", "CPU model '486'");
+	fails("-cpu|foo=bar", "CPU model ''");
 	fails("-M|virt", "-M virt: unsupported machine type 'virt'");
 	fails("-accel|hvf", "'hvf'");
 	fails("-m|lots", "-m lots: 'lots' is not a size");
@@ -148,6 +151,7 @@ static void chars(void **state)
 	      "--chardev|socket,id=channel0,path=/c|--port|org.libguestfs.channel.0,chardev=channel0|");
 	gives("-chardev|socket,path=/c,server=on,wait=off,id=hvc0|-device|virtconsole,chardev=hvc0", "--port|port0,chardev=hvc0,console=on|");
 	gives("-qmp|unix:/q,server=on,wait=off", "--qmp|unix:/q,server=on,wait=off|");
+	gives("-qmp|unix:a=b", "--qmp|unix:a=b,server=off|");
 	gives("-qmp|stdio", "--qmp|stdio|");
 	gives("-chardev|socket,id=m,path=/q,server=on,wait=off|-mon|chardev=m,mode=control", "--qmp|unix:/q,server=on,wait=off|");
 	gives("-debugcon|file:/d", "--debugcon|/d|");
