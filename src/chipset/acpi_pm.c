@@ -256,6 +256,18 @@ struct irq acpi_pm_gpe(struct acpi_pm *p, int n)
 	return (struct irq){ .set = set_gpe, .opaque = p, .n = n };
 }
 
+static void set_rtc(void *opaque, int n, bool level)
+{
+	struct acpi_pm *p = opaque;
+
+	if (!level)
+		return;
+	p->sts |= STS_RTC;
+	update(p);
+}
+
+struct irq acpi_pm_rtc(struct acpi_pm *p) { return (struct irq){ .set = set_rtc, .opaque = p }; }
+
 void acpi_pm_wake(struct acpi_pm *p)
 {
 	p->sts |= STS_WAK;

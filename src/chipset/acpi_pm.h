@@ -46,6 +46,9 @@ bool acpi_pm_power_button(struct acpi_pm *p);
 /* GPE 0..63 as an edge input: a rising level sets the status bit. */
 struct irq acpi_pm_gpe(struct acpi_pm *p, int n);
 
+/* The clock's alarm as an edge input: a rising level sets RTC_STS (4.8.3.1.1; the FADT says that it is there). */
+struct irq acpi_pm_rtc(struct acpi_pm *p);
+
 /* The guest asked for S3 and the host wakes it: sets WAK_STS. */
 void acpi_pm_wake(struct acpi_pm *p);
 

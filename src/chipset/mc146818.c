@@ -35,6 +35,8 @@ struct mc146818 {
 	uint8_t cmos[256];
 	uint8_t index, index2;
 	uint8_t muted, level;
+	struct irq alarm_out;
+	bool alarm;			/* its level */
 	uint8_t frozen;			/* time stands in cmos[] */
 	int64_t offset_sec;		/* guest's time - wall time */
 	int64_t offset_ns;		/* 0..SEC_NS-1, added to it */
@@ -272,7 +274,7 @@ static void schedule(struct mc146818 *r)
 
 static void update(struct mc146818 *r)
 {
-	bool level;
+	bool level, alarm;
 
 	catch_up(r);
 	level = r->cmos[R_C] & r->cmos[R_B] & (C_PF | C_AF | C_UF);
@@ -281,6 +283,11 @@ static void update(struct mc146818 *r)
 	r->level = level;
 	if (!r->muted)
 		irq_set(&r->cfg.irq, level);
+	alarm = r->cmos[R_C] & r->cmos[R_B] & C_AF;
+	if (alarm != r->alarm) {
+		r->alarm = alarm;
+		irq_set(&r->alarm_out, alarm);
+	}
 	schedule(r);
 }
 
@@ -425,6 +432,8 @@ static void set_mute(void *opaque, int n, bool level)
 	if (!level)
 		irq_set(&r->cfg.irq, r->level);
 }
+
+void mc146818_on_alarm(struct mc146818 *r, const struct irq *out) { r->alarm_out = *out; }
 
 struct irq mc146818_mute(struct mc146818 *r)
 {

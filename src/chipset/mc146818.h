@@ -27,6 +27,9 @@ int mc146818_new(struct machine *m, const struct mc146818_config *cfg, struct mc
 /* Input: high takes the chip off its wire (HPET legacy replacement). */
 struct irq mc146818_mute(struct mc146818 *r);
 
+/* Output: high while an alarm's interrupt waits, on the wire or off it: a chipset has its ACPI event from there. */
+void mc146818_on_alarm(struct mc146818 *r, const struct irq *out);
+
 /* A CMOS byte set by the builder, kept over reset; index 0x0e..0xff except the
  * century (0x32), which the clock owns. */
 void mc146818_set(struct mc146818 *r, uint8_t index, uint8_t val);

@@ -51,6 +51,18 @@ def boots(machine, cpus):
     return test
 
 
+def rtc_alarm(machine):
+    """Linux hears of an alarm, by the interrupt or as an ACPI event."""
+    def test():
+        with tiny("--machine", machine) as vm:
+            at_shell(vm)
+            out = vm.shell("cd /sys/class/rtc/rtc0; echo +2 >wakealarm; grep alarm_IRQ /proc/driver/rtc; n=0; "
+                           "while grep -q 'alarm_IRQ.*yes' /proc/driver/rtc && [ $n -lt 100 ]; do usleep 100000; n=$((n+1)); done; "
+                           "echo tries-$n; grep alarm_IRQ /proc/driver/rtc")
+            check("yes" in out and re.search(r"alarm_IRQ\s*: no", out) and "tries-100" not in out, out)
+    return test
+
+
 def shell_on(machine):
     """1 vCPU, a shell, then SIGTERM."""
     with tiny("--machine", machine) as vm:
@@ -408,6 +420,8 @@ def write_error_reaches_the_guest():
 sys.exit(run_all([
     ("boots: pc, 4 vCPUs", boots("pc", 4)),
     ("boots: micro, 4 vCPUs", boots("micro", 4)),
+    ("RTC alarm: pc", rtc_alarm("pc")),
+    ("RTC alarm: micro", rtc_alarm("micro")),
     ("boots: pc, 1 vCPU", boots_one("pc")),
     ("boots: micro, 1 vCPU", boots_one("micro")),
     ("SIGKILL: a journal replay finds every flushed record", kill_and_replay),

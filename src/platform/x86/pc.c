@@ -83,7 +83,15 @@ static int build_pm(struct platform *p)
 		.sci = gsi_wire(p, LAYOUT_GSI_SCI),
 	};
 
-	return acpi_pm_new(p->m, &c, &p->pm);
+	struct irq alarm;
+	int r = acpi_pm_new(p->m, &c, &p->pm);
+
+	if (r < 0)
+		return r;
+	/* With the HPET in the clock's place there is no other way for an alarm, and Linux has it that way (use_acpi_alarm). */
+	alarm = acpi_pm_rtc(p->pm);
+	mc146818_on_alarm(p->rtc, &alarm);
+	return 0;
 }
 
 /* The 64-bit window is naturally aligned, a quarter of the address space at most. */

@@ -6,7 +6,7 @@
 
 static struct machine *m;
 static struct mc146818 *rtc;
-static struct probe irq[2];
+static struct probe irq[3];
 
 static int setup(void **state)
 {
@@ -159,6 +159,28 @@ static void test_alarm(void **state)
 	assert_false(irq[0].level);
 }
 
+/* Taken off its wire the alarm has the other output still, whose edges a chipset sees; the other interrupts have not. */
+static void test_alarm_off_the_wire(void **state)
+{
+	struct irq mute = mc146818_mute(rtc), alarm = probe_irq(irq, 2);
+
+	wire(&mute, m, true);
+	mc146818_on_alarm(rtc, &alarm);
+	put(1, 0x05);
+	put(3, 0xc0);
+	put(5, 0xff);
+	put(0x0b, 0x32);
+	step(m, 4 * SEC);
+	assert_false(irq[2].level);
+	step(m, SEC);
+	assert_true(irq[2].level);
+	assert_int_equal(irq[0].rises, 0);
+	get(0x0c);
+	assert_false(irq[2].level);
+	step(m, 60 * SEC);
+	assert_int_equal(irq[2].rises, 2);
+}
+
 static void test_periodic(void **state)
 {
 	unsigned n = 0;
@@ -264,7 +286,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_tells_time), T(test_set_held), T(test_set_running), T(test_divider_reset), T(test_uip),
-		T(test_update_interrupt), T(test_alarm), T(test_periodic), T(test_mute_and_nmi), T(test_cmos),
+		T(test_update_interrupt), T(test_alarm), T(test_alarm_off_the_wire), T(test_periodic), T(test_mute_and_nmi), T(test_cmos),
 		T(test_hostile_dates), T(test_save_midway),
 	};
 
