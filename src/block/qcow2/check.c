@@ -80,6 +80,29 @@ static uint64_t refs(const struct check *k, uint64_t cluster)
 	return i < k->n_pages && k->page[i] ? k->page[i]->refs[cluster & (PAGE_N - 1)] : 0;
 }
 
+/* The first cluster behind this one that may be referred to; no earlier than end if there is none. */
+static uint64_t next_counted(const struct check *k, uint64_t cluster, uint64_t end)
+{
+	uint64_t i = cluster >> PAGE_BITS;
+
+	if (i < k->n_pages && k->page[i])
+		return cluster + 1;
+	for (i++; i < k->n_pages; i++)
+		if (k->page[i])
+			return i << PAGE_BITS;
+	return MAX(end, cluster + 1);
+}
+
+/* Behind the last cluster that is referred to; 0: none is. */
+static uint64_t counted_end(const struct check *k)
+{
+	for (uint64_t i = k->n_pages; i > 0; i--)
+		for (uint64_t n = PAGE_N; k->page[i - 1] && n > 0; n--)
+			if (k->page[i - 1]->refs[n - 1])
+				return ((i - 1) << PAGE_BITS) + n;
+	return 0;
+}
+
 /* Counts a reference to [off, off+len). -ENXIO: not in the file */
 static int count(struct check *k, uint64_t off, uint64_t len)
 {
@@ -393,12 +416,13 @@ static int compare(struct check *k)
 		uint64_t block = i >> q->rb_bits < q->rt_size ? q->rt[i >> q->rb_bits] & RT_OFFSET_MASK : 0, have = 0;
 		bool readable = block && host_ok(q, block) && refs(k, block >> q->cluster_bits) == 1;
 
-		if (!readable && i >= k->n) {
-			i = (i / per + 1) * per;
-			continue;
-		}
+		/* A file may be long and nearly empty: not each of its clusters is looked at. */
 		if (!readable && !refs(k, i)) {
-			i++;
+			uint64_t block_end = (i / per + 1) * per;
+
+			i = next_counted(k, i, end);
+			if (block_end >> q->rb_bits <= q->rt_size)
+				i = MIN(i, block_end);
 			continue;
 		}
 		if (readable)
@@ -413,13 +437,10 @@ static int compare(struct check *k)
 static int rebuild(struct check *k)
 {
 	struct qcow2 *q = k->q;
-	uint64_t base = 0, per = BIT64(q->rb_bits), n_blocks = 1, n_table = 1, total = 0, *rt;
+	uint64_t base = counted_end(k), per = BIT64(q->rb_bits), n_blocks = 1, n_table = 1, total = 0, *rt;
 	uint8_t *buf = q_buf(q->cluster);
 	int ret = buf ? 0 : -ENOMEM;
 
-	for (uint64_t i = 0; i < k->n; i++)
-		if (refs(k, i))
-			base = i + 1;
 	do {
 		total = base + n_blocks + n_table;
 		n_blocks = (total + per - 1) / per;
@@ -433,10 +454,11 @@ static int rebuild(struct check *k)
 	for (uint64_t b = 0; b < n_blocks && !ret; b++) {
 		rt[b] = (base + b) << q->cluster_bits;
 		memset(buf, 0, q->cluster);
-		for (uint64_t i = 0; i < per; i++) {
-			uint64_t cl = b * per + i, want = cl >= base && cl < total ? 1 : refs(k, cl);
+		for (uint64_t cl = b * per, end = MIN(cl + per, total); cl < end;
+		     cl = cl + 1 < base ? MIN(next_counted(k, cl, base), base) : cl + 1) {
+			uint64_t want = cl >= base && cl < total ? 1 : refs(k, cl);
 
-			rc_field_set(buf, i, q->rc_order, MIN(want, rc_max(q)));
+			rc_field_set(buf, cl - b * per, q->rc_order, MIN(want, rc_max(q)));
 		}
 		ret = q_rw(q, k->c, q->n.file, BLK_WRITE, rt[b], buf, q->cluster);
 	}
@@ -551,9 +573,8 @@ static int finish(struct check *k)
 	struct qcow2 *q = k->q;
 	int ret = 0;
 
-	for (uint64_t i = k->n; i > 0 && !k->res->image_end_offset; i--)
-		if (refs(k, i - 1))
-			k->res->image_end_offset = i << q->cluster_bits;
+	if (!k->res->image_end_offset)
+		k->res->image_end_offset = counted_end(k) << q->cluster_bits;
 	k->res->total_clusters = (q->n.i.size + q->cluster - 1) >> q->cluster_bits;
 	if (!k->fix)
 		return 0;
@@ -594,6 +615,8 @@ static int run(struct check *k)
 		uncount_refcounts(k);
 		ret = rebuild(k);
 		k->res->corruptions_fixed = k->res->corruptions;
+		/* What refcounts would not be changed for is not there any more. */
+		q->broken = q->broken && ret;
 	}
 	ret = ret ? ret : check_flags(k);
 	return ret ? ret : finish(k);
