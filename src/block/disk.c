@@ -131,9 +131,18 @@ static int open_unnamed(struct loop *l, uint64_t size, struct blk_node **out, st
 
 static int put_overlay(struct blk_node *image, struct blk_node **out, struct err *e)
 {
-	int ret = open_unnamed(image->loop, image->i.size, out, e);
+	struct blk_node *layer;
+	int ret = open_unnamed(image->loop, image->i.size, &layer, e);
 
-	return ret ? ret : qcow2_plug_backing(*out, image, NULL);
+	if (ret)
+		return ret;
+	ret = qcow2_plug_backing(layer, image, NULL);
+	if (ret) {
+		blk_close(layer);
+		return err_set(e, ret, "a temporary layer over disk '%s': %s", image->path, strerror(-ret));
+	}
+	*out = layer;
+	return 0;
 }
 
 static bool is_qcow2(const struct blk_node *n)
