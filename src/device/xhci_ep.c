@@ -17,7 +17,7 @@
 
 #include "base/iov.h"
 
-#define BUDGET 64u			/* transfers of one endpoint in a row */
+#define BUDGET 256u			/* TRBs of one endpoint, after which others have their turn */
 #define TRB_BYTES_MAX 65536u
 #define MICROFRAME_NS 125000
 #define ISOCH_BUDGET 64u
@@ -167,10 +167,12 @@ static int map(struct xhci_td *td, struct mem *mem)
 
 		if (!len)
 			continue;
-		if (t->control & TRB_IDT)
+		if (!(t->control & TRB_IDT))
+			ret = mem_map_iov(mem, t->param, len, td->p.in, td->iov, max, &k);
+		else if (k < max)
 			td->iov[k++] = (struct iovec){ &t->param, len };
 		else
-			ret = mem_map_iov(mem, t->param, len, td->p.in, td->iov, max, &k);
+			ret = -E2BIG;
 		td->p.len += len;
 	}
 	td->p.iov = td->iov;
@@ -253,14 +255,16 @@ static bool is_empty(const struct xhci_td *td)
 	return true;
 }
 
-/* The next transfer; false: there is none, or the device keeps it for now. */
-static bool step(struct xhci_ep *ep)
+/* The next transfer, and of how many TRBs it was; 0: there is none, or the device keeps it for now. */
+static unsigned step(struct xhci_ep *ep)
 {
 	struct usb_device *dev = xhci_port_device(&ep->slot->x->port[ep->slot->port - 1]);
 	struct xhci_td *td = make_td(ep);
+	unsigned n;
 
 	if (!td)
-		return false;
+		return 0;
+	n = td->n;
 	ep->td = td;
 	ep->submitting = true;
 	if (is_empty(td))
@@ -271,9 +275,9 @@ static bool step(struct xhci_ep *ep)
 		td->p.status = USB_ERROR;
 	ep->submitting = false;
 	if (td->p.status == USB_PENDING)
-		return false;
+		return 0;
 	finish(ep);
-	return true;
+	return n;
 }
 
 /* A device that is suspended is not asked. */
@@ -304,18 +308,18 @@ static void start_ticking(struct xhci_ep *ep)
 
 void xhci_ep_run(struct xhci_ep *ep)
 {
-	unsigned n = 0;
+	unsigned n = 0, k;
 
 	if (is_isoch(ep)) {
 		start_ticking(ep);
 		return;
 	}
-	while (n < BUDGET && may_step(ep) && step(ep))
-		n++;
+	while (n < BUDGET && may_step(ep) && (k = step(ep)))
+		n += k;
 	/* Others first; also those that wait for room in the event ring. */
-	if (n == BUDGET || (ep->state == EP_RUNNING && !ep->td && ep->slot->x->n_held))
+	if (n >= BUDGET || (ep->state == EP_RUNNING && !ep->td && ep->slot->x->n_held))
 		ep->slot->rung |= BIT(ep->dci);
-	if (n == BUDGET)
+	if (n >= BUDGET)
 		xhci_kick(ep->slot->x);
 }
 

@@ -461,6 +461,63 @@ static void test_noop_and_limits(void **state)
 	nothing(f);
 }
 
+/* Long transfers that end at once: others have their turn between them. */
+static void test_turns(void **state)
+{
+	struct fix *f = *state;
+	unsigned slot = keyboard(f), n = 0;
+	uint8_t *t = f->ram + 0x300000;
+	struct event e;
+
+	for (unsigned i = 0; i < 3 * 200; i++, t += 16)
+		st_le32(t + 12, T(i % 200 ? T_EVDATA : T_NOOP) | (i % 200 == 199 ? IOC : CH) | 1);
+	assert_int_equal(command(f, T_STOP_EP, 0, slot << 24 | 3u << 16), 1);
+	assert_int_equal(command(f, T_SET_DEQ, 0x300001, slot << 24 | 3u << 16), 1);
+	ring_bell(f, slot, 3);
+	loop_turn(f->m->loop, 0);
+	while (next_event(f, &e))
+		n++;
+	assert_int_equal(n, 2);
+	events_read(f);
+	assert_int_equal(want(f, 32).cc, 1);
+	nothing(f);
+}
+
+/* Memory in more pieces than a transfer may have, and behind it data inside a TRB. */
+static void test_scattered(void **state)
+{
+	struct fix *f = *state;
+	unsigned slot = keyboard(f);
+	struct ring *r = &f->ep[slot][4];
+	struct err err = { 0 };
+	struct event e;
+	uint64_t at;
+
+	machine_lock(f->m);
+	for (unsigned i = 0; i < 20; i++)
+		assert_int_equal(mem_add_ram(f->m->mem, "piece", 0x10000000 + 0x1000 * i, DATA + 0x1000 * (20 - i), 0x1000, &err), 0);
+	machine_unlock(f->m);
+	input_slot(f, KBD_PORT, 4);
+	input_ep(f, slot, 4, 2, 64, 0);
+	assert_int_equal(command(f, T_CONFIGURE, INPUT, slot << 24), 1);
+	at = next_at(r);
+	normal(f, slot, 4, 0x10000000, 10 * 0x1000, CH);
+	normal(f, slot, 4, 0x1000a000, 10 * 0x1000, CH);
+	normal(f, slot, 4, 0, 8, IDT | IOC);
+	ring_bell(f, slot, 4);
+	e = want(f, 32);
+	assert_int_equal(e.cc, 5);
+	assert_int_equal(e.param, at);
+	assert_int_equal(ep_state(f, slot, 4), 4);
+	/* With a piece less it is the device's, which has no such endpoint. */
+	assert_int_equal(command(f, T_SET_DEQ, next_at(r) | r->cycle, slot << 24 | 4u << 16), 1);
+	normal(f, slot, 4, 0x10000000, 10 * 0x1000, CH);
+	normal(f, slot, 4, 0x1000b000, 9 * 0x1000, CH);
+	normal(f, slot, 4, 0, 8, IDT | IOC);
+	ring_bell(f, slot, 4);
+	assert_int_equal(want(f, 32).cc, 4);
+}
+
 /* The driver reads no events: it is told so, nothing is lost, and nothing new begins. */
 static void test_full(void **state)
 {
@@ -565,7 +622,8 @@ int main(void)
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_registers), TEST(test_ports), TEST(test_commands), TEST(test_command_ring), TEST(test_control), TEST(test_keyboard),
-		TEST(test_wakeup), TEST(test_isoch), TEST(test_noop_and_limits), TEST(test_full), TEST(test_snap),
+		TEST(test_wakeup), TEST(test_isoch), TEST(test_noop_and_limits), TEST(test_turns),
+		TEST(test_scattered), TEST(test_full), TEST(test_snap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
