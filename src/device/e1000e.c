@@ -111,13 +111,6 @@ static void on_link(void *opaque, bool up)
 	set_cable(opaque, up);
 }
 
-/* What held back because the card would not take it can come, or is lost. */
-static void rx_again(struct e1000e *d)
-{
-	d->rx_waits = false;
-	d->b->ops->rx_ready(d->b, 0);
-}
-
 /* ---- life cycle ---- */
 
 void e1000e_soft_reset(struct e1000e *d)
@@ -126,7 +119,7 @@ void e1000e_soft_reset(struct e1000e *d)
 	e1000e_irq_reset(d);
 	e1000e_regs_reset(d, true);
 	if (d->rx_waits)
-		rx_again(d);
+		e1000e_rx_again(d);
 }
 
 static void reset(struct e1000e *d)
@@ -142,7 +135,7 @@ static void dev_reset(struct dev *dev)
 
 	reset(d);
 	pci_dev_reset(&d->pci);
-	rx_again(d);
+	e1000e_rx_again(d);
 }
 
 static void dev_pause(struct dev *dev)
@@ -159,7 +152,7 @@ static void dev_resume(struct dev *dev)
 	d->paused = false;
 	e1000e_irq_update(d);
 	loop_bh_post(&d->tx_bh);
-	rx_again(d);
+	e1000e_rx_again(d);
 }
 
 /* ---- saved state ---- */

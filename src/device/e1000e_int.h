@@ -154,6 +154,8 @@ uint32_t e1000e_icr_read(struct e1000e *d);
 
 /* e1000e_rx.c: struct net_card.recv */
 int e1000e_recv(void *opaque, unsigned q, const void *vhdr, const struct iovec *iov, unsigned n);
+/* What was held back because the card would not take it can come, or is lost. */
+void e1000e_rx_again(struct e1000e *d);
 
 /* e1000e_tx.c */
 void e1000e_tx_run(void *opaque);

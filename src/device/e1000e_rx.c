@@ -285,6 +285,12 @@ static uint32_t prepare(struct e1000e *d, uint32_t len, struct told *t)
 	return MAX(len, MIN_LEN) + (e1000e_get(d, R_RCTL) & RCTL_SECRC ? 0 : CRC);
 }
 
+void e1000e_rx_again(struct e1000e *d)
+{
+	d->rx_waits = false;
+	d->b->ops->rx_ready(d->b, 0);
+}
+
 int e1000e_recv(void *opaque, unsigned q, const void *vhdr, const struct iovec *iov, unsigned n)
 {
 	struct e1000e *d = opaque;

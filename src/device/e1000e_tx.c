@@ -15,7 +15,7 @@
 
 #include "net/port.h"
 
-#define BUDGET 256u			/* descriptors in a turn of the loop */
+#define BUDGET 256u			/* descriptors, and segments made here, in a turn of the loop */
 
 #define CMD_EOP 0x01
 #define CMD_TSE 0x04			/* of data descriptors */
@@ -111,8 +111,8 @@ static void set_lengths(const struct e1000e_ctx *c, uint8_t *p, uint32_t len, ui
 	put16(p + c->tucso, (uint16_t)~net_csum_fold(sum));
 }
 
-/* One after the other, each complete; t->done remembers how far it got. */
-static int send_segments(struct e1000e *d, struct e1000e_tx *t)
+/* One after the other, each complete, as far as the budget goes; t->done remembers how far it got. */
+static int send_segments(struct e1000e *d, struct e1000e_tx *t, unsigned *budget)
 {
 	const struct e1000e_ctx *c = &t->c;
 	uint32_t payload = t->len - c->hdr_len, seq = be32(t->buf + c->tucss + 4);
@@ -123,6 +123,10 @@ static int send_segments(struct e1000e *d, struct e1000e_tx *t)
 	while (t->done < payload) {
 		uint32_t n = MIN(room, payload - t->done), len = c->hdr_len + n;
 
+		/* A packet can be 64 Ki segments of a byte each: the rest in the next turn. */
+		if (!*budget)
+			return -EAGAIN;
+		--*budget;
 		memcpy(seg, t->buf, c->hdr_len);
 		memcpy(seg + c->hdr_len, t->buf + c->hdr_len + t->done, n);
 		put32(seg + c->tucss + 4, seq + t->done);
@@ -219,9 +223,9 @@ static bool complete(struct e1000e *d, struct e1000e_tx *t, uint8_t cmd, uint16_
 }
 
 /* 0: done with, -EAGAIN */
-static int send_whole(struct e1000e *d, struct e1000e_tx *t)
+static int send_whole(struct e1000e *d, struct e1000e_tx *t, unsigned *budget)
 {
-	int ret = t->segments ? send_segments(d, t) : hand_over(d, t->buf, t->len, &t->h);
+	int ret = t->segments ? send_segments(d, t, budget) : hand_over(d, t->buf, t->len, &t->h);
 
 	if (!ret)
 		t->whole = false;
@@ -276,8 +280,8 @@ static void data(struct e1000e *d, struct e1000e_tx *t, const uint8_t *p)
 	t->whole = complete(d, t, p[11], ld_le16(p + 14));
 }
 
-/* A descriptor at TDH. False: the back end is busy, and it is to be looked at again. */
-static bool descriptor(struct e1000e *d, struct e1000e_tx *t, const uint8_t *p)
+/* A descriptor at TDH. False: the back end is busy, or the budget is used up, and it is to be looked at again. */
+static bool descriptor(struct e1000e *d, struct e1000e_tx *t, const uint8_t *p, unsigned *budget)
 {
 	if (!t->whole) {
 		t->last_cmd = p[11];
@@ -286,7 +290,7 @@ static bool descriptor(struct e1000e *d, struct e1000e_tx *t, const uint8_t *p)
 		else
 			data(d, t, p);
 	}
-	return !t->whole || !send_whole(d, t);
+	return !t->whole || !send_whole(d, t, budget);
 }
 
 static void run_ring(struct e1000e *d, unsigned q, unsigned *budget)
@@ -302,7 +306,7 @@ static void run_ring(struct e1000e *d, unsigned q, unsigned *budget)
 		--*budget;
 		if (mem_read(d->m->mem, at, p, sizeof(p)))
 			break;
-		if (!descriptor(d, t, p))
+		if (!descriptor(d, t, p, budget))
 			break;
 		if (t->last_cmd & CMD_RS) {
 			mem_write(d->m->mem, at + 12, &done, 1);

@@ -400,6 +400,30 @@ static void segments_here(void **state)
 	assert_int_equal(rd(f, 0x3810), 3);
 }
 
+/* Made here, a packet of tiny segments is the work of many turns. */
+static void segments_in_turns(void **state)
+{
+	struct fix *f = *state;
+
+	tcp_header(f->ram + DATA);
+	memset(f->ram + DATA + 0x1000, 9, 2000);
+	context(f, true, 1);
+	data(f, DATA, 54, CMD_TSE, 3);
+	data(f, DATA + 0x1000, 2000, CMD_TSE | CMD_EOP | CMD_RS, 3);
+	wr(f, 0x3818, f->tx_tail);
+	loop_turn(f->m->loop, 0);
+	assert_true(f->sent > 0);
+	assert_true(f->sent <= 256);
+	assert_int_equal(rd(f, 0x3810), 2);
+	for (unsigned i = 0; i < 10; i++)
+		loop_turn(f->m->loop, 0);
+	assert_int_equal(f->sent, 2000);
+	assert_int_equal(f->len, 55);
+	assert_int_equal(sums(f->frame, f->len), 0);
+	assert_int_equal(be16(f->frame + 40), 1999);
+	assert_int_equal(rd(f, 0x3810), 3);
+}
+
 /* ---- reception ---- */
 
 static int receive(struct fix *f, const uint8_t *p, size_t len)
@@ -748,8 +772,8 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 #define O(fn) cmocka_unit_test_setup_teardown(fn, setup_offloads, teardown)
 	const struct CMUnitTest tests[] = {
-		T(registers), T(legacy), T(checksum_here), O(checksum_there), O(segments_there), T(segments_here), T(rx_legacy), T(rx_extended),
-		T(rx_split), T(msi), T(msix), T(cable), T(nonsense), T(saved_in_mid_packet),
+		T(registers), T(legacy), T(checksum_here), O(checksum_there), O(segments_there), T(segments_here), T(segments_in_turns), T(rx_legacy),
+		T(rx_extended), T(rx_split), T(msi), T(msix), T(cable), T(nonsense), T(saved_in_mid_packet),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
