@@ -496,19 +496,22 @@ static void network_config(SlirpConfig *c, const struct net_user_opts *o, const 
 /* What libslirp would cut off or fail on later. */
 static int check_boot(const struct net_user_opts *o, struct err *e)
 {
+	const struct {
+		const char *name, *value;
+		unsigned max;
+	} texts[] = {
+		{ "bootfile", o->bootfile, BOOTFILE_MAX }, { "hostname", o->hostname, NAME_BYTES }, { "domainname", o->domainname, NAME_BYTES },
+		{ "dnssearch", o->dnssearch, NAME_BYTES }, { "tftp-server-name", o->tftp_server_name, SERVER_NAME_MAX },
+	};
 	struct stat st;
 
 	if (o->tftp && stat(o->tftp, &st))
 		return err_set(e, -errno, "tftp=%s: %s", o->tftp, strerror(errno));
 	if (o->tftp && !S_ISDIR(st.st_mode))
 		return err_set(e, -ENOTDIR, "tftp=%s: it must be a folder", o->tftp);
-	if (o->bootfile && strlen(o->bootfile) > BOOTFILE_MAX)
-		return err_set(e, -EINVAL, "bootfile=%.40s...: DHCP has room for %d bytes", o->bootfile, BOOTFILE_MAX);
-	if ((o->hostname && strlen(o->hostname) > NAME_BYTES) || (o->domainname && strlen(o->domainname) > NAME_BYTES) ||
-	    (o->dnssearch && strlen(o->dnssearch) > NAME_BYTES))
-		return err_set(e, -EINVAL, "hostname=, domainname= and dnssearch= have at most %d bytes", NAME_BYTES);
-	if (o->tftp_server_name && strlen(o->tftp_server_name) > SERVER_NAME_MAX)
-		return err_set(e, -EINVAL, "tftp-server-name=%.40s...: DHCP has room for %d bytes", o->tftp_server_name, SERVER_NAME_MAX);
+	for (unsigned i = 0; i < ARRAY_LEN(texts); i++)
+		if (texts[i].value && strlen(texts[i].value) > texts[i].max)
+			return err_set(e, -EINVAL, "%s=%.40s...: DHCP has room for %u bytes", texts[i].name, texts[i].value, texts[i].max);
 	return 0;
 }
 

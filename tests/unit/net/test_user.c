@@ -167,7 +167,7 @@ static void bad_boot_options(void **state)
 	struct fixture *f = *state;
 	char longer[300];
 	struct net_user_opts none = { .tftp = "/nonexistent" }, file = { .tftp = "/dev/null" }, name = { .bootfile = longer },
-			     server = { .tftp_server_name = longer };
+			     server = { .tftp_server_name = longer }, domain = { .domainname = longer };
 	struct net_backend *b = NULL;
 	struct err e = { 0 };
 
@@ -177,6 +177,9 @@ static void bad_boot_options(void **state)
 	assert_non_null(strstr(e.msg, "tftp=/nonexistent"));
 	assert_int_equal(net_user_new(f->l, &file, &b, &e), -ENOTDIR);
 	assert_int_equal(net_user_new(f->l, &server, &b, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "tftp-server-name=xxx"));
+	assert_int_equal(net_user_new(f->l, &domain, &b, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "domainname=xxx"));
 	longer[128] = '\0';
 	assert_int_equal(net_user_new(f->l, &name, &b, &e), -EINVAL);
 	longer[127] = '\0';
