@@ -10,8 +10,8 @@
  * one of the host's, or at the other end of a socket.
  *
  * At most one packet per endpoint and direction is under way.  The machine lock
- * protects all of it; device methods run on any thread that has it, data moves on
- * the machine's loop only.
+ * protects all of it.  Packets are submitted on the machine's loop only; the other
+ * methods of devices, and the ends of packets, come on any thread that has the lock.
  *
  * usb.c is the part all devices share, emu.c what emulated ones have in common:
  * descriptors, standard requests (9.4), halted endpoints.
