@@ -6,16 +6,8 @@
 #ifndef LODGE_TESTS_NVME_DRIVER_H
 #define LODGE_TESTS_NVME_DRIVER_H
 
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
+#include "card.h"
 
-#include <cmocka.h>
-
-#include "base/bits.h"
 #include "device/nvme.h"
 #include "pci/pci.h"
 
@@ -111,12 +103,8 @@ static inline struct nv *nv_new(bool io, const struct disk_opts *dopts)
 	struct pci_bus *root;
 	struct err e = { 0 };
 
-	assert_int_equal(machine_new(&v->m, true), 0);
-	assert_int_equal(mem_create_ram(v->m->mem, RAM, MEM_HUGE_NONE, &e), 0);
-	assert_int_equal(mem_add_ram(v->m->mem, "ram", 0, 0, RAM, &e), 0);
+	v->m = card_machine(RAM, nv_msi, v);
 	v->ram = mem_ram_host(v->m->mem);
-	v->m->msi = nv_msi;
-	v->m->msi_opaque = v;
 	v->m->request = nv_request;
 	v->m->request_opaque = v;
 	cfg.intx[0] = cfg.intx[1] = cfg.intx[2] = cfg.intx[3] = (struct irq){ .set = nv_pin, .opaque = v };

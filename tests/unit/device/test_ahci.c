@@ -3,16 +3,8 @@
  * AHCI from the driver's side (AHCI 1.3.1, ACS-3, MMC-6): a disk on port 0 and a
  * CD on port 1.
  */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
+#include "card.h"
 
-#include <cmocka.h>
-
-#include "base/bits.h"
 #include "device/ahci.h"
 
 #define RAM (8u << 20)
@@ -95,12 +87,8 @@ static struct fix *make(bool io, enum disk_on_error on)
 	struct err e = { 0 };
 	unsigned port = 99;
 
-	assert_int_equal(machine_new(&f->m, true), 0);
-	assert_int_equal(mem_create_ram(f->m->mem, RAM, MEM_HUGE_NONE, &e), 0);
-	assert_int_equal(mem_add_ram(f->m->mem, "ram", 0, 0, RAM, &e), 0);
+	f->m = card_machine(RAM, on_msi, f);
 	f->ram = mem_ram_host(f->m->mem);
-	f->m->msi = on_msi;
-	f->m->msi_opaque = f;
 	f->m->request = on_request;
 	f->m->request_opaque = f;
 	if (io)

@@ -5,16 +5,8 @@
  * and their throttling, a busy back end, saved state in the middle of a packet, and
  * rings that no driver makes.
  */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
+#include "card.h"
 
-#include <cmocka.h>
-
-#include "base/bits.h"
 #include "base/iov.h"
 #include "device/e1000e.h"
 #include "net/vhdr.h"
@@ -133,12 +125,8 @@ static struct fix *make(uint32_t offloads)
 	int ret;
 
 	f->b = (struct net_backend){ .ops = &b_ops, .offloads = offloads };
-	assert_int_equal(machine_new(&f->m, true), 0);
-	assert_int_equal(mem_create_ram(f->m->mem, RAM, MEM_HUGE_NONE, &e), 0);
-	assert_int_equal(mem_add_ram(f->m->mem, "ram", 0, 0, RAM, &e), 0);
+	f->m = card_machine(RAM, on_msi, f);
 	f->ram = mem_ram_host(f->m->mem);
-	f->m->msi = on_msi;
-	f->m->msi_opaque = f;
 	machine_lock(f->m);
 	ret = pci_root_new(f->m, &cfg, &f->root, &e);
 	if (!ret)

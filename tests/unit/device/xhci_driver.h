@@ -3,16 +3,8 @@
 #ifndef LODGE_TEST_XHCI_DRIVER_H
 #define LODGE_TEST_XHCI_DRIVER_H
 
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
+#include "card.h"
 
-#include <cmocka.h>
-
-#include "base/bits.h"
 #include "device/usb_storage.h"
 #include "device/xhci.h"
 #include "display/input.h"
@@ -220,12 +212,8 @@ static inline struct fix *make(enum disk_on_error on)
 	struct err e = { 0 };
 	unsigned port = 0;
 
-	assert_int_equal(machine_new(&f->m, true), 0);
-	assert_int_equal(mem_create_ram(f->m->mem, RAM, MEM_HUGE_NONE, &e), 0);
-	assert_int_equal(mem_add_ram(f->m->mem, "ram", 0, 0, RAM, &e), 0);
+	f->m = card_machine(RAM, on_msi, f);
 	f->ram = mem_ram_host(f->m->mem);
-	f->m->msi = on_msi;
-	f->m->msi_opaque = f;
 	f->m->request = on_request;
 	f->m->request_opaque = f;
 	assert_int_equal(input_new(&f->m->lock, &f->in), 0);
