@@ -119,7 +119,7 @@ void e1000e_soft_reset(struct e1000e *d)
 	e1000e_irq_reset(d);
 	e1000e_regs_reset(d, true);
 	if (d->rx_waits)
-		e1000e_rx_again(d);
+		loop_bh_post(&d->rx_bh);
 }
 
 static void reset(struct e1000e *d)
@@ -135,7 +135,7 @@ static void dev_reset(struct dev *dev)
 
 	reset(d);
 	pci_dev_reset(&d->pci);
-	e1000e_rx_again(d);
+	loop_bh_post(&d->rx_bh);
 }
 
 static void dev_pause(struct dev *dev)
@@ -152,7 +152,7 @@ static void dev_resume(struct dev *dev)
 	d->paused = false;
 	e1000e_irq_update(d);
 	loop_bh_post(&d->tx_bh);
-	e1000e_rx_again(d);
+	loop_bh_post(&d->rx_bh);
 }
 
 /* ---- saved state ---- */
@@ -325,6 +325,7 @@ static void dev_free(struct dev *dev)
 
 	vtimer_cancel(&d->throttle);
 	loop_bh_cancel(&d->tx_bh);
+	loop_bh_cancel(&d->rx_bh);
 	net_close(d->b);
 	pci_dev_fini(&d->pci);
 	free(d);
@@ -378,6 +379,7 @@ int e1000e_new(struct machine *m, struct pci_bus *bus, int devfn, const char *id
 	memcpy(d->addr, mac, 6);
 	snprintf(d->id, sizeof(d->id), "%s", id);
 	loop_bh_init(m->loop, &d->tx_bh, e1000e_tx_run, d);
+	loop_bh_init(m->loop, &d->rx_bh, e1000e_rx_again, d);
 	e1000e_irq_init(d);
 	e1000e_nvm_init(d);
 	ret = pci_dev_init(&d->pci, m, bus, devfn, &pci_ops, &ids, e);

@@ -88,7 +88,7 @@ struct e1000e {
 	int64_t next_ns[E_VECTORS + 1];	/* no message before; the last is ITR's */
 	struct vtimer throttle;
 	int64_t time_base;		/* SYSTIM less what TIMINCA makes of the clock */
-	struct loop_bh tx_bh;
+	struct loop_bh tx_bh, rx_bh;
 	struct e1000e_tx tx[E_QUEUES];
 	uint8_t rx_buf[NET_MAX_FRAME + 64];
 };
@@ -154,8 +154,8 @@ uint32_t e1000e_icr_read(struct e1000e *d);
 
 /* e1000e_rx.c: struct net_card.recv */
 int e1000e_recv(void *opaque, unsigned q, const void *vhdr, const struct iovec *iov, unsigned n);
-/* What was held back because the card would not take it can come, or is lost. */
-void e1000e_rx_again(struct e1000e *d);
+/* What was held back because the card would not take it can come, or is lost: rx_bh, since the back end is the loop's. */
+void e1000e_rx_again(void *opaque);
 
 /* e1000e_tx.c */
 void e1000e_tx_run(void *opaque);

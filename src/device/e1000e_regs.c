@@ -246,7 +246,7 @@ static void plain_write(struct e1000e *d, uint32_t off, uint32_t v)
 	case R_TDT: case E_RING(R_TDT, 1): case R_TCTL: loop_bh_post(&d->tx_bh); break;
 	case R_RDT: case E_RING(R_RDT, 1): case R_RCTL:
 		if (d->rx_waits)
-			e1000e_rx_again(d);
+			loop_bh_post(&d->rx_bh);
 		break;
 	case R_EITR: case R_ITR: case R_IAM: case R_IVAR: e1000e_irq_update(d); break;
 	default: break;

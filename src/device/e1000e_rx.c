@@ -285,8 +285,12 @@ static uint32_t prepare(struct e1000e *d, uint32_t len, struct told *t)
 	return MAX(len, MIN_LEN) + (e1000e_get(d, R_RCTL) & RCTL_SECRC ? 0 : CRC);
 }
 
-void e1000e_rx_again(struct e1000e *d)
+void e1000e_rx_again(void *opaque)
 {
+	struct e1000e *d = opaque;
+
+	if (d->paused)
+		return;
 	d->rx_waits = false;
 	d->b->ops->rx_ready(d->b, 0);
 }
