@@ -103,7 +103,7 @@ int config_serial(struct vm_config *v, unsigned n, const char *val, struct err *
 
 /* ---- SMBIOS: "type=1,manufacturer=ACME,..." ---- */
 
-/* The next part of *at into *part (freed by the caller), ",," being a comma.  False: there is none. */
+/* The next part of *at into part, cut off at its end, ",," being a comma.  False: there is none. */
 static bool next_part(const char **at, char *part, size_t len)
 {
 	size_t n = 0;
@@ -137,7 +137,7 @@ static int set_field(struct vm_config *v, unsigned type, const char *name, const
 int config_smbios(struct vm_config *v, const char *val, struct err *e)
 {
 	unsigned type = 0;
-	char part[512];
+	char part[SMBIOS_TEXT + 64];	/* what is cut off is too much for the table as well */
 	int ret;
 
 	if (strncmp(val, "type=", 5) || !isdigit((unsigned char)val[5]))

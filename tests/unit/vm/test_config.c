@@ -429,6 +429,24 @@ static void test_rom_ids(void **state)
 	}
 }
 
+/* A credential of systemd is long, and taken whole or not at all. */
+static void test_long_smbios(void **state)
+{
+	char value[SMBIOS_TEXT * 2] = "type=11,value=";
+	const size_t head = strlen(value), long_one = 1500;
+	struct vm_config cfg;
+	struct err e = { 0 };
+	struct conf *c;
+
+	memset(value + head, 'x', long_one);
+	c = conf_of((const char *[]){ "kernel", "k", "smbios.0", value, NULL });
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_int_equal(strlen(cfg.smbios.text + cfg.smbios.oem[0]), long_one);
+	conf_free(c);
+	memset(value + head, 'x', sizeof(value) - head - 1);
+	refused("smbios.0", value, "no room");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -443,7 +461,7 @@ int main(void)
 		cmocka_unit_test(test_dump_reads_back),
 		cmocka_unit_test(test_bad_text_names_the_line),
 		cmocka_unit_test(test_list_length),
-		cmocka_unit_test(test_bounded),
+		cmocka_unit_test(test_bounded), cmocka_unit_test(test_long_smbios),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
