@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "display/keys.h"
 #include "run/opts.h"
@@ -42,18 +41,6 @@ static int end(struct qmp *q, int ret, const struct err *e)
 	if (ret)
 		fprintf(stderr, "lodge: %s\n", e->msg);
 	return ret != 0;
-}
-
-/* The guest's process may stand in another folder: the whole path. */
-static int whole_path(const char *file, char *out, size_t len, struct err *e)
-{
-	char here[PATH_MAX] = "";
-	int n;
-
-	if (file[0] != '/' && !getcwd(here, sizeof(here)))
-		return err_set(e, -errno, "the current folder: %s", strerror(errno));
-	n = snprintf(out, len, "%s%s%s", here, file[0] == '/' ? "" : "/", file);
-	return n < (int)len ? 0 : err_set(e, -ENAMETOOLONG, "'%.60s...' is too long a path", file);
 }
 
 /* Only virtio-gpu has more than one head. */

@@ -24,23 +24,12 @@
 #include "run/qmp.h"
 #include "vm/snapshot.h"
 
-static int whole_path(const char *dir, char out[PATH_MAX], struct err *e)
-{
-	char here[PATH_MAX];
-
-	if (*dir != '/' && !getcwd(here, sizeof(here)))
-		return err_set(e, -errno, "the current folder: %s", strerror(errno));
-	if (snprintf(out, PATH_MAX, "%s%s%s", *dir == '/' ? "" : here, *dir == '/' ? "" : "/", dir) >= PATH_MAX)
-		return err_set(e, -ENAMETOOLONG, "'%.60s...' is too long a path", dir);
-	return 0;
-}
-
 static int create(const struct opt_state *st, struct err *e)
 {
 	char dir[PATH_MAX];
 	json_t *back = NULL;
 	struct qmp *q;
-	int ret = whole_path(st->words[2], dir, e);
+	int ret = whole_path(st->words[2], dir, sizeof(dir), e);
 
 	ret = ret ? ret : qmp_open(st->words[1], 0, &q, e);
 	if (ret)

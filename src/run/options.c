@@ -316,17 +316,13 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 	return ret;
 }
 
-static int parse_dry_run(struct conf *c, struct opt_state *st, const char *val, struct err *e)
-{
-	st->dry_run = true;
-	return 0;
-}
+#define STATE_FLAG(fn, field) \
+	static int fn(struct conf *c, struct opt_state *st, const char *val, struct err *e) { st->field = true; return 0; }
 
-static int parse_help(struct conf *c, struct opt_state *st, const char *val, struct err *e)
-{
-	st->help = true;
-	return 0;
-}
+STATE_FLAG(parse_dry_run, dry_run)
+STATE_FLAG(parse_help, help)
+STATE_FLAG(parse_enter, enter)
+STATE_FLAG(parse_keep, keep)
 
 const struct opt run_opts[] = {
 	{ "name", 0, "NAME", "name of the guest [guest]",
@@ -599,12 +595,6 @@ static int parse_number(struct conf *c, struct opt_state *st, const char *val, s
 	return 0;
 }
 
-static int parse_enter(struct conf *c, struct opt_state *st, const char *val, struct err *e)
-{
-	st->enter = true;
-	return 0;
-}
-
 const struct opt screenshot_opts[] = {
 	{ "head", 0, "N", "the screen of an adapter that has several, from 0 on [0]", NULL, .parse = parse_number },
 	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
@@ -632,12 +622,6 @@ static int parse_stop(struct conf *c, struct opt_state *st, const char *val, str
 static int parse_quit(struct conf *c, struct opt_state *st, const char *val, struct err *e)
 {
 	st->then = "quit";
-	return 0;
-}
-
-static int parse_keep(struct conf *c, struct opt_state *st, const char *val, struct err *e)
-{
-	st->keep = true;
 	return 0;
 }
 

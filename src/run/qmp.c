@@ -3,6 +3,7 @@
 #include "run/qmp.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,4 +143,15 @@ void qmp_close(struct qmp *q)
 		close(q->fd);
 	free(q->buf);
 	free(q);
+}
+
+int whole_path(const char *file, char *out, size_t len, struct err *e)
+{
+	char here[PATH_MAX] = "";
+	int n;
+
+	if (file[0] != '/' && !getcwd(here, sizeof(here)))
+		return err_set(e, -errno, "the current folder: %s", strerror(errno));
+	n = snprintf(out, len, "%s%s%s", here, file[0] == '/' ? "" : "/", file);
+	return n < (int)len ? 0 : err_set(e, -ENAMETOOLONG, "'%.60s...' is too long a path", file);
 }

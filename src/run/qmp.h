@@ -19,4 +19,7 @@ int qmp_call(struct qmp *q, const char *command, json_t *args, json_t **ret, str
 /* The next event, the caller's. EPIPE: the guest has ended. */
 int qmp_event(struct qmp *q, json_t **event, struct err *e);
 
+/* A file as the guest's process finds it, which may stand in another folder: the whole path.  ENAMETOOLONG and others. */
+int whole_path(const char *file, char *out, size_t len, struct err *e);
+
 #endif
