@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Drives, block nodes, and the devices that they are put into. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ int opt_drive(struct qemu *q, const char *val, struct err *e)
 int opt_blockdev(struct qemu *q, const char *val, struct err *e)
 {
 	struct qemu_item *it;
+	const char *name;
 	int ret;
 
 	if (wants_help(q, "blockdev", val))
@@ -26,8 +28,11 @@ int opt_blockdev(struct qemu *q, const char *val, struct err *e)
 	if (ret)
 		return ret;
 	it = list_entry(q->blockdevs.prev, struct qemu_item, node);
-	it->id = props_take(&it->p, "node-name");
-	return it->id ? 0 : err_set(e, -EINVAL, "node-name is missing");
+	name = props_take(&it->p, "node-name");
+	if (!name || item_find(&q->blockdevs, name))
+		return err_set(e, -EINVAL, name ? "there are two with the node-name '%.60s'" : "node-name is missing", name);
+	it->id = name;
+	return 0;
 }
 
 static int image(struct qemu *q, const char *file, const char *rest, struct err *e)
@@ -60,7 +65,21 @@ int opt_pflash(struct qemu *q, const char *val, struct err *e) { return image(q,
 
 int opt_add_fd(struct qemu *q, const char *val, struct err *e)
 {
-	return item_add(q, &q->fdsets, "-add-fd", NULL, val, e);
+	uint64_t fd, set;
+	bool has_fd = false, has_set = false;
+	struct props *p;
+	int ret = item_add(q, &q->fdsets, "-add-fd", NULL, val, e);
+
+	if (ret)
+		return ret;
+	p = &list_entry(q->fdsets.prev, struct qemu_item, node)->p;
+	ret = props_number(p, "fd", 0, INT_MAX, &fd, &has_fd, e);
+	if (!ret)
+		ret = props_number(p, "set", 0, INT_MAX, &set, &has_set, e);
+	if (!ret && (!has_fd || !has_set))
+		ret = err_set(e, -EINVAL, "fd= and set= are needed");
+	props_take(p, "opaque");
+	return ret ? ret : props_done(p, e);
 }
 
 /* "/dev/fdset/N": the first descriptor of that set, opened anew. */
@@ -110,50 +129,78 @@ static const char *const disk_same[] = {
 	"discard-zeroes", "account-invalid", "account-failed", "multifunction", "page-per-vq", "failover_pair_id", "romfile", "rombar", NULL,
 };
 
-static void take_words(struct qemu *q, struct props *p)
+static void take_words(struct qemu *q, struct props *p, bool device)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(disk_words); i++) {
 		const char *v = props_take(p, disk_words[i].theirs);
 
-		if (v && !strcmp(disk_words[i].ours, "werror") && !strcmp(v, "auto"))
+		if (device && !strcmp(disk_words[i].ours, "discard"))
 			continue;
-		/* QEMU's "on" for devices means: do discard. */
+		if (v && !strcmp(disk_words[i].ours + 1, "error") && !strcmp(v, "auto"))
+			continue;
 		emit_part(q, v ? disk_words[i].ours : NULL, v);
 	}
+}
+
+/* What a drive is asked for and does not do. */
+static const struct qemu_fixed drive_fixed[] = { { "detect-zeroes", "off" }, { NULL, NULL } };
+
+static const char *aio_word(const char *theirs)
+{
+	return !strcmp(theirs, "io_uring") ? "uring" : !strcmp(theirs, "native") ? "auto" : theirs;
 }
 
 /* QEMU's cache modes, or its switches. */
 static int take_cache(struct props *p, struct disk *d, struct err *e)
 {
-	bool direct = false, no_flush = false;
-	const char *v = props_take(p, "cache");
+	bool direct = false, no_flush = false, writeback = true;
+	const char *v = props_take(p, "cache"), *device = props_take(p, "write-cache");
 	int ret = props_bool(p, "cache.direct", &direct, e);
 
 	if (!ret)
 		ret = props_bool(p, "cache.no-flush", &no_flush, e);
-	props_take(p, "cache.writeback");
-	if (v && !strcmp(v, "directsync"))
+	if (!ret)
+		ret = props_bool(p, "cache.writeback", &writeback, e);
+	if (!ret && device && strcmp(device, "auto"))
+		ret = props_switch(device, &writeback, e);
+	if (v && !strcmp(v, "directsync")) {
+		warn("cache=directsync is cache=none: the guest has to flush what it writes");
 		v = "none";
+	}
 	if (v)
 		d->cache = v;
 	else if (no_flush || direct)
 		d->cache = no_flush ? "unsafe" : "none";
+	/* What is written is there, without a flush; whether past the host's cache matters less. */
+	if (!writeback && (!d->cache || strcmp(d->cache, "unsafe")))
+		d->cache = "writethrough";
 	v = props_take(p, "aio");
 	if (v)
-		d->aio = !strcmp(v, "io_uring") ? "uring" : !strcmp(v, "native") ? "auto" : v;
+		d->aio = aio_word(v);
+	return ret;
+}
+
+/* Of several that say it, one is enough. */
+static int take_ro(struct props *p, const char *name, struct disk *d, struct err *e)
+{
+	bool on = false;
+	int ret = props_bool(p, name, &on, e);
+
+	d->ro |= on;
 	return ret;
 }
 
 static int take_common(struct qemu *q, struct props *p, struct disk *d, struct err *e)
 {
-	bool on = false;
 	const char *v;
 	int ret = take_cache(p, d, e);
 
-	for (unsigned i = 0; i < 3 && !ret; i++)
-		ret = props_bool(p, (const char *const[]){ "readonly", "read-only", "snapshot" }[i], i == 2 ? &d->snapshot : &d->ro, e);
 	if (!ret)
-		ret = props_bool(p, "removable", &on, e);
+		ret = take_ro(p, "readonly", d, e);
+	if (!ret)
+		ret = take_ro(p, "read-only", d, e);
+	if (!ret)
+		ret = props_bool(p, "snapshot", &d->snapshot, e);
 	if ((v = props_take(p, "serial")))
 		d->serial = v;
 	if ((v = props_take(p, "bootindex")))
@@ -163,6 +210,10 @@ static int take_common(struct qemu *q, struct props *p, struct disk *d, struct e
 
 static void emit_disk(struct qemu *q, const struct disk *d)
 {
+	/* A device's switch: "on" is so anyway, unless the drive has something to say. */
+	const char *discard = d->more[0] ? props_take(d->more[0], "discard") : NULL;
+	bool on = true;
+
 	emit_begin(q, "--disk");
 	emit_part(q, NULL, d->file ? d->file : "");
 	emit_part(q, "if", d->interface);
@@ -185,8 +236,16 @@ static void emit_disk(struct qemu *q, const struct disk *d)
 	emit_part(q, "bootindex", d->bootindex);
 	for (unsigned i = 0; i < 2; i++)
 		if (d->more[i])
-			take_words(q, d->more[i]);
+			take_words(q, d->more[i], !i);
+	if (discard && !props_switch(discard, &on, NULL) && !on)
+		emit_part(q, "discard", "ignore");
 	emit_end(q);
+}
+
+static int left_over(struct props *p, struct err *e)
+{
+	props_ignore(p, disk_same);
+	return props_done(p, e);
 }
 
 static int finish_disk(struct qemu *q, struct disk *d, struct err *e)
@@ -197,69 +256,98 @@ static int finish_disk(struct qemu *q, struct disk *d, struct err *e)
 	for (unsigned i = 0; i < 2 && !ret; i++) {
 		if (!d->more[i])
 			continue;
-		props_ignore(d->more[i], disk_same);
-		ret = props_done(d->more[i], e);
+		warn_fixed(d->more[i], "a drive", drive_fixed);
+		ret = left_over(d->more[i], e);
 	}
 	return ret;
 }
 
 /* ---- from -blockdev: a format node over a protocol node, or one that has it inside ---- */
 
+static bool is_protocol(const char *driver)
+{
+	return !strcmp(driver, "file") || !strcmp(driver, "host_device") || !strcmp(driver, "host_cdrom");
+}
+
 static int protocol_file(struct qemu *q, struct props *p, const char *prefix, struct disk *d, struct err *e)
 {
+	bool direct = false, no_flush = false;
 	char name[64];
 	const char *v, *driver;
+	int ret;
 
 #define IN(x) (snprintf(name, sizeof(name), "%s%s", prefix, x), name)
 	driver = props_take(p, IN("driver"));
-	if (driver && strcmp(driver, "file") && strcmp(driver, "host_device") && strcmp(driver, "host_cdrom"))
+	if (driver && !is_protocol(driver))
 		return err_set(e, -ENOTSUP, "driver=%.40s is not supported; file and host_device are", driver);
 	v = props_take(p, IN("filename"));
 	if (!v)
 		return err_set(e, -EINVAL, "%sfilename is missing", prefix);
 	d->file = real_path(q, v);
 	if ((v = props_take(p, IN("aio"))))
-		d->aio = !strcmp(v, "io_uring") ? "uring" : !strcmp(v, "native") ? "auto" : v;
-	for (unsigned i = 0; i < 5; i++)
-		props_take(p, IN(((const char *const[]){ "node-name", "locking", "auto-read-only", "discard", "read-only" }[i])));
-	if ((v = props_take(p, IN("cache.direct"))) && !strcmp(v, "on"))
-		d->cache = "none";
-	if ((v = props_take(p, IN("cache.no-flush"))) && !strcmp(v, "on"))
-		d->cache = "unsafe";
+		d->aio = aio_word(v);
+	for (unsigned i = 0; i < 4; i++)
+		props_take(p, IN(((const char *const[]){ "node-name", "locking", "auto-read-only", "discard" }[i])));
+	ret = take_ro(p, IN("read-only"), d, e);
+	if (!ret)
+		ret = props_bool(p, IN("cache.direct"), &direct, e);
+	if (!ret)
+		ret = props_bool(p, IN("cache.no-flush"), &no_flush, e);
+	if (no_flush || direct)
+		d->cache = no_flush ? "unsafe" : "none";
 #undef IN
+	return ret;
+}
+
+/* "raw" over or under another format changes nothing. */
+static int set_format(struct disk *d, const char *driver, struct err *e)
+{
+	if (d->format && strcmp(d->format, "raw") && strcmp(driver, "raw"))
+		return err_set(e, -ENOTSUP, "%.20s in %.20s is not supported", d->format, driver);
+	if (!d->format || !strcmp(d->format, "raw"))
+		d->format = driver;
 	return 0;
 }
 
+static int node_image(struct qemu *q, struct qemu_item *node, struct disk *d, unsigned depth, struct err *e);
+
+/* A format node: what it is stored in is another node, or inside of it. */
+static int format_image(struct qemu *q, struct qemu_item *node, struct disk *d, unsigned depth, struct err *e)
+{
+	const char *driver = props_take(&node->p, "driver"), *file = props_take(&node->p, "file"), *backing = props_take(&node->p, "backing");
+	struct qemu_item *below = file ? item_find(&q->blockdevs, file) : NULL;
+	int ret = set_format(d, driver, e);
+
+	if (ret)
+		return ret;
+	if (backing)
+		warn("-blockdev %s: backing=%s has no effect: the image says what its backing file is", node->id, backing);
+	if (file && !below)
+		return err_set(e, -ENOENT, "there is no node '%.40s'", file);
+	return below ? node_image(q, below, d, depth + 1, e) : protocol_file(q, &node->p, "file.", d, e);
+}
+
+/* The properties of the topmost node are the disk's; the others' are checked here. */
 static int node_image(struct qemu *q, struct qemu_item *node, struct disk *d, unsigned depth, struct err *e)
 {
-	struct qemu_item *below;
-	const char *driver = props_peek(&node->p, "driver"), *file;
+	const char *driver = props_peek(&node->p, "driver");
+	bool top = !d->more[1];
 	int ret;
 
 	node->used = true;
 	if (!driver || depth > 4)
 		return err_set(e, -EINVAL, "-blockdev %s: %s", node->id, driver ? "too many nodes on each other" : "driver is missing");
-	if (!strcmp(driver, "file") || !strcmp(driver, "host_device") || !strcmp(driver, "host_cdrom")) {
-		if (!d->format)
-			d->format = "raw";
-		ret = take_common(q, &node->p, d, e);
-		ret = ret ? ret : protocol_file(q, &node->p, "", d, e);
-	} else {
-		d->format = props_take(&node->p, "driver");
-		ret = take_common(q, &node->p, d, e);
-		file = props_take(&node->p, "file");
-		props_take(&node->p, "backing");
-		below = file ? item_find(&q->blockdevs, file) : NULL;
-		if (ret)
-			return ret;
-		if (file && !below)
-			return err_set(e, -ENOENT, "-blockdev %s: there is no node '%.40s'", node->id, file);
-		if (below && !d->more[1])
-			d->more[1] = &node->p;
-		ret = below ? node_image(q, below, d, depth + 1, e) : protocol_file(q, &node->p, "file.", d, e);
-	}
-	if (!d->more[1])
+	if (top)
 		d->more[1] = &node->p;
+	ret = take_common(q, &node->p, d, e);
+	if (!ret && is_protocol(driver))
+		ret = (d->format = d->format ? d->format : "raw", protocol_file(q, &node->p, "", d, e));
+	else if (!ret)
+		ret = format_image(q, node, d, depth, e);
+	if (!ret && !top) {
+		props_take(&node->p, "discard");
+		ret = left_over(&node->p, e);
+	}
 	return ret ? err_prefix(e, ret, "-blockdev %s", node->id) : 0;
 }
 
@@ -289,6 +377,19 @@ static int drive_image(struct qemu *q, struct qemu_item *it, struct disk *d, str
 	return ret ? err_prefix(e, ret, "-drive") : 0;
 }
 
+/* The first is the firmware, and is not written to; the second has its variables. */
+static int set_flash(struct qemu *q, unsigned unit, const struct disk *d, struct err *e)
+{
+	if (q->pflash[unit])
+		return err_set(e, -EBUSY, "there are two for flash %u: %.60s and %.60s", unit, q->pflash[unit], d->file);
+	if (unit && d->ro)
+		return err_set(e, -ENOTSUP, "flash 1: %.60s: variables are written to it; give the guest a copy without readonly=on", d->file);
+	if (unit && d->snapshot)
+		warn("-snapshot: %s, the firmware's variables, is written to all the same", d->file);
+	q->pflash[unit] = d->file;
+	return 0;
+}
+
 static int drive_pflash(struct qemu *q, struct qemu_item *it, struct err *e)
 {
 	uint64_t unit = q->pflash[0] ? 1 : 0;
@@ -303,12 +404,12 @@ static int drive_pflash(struct qemu *q, struct qemu_item *it, struct err *e)
 		ret = err_set(e, -ENOTSUP, "-drive if=pflash: the image must be raw");
 	if (!ret && !d.file)
 		ret = err_set(e, -EINVAL, "-drive if=pflash: file is missing");
+	if (!ret)
+		ret = set_flash(q, (unsigned)unit, &d, e);
 	if (ret)
 		return ret;
-	q->pflash[unit] = d.file;
-	props_ignore(&it->p, disk_same);
 	props_take(&it->p, "discard");
-	ret = props_done(&it->p, e);
+	ret = left_over(&it->p, e);
 	return ret ? err_prefix(e, ret, "-drive if=pflash") : 0;
 }
 
@@ -336,9 +437,12 @@ int emit_flash(struct qemu *q, struct err *e)
 
 		if (!q->pflash_node[i])
 			continue;
-		d = (struct disk){ 0 };
+		d = (struct disk){ .snapshot = q->snapshot };
 		ret = it ? node_image(q, it, &d, 0, e) : err_set(e, -ENOENT, "-machine pflash%u: there is no node '%s'", i, q->pflash_node[i]);
-		q->pflash[i] = d.file;
+		if (!ret)
+			ret = set_flash(q, i, &d, e);
+		if (!ret && (ret = left_over(d.more[1], e)))
+			err_prefix(e, ret, "-blockdev %s", it->id);
 	}
 	return ret;
 }

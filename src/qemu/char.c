@@ -16,6 +16,8 @@
 struct place {
 	const char *text;
 	bool mux;			/* stdio that a monitor shares */
+	bool no_signal;			/* stdio whose Ctrl-c is the guest's */
+	bool append;			/* to the file */
 };
 
 int opt_chardev(struct qemu *q, const char *val, struct err *e)
@@ -35,8 +37,8 @@ int opt_chardev(struct qemu *q, const char *val, struct err *e)
 /* ",server=on,wait=off" and its older spellings; on is the default of neither here. */
 static int socket_switches(struct qemu *q, struct props *p, const char *where, struct place *out, struct err *e)
 {
-	static const char *const same[] = { "delay", "nodelay", "ipv4", "ipv6", "telnet", "abstract", "tight", "to", NULL };
-	bool server = false, wait = true;
+	static const char *const same[] = { "delay", "nodelay", "ipv4", "ipv6", "telnet", "tight", "to", NULL };
+	bool server = false, wait = true, abstract = false;
 	uint64_t again = 0;
 	int ret = props_bool(p, "server", &server, e);
 
@@ -44,6 +46,10 @@ static int socket_switches(struct qemu *q, struct props *p, const char *where, s
 		ret = props_bool(p, "wait", &wait, e);
 	if (!ret)
 		ret = props_number(p, "reconnect", 0, 86400, &again, NULL, e);
+	if (!ret)
+		ret = props_bool(p, "abstract", &abstract, e);
+	if (!ret && abstract)
+		ret = err_set(e, -ENOTSUP, "abstract=on is not supported; a socket is a file");
 	props_ignore(p, same);
 	out->text = keepf(q, "%s,server=%s%s", where, server ? "on" : "off", server ? wait ? ",wait=on" : ",wait=off" : "");
 	if (again)
@@ -78,6 +84,26 @@ static const char *ringbuf(struct qemu *q, struct props *p)
 	return size ? keepf(q, "ringbuf,size=%s", size) : "ringbuf";
 }
 
+static int stdio_place(struct qemu *q, struct props *p, struct place *out, struct err *e)
+{
+	bool on = true;
+	int ret = props_bool(p, "signal", &on, e);
+
+	out->text = "stdio";
+	out->no_signal = !on;
+	return ret;
+}
+
+static int file_place(struct qemu *q, struct props *p, struct place *out, struct err *e)
+{
+	const char *path = props_take(p, "path");
+
+	if (!path)
+		return err_set(e, -EINVAL, "path is missing");
+	out->text = keepf(q, "file:%s", path);
+	return props_bool(p, "append", &out->append, e);
+}
+
 /* -chardev's. */
 static int chardev_place(struct qemu *q, const char *id, struct place *out, struct err *e)
 {
@@ -96,15 +122,16 @@ static int chardev_place(struct qemu *q, const char *id, struct place *out, stru
 	if ((v = props_take(&it->p, "logfile")))
 		warn("-chardev logfile=%s has no effect", v);
 	props_take(&it->p, "logappend");
-	props_take(&it->p, "signal");
 	if (ret)
 		return ret;
 	if (!backend || !strcmp(backend, "null") || !strcmp(backend, "vc"))
 		props_ignore(&it->p, (const char *const[]){ "width", "height", "cols", "rows", NULL });
-	else if (!strcmp(backend, "stdio") || !strcmp(backend, "pty"))
+	else if (!strcmp(backend, "stdio"))
+		ret = stdio_place(q, &it->p, out, e);
+	else if (!strcmp(backend, "pty"))
 		out->text = keep(q, backend);
-	else if (!strcmp(backend, "file") && (v = props_take(&it->p, "path")))
-		out->text = keepf(q, "file:%s", v), props_take(&it->p, "append");
+	else if (!strcmp(backend, "file"))
+		ret = file_place(q, &it->p, out, e);
 	else if (!strcmp(backend, "socket"))
 		ret = socket_place(q, &it->p, out, e);
 	else if (!strcmp(backend, "ringbuf") || !strcmp(backend, "memory"))
@@ -123,6 +150,8 @@ static int old_socket(struct qemu *q, const char *dev, struct place *out, struct
 	struct props p;
 	int ret = props_parse(dev[len] ? dev + len + 1 : "", NULL, &p, e);
 
+	if (!ret && strncmp(where, "unix:", 5) && !strchr(strchr(where, ':') + 1, ':'))
+		ret = err_set(e, -EINVAL, "'%.60s' has no port; it is tcp:HOST:PORT", where);
 	if (!ret)
 		ret = socket_switches(q, &p, where, out, e);
 	if (!ret)
@@ -173,13 +202,11 @@ int opt_parallel(struct qemu *q, const char *val, struct err *e)
 
 int opt_monitor(struct qemu *q, const char *val, struct err *e)
 {
-	q->has_monitor = true;
 	return strcmp(val, "none") && strcmp(val, "null") ? item_add(q, &q->monitors, "-monitor", "dev", val, e) : 0;
 }
 
 int opt_mon(struct qemu *q, const char *val, struct err *e)
 {
-	q->has_monitor = true;
 	return item_add(q, &q->monitors, "-mon", "chardev", val, e);
 }
 
@@ -228,6 +255,8 @@ int opt_debugcon(struct qemu *q, const char *val, struct err *e)
 static int console_value(const struct place *at, const char *what, const char **out, struct err *e)
 {
 	*out = at->text;
+	if (at->append)
+		return err_set(e, -ENOTSUP, "%s: append=on is not supported", what);
 	if (!strncmp(at->text, "file:", 5))
 		*out = at->text + 5;
 	else if (strcmp(at->text, "stdio") && strcmp(at->text, "pty") && strcmp(at->text, "none"))
@@ -242,6 +271,8 @@ static int emit_chardev(struct qemu *q, const char *id, const struct place *at, 
 
 	if (!strcmp(t, "stdio"))
 		return err_set(e, -ENOTSUP, "standard input and output are the first serial port's only");
+	if (!strncmp(t, "fd:", 3))
+		return err_set(e, -ENOTSUP, "a socket by its descriptor is for monitors only (-qmp, -mon)");
 	emit_begin(q, "--chardev");
 	if (!strcmp(t, "none"))
 		emit_part(q, NULL, "null");
@@ -254,12 +285,14 @@ static int emit_chardev(struct qemu *q, const char *id, const struct place *at, 
 		emit_part(q, "path", keepf(q, "%.*s", (int)(rest ? rest - t - 5 : (long)strlen(t + 5)), t + 5));
 	} else if (!strncmp(t, "tcp:", 4) || !strncmp(t, "telnet:", 7)) {
 		t = strchr(t, ':') + 1;
-		for (colon = rest ? rest : t + strlen(t); colon > t && *colon != ':';)
+		colon = t + strcspn(t, ",");
+		while (colon > t && *colon != ':')
 			colon--;
 		emit_part(q, "host", keepf(q, "%.*s", (int)(colon - t), t));
 		emit_part(q, "port", keepf(q, "%.*s", (int)(rest ? rest - colon - 1 : (long)strlen(colon + 1)), colon + 1));
 	} else if (!strncmp(t, "file:", 5)) {
 		emit_part(q, "path", t + 5);
+		emit_part(q, "append", at->append ? "on" : NULL);
 		rest = NULL;
 	}
 	if (rest)
@@ -268,13 +301,40 @@ static int emit_chardev(struct qemu *q, const char *id, const struct place *at, 
 	return 0;
 }
 
-/* The first port on a terminal or a file is the console, the others are on chardevs. */
+/* -device isa-serial: ports behind those of -serial. */
+static int serial_devices(struct qemu *q, struct err *e)
+{
+	list_for_each(n, &q->devices) {
+		struct qemu_item *it = list_entry(n, struct qemu_item, node);
+		const char *driver = props_peek(&it->p, "driver"), *chr;
+		uint64_t index = q->n_serial;
+		int ret;
+
+		if (!driver || strcmp(driver, "isa-serial"))
+			continue;
+		chr = props_take(&it->p, "chardev");
+		ret = props_number(&it->p, "index", 0, QEMU_MAX_SERIALS - 1, &index, NULL, e);
+		if (!ret && !chr)
+			ret = err_set(e, -EINVAL, "chardev is missing");
+		if (!ret && index != q->n_serial)
+			ret = err_set(e, -ENOTSUP, "index=%u: the next port is %u", (unsigned)index, q->n_serial);
+		if (!ret)
+			ret = opt_serial(q, keepf(q, "chardev:%s", chr), e);
+		if (ret)
+			return err_prefix(e, ret, "-device isa-serial");
+	}
+	return 0;
+}
+
+/* The first port on a terminal is the console, the others are on chardevs. */
 static int emit_serial(struct qemu *q, struct err *e)
 {
 	struct place at[QEMU_MAX_SERIALS];
+	int ret = serial_devices(q, e);
 	unsigned n = q->n_serial, last = 0;
-	int ret = 0;
 
+	if (ret)
+		return ret;
 	if (!n && q->nographic && !q->nodefaults)
 		q->serial[n++] = "mon:stdio";
 	for (unsigned i = 0; i < n && !ret; i++) {
@@ -286,8 +346,8 @@ static int emit_serial(struct qemu *q, struct err *e)
 		return err_prefix(e, ret, "-serial");
 	if (last && !strcmp(at[0].text, "stdio")) {
 		emitf(q, "--console", "stdio");
-		/* Without a monitor behind it, Ctrl-C ends QEMU. */
-		if (at[0].mux)
+		/* Without a monitor behind it, Ctrl-C ends QEMU, unless signal=off. */
+		if (at[0].mux || at[0].no_signal)
 			emitf(q, "--escape", "%u,x", q->echr);
 		else
 			emitf(q, "--escape", "3");

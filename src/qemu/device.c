@@ -48,6 +48,8 @@ static int dev_bus(struct qemu *q, struct qemu_item *it, const struct kind *k, s
 					    "virtqueue_size", "max_ports", "emergency-write", "chassis", "port", "slot", "p2", "p3", "chassis_nr", "shpc", "io-reserve", "mem-reserve", NULL };
 
 	props_ignore(&it->p, same);
+	if (!strcmp(k->group, "USB"))
+		q->usb = keepf(q, "-device %s", k->name);
 	return done(it, e);
 }
 
@@ -57,9 +59,7 @@ static int dev_rng(struct qemu *q, struct qemu_item *it, const struct kind *k, s
 
 	if (rng && !item_find(&q->objects, rng))
 		return err_set(e, -ENOENT, "there is no object '%.60s'", rng);
-	if (props_take(&it->p, "max-bytes"))
-		warn("-device %s: max-bytes has no effect", k->name);
-	props_take(&it->p, "period");
+	props_ignore(&it->p, (const char *const[]){ "max-bytes", "period", NULL });
 	emitf(q, "--rng", "on");
 	return done(it, e);
 }
@@ -125,15 +125,10 @@ static int dev_pvpanic(struct qemu *q, struct qemu_item *it, const struct kind *
 	return done(it, e);
 }
 
-/* There is one anyway, if a port has something on it. */
+/* Has been emitted with -serial's ports. */
 static int dev_serial(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
 {
-	const char *chr = props_take(&it->p, "chardev");
-
-	props_ignore(&it->p, (const char *const[]){ "index", "iobase", "irq", NULL });
-	if (!chr)
-		return err_set(e, -EINVAL, "chardev is missing");
-	return opt_serial(q, keepf(q, "chardev:%s", chr), e);
+	return done(it, e);
 }
 
 static int dev_port(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
@@ -151,6 +146,7 @@ static int dev_tpm(struct qemu *q, struct qemu_item *it, const struct kind *k, s
 
 	if (!dev)
 		return err_set(e, -ENOENT, "there is no tpmdev '%.60s'", id ? id : "");
+	dev->used = true;
 	chardev = props_take(&dev->p, "chardev");
 	ret = chardev ? char_unix_path(q, chardev, &path, e) : err_set(e, -EINVAL, "-tpmdev: chardev is missing");
 	if (!ret)
@@ -227,7 +223,7 @@ static const struct kind kinds[] = {
 	{ "isa-debug-exit", "ISA", "Misc", NULL, dev_debug_exit, NULL, "iobase=<uint32> iosize=<uint32>" },
 	{ "pc-testdev", "ISA", "Misc", NULL, dev_testdev, NULL, "" },
 	{ "pvpanic", "ISA", "Misc", NULL, dev_pvpanic, NULL, "ioport=<uint16>" },
-	{ "isa-serial", "ISA", "Input", NULL, dev_serial, NULL, "chardev=<str>" },
+	{ "isa-serial", "ISA", "Input", NULL, dev_serial, NULL, "chardev=<str> index=<uint32>" },
 	{ "tpm-tis", "ISA", "Misc", NULL, dev_tpm, "tis", "tpmdev=<str>" },
 	{ "tpm-crb", NULL, "Misc", NULL, dev_tpm, "crb", "tpmdev=<str>" },
 	{ "vmgenid", NULL, "Misc", NULL, dev_vmgenid, NULL, "guid=<str>" },
@@ -356,6 +352,10 @@ static int emit_object(struct qemu *q, struct qemu_item *it, struct err *e)
 
 int emit_devices(struct qemu *q, struct err *e)
 {
+	static const struct qemu_fixed fixed[] = {
+		{ "disable-modern", "off" }, { "disable-legacy", "on" }, { "xres", NULL }, { "yres", NULL }, { "wwn", NULL }, { "vendor", NULL },
+		{ "product", NULL }, { "ver", NULL }, { "rotation_rate", NULL }, { "host_mtu", NULL }, { "max-bytes", NULL }, { NULL, NULL },
+	};
 	int ret;
 
 	list_for_each(n, &q->objects) {
@@ -368,6 +368,8 @@ int emit_devices(struct qemu *q, struct err *e)
 		struct qemu_item *it = list_entry(n, struct qemu_item, node);
 		const struct kind *k = find_kind(props_take(&it->p, "driver"));
 
+		warn_fixed(&it->p, keepf(q, "-device %s", k->name), fixed);
+		q->usb_device |= k->bus && !strcmp(k->bus, "usb-bus");
 		if ((ret = k->emit(q, it, k, e)))
 			return err_prefix(e, ret, "-device %s", k->name);
 	}

@@ -73,14 +73,16 @@ int emit_display(struct qemu *q, struct err *e)
 	const char *vga = q->vga ? q->vga : q->nodefaults || q->vga_device || q->micro || q->none ? NULL : "std";
 	bool none = q->nographic || q->none || (q->display && !strcmp(q->display, "none"));
 
-	/* Nobody looks, and nothing but firmware would draw: a kernel of its own needs no VGA. */
 	if (vga && !q->vga_device)
 		emitf(q, "--vga", "%s", vga);
 	else if (!q->vga_device)
 		emitf(q, "--vga", "none");
+	q->usb_device |= q->vnc != NULL;	/* a tablet comes with a display */
 	if (q->vnc)
 		return emit_vnc(q, e);
-	if (!none && !q->daemonize && (vga || q->vga_device) && (!vga || strcmp(vga, "none")))
+	if (!none && !q->daemonize && (vga || q->vga_device) && (!vga || strcmp(vga, "none"))) {
 		emitf(q, "--display", "vnc");
+		q->usb_device = true;
+	}
 	return 0;
 }

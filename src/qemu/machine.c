@@ -45,8 +45,17 @@ static const char *const machine_same[] = {
 	"pcie", "ioapic2", "max-ram-below-4g", "max-fw-size", "smbios-entry-point-type", "igd-passthru", NULL,
 };
 
+static const struct qemu_fixed pc_fixed[] = {
+	{ "hpet", "on" }, { "acpi", "on" }, { "i8042", "on" }, { "pic", "on" }, { "pit", "on" }, { "smbus", "on" }, { "sata", "on" },
+	{ "smm", "off" }, { "vmport", "off" }, { "nvdimm", "off" }, { "hmat", "off" }, { "max-ram-below-4g", NULL }, { NULL, NULL },
+};
+static const struct qemu_fixed micro_fixed[] = {
+	{ "acpi", "on" }, { "rtc", "on" }, { "pic", "off" }, { "pit", "off" }, { "pcie", "off" }, { NULL, NULL },
+};
+
 int opt_machine(struct qemu *q, const char *val, struct err *e)
 {
+	bool usb = false;
 	struct props p;
 	const char *v;
 	int ret;
@@ -59,13 +68,16 @@ int opt_machine(struct qemu *q, const char *val, struct err *e)
 	if (!ret && (v = props_take(&p, "accel")))
 		ret = set_accel(q, v, e);
 	if (!ret)
-		ret = props_bool(&p, "usb", &q->usb, e);
+		ret = props_bool(&p, "usb", &usb, e);
+	if (usb)
+		q->usb = "-machine usb=on";
 	if (!ret && (v = props_take(&p, "memory-backend")))
 		q->memory_backend = keep(q, v);
 	for (unsigned i = 0; !ret && i < 2; i++)
 		if ((v = props_take(&p, i ? "pflash1" : "pflash0")))
 			q->pflash_node[i] = keep(q, v);
 	if (!ret) {
+		warn_fixed(&p, "-machine", q->micro ? micro_fixed : pc_fixed);
 		props_ignore(&p, machine_same);
 		ret = props_done(&p, e);
 	}
@@ -122,7 +134,7 @@ static const struct {
 
 static const char *cpu_level(const char *name)
 {
-	size_t len = strcspn(name, "");
+	size_t len = strlen(name);
 
 	for (unsigned i = 0; i < ARRAY_LEN(models); i++) {
 		size_t n = strlen(models[i].name);
@@ -135,6 +147,16 @@ static const char *cpu_level(const char *name)
 	return NULL;
 }
 
+static const struct qemu_fixed cpu_fixed[] = {
+	{ "enforce", "off" }, { "kvm", "on" }, { "vendor", NULL }, { "model-id", NULL }, { "level", NULL }, { "xlevel", NULL },
+	{ "phys-bits", NULL }, { "tsc-freq", NULL }, { NULL, NULL },
+};
+
+static bool is_hyperv(const char *name)
+{
+	return !strncmp(name, "hv-", 3) || !strncmp(name, "hv_", 3);
+}
+
 /* Properties that are no features. */
 static bool cpu_same(const char *name)
 {
@@ -145,7 +167,7 @@ static bool cpu_same(const char *name)
 	for (unsigned i = 0; i < ARRAY_LEN(same); i++)
 		if (!strcmp(name, same[i]))
 			return true;
-	return !strncmp(name, "hv-", 3) || !strncmp(name, "hv_", 3);
+	return is_hyperv(name);
 }
 
 /* A feature nobody here has is left out with a warning, as TCG does. */
@@ -183,7 +205,11 @@ static int cpu_features(struct qemu *q, struct props *p, char *spec, size_t len,
 			return err_set(e, -E2BIG, "too many features");
 		if (*name == '+' || *name == '-')
 			add_feature(q, spec, len, name + 1, *name == '+');
-		else if (cpu_same(name))
+		else if (cpu_same(name) && !is_hyperv(name))
+			continue;
+		else if (is_hyperv(name) && !fixed_holds(p->of[i].value, "off"))
+			warn("-cpu: %s=%s has no effect: there are no enlightenments of Hyper-V", name, p->of[i].value);
+		else if (is_hyperv(name))
 			continue;
 		else if (props_switch(p->of[i].value, &on, e))
 			return err_prefix(e, -EINVAL, "%.40s", name);
@@ -212,6 +238,7 @@ int opt_cpu(struct qemu *q, const char *val, struct err *e)
 		snprintf(spec, sizeof(spec), "%s", level);
 		if (strcmp(level, "max") && strcmp(level, name))
 			warn("-cpu %s: the guest's CPU is %s", name, level);
+		warn_fixed(&p, "-cpu", cpu_fixed);
 		ret = cpu_features(q, &p, spec, sizeof(spec), e);
 	}
 	if (!ret)
@@ -237,7 +264,7 @@ int opt_smp(struct qemu *q, const char *val, struct err *e)
 		ret = props_number(&p, names[i], 1, 64, &x, &found, e);
 		product *= x;
 		some |= found;
-		if (!ret && found && x > 1 && (!strcmp(names[i], "threads") || !strcmp(names[i], "dies")))
+		if (!ret && found && x > 1 && strcmp(names[i], "cores"))
 			warn("-smp: the guest's CPUs are cores, not %s", names[i]);
 	}
 	if (!ret)
@@ -264,7 +291,7 @@ int opt_smp(struct qemu *q, const char *val, struct err *e)
 int opt_memory(struct qemu *q, const char *val, struct err *e)
 {
 	const uint64_t mib = 1 << 20;
-	uint64_t slots = 0, max;
+	uint64_t slots = 0, max = 0;
 	struct props p;
 	const char *v;
 	int ret = props_parse(val, "size", &p, e);
@@ -275,7 +302,7 @@ int opt_memory(struct qemu *q, const char *val, struct err *e)
 		ret = props_number(&p, "slots", 0, 256, &slots, NULL, e);
 	if (!ret && (v = props_take(&p, "maxmem")))
 		ret = props_size(v, mib, &max, e);
-	if (slots)
+	if (!ret && (slots || max > q->memory))
 		warn("-m: memory cannot be added later, slots and maxmem have no effect");
 	if (!ret)
 		ret = props_done(&p, e);
@@ -370,25 +397,58 @@ int opt_fw_cfg(struct qemu *q, const char *val, struct err *e)
 	return ret;
 }
 
-/* Defaults of properties: those that are known to change nothing here. */
+/* "driver=D,property=P,value=V" is the same as "D.P=V". */
+static int split_global(struct qemu *q, const char *val, const char **name, const char **value, struct err *e)
+{
+	const char *eq = strchr(val, '='), *driver, *property, *text;
+	struct props p;
+	int ret;
+
+	if (eq && memchr(val, '.', (size_t)(eq - val))) {
+		*name = keepf(q, "%.*s", (int)(eq - val), val);
+		*value = eq + 1;
+		return 0;
+	}
+	ret = props_parse(val, NULL, &p, e);
+	driver = ret ? NULL : props_take(&p, "driver");
+	property = ret ? NULL : props_take(&p, "property");
+	text = ret ? NULL : props_take(&p, "value");
+	if (!ret && (!driver || !property || !text))
+		ret = err_set(e, -EINVAL, "it is driver.property=value");
+	if (!ret)
+		ret = props_done(&p, e);
+	if (!ret) {
+		*name = keepf(q, "%s.%s", driver, property);
+		*value = keep(q, text);
+	}
+	props_free(&p);
+	return ret;
+}
+
+/* Defaults of properties: none is changed, which is worth a word where it makes a difference. */
 int opt_global(struct qemu *q, const char *val, struct err *e)
 {
 	static const char *const same[] = {
-		"virtio-blk-pci.scsi", "kvm-pit.lost_tick_policy", "mc146818rtc.lost_tick_policy", "PIIX4_PM.disable_s3", "PIIX4_PM.disable_s4",
-		"ICH9-LPC.disable_s3", "ICH9-LPC.disable_s4", "ICH9-LPC.noreboot", "cfi.pflash01.secure", "driver.cfi.pflash01.secure", "isa-debugcon.iobase",
-		"virtio-pci.disable-modern", "virtio-pci.disable-legacy", "kvm-apic.vapic", "apic-common.vapic", "migration.send-configuration",
-		"hpet.msi", "i440FX-pcihost.pci-hole64-size", "q35-pcihost.pci-hole64-size", "virtio-net-pci.romfile",
+		"virtio-blk-pci.scsi", "kvm-pit.lost_tick_policy", "mc146818rtc.lost_tick_policy", "ICH9-LPC.noreboot", "kvm-apic.vapic",
+		"apic-common.vapic", "migration.send-configuration", "hpet.msi", "i440FX-pcihost.pci-hole64-size", "q35-pcihost.pci-hole64-size",
 	};
-	const char *eq = strchr(val, '=');
+	static const struct qemu_fixed fixed[] = {
+		{ "PIIX4_PM.disable_s3", "1" }, { "PIIX4_PM.disable_s4", "1" }, { "ICH9-LPC.disable_s3", "1" }, { "ICH9-LPC.disable_s4", "1" },
+		{ "cfi.pflash01.secure", "off" }, { "isa-debugcon.iobase", "0xe9" }, { "virtio-pci.disable-modern", "off" },
+		{ "virtio-pci.disable-legacy", "on" },
+	};
+	const char *name, *value;
+	int ret = split_global(q, val, &name, &value, e);
 
-	for (unsigned i = 0; eq && i < ARRAY_LEN(same); i++)
-		if (strlen(same[i]) == (size_t)(eq - val) && !strncmp(same[i], val, (size_t)(eq - val)))
+	if (ret)
+		return ret;
+	for (unsigned i = 0; i < ARRAY_LEN(same); i++)
+		if (!strcmp(same[i], name))
 			return 0;
-	if (!strncmp(val, "driver=", 7))
-		return 0;
-	if (!eq || !memchr(val, '.', (size_t)(eq - val)))
-		return err_set(e, -EINVAL, "it is driver.property=value");
-	warn("-global %s has no effect", val);
+	for (unsigned i = 0; i < ARRAY_LEN(fixed); i++)
+		if (!strcmp(fixed[i].name, name) && fixed_holds(value, fixed[i].is))
+			return 0;
+	warn("-global %s=%s has no effect", name, value);
 	return 0;
 }
 

@@ -190,6 +190,8 @@ static int emit_nic(struct qemu *q, struct qemu_item *nic, struct err *e)
 
 	if (ret)
 		return ret;
+	if (id && (!net || net->used))
+		return err_set(e, net ? -EBUSY : -ENOENT, net ? "netdev '%.60s' is already in use" : "there is no netdev '%.60s'", id);
 	if (old)
 		props_take(&nic->p, "type");
 	if (old && !net) {

@@ -88,39 +88,35 @@ static int opt_watchdog_action(struct qemu *q, const char *val, struct err *e)
 	return 0;
 }
 
+/* What was wanted and has no effect here, though the guest or who started it could tell. */
+static int no_effect(const char *option, const char *val, const char *text)
+{
+	warn("%s%s%s: %s", option, val ? " " : "", val ? val : "", text);
+	return 0;
+}
+
+#define NO_EFFECT(fn, option, text) \
+	static int fn(struct qemu *q, const char *val, struct err *e) { return no_effect(option, val, text); }
+
+NO_EFFECT(opt_logfile, "-D", "there are no such logs here")
+NO_EFFECT(opt_mem_path, "-mem-path", "the guest's memory is anonymous; --huge-pages of lodge run gives it large pages")
+NO_EFFECT(opt_no_acpi, "-no-acpi", "the guest is told of ACPI all the same")
+NO_EFFECT(opt_no_hpet, "-no-hpet", "the guest has an HPET all the same")
+
 static int opt_log(struct qemu *q, const char *val, struct err *e)
 {
-	if (wants_help(q, "log", val))
-		return -EAGAIN;
-	warn("-d %s: there are no such logs here; see --stats and --dump-block in lodge-run(1)", val);
-	return 0;
+	return wants_help(q, "log", val) ? -EAGAIN :
+		no_effect("-d", val, "there are no such logs here; see --stats and --dump-block in lodge-run(1)");
 }
 
 static int opt_trace(struct qemu *q, const char *val, struct err *e)
 {
-	if (wants_help(q, "trace", val))
-		return -EAGAIN;
-	warn("-trace %s: there are no trace events here", val);
-	return 0;
-}
-
-static int opt_logfile(struct qemu *q, const char *val, struct err *e)
-{
-	warn("-D %s: there are no such logs here", val);
-	return 0;
+	return wants_help(q, "trace", val) ? -EAGAIN : no_effect("-trace", val, "there are no trace events here");
 }
 
 static int opt_sandbox(struct qemu *q, const char *val, struct err *e)
 {
-	if (strncmp(val, "off", 3))
-		warn("-sandbox %s: system calls are not filtered", val);
-	return 0;
-}
-
-static int opt_mem_path(struct qemu *q, const char *val, struct err *e)
-{
-	warn("-mem-path %s: the guest's memory is anonymous; --huge-pages of lodge run gives it large pages", val);
-	return 0;
+	return strncmp(val, "off", 3) ? no_effect("-sandbox", val, "system calls are not filtered") : 0;
 }
 
 static int opt_numa(struct qemu *q, const char *val, struct err *e)
@@ -133,7 +129,7 @@ static int opt_numa(struct qemu *q, const char *val, struct err *e)
 
 static int opt_usb(struct qemu *q, const char *val, struct err *e)
 {
-	q->usb = true;
+	q->usb = "-usb";
 	return 0;
 }
 
@@ -143,15 +139,8 @@ static int opt_usbdevice(struct qemu *q, const char *val, struct err *e)
 
 	if (strcmp(val, "tablet") && strcmp(val, "mouse") && strcmp(val, "keyboard"))
 		return err_set(e, -ENOTSUP, "'%.40s' is not one of tablet, mouse, keyboard", val);
-	q->usb = true;
 	snprintf(text, sizeof(text), "usb-%s", !strcmp(val, "keyboard") ? "kbd" : val);
 	return opt_device(q, text, e);
-}
-
-static int opt_no_acpi(struct qemu *q, const char *val, struct err *e)
-{
-	warn("-no-acpi: the guest is told of ACPI all the same");
-	return 0;
 }
 
 static int opt_watchdog(struct qemu *q, const char *val, struct err *e)
@@ -279,12 +268,12 @@ const struct qemu_option qemu_options[] = {
 	  "         [,domainname=domain][,dnssearch=domain][,hostname=host]", "configure a user mode network backend with ID 'str'", opt_netdev },
 	{ "nic", "[user|tap|none][,option][,...][mac=macaddr]", "initialize an on-board NIC", opt_nic },
 	{ "net", "nic[,macaddr=mac][,model=type]", "configure or create an on-board (or machine default) NIC", opt_net },
-	{ "chardev", "null|stdio|file|pty|pipe|socket|ringbuf,id=id[,...]", "configure a character device", opt_chardev },
+	{ "chardev", "null|stdio|file|pty|socket|ringbuf,id=id[,...]", "configure a character device", opt_chardev },
 	{ "kernel", "bzImage", "use 'bzImage' as kernel image", opt_kernel },
 	{ "append", "cmdline", "use 'cmdline' as kernel command line", opt_append },
 	{ "initrd", "file", "use 'file' as initial ram disk", opt_initrd },
 	{ "fw_cfg", "[name=]<name>,file=<file>|string=<str>", "add named fw_cfg entry with contents from file or string", opt_fw_cfg },
-	{ "smbios", "type=0|1|2|3|4|11|17[,...]", "specify SMBIOS fields", opt_smbios },
+	{ "smbios", "type=0|1|2|3|11[,...]", "specify SMBIOS fields", opt_smbios },
 	{ "serial", "dev", "redirect the serial port to char device 'dev'", opt_serial },
 	{ "parallel", "none", "no parallel port", opt_parallel },
 	{ "monitor", "dev", "redirect the monitor to char device 'dev'", opt_monitor },
@@ -307,7 +296,7 @@ const struct qemu_option qemu_options[] = {
 	{ "watchdog", "i6300esb", "enable virtual hardware watchdog", opt_watchdog },
 	{ "watchdog-action", "reset|shutdown|poweroff|inject-nmi|pause|debug|none", "action when watchdog fires [default=reset]",
 	  opt_watchdog_action },
-	{ "no-hpet", NULL, "no effect: there is an HPET", opt_nothing },
+	{ "no-hpet", NULL, "no effect: there is an HPET", opt_no_hpet },
 	{ "no-acpi", NULL, "no effect: there is ACPI", opt_no_acpi },
 	{ "no-fd-bootchk", NULL, "no effect", opt_nothing },
 	{ "win2k-hack", NULL, "no effect", opt_nothing },

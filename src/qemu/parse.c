@@ -55,6 +55,28 @@ void warn(const char *fmt, ...)
 	fputc('\n', stderr);
 }
 
+bool fixed_holds(const char *value, const char *is)
+{
+	bool is_on, on;
+
+	if (!is)
+		return false;
+	if (!strcmp(value, is) || !strcmp(value, "auto"))
+		return true;
+	value = !strcmp(value, "1") ? "on" : !strcmp(value, "0") ? "off" : value;
+	return !props_switch(is, &is_on, NULL) && !props_switch(value, &on, NULL) && on == is_on;
+}
+
+void warn_fixed(const struct props *p, const char *option, const struct qemu_fixed *list)
+{
+	for (; list->name; list++) {
+		const char *v = props_peek(p, list->name);
+
+		if (v && !fixed_holds(v, list->is))
+			warn("%s: %s=%s has no effect", option, list->name, v);
+	}
+}
+
 /* ---- arguments ---- */
 
 static void emit_owned(struct qemu *q, char *text)
@@ -127,10 +149,11 @@ void emit_end(struct qemu *q)
 
 const char *keep(struct qemu *q, const char *text)
 {
-	char *copy = q->n_kept < QEMU_MAX_ARGS ? strdup(text) : NULL;
+	bool room = q->n_kept < QEMU_MAX_ARGS;
+	char *copy = room ? strdup(text) : NULL;
 
 	if (!copy) {
-		q->failed = -ENOMEM;
+		q->failed = room ? -ENOMEM : -E2BIG;
 		return "";
 	}
 	q->kept[q->n_kept++] = copy;
@@ -167,7 +190,6 @@ int item_add(struct qemu *q, struct list *l, const char *option, const char *imp
 		return ret;
 	}
 	it->option = option;
-	it->number = q->n_items++;
 	it->id = props_take(&it->p, "id");
 	if (it->id && item_find(l, it->id)) {
 		ret = err_set(e, -EEXIST, "there are two with the ID '%.60s'", it->id);
@@ -266,7 +288,6 @@ int qemu_emit(struct qemu *q, struct err *e)
 
 	if (!ret)
 		ret = emit_machine(q, e);
-
 	if (!ret)
 		ret = emit_chars(q, e);
 	if (!ret)
@@ -282,6 +303,11 @@ int qemu_emit(struct qemu *q, struct err *e)
 	if (!ret) {
 		unused(&q->netdevs);
 		unused(&q->drives);
+		unused(&q->blockdevs);
+		unused(&q->chardevs);
+		unused(&q->tpmdevs);
+		if (q->usb && !q->usb_device)
+			warn("%s has no effect: a USB controller comes with a device on it (-device usb-tablet, usb-kbd, usb-mouse, usb-storage)", q->usb);
 	}
 	return ret;
 }

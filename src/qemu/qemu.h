@@ -33,7 +33,6 @@ struct qemu_item {
 	const char *id;			/* NULL: none */
 	const char *option;		/* "-drive", for messages */
 	const char *type;		/* of an object */
-	unsigned number;		/* in the order of the command line */
 	bool used;
 };
 
@@ -55,14 +54,16 @@ struct qemu {
 
 	struct list drives, blockdevs, devices, netdevs, nics, chardevs, objects, monitors, fdsets, tpmdevs;
 	const char *serial[QEMU_MAX_SERIALS];
-	unsigned n_serial, n_items, n_nets, n_ports;
+	unsigned n_serial, n_nets, n_ports;
 
 	/* Scalars. */
 	const char *name, *cpu, *machine, *accel, *kernel, *initrd, *append, *bios, *vga, *display, *vnc, *data_dir;
 	uint64_t memory;		/* bytes */
 	unsigned cpus, echr, n_scsi, code_cache;	/* code_cache: MiB; 0: not said */
-	bool vga_device, nodefaults, nographic, snapshot, no_reboot, paused, daemonize, no_net, vga_given, usb, micro, has_monitor, numa;
+	bool vga_device, nodefaults, nographic, snapshot, no_reboot, paused, daemonize, no_net, micro, numa;
 	bool none;			/* -machine none: for questions only */
+	const char *usb;		/* what asks for a USB controller, which comes with what is on it; NULL: nothing */
+	bool usb_device;		/* there is something on it */
 	const char *memory_backend, *pflash_node[2];
 	const char *pidfile, *watchdog_action;
 	const char *pflash[2], *debugcon;
@@ -93,6 +94,15 @@ void emit_end(struct qemu *q);
 const char *keep(struct qemu *q, const char *text);
 const char *keepf(struct qemu *q, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* What the guest could tell, and cannot be had otherwise here: the value that holds anyway, NULL if it is none of the user's. */
+struct qemu_fixed {
+	const char *name, *is;
+};
+/* A warning for each of them that is asked to be different.  Nothing is taken; the list ends with name NULL. */
+void warn_fixed(const struct props *p, const char *option, const struct qemu_fixed *list);
+/* The same of one value: on, yes, true and 1 are the same, "auto" is what holds. */
+bool fixed_holds(const char *value, const char *is);
 
 int item_add(struct qemu *q, struct list *l, const char *option, const char *implied, const char *text, struct err *e);
 struct qemu_item *item_find(struct list *l, const char *id);

@@ -71,6 +71,82 @@ static void fails(const char *line, const char *part)
 	free(out);
 }
 
+/* What is said on standard error meanwhile. */
+static char *warning_of(const char *line)
+{
+	FILE *real = stderr;
+	char *text = NULL, *out;
+	bool failed;
+	size_t len;
+
+	stderr = open_memstream(&text, &len);
+	out = say(line, &failed);
+	fclose(stderr);
+	stderr = real;
+	if (failed)
+		fail_msg("'%s' fails: %s", line, out);
+	free(out);
+	return text;
+}
+
+static void warns(const char *line, const char *part)
+{
+	char *text = warning_of(line);
+
+	if (!strstr(text, part))
+		fail_msg("'%s' warns '%s', without '%s'", line, text, part);
+	free(text);
+}
+
+static void is_quiet(const char *line)
+{
+	char *text = warning_of(line);
+
+	if (*text)
+		fail_msg("'%s' warns '%s'", line, text);
+	free(text);
+}
+
+/* What is asked for and does nothing says so, unless it is so anyway. */
+static void effects(void **state)
+{
+	warns("-no-hpet", "-no-hpet: the guest has an HPET all the same");
+	warns("-M|q35,hpet=off,vmport=on", "-machine: hpet=off has no effect");
+	warns("-M|q35,hpet=off,vmport=on", "-machine: vmport=on has no effect");
+	is_quiet("-M|q35,hpet=on,vmport=off,acpi=auto,kernel_irqchip=split,mem-merge=off");
+	is_quiet("-M|microvm,pit=off,pic=off,rtc=on|-kernel|k");
+	warns("-M|microvm,pit=on|-kernel|k", "-machine: pit=on has no effect");
+	warns("-usb|-nodefaults", "-usb has no effect: a USB controller comes with a device on it");
+	warns("-M|q35,usb=on|-nodefaults", "-machine usb=on has no effect");
+	warns("-device|qemu-xhci|-display|none", "-device qemu-xhci has no effect");
+	is_quiet("-usb|-device|usb-kbd|-display|none");
+	is_quiet("-usb|-usbdevice|tablet|-display|none");
+	is_quiet("-usb|-vnc|:1");		/* a tablet comes with it */
+	warns("-global|a.b=c", "-global a.b=c has no effect");
+	warns("-global|driver=cfi.pflash01,property=secure,value=on", "-global cfi.pflash01.secure=on has no effect");
+	is_quiet("-global|driver=cfi.pflash01,property=secure,value=off");
+	is_quiet("-global|kvm-pit.lost_tick_policy=discard|-global|ICH9-LPC.disable_s3=1");
+	warns("-global|ICH9-LPC.disable_s3=0", "ICH9-LPC.disable_s3=0 has no effect");
+	warns("-global|isa-debugcon.iobase=0x402", "isa-debugcon.iobase=0x402 has no effect");
+	fails("-global|driver=a", "-global driver=a: it is driver.property=value");
+	fails("-global|driver=a,property=b,value=c,d=e", "'d' is not supported");
+	fails("-global|a", "driver.property=value");
+	warns("-cpu|host,kvm=off", "-cpu: kvm=off has no effect");
+	warns("-cpu|host,hv_relaxed", "-cpu: hv_relaxed=on has no effect");
+	is_quiet("-cpu|host,migratable=on,hv-time=off,enforce=off");
+	warns("-smp|4,sockets=4", "cores, not sockets");
+	is_quiet("-smp|4,sockets=1,cores=4");
+	warns("-m|1G,maxmem=4G", "slots and maxmem have no effect");
+	warns("-device|virtio-rng-pci,disable-modern=on", "-device virtio-rng-pci: disable-modern=on has no effect");
+	is_quiet("-device|virtio-rng-pci,disable-modern=false,disable-legacy=on");
+	warns("-drive|if=virtio,file=f,detect-zeroes=unmap", "detect-zeroes=unmap has no effect");
+	warns("-drive|if=virtio,file=f,cache=directsync", "the guest has to flush");
+	warns("-chardev|null,id=c", "-chardev c is used by nothing");
+	warns("-blockdev|qcow2,node-name=n,file.filename=f,backing=b|-device|nvme,drive=n", "backing=b has no effect");
+	warns("-blockdev|file,node-name=n,filename=f", "-blockdev n is used by nothing");
+	warns("-snapshot|-pflash|CODE|-pflash|VARS", "VARS, the firmware's variables, is written to all the same");
+}
+
 static void machine(void **state)
 {
 	gives("-m|1G|-smp|4,sockets=1,cores=4,threads=1", "--cpus|4|--memory|1024M|");
@@ -116,6 +192,27 @@ static void disks(void **state)
 	gives("-blockdev|file,node-name=p,filename=f|-blockdev|raw,file=p,node-name=n|-device|virtio-blk-pci,drive=n",
 	      "--disk|f,if=virtio,format=raw,backing=on|");
 	gives("-add-fd|fd=7,set=2|-drive|file=/dev/fdset/2,if=virtio", "--disk|/proc/self/fd/7,if=virtio");
+	gives("-blockdev|file,node-name=p,filename=f,read-only=off|-blockdev|qcow2,node-name=n,file=p,read-only=on|-device|virtio-blk-pci,drive=n",
+	      "--disk|f,if=virtio,ro=on,format=qcow2");
+	gives("-blockdev|qcow2,node-name=n,file.filename=f,file.read-only=on|-device|virtio-blk-pci,drive=n", "--disk|f,if=virtio,ro=on,");
+	gives("-blockdev|file,node-name=p,filename=f|-blockdev|raw,node-name=r,file=p|-blockdev|qcow2,node-name=n,file=r|-device|nvme,drive=n",
+	      "--disk|f,if=nvme,format=qcow2,");
+	gives("-blockdev|file,node-name=p,filename=f|-blockdev|qcow2,node-name=r,file=p|-blockdev|raw,node-name=n,file=r|-device|nvme,drive=n",
+	      "--disk|f,if=nvme,format=qcow2,");
+	fails("-blockdev|file,node-name=p,filename=f|-blockdev|vdi,node-name=r,file=p|-blockdev|qcow2,node-name=n,file=r|-device|nvme,drive=n",
+	      "-blockdev n: -blockdev r: qcow2 in vdi is not supported");
+	fails("-blockdev|file,node-name=p,filename=f,frob=1|-blockdev|qcow2,node-name=n,file=p|-device|nvme,drive=n",
+	      "-blockdev p: the property 'frob' is not supported");
+	fails("-blockdev|file,node-name=p,filename=f|-blockdev|file,node-name=p,filename=g", "two with the node-name 'p'");
+	gives("-drive|if=none,id=d,file=f,discard=unmap,rerror=auto|-device|virtio-blk-pci,drive=d,discard=on,write-cache=off",
+	      "--disk|f,if=virtio,backing=on,cache=writethrough,discard=unmap|");
+	gives("-drive|if=none,id=d,file=f,discard=unmap|-device|virtio-blk-pci,drive=d,discard=off", ",discard=unmap,discard=ignore|");
+	gives("-drive|if=virtio,file=f,cache.writeback=off,cache.direct=on", ",cache=writethrough|");
+	gives("-drive|if=none,id=d,file=f,cache=unsafe|-device|virtio-blk-pci,drive=d,write-cache=off", ",cache=unsafe|");
+	fails("-add-fd|fd=7", "fd= and set= are needed");
+	fails("-add-fd|fd=7,set=2,frob=1", "'frob' is not supported");
+	fails("-pflash|A|-pflash|B|-drive|if=pflash,unit=1,file=C", "two for flash 1: B and C");
+	fails("-pflash|A|-drive|if=pflash,file=B,readonly=on", "flash 1: B: variables are written to it");
 	fails("-drive|file=f,if=virtio,frob=1", "-drive: the property 'frob' is not supported");
 	fails("-device|virtio-blk-pci,drive=nope", "no drive 'nope'");
 	fails("-drive|if=none,id=d,file=f|-device|virtio-blk-pci,drive=d|-device|virtio-blk-pci,drive=d", "already in use");
@@ -134,6 +231,8 @@ static void nets(void **state)
 	gives("-nic|user,hostfwd=tcp::80-:80,model=e1000", "--net|user,fwd=tcp:0.0.0.0:80:80,model=e1000e|");
 	gives("-net|nic,model=virtio|-net|user,hostfwd=tcp:127.0.0.1:10022-:22", "--net|user,fwd=tcp:127.0.0.1:10022:22|");
 	gives("-netdev|tap,id=t,ifname=tap0,script=no,downscript=no|-device|e1000e,netdev=t", "--net|tap,if=tap0,model=e1000e|");
+	fails("-net|nic,netdev=no", "there is no netdev 'no'");
+	fails("-netdev|user,id=n|-net|nic,netdev=n|-net|nic,netdev=n", "netdev 'n' is already in use");
 	fails("-netdev|vde,id=n|-device|virtio-net-pci,netdev=n", "type 'vde' is not supported");
 	fails("-nic|user,model=ne2k_pci", "ne2k_pci");
 	fails("-netdev|user,id=n,hostfwd=bad|-device|virtio-net-pci,netdev=n", "forwarding rule");
@@ -157,6 +256,19 @@ static void chars(void **state)
 	gives("-debugcon|file:/d", "--debugcon|/d|");
 	fails("-chardev|spicevmc,id=v|-device|virtserialport,chardev=v", "'spicevmc' is not supported");
 	fails("-device|virtserialport,chardev=no", "no chardev 'no'");
+	gives("-chardev|file,id=x,path=/x,append=on|-device|isa-serial,chardev=x|-serial|none",
+	      "--serial|none|--chardev|file,id=x,path=/x,append=on|--serial|x|");
+	gives("-nographic|-chardev|null,id=x|-device|isa-serial,chardev=x", "--vga|");
+	lacks("-nographic|-chardev|null,id=x|-device|isa-serial,chardev=x", "stdio");
+	gives("-chardev|stdio,id=s,signal=off|-serial|chardev:s", "--console|stdio|--escape|1,x|");
+	gives("-chardev|stdio,id=s,signal=on|-serial|chardev:s", "--console|stdio|--escape|3|");
+	fails("-chardev|null,id=x|-device|isa-serial,chardev=x,index=2", "-device isa-serial: index=2: the next port is 0");
+	fails("-device|isa-serial", "chardev is missing");
+	fails("-serial|tcp:4444", "'tcp:4444' has no port");
+	fails("-chardev|file,id=x|-serial|chardev:x", "path is missing");
+	fails("-chardev|file,id=x,path=/x,append=on|-debugcon|chardev:x", "append=on is not supported");
+	fails("-chardev|socket,id=x,path=/x,abstract=on|-serial|chardev:x", "abstract=on is not supported");
+	fails("-chardev|socket,id=x,fd=4|-serial|chardev:x", "for monitors only");
 	fails("-monitor|stdio", "monitor");
 	fails("-serial|stdio|-serial|stdio", "first serial port");
 }
@@ -206,6 +318,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(machine), cmocka_unit_test(disks), cmocka_unit_test(nets), cmocka_unit_test(chars),
 		cmocka_unit_test(screens), cmocka_unit_test(lists), cmocka_unit_test(sizes),
+		cmocka_unit_test(effects),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
