@@ -189,7 +189,7 @@ static int opt_tpmdev(struct qemu *q, const char *val, struct err *e)
 
 MISSING(no_floppy, "there is no floppy drive; use -drive or -cdrom")
 MISSING(no_incoming, "guests do not migrate")
-MISSING(no_loadvm, "there are no snapshots of a guest's state; -snapshot leaves disks unchanged")
+MISSING(no_loadvm, "QEMU's snapshots of a guest's state cannot be read; lodge snapshot create and lodge run --from-snapshot have their own")
 MISSING(no_readconfig, "files of settings are not read; lodge run --config reads its own")
 MISSING(no_share, "folders are not shared with the guest (no virtio-9p)")
 MISSING(no_window, "there are no windows; use -vnc or -display vnc=ADDRESS")

@@ -474,7 +474,7 @@ const struct opt run_opts[] = {
 	  "*ringbuf,id=ID,size=BYTES* keeps the newest bytes for the control protocol's ringbuf-read, *null,id=ID*. May be repeated.",
 	  COMPLETE_WORDS, "socket file pty ringbuf null", .parse = parse_chardev },
 	{ "serial", 0, "ID|none", "serial port on a chardev; may be repeated",
-	  "The serial ports, from the first one (ttyS0), each on a *--chardev*, or *none*. The first one is instead of *--console*, which then is none. "
+	  "The serial ports, from the first one (ttyS0), each on a *--chardev*, or *none*. The first one is in the place of the console: *--console none* goes with it. "
 	  "May be repeated, for up to four.", .parse = parse_serial },
 	{ "port", 0, "NAME,chardev=ID", "virtio serial port; may be repeated",
 	  "A port of a virtio serial device that leads to a *--chardev*: /dev/virtio-ports/NAME in Linux; with *console=on* it is a console "
