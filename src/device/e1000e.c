@@ -175,7 +175,7 @@ static const struct snap_field fields[] = {
 };
 static const struct snap_table table = { "e1000e", 1, fields };
 
-enum { F_BEGUN = 1, F_BAD = 2, F_WHOLE = 4, F_SEGMENTS = 8, F_CMD = 8 };
+enum { F_BEGUN = 1, F_BAD = 2, F_WHOLE = 4, F_SEGMENTS = 8 };
 
 static void put_ctx(uint16_t *w, const struct e1000e_ctx *c)
 {

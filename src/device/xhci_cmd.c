@@ -109,7 +109,7 @@ static struct answer enable_slot(struct xhci *x)
 	return (struct answer){ CC_NO_SLOTS, 0 };
 }
 
-void xhci_slot_disable(struct xhci_slot *s)
+static void slot_disable(struct xhci_slot *s)
 {
 	if (!s->enabled)
 		return;
@@ -308,7 +308,7 @@ static unsigned bandwidth(struct xhci *x, const struct trb *t)
 static unsigned on_slot(struct xhci_slot *s, const struct trb *t)
 {
 	switch (trb_type(t->control)) {
-	case TRB_DISABLE_SLOT: xhci_slot_disable(s); return CC_SUCCESS;
+	case TRB_DISABLE_SLOT: slot_disable(s); return CC_SUCCESS;
 	case TRB_ADDRESS: return address_device(s, t);
 	case TRB_CONFIGURE: return configure(s, t);
 	case TRB_EVALUATE: return evaluate(s, t);

@@ -199,7 +199,6 @@ void xhci_events_read(struct xhci *x, unsigned intr);
 
 /* xhci_cmd.c */
 void xhci_commands(struct xhci *x);
-void xhci_slot_disable(struct xhci_slot *s);
 void xhci_write_ep(struct xhci_ep *ep);
 
 /* xhci_ep.c */
