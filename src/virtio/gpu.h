@@ -4,8 +4,7 @@
  *
  * The guest makes resources, tells which of its pages back them, has parts copied
  * to the host and says which resource an output shows and what of it has changed.
- * While nobody looks at any output, copies are only noted and made when somebody
- * does.
+ * Copies are noted, and made when somebody looks.
  */
 #ifndef LODGE_VIRTIO_GPU_H
 #define LODGE_VIRTIO_GPU_H

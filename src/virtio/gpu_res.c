@@ -206,6 +206,7 @@ enum gpu_error gpu_transfer(struct gpu *g, struct gpu_res *r, const struct displ
 		gpu_rect_join(&r->noted, to);
 		return GPU_OK;
 	}
+	gpu_settle(g, r);		/* what was asked for before must not come over it afterwards */
 	return copy(g, r, to, offset) ? GPU_OK : GPU_ERR_UNSPEC;
 }
 

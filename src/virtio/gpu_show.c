@@ -14,9 +14,10 @@
 
 static const struct display_ops display_ops;
 
+/* Not empty either when nothing is shown: black is to be drawn, too. */
 static void dirty_all(struct gpu_output *o)
 {
-	o->dirty = (struct display_rect){ 0, 0, o->shown.w, o->shown.h };
+	o->dirty = (struct display_rect){ 0, 0, MAX(o->shown.w, 1u), o->shown.h };
 }
 
 /* ---- the display's calls ---- */
@@ -90,7 +91,6 @@ static void watched(void *opaque, bool on)
 	if (!on)
 		return;
 	dirty_all(o);
-	o->dirty.w = MAX(o->dirty.w, 1u);	/* black is to be drawn, too */
 	o->new_cursor = true;
 }
 
@@ -161,10 +161,8 @@ void gpu_set_scanout(struct gpu_output *o, const struct gpu_res *r, const struct
 		take_over(o);
 	o->resource = r ? r->id : 0;
 	o->shown = r ? *part : (struct display_rect){ 0 };
-	if (!o->watched)
-		return;
-	dirty_all(o);
-	o->dirty.w = MAX(o->dirty.w, 1u);
+	if (o->watched)
+		dirty_all(o);
 }
 
 void gpu_flush(struct gpu *g, const struct gpu_res *r, const struct display_rect *part)

@@ -195,6 +195,12 @@ static void other_offset(void **state)
 	assert_int_equal(SEND(SCANOUT, 0, 0, 64, 64, 0, 1), OK);
 	assert_int_equal(pixel(3, 0), 0x00aa00);
 	assert_int_equal(pixel(3, 7), 0);
+	/* The later of two copies holds, though the first was only noted. */
+	assert_int_equal(SEND(TRANSFER, 0, 0, 64, 64, 0, 0, 1, 0), OK);
+	assert_int_equal(SEND(TRANSFER, 0, 0, 64, 1, 7 * 64 * 4, 0, 1, 0), OK);
+	assert_int_equal(SEND(FLUSH, 0, 0, 64, 64, 1, 0), OK);
+	assert_int_equal(pixel(3, 0), 0x00aa00);
+	assert_int_equal(pixel(3, 7), 0x00aa00);
 	display_unwatch(screen[0], &viewer);
 }
 
@@ -555,6 +561,30 @@ static void round_trip(void **state)
 	snap_out_free(o);
 }
 
+/* A state in which nothing is shown is black, whatever was seen before. */
+static void nothing_shown(void **state)
+{
+	struct snap_out *o;
+	const void *p;
+	size_t len;
+
+	o = save();
+	p = snap_out_data(o, &len);
+	machine_lock(d.m);
+	virtio_dev_resume(dev);
+	machine_unlock(d.m);
+	display_watch(screen[0], &viewer);
+	make(1, BGRX, 16, 16);
+	paint(16, 4, 4, 0x515253);
+	assert_int_equal(SEND(TRANSFER, 0, 0, 16, 16, 0, 0, 1, 0), OK);
+	assert_int_equal(SEND(SCANOUT, 0, 0, 16, 16, 0, 1), OK);
+	assert_int_equal(pixel(4, 4), 0x515253);
+	assert_int_equal(load(p, len), 0);
+	assert_int_equal(pixel(4, 4), 0);
+	display_unwatch(screen[0], &viewer);
+	snap_out_free(o);
+}
+
 /* Any byte of it may be wrong, and it may end anywhere. */
 static void damaged(void **state)
 {
@@ -587,7 +617,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(info), T(edid), T(fence), T(shows), T(other_offset), T(part_of_resource), T(formats), T(scattered), T(unwatched),
 		T(two_outputs), T(errors), T(bounded), T(no_room_for_answers), T(cursor), T(wish),
-		cmocka_unit_test_setup_teardown(takes_turns, setup_shared, teardown), T(round_trip), T(damaged),
+		cmocka_unit_test_setup_teardown(takes_turns, setup_shared, teardown), T(round_trip), T(nothing_shown),
+		T(damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
