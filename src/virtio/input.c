@@ -370,9 +370,11 @@ static int save(struct virtio_dev *d, struct snap_out *o)
 	return ret ? ret : snap_put_blob(o, "events", events, sizeof(events));
 }
 
+static bool motion_sane(int32_t v) { return v >= -MOTION_MAX && v <= MOTION_MAX; }
+
 static bool sane(const struct vinput *v)
 {
-	return v->n <= FIFO && abs(v->dx) <= MOTION_MAX && abs(v->dy) <= MOTION_MAX && abs(v->wheel) <= MOTION_MAX &&
+	return v->n <= FIFO && motion_sane(v->dx) && motion_sane(v->dy) && motion_sane(v->wheel) &&
 	       v->x <= INPUT_ABS_MAX && v->y <= INPUT_ABS_MAX && v->old_x <= INPUT_ABS_MAX && v->old_y <= INPUT_ABS_MAX &&
 	       !((v->buttons | v->old_buttons) & ~BUTTONS);
 }

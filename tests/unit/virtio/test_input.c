@@ -6,6 +6,7 @@
  */
 #include "driver.h"
 
+#include <errno.h>
 #include <linux/input-event-codes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -240,11 +241,48 @@ static void saved(void **state)
 	fix_free(f);
 }
 
+/* A motion that no report has, though its amount is no number. */
+static void damaged(void **state)
+{
+	struct fix *f = fix_new(VIRTIO_INPUT_MOUSE);
+	struct snap_out *o;
+	struct snap_in *in;
+	struct err e = { "" };
+	uint8_t *copy, *at;
+	const void *p;
+	size_t len;
+
+	input_rel(f->in, 0x1234, 0, 0, 0);	/* no buffers: it is in the queue */
+	for (unsigned i = 0; i < 40; i++)
+		input_rel(f->in, 0, 0, 0, i % 2 ? INPUT_LEFT : 0);	/* until that is full */
+	input_rel(f->in, 0x2345, 0, 0, 0);
+	assert_int_equal(snap_out_new(&o), 0);
+	machine_lock(f->d.m);
+	machine_pause_devs(f->d.m);
+	assert_int_equal(machine_save_devs(f->d.m, o, NULL), 0);
+	p = snap_out_data(o, &len);
+	copy = malloc(len);
+	memcpy(copy, p, len);
+	at = memmem(copy, len, "\x45\x23\0\0", 4);
+	assert_non_null(at);
+	st_le32(at, 0x80000000);
+	assert_int_equal(snap_in_new(&in, copy, len), 0);
+	machine_reset_devs(f->d.m);
+	assert_int_equal(machine_load_devs(f->d.m, in, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "makes no sense"));
+	machine_resume_devs(f->d.m);
+	machine_unlock(f->d.m);
+	snap_in_free(in);
+	snap_out_free(o);
+	free(copy);
+	fix_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_it_says), cmocka_unit_test(keys), cmocka_unit_test(mouse), cmocka_unit_test(mouse_unheard),
-		cmocka_unit_test(tablet), cmocka_unit_test(saved),
+		cmocka_unit_test(tablet), cmocka_unit_test(saved), cmocka_unit_test(damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
