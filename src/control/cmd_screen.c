@@ -78,6 +78,7 @@ static void shot_done(void *opaque)
 	struct shot *s = opaque;
 
 	pthread_join(s->thread, NULL);
+	loop_bh_cancel(&s->done);	/* the thread may have posted it just now: ctl_screen_fini */
 	list_del(&s->node);
 	ctl_failed(s->call, s->ret, &s->e);
 	ctl_answer(s->call);
@@ -86,12 +87,8 @@ static void shot_done(void *opaque)
 
 void ctl_screen_fini(struct control *ctl)
 {
-	list_for_each_safe(n, &ctl->shots) {
-		struct shot *s = list_entry(n, struct shot, node);
-
-		loop_bh_cancel(&s->done);
-		shot_done(s);
-	}
+	list_for_each_safe(n, &ctl->shots)
+		shot_done(list_entry(n, struct shot, node));
 	list_for_each_safe(n, &ctl->typing)
 		ctl_answer(list_entry(n, struct ctl_call, node));
 }
