@@ -133,13 +133,10 @@ void ctl_cmd_block_dirty_bitmap_merge(struct ctl_call *c, const struct ctl_args_
 
 static json_int_t count(struct blk_node *n, const char *name)
 {
-	uint64_t off = 0, at, len, all = 0;
+	uint64_t all = 0;
 	struct err e;
 
-	while (off < n->i.size && !qcow2_bitmap_next(n, name, off, &at, &len, &e) && len) {
-		all += len;
-		off = at + len;
-	}
+	qcow2_bitmap_count(n, name, &all, &e);
 	return (json_int_t)all;
 }
 

@@ -44,6 +44,8 @@ int qcow2_bitmap_merge(struct blk_node *n, const char *name, struct blk_node *fr
 
 /* The first range at or behind off that is dirty: *len 0 if there is none. Also of a node open read-only. */
 int qcow2_bitmap_next(struct blk_node *n, const char *name, uint64_t off, uint64_t *at, uint64_t *len, struct err *e);
+/* Bytes that are dirty, all together; unchanged on an error. */
+int qcow2_bitmap_count(struct blk_node *n, const char *name, uint64_t *bytes, struct err *e);
 /* [off, off+len) counts as clean: parts of the granularity inside it only. In memory; on disk when the image is closed
  * or another function of this file is called. */
 int qcow2_bitmap_reset(struct blk_node *n, const char *name, uint64_t off, uint64_t len, struct err *e);

@@ -363,6 +363,22 @@ int qcow2_bitmap_next(struct blk_node *n, const char *name, uint64_t off, uint64
 	return 0;
 }
 
+int qcow2_bitmap_count(struct blk_node *n, const char *name, uint64_t *bytes, struct err *e)
+{
+	struct bitmap_op op = { .name = name };
+	int ret = run(n, load_main, &op, false, e);
+	uint64_t over;
+
+	if (ret)
+		return ret;
+	*bytes = bits_count(op.from) << op.from_granularity;
+	/* The last bit may stand for less. */
+	over = (op.from->n << op.from_granularity) - n->i.size;
+	if (over && bits_next(op.from, op.from->n - 1, true) < op.from->n)
+		*bytes -= over;
+	return 0;
+}
+
 static int reset_main(struct qcow2 *q, struct co *c, void *arg)
 {
 	const struct bitmap_op *op = arg;

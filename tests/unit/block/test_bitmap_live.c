@@ -67,7 +67,7 @@ static void put(struct blk_node *n, uint64_t off)
 /* Bytes the bitmap calls changed. */
 static uint64_t changed(struct blk_node *n)
 {
-	uint64_t sum = 0, off = 0, at, len;
+	uint64_t sum = 0, off = 0, at, len, count = 0;
 	struct err e = { 0 };
 
 	do {
@@ -76,6 +76,8 @@ static uint64_t changed(struct blk_node *n)
 		sum += len;
 		off = at + len;
 	} while (len);
+	assert_int_equal(qcow2_bitmap_count(n, "map", &count, &e), 0);
+	assert_int_equal(count, sum);
 	return sum;
 }
 
@@ -230,6 +232,25 @@ static int stop_loop(void **state)
 	return 0;
 }
 
+/* The last bit of an odd size stands for what there is. */
+static void odd_size(void **state)
+{
+	const struct qcow2_create_opts co = { .size = SIZE + 1536 };
+	struct blk_node *file = NULL, *n;
+	struct err e = { 0 };
+
+	assert_int_equal(blk_open_mem_file(loop, 16 << 20, &file), 0);
+	assert_int_equal(qcow2_create(file, &co, &e), 0);
+	n = open_on(file);
+	assert_int_equal(qcow2_bitmap_add(n, "map", UNIT, true, &e), 0);
+	assert_int_equal(changed(n), 0);
+	put(n, 0);
+	assert_int_equal(changed(n), UNIT);
+	put(n, SIZE + 512);
+	assert_int_equal(changed(n), UNIT + 1536);
+	blk_close(n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +258,7 @@ int main(void)
 		cmocka_unit_test(not_recording),
 		cmocka_unit_test(image_becomes_a_backing_file),
 		cmocka_unit_test(image_is_closed),
+		cmocka_unit_test(odd_size),
 	};
 
 	return cmocka_run_group_tests_name("block-bitmap-live", tests, start_loop, stop_loop);
