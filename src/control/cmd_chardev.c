@@ -178,10 +178,12 @@ void ctl_cmd_ringbuf_write(struct ctl_call *c, const struct ctl_args_ringbuf_wri
 
 void ctl_port_event(struct control *ctl, int64_t value)
 {
-	const char *name = vm_port_name(ctl->vm, (unsigned)(value >> 1));
+	unsigned n = (unsigned)(value >> 1);
+	const char *name = vm_port_name(ctl->vm, n);
 
 	if (name)
-		ctl_emit(ctl, CTL_EVENT_VSERPORT_CHANGE, json_pack("{s:s,s:b}", "id", name, "open", (int)(value & 1)));
+		ctl_emit_by(ctl, &ctl->port_limit[n], CTL_EVENT_VSERPORT_CHANGE,
+			    json_pack("{s:s,s:b}", "id", name, "open", (int)(value & 1)));
 }
 
 void ctl_cmd_x_lodge_port_add(struct ctl_call *c, const struct ctl_args_x_lodge_port_add *a)

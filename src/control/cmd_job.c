@@ -335,6 +335,8 @@ static bool check_bitmap(struct ctl_call *c, const struct ctl_args_drive_backup 
 		ctl_fail(c, CTL_GENERIC_ERROR, "must provide a valid bitmap name for '%s' sync mode", by_bitmap ? "bitmap" : "incremental");
 	else if (by_bitmap && !a->has_bitmap_mode)
 		ctl_fail(c, CTL_GENERIC_ERROR, "Bitmap sync mode must be given when providing a bitmap");
+	else if (a->bitmap && a->sync == CTL_MIRROR_SYNC_MODE_NONE)
+		ctl_fail(c, CTL_GENERIC_ERROR, "sync mode 'none' does not produce meaningful bitmap outputs");
 	else if (a->has_bitmap_mode && !a->bitmap)
 		ctl_fail(c, CTL_GENERIC_ERROR, "Cannot specify bitmap sync mode without a bitmap");
 	else if (a->has_bitmap_mode && a->bitmap_mode != CTL_BITMAP_SYNC_MODE_ON_SUCCESS)

@@ -9,18 +9,24 @@ static const char *const watchdog_actions[] = {
 	[VM_WATCHDOG_PAUSE] = "pause", [VM_WATCHDOG_DEBUG] = "debug", [VM_WATCHDOG_NONE] = "none", [VM_WATCHDOG_NMI] = "inject-nmi",
 };
 
-void ctl_cmd_query_vm_generation_id(struct ctl_call *c, const struct ctl_args_query_vm_generation_id *a)
+json_t *ctl_uuid(const uint8_t u[16])
 {
 	char text[37];
+
+	snprintf(text, sizeof(text), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2], u[3], u[4],
+		 u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+	return json_string(text);
+}
+
+void ctl_cmd_query_vm_generation_id(struct ctl_call *c, const struct ctl_args_query_vm_generation_id *a)
+{
 	uint8_t u[16];
 
 	if (!vm_generation_id(c->ctl->vm, u)) {
 		ctl_fail(c, CTL_GENERIC_ERROR, "VM Generation ID device not found");
 		return;
 	}
-	snprintf(text, sizeof(text), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2], u[3], u[4],
-		 u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
-	ctl_return(c, json_pack("{s:s}", "guid", text));
+	ctl_return(c, json_pack("{s:o}", "guid", ctl_uuid(u)));
 }
 
 void ctl_cmd_query_tpm_models(struct ctl_call *c, const struct ctl_args_query_tpm_models *a)

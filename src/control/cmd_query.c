@@ -48,7 +48,7 @@ void ctl_cmd_query_name(struct ctl_call *c, const struct ctl_args_query_name *a)
 
 void ctl_cmd_query_uuid(struct ctl_call *c, const struct ctl_args_query_uuid *a)
 {
-	ctl_return(c, json_pack("{s:s}", "UUID", "00000000-0000-0000-0000-000000000000"));
+	ctl_return(c, json_pack("{s:o}", "UUID", ctl_uuid(vm_config_of(c->ctl->vm)->uuid)));
 }
 
 void ctl_cmd_query_kvm(struct ctl_call *c, const struct ctl_args_query_kvm *a)

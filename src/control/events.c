@@ -42,9 +42,8 @@ static void on_limit(void *opaque)
 	broadcast(l->ctl, j);
 }
 
-void ctl_emit(struct control *ctl, enum ctl_event ev, json_t *data)
+void ctl_emit_by(struct control *ctl, struct ctl_limit *l, enum ctl_event ev, json_t *data)
 {
-	struct ctl_limit *l = &ctl->limit[ev];
 	json_t *j = json_pack("{s:o,s:s}", "timestamp", timestamp(), "event", ctl_events[ev].name);
 
 	if (data && j)
@@ -65,21 +64,35 @@ void ctl_emit(struct control *ctl, enum ctl_event ev, json_t *data)
 	}
 }
 
-void ctl_events_init(struct control *ctl)
+void ctl_emit(struct control *ctl, enum ctl_event ev, json_t *data)
 {
-	for (unsigned i = 0; i < CTL_EVENTS; i++) {
-		struct ctl_limit *l = &ctl->limit[i];
+	ctl_emit_by(ctl, &ctl->limit[ev], ev, data);
+}
 
+static void init(struct control *ctl, struct ctl_limit *l, unsigned n)
+{
+	for (; n--; l++) {
 		l->ctl = ctl;
-		l->ev = (enum ctl_event)i;
 		loop_timer_init(ctl->m->loop, &l->timer, on_limit, l);
 	}
 }
 
+static void fini(struct ctl_limit *l, unsigned n)
+{
+	for (; n--; l++) {
+		loop_timer_cancel(&l->timer);
+		json_decref(l->held);
+	}
+}
+
+void ctl_events_init(struct control *ctl)
+{
+	init(ctl, ctl->limit, ARRAY_LEN(ctl->limit));
+	init(ctl, ctl->port_limit, ARRAY_LEN(ctl->port_limit));
+}
+
 void ctl_events_fini(struct control *ctl)
 {
-	for (unsigned i = 0; i < CTL_EVENTS; i++) {
-		loop_timer_cancel(&ctl->limit[i].timer);
-		json_decref(ctl->limit[i].held);
-	}
+	fini(ctl->limit, ARRAY_LEN(ctl->limit));
+	fini(ctl->port_limit, ARRAY_LEN(ctl->port_limit));
 }

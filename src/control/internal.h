@@ -19,6 +19,7 @@
 #include "control/schema_gen.h"
 #include "control/split.h"
 #include "machine/machine.h"
+#include "virtio/console.h"
 #include "vm/live.h"
 
 #define CTL_MAX_MONITORS 64
@@ -114,13 +115,14 @@ int ctl_monitor_fd(struct ctl_monitor *m, const char *name);
 /* events.c */
 struct ctl_limit {
 	struct control *ctl;
-	enum ctl_event ev;
 	struct loop_timer timer;
 	int64_t next_ns;
 	json_t *held;			/* to be sent when the timer rings */
 };
 /* Takes data over; NULL: none. */
 void ctl_emit(struct control *ctl, enum ctl_event ev, json_t *data);
+/* The same for an event of one of several things, each of which has a limit of its own. */
+void ctl_emit_by(struct control *ctl, struct ctl_limit *l, enum ctl_event ev, json_t *data);
 void ctl_events_init(struct control *ctl);
 void ctl_events_fini(struct control *ctl);
 
@@ -146,7 +148,7 @@ struct control {
 	struct list monitors, listeners;
 	unsigned n_monitors;
 	struct loop_timer accept_again;
-	struct ctl_limit limit[CTL_EVENTS];
+	struct ctl_limit limit[CTL_EVENTS], port_limit[VIRTIO_CONSOLE_MAX_PORTS];
 	struct ctl_place *place;	/* the folder of the default socket; NULL: none */
 	struct list stops;		/* deferred calls of `stop` */
 	struct list saves;		/* the deferred call of x-lodge-snapshot-save */
@@ -187,6 +189,7 @@ void gdb_vm_event(struct control *ctl, enum vm_event ev);
 char *hmp_line(struct control *ctl, const char *text, unsigned cpu);
 
 /* cmd_parts.c */
+json_t *ctl_uuid(const uint8_t u[16]);		/* as text */
 void ctl_watchdog_event(struct control *ctl);
 
 /* cmd_chardev.c */

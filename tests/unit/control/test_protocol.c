@@ -43,6 +43,12 @@ static int setup(void **state)
 	set(r, "disk.0.file", "null-co://16M");
 	set(r, "disk.0.iothread", "off");
 	set(r, "net.0.kind", "none");
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(conf_setf(r->conf, "null", NULL, "chardev.%u.kind", i), 0);
+		assert_int_equal(conf_setf(r->conf, i ? "c1" : "c0", NULL, "chardev.%u.id", i), 0);
+		assert_int_equal(conf_setf(r->conf, i ? "p1" : "p0", NULL, "port.%u.name", i), 0);
+		assert_int_equal(conf_setf(r->conf, i ? "c1" : "c0", NULL, "port.%u.chardev", i), 0);
+	}
 	assert_int_equal(vm_config_from(r->conf, &r->cfg, &e), 0);
 	if (vm_new(&r->cfg, &r->vm, &e))
 		fail_msg("%s", e.msg);
@@ -346,6 +352,62 @@ static void test_ending(void **state)
 	turns(r, 20);
 }
 
+static void port(struct rig *r, unsigned n, bool open)
+{
+	machine_lock(r->m);
+	ctl_port_event(r->ctl, (int64_t)n << 1 | open);
+	machine_unlock(r->m);
+}
+
+/* A port that opens and closes all the time keeps nobody from hearing of the others. */
+static void test_ports(void **state)
+{
+	struct rig *r = *state;
+	int fd = join(r);
+	const char *got;
+
+	say(r, fd, CAPS);
+	for (unsigned i = 0; i < 100; i++)
+		port(r, 1, i % 2 == 0);
+	port(r, 2, true);
+	got = say(r, fd, "");
+	assert_non_null(strstr(got, "{\"id\": \"p0\", \"open\": true}"));
+	assert_null(strstr(got, "{\"id\": \"p0\", \"open\": false}"));
+	assert_non_null(strstr(got, "{\"id\": \"p1\", \"open\": true}"));
+	/* The last of it comes when the second is over. */
+	for (unsigned i = 0; i < 80 && !*(got = say(r, fd, "")); i++)
+		assert_int_equal(loop_turn(r->m->loop, 20), 0);
+	assert_non_null(strstr(got, "{\"id\": \"p0\", \"open\": false}"));
+	close(fd);
+	turns(r, 20);
+}
+
+static void test_uuid(void **state)
+{
+	struct rig *r = *state;
+	int fd = join(r);
+
+	say(r, fd, CAPS);
+	for (unsigned i = 0; i < 16; i++)
+		r->cfg.uuid[i] = (uint8_t)(0xf0 | i);
+	assert_string_equal(say(r, fd, "{\"execute\":\"query-uuid\"}"), "{\"return\": {\"UUID\": \"f0f1f2f3-f4f5-f6f7-f8f9-fafbfcfdfeff\"}}\n");
+	close(fd);
+	turns(r, 20);
+}
+
+/* A copy of what is overwritten from now on says nothing of what a bitmap knows. */
+static void test_bitmap_modes(void **state)
+{
+	struct rig *r = *state;
+	int fd = join(r);
+
+	say(r, fd, CAPS);
+	assert_non_null(strstr(say(r, fd, "{\"execute\":\"drive-backup\",\"arguments\":{\"device\":\"disk0\",\"target\":\"/nowhere/x\","
+					  "\"sync\":\"none\",\"bitmap\":\"b\"}}"), "does not produce meaningful bitmap"));
+	close(fd);
+	turns(r, 20);
+}
+
 #define NBD_START "{\"execute\":\"nbd-server-start\",\"arguments\":{\"addr\":{\"type\":"
 
 /* Nothing that takes time: names are not looked up, and who cannot be accepted does not keep the loop turning. */
@@ -397,7 +459,7 @@ int main(void)
 #define CASE(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(test_negotiation), CASE(test_requests), CASE(test_oob), CASE(test_deaf), CASE(test_endless), CASE(test_descriptors),
-		CASE(test_stray), CASE(test_ending), CASE(test_nbd_listener),
+		CASE(test_stray), CASE(test_ending), CASE(test_nbd_listener), CASE(test_ports), CASE(test_bitmap_modes), CASE(test_uuid),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
