@@ -134,7 +134,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	machine_unlock(f.c.m);
 	place(&f);
 	init(&f);
-	for (unsigned i = 0; f.c.left && i < CARD_STEPS; i++)
+	for (unsigned i = 0; f.c.in.left && i < CARD_STEPS; i++)
 		step(&f);
 	machine_free(f.c.m);
 	return 0;

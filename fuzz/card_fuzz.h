@@ -2,16 +2,15 @@
 /*
  * What fuzzing the controllers of disks shares: a machine with 1 MiB of memory,
  * two small disks whose host fails and stalls, and a PCI card between them and
- * the input's bytes; saved state that is damaged.
+ * the input's bytes;
  */
 #ifndef LODGE_FUZZ_CARD_FUZZ_H
 #define LODGE_FUZZ_CARD_FUZZ_H
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
+#include "input.h"
 
-#include "base/bits.h"
+#include <errno.h>
+
 #include "pci/pci.h"
 #include "storage/disk.h"
 
@@ -21,25 +20,14 @@
 #define CARD_STEPS 4096
 
 struct card {
-	const uint8_t *p;
-	size_t left;
+	struct fuzz_input in;
 	struct machine *m;
 	struct pci_bus *root;
 	struct blk_node *node[2];
 	uint8_t *ram;
 };
 
-/* Zero when the input is used up. */
-static inline uint64_t card_take(struct card *c, unsigned len)
-{
-	uint8_t b[8] = { 0 };
-	size_t n = MIN(len, c->left);
-
-	memcpy(b, c->p, n);
-	c->p += n;
-	c->left -= n;
-	return ld_le64(b);
-}
+static inline uint64_t card_take(struct card *c, unsigned len) { return input_take(&c->in, len); }
 
 static inline int card_msi(void *opaque, const struct msi *msg)
 {
@@ -55,47 +43,9 @@ static inline void card_wr(struct card *c, uint32_t off, unsigned len, uint64_t 
 }
 
 /* The input's bytes into memory. */
-static inline void card_memory(struct card *c, uint64_t at)
-{
-	size_t len = 1 + card_take(c, 1) % 64;
+static inline void card_memory(struct card *c, uint64_t at) { input_memory(&c->in, c->ram, CARD_RAM, at); }
 
-	at %= CARD_RAM;
-	len = MIN(MIN(len, c->left), CARD_RAM - at);
-	memcpy(c->ram + at, c->p, len);
-	c->p += len;
-	c->left -= len;
-}
-
-static inline void card_save_load(struct card *c)
-{
-	struct snap_out *o;
-	struct snap_in *in;
-	struct err e;
-	uint8_t *copy;
-	const void *p;
-	size_t len;
-
-	if (snap_out_new(&o))
-		return;
-	machine_lock(c->m);
-	machine_pause_devs(c->m);
-	machine_save_devs(c->m, o, NULL);
-	p = snap_out_data(o, &len);
-	copy = malloc(len + 1);
-	memcpy(copy, p, len);
-	for (unsigned i = 0; i < 2 && len && c->left > 3; i++)
-		copy[card_take(c, 2) % len] ^= (uint8_t)card_take(c, 1);
-	if (!snap_in_new(&in, copy, len)) {
-		machine_reset_devs(c->m);
-		if (machine_load_devs(c->m, in, &e))
-			machine_reset_devs(c->m);
-		snap_in_free(in);
-	}
-	machine_resume_devs(c->m);
-	machine_unlock(c->m);
-	snap_out_free(o);
-	free(copy);
-}
+static inline void card_save_load(struct card *c) { input_save_load(&c->in, c->m); }
 
 /* The host's side: requests held, or failing. Machine lock held. */
 static inline void card_hold_or_fail(struct card *c, uint8_t what)
@@ -114,11 +64,8 @@ static inline void card_up(struct card *c, const uint8_t *data, size_t size)
 	struct pci_root_config cfg = { .cf8 = true };
 	struct err e;
 
-	*c = (struct card){ .p = data, .left = size };
-	if (machine_new(&c->m, true) || mem_create_ram(c->m->mem, CARD_RAM, MEM_HUGE_NONE, &e) ||
-	    mem_add_ram(c->m->mem, "ram", 0, 0, CARD_RAM, &e))
-		abort();
-	c->ram = mem_ram_host(c->m->mem);
+	*c = (struct card){ .in = { data, size } };
+	c->ram = input_machine(CARD_RAM, &c->m);
 	c->m->msi = card_msi;
 	machine_lock(c->m);
 	if (pci_root_new(c->m, &cfg, &c->root, &e))

@@ -116,7 +116,7 @@ static void frame(struct fz *f)
 	unsigned at = (unsigned)take(f, 1) & 15;
 
 	memset(buf, 0xff, 6);
-	memcpy(buf + at, f->c.p, MIN(f->c.left, (size_t)64));
+	memcpy(buf + at, f->c.in.p, MIN(f->c.in.left, (size_t)64));
 	v[1].iov_len = MIN(v[1].iov_len, sizeof(buf) - 300);
 	machine_lock(f->c.m);
 	f->b.card.recv(f->b.card.opaque, 0, NULL, v, 2);
@@ -182,7 +182,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	machine_unlock(f.c.m);
 	place(&f);
 	init(&f);
-	for (unsigned i = 0; f.c.left && i < CARD_STEPS; i++)
+	for (unsigned i = 0; f.c.in.left && i < CARD_STEPS; i++)
 		step(&f);
 	machine_free(f.c.m);
 	return 0;

@@ -164,7 +164,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	pci_config_write(p->smbus, PCI_COMMAND, 2, PCI_COMMAND_IO);
 	pci_config_write(p->smbus, 0x40, 1, 1);
 	machine_unlock(p->c.m);
-	for (unsigned i = 0; p->c.left && i < 400; i++)
+	for (unsigned i = 0; p->c.in.left && i < 400; i++)
 		step(p);
 	machine_lock(p->c.m);
 	machine_free_devs(p->c.m);

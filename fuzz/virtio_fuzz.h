@@ -12,14 +12,10 @@
 #ifndef LODGE_FUZZ_VIRTIO_H
 #define LODGE_FUZZ_VIRTIO_H
 
-#include <errno.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "input.h"
 
-#include "base/bits.h"
-#include "machine/machine.h"
+#include <errno.h>
+
 #include "virtio/device.h"
 
 #define FUZZ_RAM (1u << 20)
@@ -30,8 +26,7 @@
 #define FUZZ_MAX_ACTIONS 4096
 
 struct fuzz {
-	const uint8_t *p;
-	size_t left;
+	struct fuzz_input in;
 	struct machine *m;
 	struct virtio_dev *d;
 	uint8_t *ram;
@@ -42,17 +37,7 @@ struct fuzz {
 	void *opaque;
 };
 
-/* Zero when the input is used up. */
-static inline uint64_t fuzz_take(struct fuzz *f, unsigned len)
-{
-	uint8_t b[8] = { 0 };
-	size_t n = MIN(len, f->left);
-
-	memcpy(b, f->p, n);
-	f->p += n;
-	f->left -= n;
-	return ld_le64(b);
-}
+static inline uint64_t fuzz_take(struct fuzz *f, unsigned len) { return input_take(&f->in, len); }
 
 static inline void fuzz_wire(void *opaque, int n, bool level)
 {
@@ -125,14 +110,9 @@ static inline void fuzz_publish(struct fuzz *f)
 
 static inline void fuzz_memory(struct fuzz *f)
 {
-	uint64_t at = fuzz_take(f, 3) % FUZZ_RAM;
-	size_t len = 1 + fuzz_take(f, 1) % 64;
+	uint64_t at = fuzz_take(f, 3);
 
-	len = MIN(len, f->left);
-	len = MIN(len, FUZZ_RAM - at);
-	memcpy(f->ram + at, f->p, len);
-	f->p += len;
-	f->left -= len;
+	input_memory(&f->in, f->ram, FUZZ_RAM, at);
 }
 
 static inline void fuzz_locked(struct fuzz *f, void (*fn)(struct virtio_dev *))
@@ -142,37 +122,7 @@ static inline void fuzz_locked(struct fuzz *f, void (*fn)(struct virtio_dev *))
 	machine_unlock(f->m);
 }
 
-static inline void fuzz_save_load(struct fuzz *f)
-{
-	struct err e;
-	struct snap_out *o;
-	struct snap_in *in;
-	size_t len;
-	uint8_t *copy;
-	const void *p;
-
-	if (snap_out_new(&o))
-		return;
-	fuzz_locked(f, virtio_dev_pause);
-	machine_lock(f->m);
-	machine_save_devs(f->m, o, NULL);
-	p = snap_out_data(o, &len);
-	copy = malloc(len + 1);
-	memcpy(copy, p, len);
-	/* A file may be damaged: two bytes of it are. */
-	for (unsigned i = 0; i < 2 && len && f->left > 3; i++)
-		copy[fuzz_take(f, 2) % len] ^= (uint8_t)fuzz_take(f, 1);
-	if (snap_in_new(&in, copy, len) == 0) {
-		machine_reset_devs(f->m);
-		if (machine_load_devs(f->m, in, &e))
-			machine_reset_devs(f->m);
-		snap_in_free(in);
-	}
-	machine_unlock(f->m);
-	fuzz_locked(f, virtio_dev_resume);
-	snap_out_free(o);
-	free(copy);
-}
+static inline void fuzz_save_load(struct fuzz *f) { input_save_load(&f->in, f->m); }
 
 static inline void fuzz_step(struct fuzz *f)
 {
@@ -206,15 +156,9 @@ static inline void fuzz_step(struct fuzz *f)
 
 static inline void fuzz_machine(struct fuzz *f, const uint8_t *data, size_t size)
 {
-	struct err e;
-
 	memset(f, 0, sizeof(*f));
-	f->p = data;
-	f->left = size;
-	if (machine_new(&f->m, true) || mem_create_ram(f->m->mem, FUZZ_RAM, MEM_HUGE_NONE, &e) ||
-	    mem_add_ram(f->m->mem, "ram", 0, 0, FUZZ_RAM, &e))
-		abort();
-	f->ram = mem_ram_host(f->m->mem);
+	f->in = (struct fuzz_input){ data, size };
+	f->ram = input_machine(FUZZ_RAM, &f->m);
 }
 
 /* Takes the device and plays the input; the machine is left to the caller. */
@@ -228,7 +172,7 @@ static inline void fuzz_play_keep(struct fuzz *f, struct virtio_dev *d)
 	if (virtio_mmio_new(f->m, FUZZ_MMIO, &wire, d, &e))
 		abort();
 	machine_unlock(f->m);
-	for (unsigned i = 0; f->left && i < FUZZ_MAX_ACTIONS; i++)
+	for (unsigned i = 0; f->in.left && i < FUZZ_MAX_ACTIONS; i++)
 		fuzz_step(f);
 	for (unsigned i = 0; i < 3; i++)
 		loop_turn(f->m->loop, 0);

@@ -77,11 +77,8 @@ static void command(struct fuzz *f)
 {
 	unsigned q = f->d->driver_features & BIT64(22) ? f->d->n_queues - 1 : 2;
 	uint8_t *desc = f->ram + fuzz_ring(q), *cmd = f->ram + 0x80000;
-	size_t len = MIN(f->left, 32u);
+	size_t len = input_bytes(&f->in, cmd, 32);
 
-	memcpy(cmd, f->p, len);
-	f->p += len;
-	f->left -= len;
 	cmd[0] %= 6;
 	cmd[1] %= 6;
 	st_le64(desc, 0x80000);

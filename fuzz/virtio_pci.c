@@ -124,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	pci_config_write(pci_find(root, 0, 8), PCI_COMMAND, 2, PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
 	f.opaque = root;
 	machine_unlock(f.m);
-	for (unsigned i = 0; f.left && i < FUZZ_MAX_ACTIONS; i++)
+	for (unsigned i = 0; f.in.left && i < FUZZ_MAX_ACTIONS; i++)
 		step(&f);
 	loop_turn(f.m->loop, 0);
 	machine_free(f.m);

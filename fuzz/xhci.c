@@ -299,7 +299,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	machine_unlock(f.c.m);
 	place(&f);
 	init(&f);
-	for (unsigned i = 0; f.c.left && i < CARD_STEPS; i++)
+	for (unsigned i = 0; f.c.in.left && i < CARD_STEPS; i++)
 		step(&f);
 	unhold(&f);
 	machine_lock(f.c.m);
