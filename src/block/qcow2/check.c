@@ -80,17 +80,17 @@ static uint64_t refs(const struct check *k, uint64_t cluster)
 	return i < k->n_pages && k->page[i] ? k->page[i]->refs[cluster & (PAGE_N - 1)] : 0;
 }
 
-/* The first cluster behind this one that may be referred to; no earlier than end if there is none. */
-static uint64_t next_counted(const struct check *k, uint64_t cluster, uint64_t end)
+/* The first cluster behind this one that may be referred to, or limit, which is not looked beyond. */
+static uint64_t next_counted(const struct check *k, uint64_t cluster, uint64_t limit)
 {
 	uint64_t i = cluster >> PAGE_BITS;
 
 	if (i < k->n_pages && k->page[i])
-		return cluster + 1;
-	for (i++; i < k->n_pages; i++)
+		return MIN(cluster + 1, limit);
+	for (i++; i < k->n_pages && i << PAGE_BITS < limit; i++)
 		if (k->page[i])
 			return i << PAGE_BITS;
-	return MAX(end, cluster + 1);
+	return limit;
 }
 
 /* Behind the last cluster that is referred to; 0: none is. */
@@ -418,11 +418,7 @@ static int compare(struct check *k)
 
 		/* A file may be long and nearly empty: not each of its clusters is looked at. */
 		if (!readable && !refs(k, i)) {
-			uint64_t block_end = (i / per + 1) * per;
-
-			i = next_counted(k, i, end);
-			if (block_end >> q->rb_bits <= q->rt_size)
-				i = MIN(i, block_end);
+			i = next_counted(k, i, i >> q->rb_bits < q->rt_size ? (i / per + 1) * per : end);
 			continue;
 		}
 		if (readable)
@@ -455,7 +451,7 @@ static int rebuild(struct check *k)
 		rt[b] = (base + b) << q->cluster_bits;
 		memset(buf, 0, q->cluster);
 		for (uint64_t cl = b * per, end = MIN(cl + per, total); cl < end;
-		     cl = cl + 1 < base ? MIN(next_counted(k, cl, base), base) : cl + 1) {
+		     cl = cl + 1 < base ? next_counted(k, cl, MIN(end, base)) : cl + 1) {
 			uint64_t want = cl >= base && cl < total ? 1 : refs(k, cl);
 
 			rc_field_set(buf, cl - b * per, q->rc_order, MIN(want, rc_max(q)));
