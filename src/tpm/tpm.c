@@ -33,16 +33,16 @@ struct tpm {
 	pthread_t thread;
 	bool has_thread;
 	struct tpm_wire w;		/* the thread's, once it runs */
-	int wake;			/* eventfd: look at `cancel` */
+	int wake;			/* eventfd: look at `cancelled` */
 
 	pthread_mutex_t lock;		/* protects what follows; inside the loop's lock */
 	pthread_cond_t work, rest;
 	bool quit, dead, busy;
-	bool cancel;			/* what is under way */
 	bool init, reset_established;
 	uint8_t established_locality;
 	bool established;
 	uint64_t last;			/* number of the last command; what is dropped has an older one */
+	uint64_t cancelled;		/* commands up to this number are to end */
 	uint8_t next[TPM_BUFFER];	/* waits */
 	size_t next_len;		/* 0: nothing */
 	uint8_t next_locality;
@@ -59,6 +59,7 @@ struct tpm {
 
 #define RC_FAILURE 0x101
 #define RC_COMMAND_SIZE 0x142
+#define RC_CANCELED 0x909
 
 /* A response of ours. */
 static void refuse(uint8_t *out, unsigned code)
@@ -77,7 +78,7 @@ static void broken(struct tpm *t, int ret)
 }
 
 /* Receives while listening to who cancels. */
-static int await(struct tpm *t, uint8_t *out)
+static int await(struct tpm *t, uint64_t number, uint8_t *out)
 {
 	int64_t deadline = loop_now_ns() + COMMAND_NS;
 	bool cancelled = false;
@@ -91,7 +92,7 @@ static int await(struct tpm *t, uint8_t *out)
 		if (read(t->wake, &n, sizeof(n)) < 0 && errno != EAGAIN)
 			return -errno;
 		pthread_mutex_lock(&t->lock);
-		cancel = t->cancel;
+		cancel = number <= t->cancelled;
 		pthread_mutex_unlock(&t->lock);
 		if (!cancel || cancelled)
 			continue;
@@ -104,37 +105,47 @@ static int await(struct tpm *t, uint8_t *out)
 	return ret;
 }
 
+/* What the command that waits is answered with instead of being sent; 0: it is sent. t->lock held. */
+static unsigned why_not(const struct tpm *t)
+{
+	if (t->dead)
+		return RC_FAILURE;
+	/* The TPM would wait for the rest, or take it for the next command. */
+	if (t->next_len < TPM_HEADER || __builtin_bswap32(ld_le32(t->next + 2)) != t->next_len)
+		return RC_COMMAND_SIZE;
+	return t->next_number <= t->cancelled ? RC_CANCELED : 0;
+}
+
 /* t->lock held, and let go of meanwhile. */
 static void do_command(struct tpm *t)
 {
 	uint8_t cmd[TPM_BUFFER], out[TPM_BUFFER], locality = t->next_locality;
 	uint64_t number = t->next_number;
 	size_t len = t->next_len;
-	bool established = t->established, failed = t->dead;
+	bool established = t->established;
+	unsigned code = why_not(t);
 	int ret = 0;
 
 	memcpy(cmd, t->next, len);
-	/* The TPM would wait for the rest, or take it for the next command. */
-	failed |= len < TPM_HEADER || __builtin_bswap32(ld_le32(cmd + 2)) != len;
 	t->next_len = 0;
-	t->cancel = false;
-	if (!failed) {
+	if (!code) {
 		pthread_mutex_unlock(&t->lock);
 		ret = tpm_wire_locality(&t->w, locality);
 		if (!ret)
 			ret = tpm_wire_send(&t->w, cmd, len);
 		if (!ret)
-			ret = await(t, out);
+			ret = await(t, number, out);
 		if (!ret)
 			ret = tpm_wire_established(&t->w, &established);
 		pthread_mutex_lock(&t->lock);
 		broken(t, ret);
+		code = ret ? RC_FAILURE : 0;
 	}
 	t->established = established;
 	if (number != t->last)
 		return;
-	if (failed || ret)
-		refuse(out, failed && !t->dead ? RC_COMMAND_SIZE : RC_FAILURE);
+	if (code)
+		refuse(out, code);
 	t->response_len = MIN((size_t)__builtin_bswap32(ld_le32(out + 2)), TPM_BUFFER);
 	memcpy(t->response, out, t->response_len);
 	t->response_number = number;
@@ -311,12 +322,12 @@ void tpm_attach(struct tpm *t, const struct tpm_front *f)
 	t->f = *f;
 }
 
-/* t->lock held. */
+/* What was submitted so far. t->lock held. */
 static void cancel_locked(struct tpm *t)
 {
 	uint64_t one = 1;
 
-	t->cancel = true;
+	t->cancelled = t->last;
 	if (write(t->wake, &one, sizeof(one)) < 0)
 		return;			/* full: it will be woken anyway */
 }
@@ -324,10 +335,10 @@ static void cancel_locked(struct tpm *t)
 /* Nobody wants what is under way. t->lock held. */
 static void drop_locked(struct tpm *t)
 {
-	t->last++;
-	t->next_len = t->response_len = 0;
 	if (t->busy)
 		cancel_locked(t);
+	t->last++;
+	t->next_len = t->response_len = 0;
 }
 
 void tpm_submit(struct tpm *t, uint8_t locality, const uint8_t *cmd, size_t len)

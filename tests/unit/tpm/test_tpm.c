@@ -245,6 +245,27 @@ static void tis_cancel_and_abort(void **state)
 	assert_int_equal(f->fake.commands, 3);
 }
 
+/* Cancelled while an older command was still under way: it is not begun. */
+static void tis_cancel_of_one_that_waits(void **state)
+{
+	struct fix *f = *state;
+
+	f->fake.mood = FAKE_HUNG;
+	wr(f, ACCESS, 1, 2);
+	tis_send(f, 0);
+	await_fake(f, &f->fake.commands, 1);
+	machine_lock(f->m);
+	tpm_submit(f->tpm, 0, command, sizeof(command));
+	tpm_cancel(f->tpm);
+	machine_unlock(f->m);
+	await(f, STS, 1, 0x90, 0x90);
+	assert_int_equal(code(f), 0x909);
+	f->fake.mood = FAKE_GOOD;
+	tis_send(f, 0);
+	await(f, STS, 1, 0x90, 0x90);
+	assert_int_equal(code(f), 0);
+}
+
 static void tis_reset(void **state)
 {
 	struct fix *f = *state;
@@ -448,6 +469,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(tis_interrupts, setup_tis, teardown),
 		cmocka_unit_test_setup_teardown(tis_bad_sizes, setup_tis, teardown),
 		cmocka_unit_test_setup_teardown(tis_cancel_and_abort, setup_tis, teardown),
+		cmocka_unit_test_setup_teardown(tis_cancel_of_one_that_waits, setup_tis, teardown),
 		cmocka_unit_test_setup_teardown(tis_reset, setup_tis, teardown),
 		cmocka_unit_test_setup_teardown(tis_saved, setup_tis, teardown),
 		cmocka_unit_test_setup_teardown(crb, setup_crb, teardown),
