@@ -162,6 +162,13 @@ static void identify(struct x86_cpu_model *m)
 }
 
 /* Bits that follow from others or from the vendor. */
+uint64_t x86_model_xcr0(const uint32_t feat[X86_F_WORDS])
+{
+	if (!(feat[X86_F_1_ECX] & 1u << 26))
+		return 0;
+	return 3 | (feat[X86_F_1_ECX] & 1u << 28 ? 4 : 0) | (feat[X86_F_7_EBX] & 1u << 16 ? 0xe0 : 0);
+}
+
 static void settle(struct x86_cpu_model *m)
 {
 	uint32_t *f = m->feat;
@@ -182,13 +189,7 @@ static void settle(struct x86_cpu_model *m)
 	if (m->n_vcpus < 2)
 		f[X86_F_1_EDX] &= ~(1u << 28);
 	m->hypervisor = f[X86_F_1_ECX] & 1u << 31;
-	m->xcr0_mask = 3;
-	if (f[X86_F_1_ECX] & 1u << 28)
-		m->xcr0_mask |= 4;
-	if (f[X86_F_7_EBX] & 1u << 16)
-		m->xcr0_mask |= 0xe0;
-	if (!(f[X86_F_1_ECX] & 1u << 26))
-		m->xcr0_mask = 0;
+	m->xcr0_mask = x86_model_xcr0(f);
 }
 
 int x86_cpu_model_parse(const char *spec, const uint32_t avail[X86_F_WORDS], unsigned n_vcpus,

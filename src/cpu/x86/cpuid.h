@@ -49,6 +49,8 @@ static inline bool x86_has(const struct x86_cpu_model *m, enum x86_feature_word 
 {
 	return m->feat[w] & bit;
 }
+/* State components that go with these features: XCR0's bits, 0 without XSAVE. */
+uint64_t x86_model_xcr0(const uint32_t feat[X86_F_WORDS]);
 /* Names for --help: calls fn(name, word, bit). */
 void x86_feature_names(void (*fn)(void *opaque, const char *name, int word, uint32_t bit), void *opaque);
 /* Where state component n (2..63) lies in the standard XSAVE format, as leaf 0xD

@@ -139,7 +139,8 @@ static const char *odd(const struct x86_state *s, const struct x86_cpu_model *m)
 		return "EFER";
 	if (s->cr4 >> 25 || (lma && !(s->cr4 & X86_CR4_PAE)) || (s->cr4 & X86_CR4_PCIDE && !lma) || (s->cr4 & X86_CR4_LA57 && m->lin_bits != 57))
 		return "CR4";
-	if (!(s->xcr0 & 1) || s->xcr0 & ~(m->xcr0_mask | 1) || (s->xcr0 & 4 && !(s->xcr0 & 2)))
+	if (!(s->xcr0 & 1) || s->xcr0 & ~(m->xcr0_mask | 1) || (s->xcr0 & 4 && !(s->xcr0 & 2)) ||
+	    (s->xcr0 & 0xe0 && (s->xcr0 & 0xe4) != 0xe4))
 		return "XCR0";
 	if (s->rflags >> 22 || (lma && s->rflags & X86_FL_VM) || (s->rflags & X86_FL_VM && !pe))
 		return "RFLAGS";
@@ -228,7 +229,7 @@ int x86_model_load(struct snap_in *in, struct x86_cpu_model *m, struct err *e)
 	if (ret)
 		return ret;
 	if (!text_ok(m->name, sizeof(m->name)) || !text_ok(m->vendor, sizeof(m->vendor)) || !text_ok(m->brand, sizeof(m->brand)) ||
-	    m->phys_bits < 32 || m->phys_bits > 52 || (m->lin_bits != 48 && m->lin_bits != 57) || m->tsc_khz < 1000 ||
+	    m->xcr0_mask != x86_model_xcr0(m->feat) || m->phys_bits < 32 || m->phys_bits > 52 || (m->lin_bits != 48 && m->lin_bits != 57) || m->tsc_khz < 1000 ||
 	    m->tsc_khz > 100000000)
 		return err_set(e, -EINVAL, "the saved CPU model makes no sense");
 	return 0;

@@ -63,7 +63,7 @@ static struct x86_state *new_state(void)
 /* Saves and loads; the answer of the load. */
 static int there_and_back(const struct x86_state *s, const struct x86_pending *p, struct x86_state *s2, struct x86_pending *p2)
 {
-	static const struct x86_cpu_model m = { .lin_bits = 48, .phys_bits = 40, .xcr0_mask = 7 };
+	static const struct x86_cpu_model m = { .lin_bits = 48, .phys_bits = 40, .xcr0_mask = 0xe7 };
 	struct snap_out *o;
 	struct snap_in *in;
 	const void *data;
@@ -114,7 +114,10 @@ static void vcpu_comes_back(void **state)
 	REFUSED(s->fpu.mxcsr = 0x10000);
 	REFUSED(s->cr0 = X86_CR0_PG | X86_CR0_ET);
 	REFUSED(s->efer = X86_EFER_LMA);
-	REFUSED(s->xcr0 = 0xe7);
+	REFUSED(s->xcr0 = 0x2e7);
+	REFUSED(s->xcr0 = 5);
+	REFUSED(s->xcr0 = 0x27);
+	REFUSED(s->xcr0 = 0xe3);
 	REFUSED(s->activity = X86_SHUTDOWN);
 	REFUSED(s->seg[X86_CS].attr = X86_AR_L | 0x9b);
 	REFUSED(s->seg[X86_GS].base = 1ull << 60);
