@@ -68,7 +68,7 @@ size_t gdb_hex(const char *text, uint8_t *out, size_t max)
 	return n;
 }
 
-/* The body as a packet, behind what is still to be sent. */
+/* The body as a packet.  An answer that was not taken is given up: who speaks again before it has that one does not want it. */
 static void send_body(struct gdb *g)
 {
 	uint8_t sum = 0;

@@ -54,11 +54,12 @@ static bool thread(struct gdb *g, char *p)
 {
 	uint64_t n;
 
-	if (!strcmp(p, "-1") || !strcmp(p, "0"))
+	if (!strcmp(p, "-1"))
 		return true;
 	if (!number(&p, &n) || *p || n > g->ctl->m->n_vcpus)
 		return false;
-	g->thread = (unsigned)n - 1;
+	if (n)
+		g->thread = (unsigned)n - 1;
 	return true;
 }
 

@@ -168,6 +168,9 @@ def bad_input():
                      "m" + "f" * 40 + ",1"):
             r = g.ask(body)
             check(r == "" or r.startswith("E") or body in ("G",), f"{body}: {r!r}")
+        for body in ("Hg00", "Hc-1", "Hg0000"):
+            g.ok(body)
+            check(g.ask("qC") == "QC01", f"{body}: another thread")
         check(g.ask("m8000000000000000,10").startswith("E"), "a non-canonical address was read")
         for body in ("", "vMustReplyEmpty", "qUnknown", "!", "Qx"):
             check(g.ask(body) == "", body)
