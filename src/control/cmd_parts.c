@@ -4,11 +4,6 @@
 
 #include "control/internal.h"
 
-static const char *const watchdog_actions[] = {
-	[VM_WATCHDOG_RESET] = "reset", [VM_WATCHDOG_SHUTDOWN] = "shutdown", [VM_WATCHDOG_POWEROFF] = "poweroff",
-	[VM_WATCHDOG_PAUSE] = "pause", [VM_WATCHDOG_DEBUG] = "debug", [VM_WATCHDOG_NONE] = "none", [VM_WATCHDOG_NMI] = "inject-nmi",
-};
-
 json_t *ctl_uuid(const uint8_t u[16])
 {
 	char text[37];
@@ -54,7 +49,7 @@ void ctl_cmd_query_tpm(struct ctl_call *c, const struct ctl_args_query_tpm *a)
 
 void ctl_watchdog_event(struct control *ctl)
 {
-	ctl_emit(ctl, CTL_EVENT_WATCHDOG, json_pack("{s:s}", "action", watchdog_actions[vm_watchdog_action(ctl->vm)]));
+	ctl_emit(ctl, CTL_EVENT_WATCHDOG, json_pack("{s:s}", "action", vm_watchdog_action_words[vm_watchdog_action(ctl->vm)]));
 }
 
 void ctl_cmd_watchdog_set_action(struct ctl_call *c, const struct ctl_args_watchdog_set_action *a)

@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/bits.h"
 #include "base/loop.h"
 #include "block/image.h"
 #include "block/qcow2/qcow2.h"
@@ -164,7 +163,6 @@ static int forget_disks(const json_t *info, struct err *e)
 
 static int rm_one(const char *dir, bool keep, struct err *e)
 {
-	static const char *const files[] = { SNAPSHOT_JSON, "config", "state", "memory" };
 	char path[PATH_MAX];
 	json_t *info;
 	int ret = read_json(dir, &info, e), fd;
@@ -177,8 +175,8 @@ static int rm_one(const char *dir, bool keep, struct err *e)
 		ret = err_set(e, -errno, "'%s': %s", dir, errno == EWOULDBLOCK ? "a guest runs from it" : strerror(errno));
 	if (!ret && !keep)
 		ret = forget_disks(info, e);
-	for (unsigned i = 0; i < ARRAY_LEN(files) && !ret; i++) {
-		snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
+	for (unsigned i = 0; i < SNAPSHOT_FILES && !ret; i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, vm_snapshot_files[i]);
 		if (unlink(path))
 			ret = err_set(e, -errno, "%s: %s", path, strerror(errno));
 	}

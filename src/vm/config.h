@@ -110,6 +110,7 @@ enum vm_watchdog_action {
 	VM_WATCHDOG_RESET, VM_WATCHDOG_SHUTDOWN, VM_WATCHDOG_POWEROFF, VM_WATCHDOG_PAUSE, VM_WATCHDOG_DEBUG, VM_WATCHDOG_NONE,
 	VM_WATCHDOG_NMI,
 };
+extern const char *const vm_watchdog_action_words[];	/* QEMU's; NULL behind them */
 enum vm_vga { VM_VGA_NONE, VM_VGA_STD, VM_VGA_VIRTIO, VM_VGA_GPU };	/* VIRTIO: a VGA and virtio-gpu in one; GPU: no VGA */
 enum vm_console { VM_CONSOLE_STDIO, VM_CONSOLE_PTY, VM_CONSOLE_NONE, VM_CONSOLE_FILE };
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const char *const watchdog_words[] = { "none", "i6300esb", NULL };	/* as enum vm_watchdog */
-static const char *const action_words[] = { "reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi", NULL };
+const char *const vm_watchdog_action_words[] = { "reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi", NULL };
 
 static const char *const input_words[] = { "none", "virtio-keyboard", "virtio-mouse", "virtio-tablet", NULL };	/* as enum vm_input */
 
@@ -90,7 +90,7 @@ int config_part(const char *key, const char *val, struct vm_config *v, struct er
 		return ret;
 	}
 	if (!strcmp(key, "watchdog-action")) {
-		ret = config_word(val, action_words, &w, e);
+		ret = config_word(val, vm_watchdog_action_words, &w, e);
 		v->watchdog_action = (enum vm_watchdog_action)w;
 		return ret;
 	}

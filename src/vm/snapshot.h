@@ -26,6 +26,9 @@
 
 /* ---- any program ---- */
 
+/* Names of its files, of which the first says that the others are whole. */
+#define SNAPSHOT_FILES 4
+extern const char *const vm_snapshot_files[SNAPSHOT_FILES];
 /* Is there a whole snapshot in the directory?  ENOENT and others, with a message. */
 int vm_snapshot_check(const char *dir, struct err *e);
 /* The configuration to run from it: its own, with the keys of `given` that one run decides about put in their places; others are

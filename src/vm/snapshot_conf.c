@@ -16,7 +16,8 @@
 
 #define GIVEN 1		/* may be given anew */
 #define KEPT 2		/* is saved */
-#define PATH 4		/* names a file */
+#define PATH 4		/* names a file, maybe behind "file:" */
+#define WORDS 8		/* or is one of a few words */
 
 /* The first that fits counts; keys without an entry are saved and cannot be given. */
 static const struct {
@@ -32,7 +33,8 @@ static const struct {
 	{ "direct", GIVEN | KEPT }, { "huge-pages", GIVEN }, { "vmgenid", GIVEN | KEPT }, { "watchdog-action", GIVEN | KEPT },
 	{ "net.*.kind", GIVEN | KEPT }, { "net.*.if", GIVEN | KEPT }, { "net.*.restrict", GIVEN | KEPT },
 	{ "net.*.tftp", GIVEN | KEPT | PATH },
-	{ "disk.*.size", 0 }, { "kernel", KEPT | PATH }, { "initrd.*", KEPT | PATH }, { "firmware-vars", 0 }, { "fw-cfg.*.file", KEPT | PATH },
+	{ "disk.*.size", 0 }, { "disk.*.key.*", KEPT | PATH }, { "kernel", KEPT | PATH }, { "initrd.*", KEPT | PATH },
+	{ "firmware", KEPT | PATH | WORDS }, { "firmware-vars", 0 }, { "fw-cfg.*.file", KEPT | PATH }, { "debugcon", KEPT | PATH | WORDS },
 	{ "net.*.romfile", KEPT | PATH }, { "vga-romfile", KEPT | PATH },
 };
 
@@ -44,14 +46,26 @@ static unsigned what_of(const char *key)
 	return KEPT;
 }
 
-/* malloc'ed; "" stays. */
-static char *whole(const char *path)
+static bool is_word(const char *text)
 {
+	static const char *const words[] = { "bios", "uefi", "stdio", "pty", "none" };
+
+	for (unsigned i = 0; i < ARRAY_LEN(words); i++)
+		if (!strcmp(text, words[i]))
+			return true;
+	return false;
+}
+
+/* malloc'ed; "", and what is no path, stays. */
+static char *whole(const char *text)
+{
+	int before = strncmp(text, "file:", 5) ? 0 : 5;
+	const char *path = text + before;
 	char here[PATH_MAX], *out;
 
-	if (!*path || *path == '/' || !getcwd(here, sizeof(here)))
-		return strdup(path);
-	return asprintf(&out, "%s/%s", here, path) < 0 ? NULL : out;
+	if (!*path || *path == '/' || !strncmp(text, "fd:", 3) || !getcwd(here, sizeof(here)))
+		return strdup(text);
+	return asprintf(&out, "%.*s%s/%s", before, text, here, path) < 0 ? NULL : out;
 }
 
 static int set_whole(struct conf *c, const char *key, const char *path, struct err *e)
@@ -74,23 +88,26 @@ int vm_snapshot_own(const struct conf *c, struct conf **out, struct err *e)
 		unsigned what = what_of(key);
 
 		if (what & KEPT)
-			ret = what & PATH ? set_whole(*out, key, val, e) : conf_set(*out, key, val, e);
+			ret = what & PATH && !(what & WORDS && is_word(val)) ? set_whole(*out, key, val, e) : conf_set(*out, key, val, e);
 	}
-	if (ret)
-		conf_free(*out);
+	if (!ret)
+		return 0;
+	conf_free(*out);
+	*out = NULL;
 	return ret;
 }
 
+const char *const vm_snapshot_files[SNAPSHOT_FILES] = { SNAPSHOT_JSON, "config", "state", "memory" };
+
 int vm_snapshot_check(const char *dir, struct err *e)
 {
-	static const char *const files[] = { SNAPSHOT_JSON, "config", "state", "memory" };
 	char path[PATH_MAX];
 
-	for (unsigned i = 0; i < ARRAY_LEN(files); i++) {
-		if (snprintf(path, sizeof(path), "%s/%s", dir, files[i]) >= (int)sizeof(path))
+	for (unsigned i = 0; i < SNAPSHOT_FILES; i++) {
+		if (snprintf(path, sizeof(path), "%s/%s", dir, vm_snapshot_files[i]) >= (int)sizeof(path))
 			return err_set(e, -ENAMETOOLONG, "'%.60s...' is too long a path", dir);
 		if (access(path, R_OK))
-			return err_set(e, -errno, "'%s' is not a whole snapshot: %s: %s", dir, files[i], strerror(errno));
+			return err_set(e, -errno, "'%s' is not a whole snapshot: %s: %s", dir, vm_snapshot_files[i], strerror(errno));
 	}
 	return 0;
 }

@@ -13,7 +13,8 @@ struct vm;
 /* The section "machine". */
 struct snapshot_machine {
 	uint64_t mem_size;		/* bytes of the RAM backing, a VGA's memory included */
-	uint32_t n_vcpus, watchdog_action;
+	uint32_t n_vcpus;
+	uint32_t watchdog_action;	/* told, not taken: the configuration has it, where it may be given anew */
 	int64_t clock_ns;		/* machine/clock.h */
 	uint64_t engine_ns, tsc;	/* struct engine_clock */
 	bool kernel_chips, kernel_lapic;/* interrupt chips were the engine's */

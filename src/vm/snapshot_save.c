@@ -100,6 +100,8 @@ static int check(struct vm *vm, struct err *e)
 		return err_set(e, -ESHUTDOWN, "the guest is at its end");
 	if (cfg->exec)
 		return err_set(e, -ENOTSUP, "a guest that runs a command (--exec) cannot be saved");
+	if (vm->debug && vm->debug->n_int3)
+		return err_set(e, -EBUSY, "gdb has breakpoints in the guest's memory, which would be saved with it: take them away first");
 	if (cfg->tpm)
 		return err_set(e, -ENOTSUP, "a guest with a TPM cannot be saved: the TPM's state is another program's");
 	ret = check_keys(cfg, e);
@@ -218,7 +220,7 @@ static int save_disks(struct vm_save *s, struct err *e)
 
 /* ---- configuration ---- */
 
-/* What was left to defaults, which another version may have others of. */
+/* What was left to defaults, which another version may have others of, and what changed while it ran. */
 static int say_defaults(struct vm_save *s, struct err *e)
 {
 	static const char *const vgas[] = { "none", "std", "virtio", "virtio-gpu" };
@@ -232,6 +234,8 @@ static int say_defaults(struct vm_save *s, struct err *e)
 	snprintf(text, sizeof(text), "%u", cfg->cpus);
 	ret = ret ? ret : conf_set(s->conf, "cpus", text, e);
 	ret = ret ? ret : conf_set(s->conf, "vga", vgas[cfg->vga], e);
+	/* Not what it began with, if somebody has set another. */
+	ret = ret ? ret : conf_set(s->conf, "watchdog-action", vm_watchdog_action_words[s->vm->watchdog_action], e);
 	/* With a display there may be a tablet that nobody asked for. */
 	if (!ret && !cfg->n_usb)
 		ret = conf_set(s->conf, "usb.0", "none", e);
@@ -450,8 +454,11 @@ static void on_parked(void *opaque)
 		s->ret = write_all(s, &s->e);
 		s->result.pause_ns = loop_now_ns() - begun;
 	}
-	if (!s->ret && s->resume && s->then == VM_SAVE_GO_ON)
+	/* Once: whoever stops it from here on is not to find it running should what is left fail. */
+	if (!s->ret && s->resume && s->then == VM_SAVE_GO_ON) {
+		s->resume = false;
 		vm_resume(vm);
+	}
 	if (!s->ret) {
 		s->ret = -pthread_create(&s->thread, NULL, finish_thread, s);
 		s->has_thread = !s->ret;
@@ -478,6 +485,8 @@ int vm_save(struct vm *vm, const char *dir, enum vm_save_then then, vm_save_done
 		return ret;
 	s = calloc(1, sizeof(*s));
 	if (!s || !(s->dir = strdup(dir)) || getrandom(&number, sizeof(number), 0) != sizeof(number)) {
+		if (s)
+			free(s->dir);
 		free(s);
 		return err_set(e, -ENOMEM, "out of memory");
 	}

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from guest import Skip, check, need_guest, run_all, tiny
+from guest import Skip, check, lodge, need_guest, run_all, tiny
 
 
 class Rsp:
@@ -102,7 +102,12 @@ def guest(folder, *args, **kw):
 
 
 def by_hand():
-    with tempfile.TemporaryDirectory() as d, guest(d, "--paused", "--cpus", "2") as vm:
+    with tempfile.TemporaryDirectory() as d:
+        in_folder(d, dict(os.environ, XDG_RUNTIME_DIR=d))
+
+
+def in_folder(d, env):
+    with guest(d, "--paused", "--cpus", "2", "--name", "g", env=env) as vm:
         g = Rsp(f"{d}/gdb")
         g.regs()
         check("swbreak+" in g.ask("qSupported:swbreak+"), "no swbreak")
@@ -119,6 +124,9 @@ def by_hand():
         g.ok(f"Z0,{at:x},1")
         g.ok(f"Z0,{at:x},1")
         check(g.mem(at, 16) == code, "the breakpoint shows in memory")
+        # It would be in the guest's memory still when that is loaded without gdb.
+        status, _, err = lodge("snapshot", "create", "g", f"{d}/saved", env=env)
+        check(status == 1 and "breakpoints" in err and not os.path.exists(f"{d}/saved"), f"saved with a breakpoint: {status} {err}")
         vm.send("uname -m\n")
         r = g.go()
         check("swbreak" in r, r)

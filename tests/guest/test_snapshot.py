@@ -81,10 +81,14 @@ def again_and_again(cpus, engines):
 
 
 def goes_on_itself():
-    with Place() as p, tiny("--name", "s", env=p.env) as vm:
+    with Place() as p, tiny("--name", "s", "--watchdog", "i6300esb,action=reset", env=p.env) as vm:
         at_work(vm)
+        status, out, _ = p.tool("qmp", "s", "watchdog-set-action", "action=pause")
+        check(status == 0, f"watchdog-set-action: {out}")
         out = p.save("s", "a")
         check("stood still" in out, out)
+        with open(os.path.join(p.path("a"), "config"), encoding="utf-8") as f:
+            check("watchdog-action = pause\n" in f.read(), "the watchdog's action is not the one that was set")
         rounds(vm, 2, len(vm.text()))
         p.save("s", "b", "--stop")
         status, out, _ = p.tool("qmp", "s", "query-status")

@@ -207,12 +207,22 @@ static void configuration_is_the_machine_s(void **state)
 	assert_int_equal(conf_set(c, "kernel", "vmlinuz", NULL), 0);
 	assert_int_equal(conf_set(c, "net.0.kind", "user", NULL), 0);
 	assert_int_equal(conf_set(c, "net.0.fwd.0", "tcp:2222:22", NULL), 0);
+	assert_int_equal(conf_set(c, "firmware", "uefi", NULL), 0);
+	assert_int_equal(conf_set(c, "debugcon", "log", NULL), 0);
+	assert_int_equal(conf_set(c, "disk.0.key.0", "file:secret", NULL), 0);
 	assert_int_equal(vm_snapshot_own(c, &own, NULL), 0);
 	assert_null(conf_get(own, "name"));
 	assert_null(conf_get(own, "net.0.fwd.0"));
 	assert_string_equal(conf_get(own, "memory"), "1G");
 	assert_string_equal(conf_get(own, "net.0.kind"), "user");
 	assert_true(conf_get(own, "kernel")[0] == '/');
+	assert_string_equal(conf_get(own, "firmware"), "uefi");
+	assert_true(conf_get(own, "debugcon")[0] == '/');
+	assert_true(!strncmp(conf_get(own, "disk.0.key.0"), "file:/", 6));
+	conf_free(own);
+	assert_int_equal(conf_set(c, "firmware", "mine.fd", NULL), 0);
+	assert_int_equal(vm_snapshot_own(c, &own, NULL), 0);
+	assert_true(conf_get(own, "firmware")[0] == '/');
 	conf_free(own);
 	conf_free(c);
 }
