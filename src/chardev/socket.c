@@ -312,9 +312,10 @@ static int open_server(struct chardev_socket *s, const struct chardev_socket_opt
 		if (ret)
 			return err_set(e, ret, "%s: %s", s->c.label, strerror(-ret));
 	}
-	if (!ret)
-		ret = loop_fd_add(s->c.l, &s->listen);
-	return ret;
+	if (ret)
+		return ret;
+	ret = loop_fd_add(s->c.l, &s->listen);
+	return ret ? err_set(e, ret, "%s: %s", s->c.label, strerror(-ret)) : 0;
 }
 
 static int find_peer(struct chardev_socket *s, const struct chardev_socket_opts *o, struct err *e)
