@@ -548,14 +548,14 @@ static void tell_code(struct mem *m, uint64_t gpa, uint64_t len)
 	pthread_rwlock_unlock(&m->listen_lock);
 }
 
-/* Notes the write in the books of pages [first, last] of a range; true if an
- * engine holds code of one of them. */
 /* RAM, also where it is shown write-protected. */
 static bool in_ram(const struct mem *m, const struct mem_range *r)
 {
 	return m->ram.host && (uintptr_t)r->host - (uintptr_t)m->ram.host < m->ram.size;
 }
 
+/* Notes the write in the books of pages [first, last] of a range; true if an
+ * engine holds code of one of them. */
 static bool note_pages(struct mem *m, const struct mem_range *r, uint64_t first, uint64_t last)
 {
 	bool log = in_ram(m, r) && atomic_load_explicit(&m->dirty, memory_order_relaxed);

@@ -13,9 +13,9 @@
  *   e000_0000  ECAM     256 buses (pc)
  *   fec0_0000  I/O APIC
  *   fed0_0000  HPET     (pc)
+ *   fed1_c000  chipset configuration, if firmware puts it there (pc)
  *   fed4_0000  TPM, if there is one (pc)
  *   feda_0000  VM generation ID, if there is one
- *   fed1_c000  chipset configuration, if firmware puts it there (pc)
  *   fee0_0000  local APIC
  *   ffc0_0000  firmware (pc), up to 4 GiB
  *   1_0000_0000  RAM    the rest

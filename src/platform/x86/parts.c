@@ -33,14 +33,12 @@ static void ged_raise(void *opaque, int n, bool level)
 static int build_vmgenid(struct platform *p, struct err *e)
 {
 	struct irq notify = { .set = ged_raise, .opaque = p->ged, .n = ACPI_GED_EV_VMGENID };
-	int r;
 
 	if (!p->cfg.vmgenid)
 		return 0;
 	if (p->pm)
 		notify = acpi_pm_gpe(p->pm, LAYOUT_GPE_VMGENID);
-	r = vmgenid_new(p->m, LAYOUT_VMGENID, &notify, &p->vmgenid, e);
-	return r;
+	return vmgenid_new(p->m, LAYOUT_VMGENID, &notify, &p->vmgenid, e);
 }
 
 int parts_build(struct platform *p, struct err *e)
