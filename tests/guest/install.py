@@ -276,7 +276,8 @@ def install(args, tmp, disk, log):
         kernel = None if cd else [os.path.join(FOLDER, "amd64/text", f) for f in ("linux", "initrd.gz")]
         if args.vmm == "qemu":
             subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, args.size], check=True)
-            shutil.copy(OVMF % "VARS", disk + ".efivars")
+            if args.firmware == "uefi":
+                shutil.copy(OVMF % "VARS", disk + ".efivars")
         before = cpu_seconds()
         with Machine(args, disk, new=True, cd=cd, kernel=kernel, append=append) as vm:
             server.told = vm.told
