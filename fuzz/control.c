@@ -9,84 +9,23 @@
  * escapes by which one could be written are replaced, and the working directory is
  * a new one in /tmp.
  */
-#include <errno.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include "control_fuzz.h"
 
-#include "base/bits.h"
-#include "control/control.h"
-#include "vm/live.h"
+#include <string.h>
+#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define PIECE 512
-
-static struct vm *vm;
-static struct control *ctl;
-static struct machine *m;
-static struct conf *conf;
-
-static void require(int ok)
-{
-	if (!ok)
-		abort();
-}
-
-/* What is left at the end would count as leaks. */
-static void end(void)
-{
-	control_free(ctl);
-	vm_free(vm);
-	conf_free(conf);
-}
+#define TURNS 3
 
 static void build(void)
 {
-	static const char *const keys[][2] = {
-		{ "kernel", "/dev/null" }, { "accel", "interp" }, { "memory", "2M" }, { "console", "none" }, { "control", "off" },
-		{ "disk.0.file", "null-co://1M" }, { "disk.0.iothread", "off" }, { "net.0.kind", "none" },
-	};
-	static struct vm_config cfg;
+	static const char *const keys[][2] = { { "disk.0.file", "null-co://1M" }, { "disk.0.iothread", "off" } };
 	static char folder[] = "/tmp/fuzz-control-XXXXXX";
-	struct err e;
 
 	require(mkdtemp(folder) && !chdir(folder));
-	setenv("LODGE_LOG", "error", 1);
-	vm_block_signals();
-	require(!conf_new(&conf));
-	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-		require(!conf_set(conf, keys[i][0], keys[i][1], &e));
-	require(!vm_config_from(conf, &cfg, &e) && !vm_new(&cfg, &vm, &e) && !control_new(vm, &ctl, &e));
-	m = vm_machine(vm);
-	require(!atexit(end));
-}
-
-static void turn(int fd, unsigned n)
-{
-	static uint8_t waste[65536];
-
-	while (n--) {
-		require(!loop_turn(m->loop, 0));
-		while (recv(fd, waste, sizeof(waste), MSG_DONTWAIT) > 0)
-			;
-	}
-}
-
-static void say(int fd, const char *p, size_t len)
-{
-	while (len) {
-		ssize_t n = send(fd, p, MIN(len, (size_t)PIECE), MSG_NOSIGNAL | MSG_DONTWAIT);
-
-		if (n < 0 && errno != EAGAIN)
-			return;
-		p += n > 0 ? n : 0;
-		len -= n > 0 ? (size_t)n : 0;
-		turn(fd, 3);
-	}
+	fuzz_vm_build(keys, ARRAY_LEN(keys));
 }
 
 static char *harmless(const uint8_t *data, size_t size)
@@ -117,9 +56,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	machine_unlock(m);
 	turn(fds[0], 2);
 	if (data[0] & 1)
-		say(fds[0], caps, sizeof(caps) - 1);
+		say(fds[0], caps, sizeof(caps) - 1, PIECE, TURNS);
 	text = harmless(data + 1, size - 1);
-	say(fds[0], text, size - 1);
+	say(fds[0], text, size - 1, PIECE, TURNS);
 	free(text);
 	shutdown(fds[0], SHUT_WR);
 	turn(fds[0], 20);

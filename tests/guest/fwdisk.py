@@ -14,9 +14,8 @@ PART_AT = 2048                  # first sector of the one partition
 FIRMWARE = {"bios": ["/usr/share/seabios/bios-256k.bin"], "uefi": ["/usr/share/OVMF/OVMF_CODE_4M.fd"]}
 ESP = uuid.UUID("C12A7328-F81F-11D2-BA4B-00A0C93EC93B")
 
-# Prints by INT 10h, reads sector 1 by INT 13h and prints it, says which key INT 16h gave, and after another one powers
-# off by the ACPI registers.
-BOOT_SECTOR = r"""
+# How each program begins.
+START = r"""
     .code16
     .globl _start
 _start:
@@ -26,6 +25,11 @@ _start:
     mov %ax, %es
     mov %ax, %ss
     mov $0x7c00, %sp
+"""
+
+# Prints by INT 10h, reads sector 1 by INT 13h and prints it, says which key INT 16h gave, and after another one powers
+# off by the ACPI registers.
+BOOT_SECTOR = r"""
     mov %dl, drive
     mov $hello, %si
     call print
@@ -89,15 +93,6 @@ packet: .byte 16, 0
 # Shows, one after each key: all characters in all attributes; a VBE mode of 256 colours, written through the window at
 # a0000; one of 32 bits a pixel, written where its memory is; text again.  Then off.
 SCREENS = r"""
-    .code16
-    .globl _start
-_start:
-    ljmp $0, $1f
-1:  xor %ax, %ax
-    mov %ax, %ds
-    mov %ax, %es
-    mov %ax, %ss
-    mov $0x7c00, %sp
     mov $packet, %si
     mov $0x42, %ah
     int $0x13
@@ -287,11 +282,11 @@ def make(path, sectors):
 
 
 def program(d, text):
-    """A disk with a 16-bit program; its path."""
+    """A disk with a 16-bit program, which goes on behind START; its path."""
     tool("as", "ld")
     src, obj, img = (os.path.join(d, n) for n in ("boot.s", "boot.o", "boot.img"))
     with open(src, "w", encoding="ascii") as f:
-        f.write(text)
+        f.write(START + text)
     run("as", "--32", "-o", obj, src)
     run("ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", img, obj)
     with open(img, "r+b") as f:
