@@ -347,6 +347,11 @@ void gdb_vm_event(struct control *ctl, enum vm_event ev)
 		gdb_put(g, "W00");
 		send_body(g);
 	}
+	/* Somebody had it go on before it stood still: what waits for that asks again. */
+	if (ev == VM_EVENT_STAY && (g->leaving || g->in_ready || g->interrupted)) {
+		g->was_running = true;
+		vm_stop(ctl->vm);
+	}
 	if (ev != VM_EVENT_STOP)
 		return;
 	if (g->leaving) {

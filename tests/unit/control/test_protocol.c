@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "control/control.h"
-#include "control/internal.h"
+#include "control/gdb_int.h"
 #include "../unit.h"
 
 struct rig {
@@ -454,12 +454,53 @@ static void test_nbd_listener(void **state)
 	turns(r, 20);
 }
 
+static int gdb_join(struct rig *r, const char *path)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	turns(r, 10);
+	return fd;
+}
+
+/* gdb is gone while the guest runs, so it is to stand still for a moment, and another client has it go on before that. */
+static void test_gdb_gone_and_cont(void **state)
+{
+	struct rig *r = *state;
+	char folder[] = "/tmp/gdb-XXXXXX", path[64], text[80];
+	struct err e = { .msg = "" };
+	int fd;
+
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/s", folder);
+	snprintf(text, sizeof(text), "unix:%s", path);
+	assert_int_equal(gdb_new(r->ctl, text, &e), 0);
+	fd = gdb_join(r, path);
+	assert_string_equal(say(r, fd, "$?#3f"), "+$T05thread:01;#07");
+	assert_string_equal(say(r, fd, "+$c#63"), "+");
+	machine_lock(r->m);
+	gdb_drop(r->ctl->gdb);
+	vm_resume(r->vm);
+	machine_unlock(r->m);
+	turns(r, 10);
+	assert_false(vm_paused(r->vm));
+	close(fd);
+	fd = gdb_join(r, path);
+	assert_string_equal(say(r, fd, "$?#3f"), "+$T05thread:01;#07");
+	close(fd);
+	turns(r, 10);
+	unlink(path);
+	assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void)
 {
 #define CASE(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(test_negotiation), CASE(test_requests), CASE(test_oob), CASE(test_deaf), CASE(test_endless), CASE(test_descriptors),
-		CASE(test_stray), CASE(test_ending), CASE(test_nbd_listener), CASE(test_ports), CASE(test_bitmap_modes), CASE(test_uuid),
+		CASE(test_stray), CASE(test_ending), CASE(test_nbd_listener), CASE(test_ports), CASE(test_bitmap_modes), CASE(test_uuid), CASE(test_gdb_gone_and_cont),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
