@@ -62,13 +62,15 @@ static struct blk_node *image_of(const struct disk *d)
 	return blk_is_slot(d->node) ? *blk_slot_image(d->node) : d->node;
 }
 
+static bool is_qcow2(const struct blk_node *n) { return n->format && !strcmp(n->format, "qcow2"); }
+
 static int check_disk(const struct disk *d, struct err *e)
 {
 	const struct blk_node *n = image_of(d);
 
 	if (n->i.read_only || !n->i.size)
 		return 0;
-	if (!n->format || strcmp(n->format, "qcow2") != 0)
+	if (!is_qcow2(n))
 		return err_set(e, -ENOTSUP, "disk '%s' is written to and is no qcow2 image, so it cannot be saved with the guest: convert it "
 			       "(lodge img convert -O qcow2), or start the guest with ro or snapshot=on for it", n->path ? n->path : d->id);
 	if (!n->path || !blk_is_slot(d->node))
@@ -194,7 +196,10 @@ static void forget_disk(struct vm_save *s, unsigned i)
 
 	disk_lock(d);
 	blk_slot_hold(d->node);
-	if (qcow2_snapshot_delete(image_of(d), s->name, &e))
+	/* A job may have put the disk on another image since. */
+	if (!is_qcow2(image_of(d)))
+		log_warn("the snapshot '%s' stays inside the image that disk '%s' had", s->name, d->id);
+	else if (qcow2_snapshot_delete(image_of(d), s->name, &e))
 		log_warn("the snapshot '%s' stays inside disk '%s': %s", s->name, d->id, e.msg);
 	blk_slot_release(d->node);
 	disk_unlock(d);
