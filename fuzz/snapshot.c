@@ -2,7 +2,8 @@
 /*
  * The file `state` of a saved VM: sections, the CPU model, the machine's table and the vCPUs.
  *
- * The input is a file, or (first byte odd) a bare stream of records, so that mutations need not find a checksum.
+ * The input is a file (first byte 'L'), a bare stream of records (odd), so that mutations need not find a checksum, or else what is
+ * changed in the records of a vCPU after reset: a place, 2 bytes, and a value, each time.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -31,12 +32,52 @@ static void look_at(const struct snapshot_section *s)
 			if (x86_state_load(in, i, &m, st, &p, &e))
 				break;
 			/* What engines rely on. */
-			if (st->fpu.mxcsr >> 16 || st->activity > X86_WAIT_SIPI || p.nmis > 2 || (st->cr0 & X86_CR0_PG && !(st->cr0 & X86_CR0_PE)))
+			if (st->xcr0 & ~(x86_model_xcr0(m.feat) | 1) || st->fpu.mxcsr >> 16 || st->activity > X86_WAIT_SIPI || p.nmis > 2 || (st->cr0 & X86_CR0_PG && !(st->cr0 & X86_CR0_PE)))
 				abort();
 		}
 	}
 	snap_in_free(in);
 	free(st);
+}
+
+static struct snap_out *good_records(void)
+{
+	struct x86_state *st = aligned_alloc(64, align_up(sizeof(*st), 64));
+	const struct x86_pending none = { 0 };
+	uint32_t avail[X86_F_WORDS];
+	struct x86_cpu_model m;
+	struct snap_out *o;
+	struct err e;
+
+	x86_soft_features(avail);
+	if (!st || snap_out_new(&o) || x86_cpu_model_parse("max", avail, 1, &m, &e) || x86_model_save(o, &m))
+		abort();
+	x86_state_reset(st, 0, 0);
+	for (unsigned i = 0; i < 2; i++)
+		if (x86_state_save(o, i, st, &none))
+			abort();
+	free(st);
+	return o;
+}
+
+static void look_at_changed(const uint8_t *data, size_t size)
+{
+	static struct snap_out *good;
+	struct snapshot_section s;
+	uint8_t *copy;
+
+	if (!good)
+		good = good_records();
+	s.data = snap_out_data(good, &s.len);
+	copy = malloc(s.len);
+	if (!copy)
+		return;
+	memcpy(copy, s.data, s.len);
+	for (; size >= 3; data += 3, size -= 3)
+		copy[ld_le16(data) % s.len] = data[2];
+	s.data = copy;
+	look_at(&s);
+	free(copy);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -51,6 +92,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (*data & 1) {
 		bare = (struct snapshot_section){ data + 1, size - 1 };
 		look_at(&bare);
+	} else if (*data != 'L') {
+		look_at_changed(data + 1, size - 1);
 	} else if (!snapshot_file_parse(data, size, s, &e)) {
 		for (unsigned i = 0; i < SNAPSHOT_SECTIONS; i++)
 			look_at(&s[i]);
