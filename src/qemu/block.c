@@ -502,7 +502,12 @@ int emit_disk_device(struct qemu *q, struct qemu_item *dev, const char *interfac
 
 		d.controller = dot && q->n_scsi > 1 ? keepf(q, "%.*s", (int)(dot - bus), bus) : NULL;
 		d.scsi_id = props_take(&dev->p, "scsi-id");
-		d.lun = d.scsi_id ? props_take(&dev->p, "lun") : (props_take(&dev->p, "lun"), NULL);
+		d.lun = props_take(&dev->p, "lun");
+		if (d.lun && !d.scsi_id) {
+			if (strcmp(d.lun, "0"))
+				warn("-device %s: lun=%s has no effect without scsi-id=", props_peek(&dev->p, "driver"), d.lun);
+			d.lun = NULL;
+		}
 	}
 	return ret ? ret : finish_disk(q, &d, e);
 }

@@ -326,7 +326,9 @@ int opt_boot(struct qemu *q, const char *val, struct err *e)
 	for (; v && *v && !ret; v++) {
 		if (!strchr("abcdnop", *v))
 			ret = err_set(e, -EINVAL, "Invalid boot device '%c'", *v);
-		else if (strchr("cdn", *v) && !strchr(order, *v))
+		else if (!strchr("cdn", *v))
+			warn("-boot: '%c' has no effect: c is the disks, d the CDs, n the network cards", *v);
+		else if (!strchr(order, *v))
 			order[strlen(order)] = *v;
 	}
 	if (!ret && (v = props_take(&p, "once"))) {

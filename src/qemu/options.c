@@ -98,6 +98,7 @@ static int no_effect(const char *option, const char *val, const char *text)
 #define NO_EFFECT(fn, option, text) \
 	static int fn(struct qemu *q, const char *val, struct err *e) { return no_effect(option, val, text); }
 
+NO_EFFECT(opt_keyboard, "-k", "there is no choice of keyboard layouts")
 NO_EFFECT(opt_logfile, "-D", "there are no such logs here")
 NO_EFFECT(opt_mem_path, "-mem-path", "the guest's memory is anonymous; --huge-pages of lodge run gives it large pages")
 NO_EFFECT(opt_no_acpi, "-no-acpi", "the guest is told of ACPI all the same")
@@ -205,7 +206,7 @@ static int opt_audiodev(struct qemu *q, const char *val, struct err *e)
 {
 	if (wants_help(q, "audiodev", val))
 		return -EAGAIN;
-	if (!strncmp(val, "none", 4) || strstr(val, "driver=none"))
+	if (!strcmp(val, "none") || !strncmp(val, "none,", 5) || strstr(val, "driver=none"))
 		return 0;
 	return no_audio(q, val, e);
 }
@@ -231,7 +232,7 @@ const struct qemu_option qemu_options[] = {
 	{ "add-fd", "fd=fd,set=set[,opaque=opaque]", "Add 'fd' to fd 'set'", opt_add_fd },
 	{ "global", "driver.property=value", "set a global default for a driver property", opt_global },
 	{ "boot", "[order=drives][,once=drives][,menu=on|off]", "'drives': hard disk (c), CD-ROM (d), network (n)", opt_boot },
-	{ "k", "language", "use keyboard layout (no effect)", opt_nothing },
+	{ "k", "language", "use keyboard layout (no effect)", opt_keyboard },
 	{ "name", "string1[,process=string2][,debug-threads=on|off]", "set the name of the guest", opt_name },
 	{ "uuid", "%08x-%04x-%04x-%04x-%012x", "specify machine UUID", opt_uuid },
 	{ "device", "driver[,prop[=value][,...]]", "add device (based on driver)\n"

@@ -53,21 +53,21 @@ static int add_part(struct props *p, char *part, const char *implied, struct err
 	return add(p, part, on, e);
 }
 
-static int flatten(struct props *p, FILE *f, const json_t *j, const char *prefix, unsigned depth, struct err *e);
+static int flatten(FILE *f, const json_t *j, const char *prefix, unsigned depth, struct err *e);
 
 static void put(FILE *f, const char *prefix, const char *key, const char *text)
 {
 	fprintf(f, "%s%s%s%c%s%c", prefix, *prefix ? "." : "", key, 0, text, 0);
 }
 
-static int flatten_value(struct props *p, FILE *f, const json_t *v, const char *prefix, const char *key, unsigned depth, struct err *e)
+static int flatten_value(FILE *f, const json_t *v, const char *prefix, const char *key, unsigned depth, struct err *e)
 {
 	char name[256], number[32];
 
 	if (snprintf(name, sizeof(name), "%s%s%s", prefix, *prefix ? "." : "", key) >= (int)sizeof(name))
 		return err_set(e, -EINVAL, "'%.40s...' is too long a name", name);
 	if (json_is_object(v) || json_is_array(v))
-		return flatten(p, f, v, name, depth + 1, e);
+		return flatten(f, v, name, depth + 1, e);
 	if (json_is_integer(v))
 		snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(v));
 	else if (json_is_real(v))
@@ -78,7 +78,7 @@ static int flatten_value(struct props *p, FILE *f, const json_t *v, const char *
 	return 0;
 }
 
-static int flatten(struct props *p, FILE *f, const json_t *j, const char *prefix, unsigned depth, struct err *e)
+static int flatten(FILE *f, const json_t *j, const char *prefix, unsigned depth, struct err *e)
 {
 	const char *key;
 	char index[24];
@@ -89,10 +89,10 @@ static int flatten(struct props *p, FILE *f, const json_t *j, const char *prefix
 		return err_set(e, -EINVAL, "the JSON object is nested too deeply");
 	json_object_foreach((json_t *)(uintptr_t)j, key, v)
 		if (!ret)
-			ret = flatten_value(p, f, v, prefix, key, depth, e);
+			ret = flatten_value(f, v, prefix, key, depth, e);
 	for (size_t i = 0; !ret && i < json_array_size(j); i++) {
 		snprintf(index, sizeof(index), "%zu", i);
-		ret = flatten_value(p, f, json_array_get(j, i), prefix, index, depth, e);
+		ret = flatten_value(f, json_array_get(j, i), prefix, index, depth, e);
 	}
 	return ret;
 }
@@ -123,7 +123,7 @@ static int parse_json(const char *text, struct props *p, struct err *e)
 		return err_set(e, -EINVAL, "the JSON text is wrong at character %d: %s", je.position, je.text);
 	f = open_memstream(&p->text, &len);
 	ret = !f ? err_set(e, -ENOMEM, "out of memory") : !json_is_object(j) ? err_set(e, -EINVAL, "a JSON object is expected") :
-		flatten(p, f, j, "", 0, e);
+		flatten(f, j, "", 0, e);
 	json_decref(j);
 	if (f && fclose(f) && !ret)
 		ret = err_set(e, -ENOMEM, "out of memory");

@@ -141,6 +141,11 @@ static void effects(void **state)
 	is_quiet("-device|virtio-rng-pci,disable-modern=false,disable-legacy=on");
 	warns("-drive|if=virtio,file=f,detect-zeroes=unmap", "detect-zeroes=unmap has no effect");
 	warns("-drive|if=virtio,file=f,cache=directsync", "the guest has to flush");
+	warns("-boot|ac", "-boot: 'a' has no effect");
+	warns("-k|de", "-k de: there is no choice");
+	warns("-drive|if=none,id=d,file=f|-device|scsi-hd,drive=d,lun=1", "-device scsi-hd: lun=1 has no effect without scsi-id");
+	is_quiet("-drive|if=none,id=d,file=f|-device|scsi-hd,drive=d,scsi-id=2,lun=1");
+	fails("-audiodev|nonesuch,id=a", "there is no sound");
 	warns("-chardev|null,id=c", "-chardev c is used by nothing");
 	warns("-blockdev|qcow2,node-name=n,file.filename=f,backing=b|-device|nvme,drive=n", "backing=b has no effect");
 	warns("-blockdev|file,node-name=n,filename=f", "-blockdev n is used by nothing");
