@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@
 
 #define HOLD_MS 100
 #define MAX_SHOTS 4			/* written at a time */
+#define PATIENCE_NS 10000000000ll	/* for who is to read a pipe */
 
 /* ---- pictures ---- */
 
@@ -34,6 +36,7 @@ struct shot {
 	char *path;
 	pthread_t thread;
 	struct loop_bh done;
+	_Atomic bool stop;		/* the VM ends: no more waiting for who reads a pipe */
 	struct err e;
 	int ret;
 };
@@ -66,9 +69,10 @@ static void shot_free(struct shot *s)
 static void *write_shot(void *opaque)
 {
 	struct shot *s = opaque;
+	const struct picture_patience pa = { PATIENCE_NS, &s->stop };
 
 	pthread_setname_np(pthread_self(), "screendump");
-	s->ret = picture_write(&s->s, s->format, s->path, &s->e);
+	s->ret = picture_write(&s->s, s->format, s->path, &pa, &s->e);
 	loop_bh_post(&s->done);
 	return NULL;
 }
@@ -87,6 +91,8 @@ static void shot_done(void *opaque)
 
 void ctl_screen_fini(struct control *ctl)
 {
+	list_for_each(n, &ctl->shots)
+		atomic_store(&list_entry(n, struct shot, node)->stop, true);
 	list_for_each_safe(n, &ctl->shots)
 		shot_done(list_entry(n, struct shot, node));
 	list_for_each_safe(n, &ctl->typing)
@@ -154,7 +160,7 @@ void ctl_cmd_screendump(struct ctl_call *c, const struct ctl_args_screendump *a)
 		start_shot(c, s);
 		return;
 	}
-	ret = picture_write(&s->s, s->format, s->path, &s->e);
+	ret = picture_write(&s->s, s->format, s->path, NULL, &s->e);
 	ctl_failed(c, ret, &s->e);
 	shot_free(s);
 }

@@ -2,6 +2,10 @@
 /* The surface: what is put is compared, each viewer learns of its own changes, nobody draws for nobody. */
 #include "../unit.h"
 
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -296,14 +300,14 @@ static void test_screenshot(void **state)
 	draw = draw_dot;
 	assert_int_equal(display_copy(d, &shot), 0);
 	assert_int_equal(watched, 0);
-	assert_int_equal(picture_write(&shot, PICTURE_PPM, path, &e), 0);
+	assert_int_equal(picture_write(&shot, PICTURE_PPM, path, NULL, &e), 0);
 	f = fopen(path, "r");
 	len = fread(file, 1, sizeof(file), f);
 	fclose(f);
 	assert_int_equal(len, 14 + 200 * 50 * 3);
 	assert_memory_equal(file, "P6\n200 50\n255\n", 14);
 	assert_memory_equal(file + 14 + (20 * 200 + 130) * 3, "\x12\x34\x56\0\0\0", 6);
-	assert_int_equal(picture_write(&shot, PICTURE_PNG, path, &e), 0);
+	assert_int_equal(picture_write(&shot, PICTURE_PNG, path, NULL, &e), 0);
 	f = fopen(path, "r");
 	len = fread(file, 1, sizeof(file), f);
 	fclose(f);
@@ -311,9 +315,60 @@ static void test_screenshot(void **state)
 	assert_memory_equal(rgb + (20 * 200 + 130) * 3, "\x12\x34\x56", 3);
 	assert_memory_equal(rgb + (20 * 200 + 131) * 3, "\0\0\0", 3);
 	unlink(path);
-	assert_true(picture_write(&shot, PICTURE_PNG, "/nonexistent/x.png", &e) < 0);
+	assert_true(picture_write(&shot, PICTURE_PNG, "/nonexistent/x.png", NULL, &e) < 0);
 	assert_non_null(strstr(e.msg, "/nonexistent/x.png"));
 	free(shot.pixels);
+}
+
+/* Reads what is written to the pipe, once the writer waits for it. */
+static void *late_reader(void *opaque)
+{
+	const char *path = opaque;
+	size_t *total = malloc(sizeof(*total));
+	uint8_t piece[4096];
+	ssize_t n;
+	int fd;
+
+	usleep(50000);
+	fd = open(path, O_RDONLY);
+	for (*total = 0; (n = read(fd, piece, sizeof(piece))) > 0; *total += (size_t)n)
+		;
+	close(fd);
+	return total;
+}
+
+/* Nobody at the other end of a pipe keeps the writer longer than it says. */
+static void test_screenshot_pipe(void **state)
+{
+	struct surface shot = { 300, 200, calloc(300 * 200, 4) };	/* more than a pipe holds */
+	_Atomic bool stop = false;
+	const struct picture_patience a_little = { 30000000, NULL }, much = { 60000000000, NULL }, ended = { 60000000000, &stop };
+	char dir[] = "/tmp/lodge-test-XXXXXX", path[64];
+	struct err e = { "" };
+	pthread_t reader;
+	void *total;
+	int fd;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/pipe", dir);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(picture_write(&shot, PICTURE_PPM, path, NULL, &e), -ENXIO);
+	assert_non_null(strstr(e.msg, "nobody reads"));
+	assert_int_equal(picture_write(&shot, PICTURE_PPM, path, &a_little, &e), -ENXIO);
+	fd = open(path, O_RDONLY | O_NONBLOCK);		/* and never reads */
+	assert_int_equal(picture_write(&shot, PICTURE_PPM, path, NULL, &e), -EAGAIN);
+	assert_int_equal(picture_write(&shot, PICTURE_PPM, path, &a_little, &e), -EAGAIN);
+	atomic_store(&stop, true);
+	assert_int_equal(picture_write(&shot, PICTURE_PPM, path, &ended, &e), -EAGAIN);
+	close(fd);
+	assert_int_equal(pthread_create(&reader, NULL, late_reader, path), 0);
+	assert_int_equal(picture_write(&shot, PICTURE_PPM, path, &much, &e), 0);
+	pthread_join(reader, &total);
+	assert_int_equal(*(size_t *)total, 15 + 300 * 200 * 3);
+	free(total);
+	free(shot.pixels);
+	unlink(path);
+	rmdir(dir);
 }
 
 int main(void)
@@ -325,6 +380,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_cursor, setup, teardown),
 		cmocka_unit_test(test_png),
 		cmocka_unit_test_setup_teardown(test_screenshot, setup, teardown),
+		cmocka_unit_test(test_screenshot_pipe),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
