@@ -171,6 +171,12 @@ unsigned a_jmp_fwd(struct xasm *a)
 	return a->n - 4;
 }
 
+void a_bind8(struct xasm *a, unsigned at)
+{
+	if (!a->over)
+		a->p[at - 1] = (uint8_t)(a->n - at);
+}
+
 void a_bind(struct xasm *a, unsigned at)
 {
 	uint32_t d = a->n - (at + 4);

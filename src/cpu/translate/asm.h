@@ -80,6 +80,7 @@ void a_call(struct xasm *a, uintptr_t to);
 unsigned a_jcc_fwd(struct xasm *a, unsigned cc);
 unsigned a_jmp_fwd(struct xasm *a);
 void a_bind(struct xasm *a, unsigned at);
+void a_bind8(struct xasm *a, unsigned at);	/* of one byte, which ends at `at` */
 void a_jcc(struct xasm *a, unsigned cc, uintptr_t to);
 
 #endif

@@ -65,8 +65,7 @@ unsigned gen_if_r11(struct gen *g)
 	skip = a->n;
 	a_rr(a, 1, 0x87, H_RCX, H_R11);
 	at = a_jmp_fwd(a);
-	if (!a->over)
-		a->p[skip - 1] = (uint8_t)(a->n - skip);
+	a_bind8(a, skip);
 	a_rr(a, 1, 0x87, H_RCX, H_R11);
 	return at;
 }
@@ -113,6 +112,7 @@ static void emit_insn(struct gen *g, struct gen_insn *gi)
 	case GI_POP: gen_pop(g, gi); break;
 	case GI_LEAVE: gen_leave(g, gi); break;
 	case GI_JCC: gen_jcc(g, gi); break;
+	case GI_COUNT: gen_count(g, gi); break;
 	case GI_CALLOUT: emit_callout(g, gi); break;
 	case GI_SYS: gen_sys(g, gi); break;
 	case GI_JMP: gen_goto(g, gi, gen_target_of(gi)); break;
@@ -134,7 +134,8 @@ static bool puts_flags_away(const struct gen *g)
 		switch (gi->kind) {
 		case GI_NOP:
 		case GI_LEA: break;
-		case GI_JCC: return false;
+		case GI_JCC:
+		case GI_COUNT: return false;
 		case GI_COPY:
 			if ((gi->i.has_mem && !gen_quiet_access(gi)) || gi->vec || gi->x87)
 				return true;
@@ -183,8 +184,8 @@ static void emit_entries(struct gen *g)
 	a_bytes(a, "\x4d\x8d\x92", 3);		/* lea r10, [r10 + disp32] */
 	a_d(a, -(unsigned)(b->gpa & 0xfff));
 	a_st(a, H_R10, XO(ic.c.blk_rip));
-	if (skip && !a->over)
-		a->p[skip - 1] = (uint8_t)(a->n - skip);
+	if (skip)
+		a_bind8(a, skip);
 	g->fl = g->live_in ? FL_MEM : FL_DEAD;
 	if (!g->live_in)
 		b->entry = (uint8_t *)a_here(a);

@@ -7,6 +7,7 @@
 
 enum {
 	GI_NOP, GI_COPY, GI_LEA, GI_PUSH, GI_PUSH_MEM, GI_POP, GI_LEAVE, GI_JCC,
+	GI_COUNT,		/* LOOP, JRCXZ */
 	GI_CALLOUT,		/* one of interp's handlers does it */
 	GI_SYS,			/* gen_sys.c */
 	GI_FIRST_END,		/* from here on: the block ends with it */
@@ -153,6 +154,9 @@ static inline int32_t gen_target_of(const struct gen_insn *gi)
 	return (int32_t)(gi->off + gi->i.len + (gi->inverted ? 0 : gi->i.op[0].imm));
 }
 
+/* May the block go on behind it, or elsewhere? */
+static inline bool gen_conditional(const struct gen_insn *gi) { return gi->kind == GI_JCC || gi->kind == GI_COUNT; }
+
 static inline bool gen_in_page(int32_t target) { return target >= 0 && target < (int32_t)PAGE_4K; }
 
 /* --- pass one and two: gen_scan.c, gen_group.c --- */
@@ -257,6 +261,7 @@ void gen_page2(struct gen *g);
 
 /* --- gen_flow.c --- */
 void gen_jcc(struct gen *g, const struct gen_insn *gi);
+void gen_count(struct gen *g, const struct gen_insn *gi);
 /* A branch (cc: 16 = always) of the instruction at `off` to another place of the page, patched when
  * that is translated. */
 struct xl_exit *gen_link(struct gen *g, unsigned cc, unsigned off, int32_t target);

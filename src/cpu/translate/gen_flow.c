@@ -182,6 +182,43 @@ void gen_jcc(struct gen *g, const struct gen_insn *gi)
 		s->off = gi->off;
 	}
 }
+
+/*
+ * LOOP and JRCXZ, which leave flags alone.  What looks at RCX without touching them reaches 127 bytes, so it goes
+ * past the branch, or to it.
+ */
+void gen_count(struct gen *g, const struct gen_insn *gi)
+{
+	bool loop = gi->i.opcode == 0xe2, whole = gi->i.asz == 8;
+	int32_t to = gen_target_of(gi);
+	struct xasm *a = &g->a;
+	unsigned zero, past = 0;
+
+	gen_flags_restore(g);
+	if (loop)
+		a_lea(a, whole, X86_RCX, X86_RCX, H_NONE, 0, -1);
+	if (!whole)
+		a_b(a, 0x67);
+	a_bytes(a, "\xe3\x00", 2);	/* jrcxz */
+	zero = a->n;
+	if (!loop) {
+		a_bytes(a, "\xeb\x00", 2);	/* jmp */
+		past = a->n;
+		a_bind8(a, zero);
+	}
+	if (gen_in_page(to)) {
+		gen_link(g, 16, gi->off, to);
+	} else {
+		struct gen_slow *s = gen_slow_new(g, SLOW_FAR_JCC);
+
+		s->at = a_jmp_fwd(a);
+		s->rel = to;
+		s->save = g->fl == FL_HOST;
+		s->off = gi->off;
+	}
+	a_bind8(a, loop ? zero : past);
+}
+
 void gen_step(struct gen *g, int32_t off)
 {
 	gen_rip_at(g, H_R10, off);

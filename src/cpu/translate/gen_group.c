@@ -48,6 +48,8 @@ static bool writes_reg(const struct gen_insn *gi, unsigned reg)
 {
 	const struct insn *i = &gi->i;
 
+	if (gi->kind == GI_COUNT && reg == X86_RCX)
+		return true;
 	if (gi->kind == GI_LEAVE && (reg == X86_RBP || reg == X86_RSP))
 		return true;
 	for (unsigned k = 0; k < i->n_ops; k++)
@@ -186,7 +188,7 @@ void gen_find_groups(struct gen *g)
 				join(g, gi, &m, k);
 			}
 		}
-		if (gi->kind == GI_JCC && !gi->inverted)
+		if (gen_conditional(gi) && !gi->inverted)
 			branch = n + 1;
 		for (unsigned k = 0; k < g->n_groups; k++)
 			open[k] &= stays(g, gi, &g->groups[k]);

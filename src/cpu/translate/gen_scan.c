@@ -158,6 +158,8 @@ static uint8_t control_kind(const struct insn *i)
 	}
 	if ((i->map == 0 && (i->opcode & 0xf0) == 0x70) || (i->map == 1 && (i->opcode & 0xf0) == 0x80))
 		return GI_JCC;
+	if (i->map == 0 && (i->opcode == 0xe2 || i->opcode == 0xe3) && i->asz >= 4)
+		return GI_COUNT;
 	return GI_CALLOUT;
 }
 
@@ -335,7 +337,7 @@ static bool reads_undefined(struct gen *g, const struct gen_insn *gi)
 {
 	if (g->n && (gi->reads & g->undefined_now))
 		return true;
-	if (gi->kind == GI_JCC || gi->kind >= GI_FIRST_END)
+	if (gen_conditional(gi) || gi->kind >= GI_FIRST_END)
 		g->undefined |= g->undefined_now;
 	if (gi->kind == GI_COPY)
 		g->undefined_now = (g->undefined_now & ~gi->kill) | (gi->i.flags_written & ~gi->i.flags_defined & X86_FL_ARITH);
@@ -376,7 +378,7 @@ bool gen_collect(struct gen *g, unsigned off)
 		g->n++;
 		off += gi->i.len;
 		g->next = off;
-		if (ends || (gi->kind == GI_JCC && ++jccs == XL_MAX_JCCS))
+		if (ends || (gen_conditional(gi) && ++jccs == XL_MAX_JCCS))
 			return true;
 		if (gi->kind == GI_JCC && !g->loop && gen_target_of(gi) == (int32_t)start) {
 			g->copies = gen_loop_copies(g);
@@ -444,7 +446,7 @@ void gen_liveness(struct gen *g)
 		struct gen_insn *gi = &g->insn[n];
 
 		gi->live_after = live;
-		if (gi->kind == GI_JCC)
+		if (gen_conditional(gi))
 			live |= wanted_at(g, gen_target_of(gi));
 		live = gi->reads | (live & ~gi->kill);
 		gi->need = live;

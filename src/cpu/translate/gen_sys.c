@@ -163,7 +163,7 @@ static void emit_sti(struct gen *g, const struct gen_insn *gi)
 	a_rs(a, 0, 0x0b, H_R10, XO(ic.c.vcpu.events));
 	s->at = a_jcc_fwd(a, CC_NE);
 	set_flag(a, X86_FL_IF);
-	g->shadow = next->kind != GI_CALLOUT && next->kind != GI_SYS && next->kind != GI_JMP && next->kind != GI_JCC;
+	g->shadow = next->kind != GI_CALLOUT && next->kind != GI_SYS && next->kind != GI_JMP && !gen_conditional(next);
 	if (g->shadow) {
 		a_rs(a, 0, 0xc6, 0, XO(ic.c.s.shadow));	/* mov byte [shadow], X86_SHADOW_STI */
 		a_b(a, X86_SHADOW_STI);
