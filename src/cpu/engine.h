@@ -107,8 +107,6 @@ struct cpu_engine_ops {
 	 * from now on, so that the engine reports the EOIs of its vector (through
 	 * machine->ioapic_eoi).  NULL where has_lapic is always false. */
 	int (*ioapic_route)(struct cpu_engine *e, unsigned pin, const struct msi *msg, bool masked);
-	/* Pages written by the guest since last time, ORed into bitmap; clears. */
-	int (*dirty_fetch)(struct cpu_engine *e, uint64_t first_page, uint64_t n, uint64_t *bitmap);
 	/* The guest's time, while no vCPU runs; set: it goes on from there.  After state_set of all vCPUs. */
 	int (*clock_get)(struct cpu_engine *e, struct engine_clock *t);
 	int (*clock_set)(struct cpu_engine *e, const struct engine_clock *t);

@@ -75,6 +75,11 @@ struct machine {
 	 * pages (mem.h) is noted, and what they write from now on will be. */
 	void (*watch_sync)(void *opaque);
 	void *watch_opaque;
+	/* The same for the log of all RAM (dirty.h), each NULL if there is nothing to do: what the engine has
+	 * logged by itself goes to the page flags, and its log is on or off as the memory's is (0 or -errno);
+	 * vCPUs forget what they may write without telling, which VCPU_EV_WATCH stands for until they have. */
+	int (*dirty_sync)(void *opaque);
+	void (*dirty_again)(void *opaque);
 
 	/* Set by vm; called with the machine lock held, any thread. */
 	void (*request)(void *opaque, enum machine_request req, int code);

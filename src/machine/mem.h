@@ -151,7 +151,7 @@ void mem_written(struct mem *m, uint64_t gpa, uint64_t len);
 /* The same by host addresses (what a vq_chain holds). */
 void mem_written_host(struct mem *m, const void *host, size_t len);
 
-/* Dirty log over the whole RAM backing. */
+/* Dirty log over the whole RAM backing: the memory's part of it.  dirty.h has the whole, vCPUs included. */
 int mem_dirty_start(struct mem *m);
 void mem_dirty_stop(struct mem *m);
 bool mem_dirty_enabled(const struct mem *m);

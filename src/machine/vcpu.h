@@ -25,7 +25,7 @@ enum {
 	VCPU_EV_STOP = 1u << 5,	 /* leave vcpu_run with VCPU_STOP_KICK */
 	VCPU_EV_FLUSH = 1u << 6, /* the memory map changed: drop cached translations */
 	VCPU_EV_ENGINE = 1u << 7,/* engine-private request */
-	VCPU_EV_WATCH = 1u << 8, /* pages are watched: forget the right to write without telling */
+	VCPU_EV_WATCH = 1u << 8, /* pages are watched or logged: forget the right to write without telling */
 };
 
 /* The local interrupt controller as its CPU sees it (userspace LAPIC; absent

@@ -480,7 +480,7 @@ static void map_changed(void *opaque, const struct mem_range *r)
 		vcpu_raise(&e->cpus[i]->c.vcpu, VCPU_EV_FLUSH);
 }
 
-/* Writes are noted when the right to write is cached. One that sleeps does so before it writes again. */
+/* Of watched pages and of the dirty log. Writes are noted when the right to write is cached. One that sleeps does so before it writes again. */
 static void watch_sync(void *opaque)
 {
 	struct interp_engine *e = opaque;
@@ -512,7 +512,7 @@ static void engine_free(struct cpu_engine *base)
 	struct interp_engine *e = engine_of(base);
 
 	mem_unlisten(base->m->mem, &e->listener);
-	base->m->watch_sync = NULL;
+	base->m->watch_sync = base->m->dirty_again = NULL;
 	for (unsigned i = 0; i < e->n_cpus; i++) {
 		struct interp_cpu *ic = e->cpus[i];
 
@@ -568,7 +568,7 @@ int interp_engine_new(struct machine *m, const struct cpu_engine_config *cfg, co
 		e->tsc_zero = x86_host_tsc();
 	else
 		atomic_store(&e->tsc_base, 0 - x86_host_tsc());
-	m->watch_sync = watch_sync;
+	m->watch_sync = m->dirty_again = watch_sync;
 	m->watch_opaque = e;
 	e->listener = (struct mem_listener){ .added = map_changed, .removed = map_changed, .opaque = e };
 	mem_listen(m->mem, &e->listener);
@@ -679,17 +679,6 @@ static int msi(struct cpu_engine *e, const struct msi *msg) { return -ENOTSUP; }
 static int msi_fd(struct cpu_engine *e, int fd, const struct msi *msg, bool add) { return -ENOTSUP; }
 static int extint(struct cpu_engine *e, bool level) { return -ENOTSUP; }
 
-/* Writes are logged as they happen (mem.c); cached write permission must go, so
- * that the next store to each page is seen. */
-static int dirty_fetch(struct cpu_engine *base, uint64_t first, uint64_t n, uint64_t *bitmap)
-{
-	struct interp_engine *e = engine_of(base);
-
-	for (unsigned i = 0; i < e->n_cpus; i++)
-		vcpu_raise(&e->cpus[i]->c.vcpu, VCPU_EV_FLUSH);
-	return 0;
-}
-
 static int get_clock(struct cpu_engine *base, struct engine_clock *t)
 {
 	struct interp_engine *e = engine_of(base);
@@ -767,7 +756,6 @@ const struct cpu_engine_ops cpu_engine_interp = {
 	.msi = msi,
 	.msi_fd = msi_fd,
 	.extint = extint,
-	.dirty_fetch = dirty_fetch,
 	.clock_get = get_clock,
 	.clock_set = set_clock,
 	.stats = stats,

@@ -279,7 +279,6 @@ const struct cpu_engine_ops cpu_engine_kvm = {
 	.msi_fd = kvm_msi_fd,
 	.extint = kvm_extint,
 	.ioapic_route = kvm_ioapic_route,
-	.dirty_fetch = kvm_dirty_fetch,
 	.clock_get = clock_get,
 	.clock_set = clock_restore,
 	.stats = stats,

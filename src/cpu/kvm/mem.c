@@ -2,9 +2,8 @@
 /*
  * Memory slots: the machine's map shown to the kernel, and the dirty log.
  *
- * A slot's log is fetched as a whole (and cleared by that), so what falls
- * outside the pages asked for is handed to the machine's own log, from which a
- * later fetch gets it.
+ * A slot's log is fetched as a whole (and cleared by that) and handed to the
+ * machine's own flags, where whoever logs or watches pages finds it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -64,7 +63,8 @@ static void removed(void *opaque, const struct mem_range *r)
 	pthread_mutex_unlock(&e->lock);
 }
 
-static int fetch_slot(struct kvm_engine *e, unsigned i, uint64_t first, uint64_t n, uint64_t *bitmap);
+static int fetch_slot(struct kvm_engine *e, unsigned i);
+static int dirty_sync(void *opaque);
 
 /* Watched pages: the slot's log is turned on with them, and what it says goes to the flags. */
 static void watch_sync(void *opaque)
@@ -79,7 +79,7 @@ static void watch_sync(void *opaque)
 		if (!s->used || s->r.kind != MEM_RAM || (!s->watched && !mem_watched(&s->r)))
 			continue;
 		if (s->watched == mem_watched(&s->r)) {
-			r = fetch_slot(e, i, 0, 0, NULL);
+			r = fetch_slot(e, i);
 		} else {
 			s->watched = !s->watched;
 			r = set_slot(e, i, false);
@@ -93,6 +93,7 @@ static void watch_sync(void *opaque)
 void kvm_mem_init(struct kvm_engine *e)
 {
 	e->base.m->watch_sync = watch_sync;
+	e->base.m->dirty_sync = dirty_sync;
 	e->base.m->watch_opaque = e;
 	e->mem.added = added;
 	e->mem.removed = removed;
@@ -103,6 +104,7 @@ void kvm_mem_init(struct kvm_engine *e)
 void kvm_mem_fini(struct kvm_engine *e)
 {
 	e->base.m->watch_sync = NULL;
+	e->base.m->dirty_sync = NULL;
 	if (e->mem.opaque)
 		mem_unlisten(e->base.m->mem, &e->mem);
 }
@@ -122,21 +124,7 @@ static int follow_log(struct kvm_engine *e)
 	return r;
 }
 
-static void take(struct kvm_engine *e, const struct mem_range *s, uint64_t page, uint64_t first, uint64_t n,
-		 uint64_t *bitmap)
-{
-	uint64_t backing = (s->fd_offset >> PAGE_SHIFT_4K) + page;
-
-	/* The machine's log is asked for one thing, the watcher's flags for another. */
-	if (s->kind == MEM_RAM && mem_watched(s))
-		mem_written(e->base.m->mem, s->gpa + page * PAGE_4K, 1);
-	if (backing - first < n)
-		bitmap[(backing - first) / 64] |= BIT64((backing - first) % 64);
-	else if (!mem_watched(s))
-		mem_written(e->base.m->mem, s->gpa + page * PAGE_4K, 1);
-}
-
-static int fetch_slot(struct kvm_engine *e, unsigned i, uint64_t first, uint64_t n, uint64_t *bitmap)
+static int fetch_slot(struct kvm_engine *e, unsigned i)
 {
 	const struct mem_range *s = &e->slot[i].r;
 	uint64_t pages = s->size >> PAGE_SHIFT_4K, words = (pages + 63) / 64;
@@ -150,23 +138,22 @@ static int fetch_slot(struct kvm_engine *e, unsigned i, uint64_t first, uint64_t
 		r = errno == ENOENT ? 0 : -errno;
 	for (uint64_t w = 0; r == 0 && w < words; w++)
 		for (uint64_t bits = log[w]; bits; bits &= bits - 1)
-			take(e, s, w * 64 + (uint64_t)__builtin_ctzll(bits), first, n, bitmap);
+			mem_written(e->base.m->mem, s->gpa + (w * 64 + (uint64_t)__builtin_ctzll(bits)) * PAGE_4K, 1);
 	free(log);
 	return r;
 }
 
-/* The first call after mem_dirty_start turns the log on and reports nothing:
- * whoever starts a log calls it once, then copies memory. */
-int kvm_dirty_fetch(struct cpu_engine *base, uint64_t first, uint64_t n, uint64_t *bitmap)
+/* machine->dirty_sync */
+static int dirty_sync(void *opaque)
 {
-	struct kvm_engine *e = kvm_of(base);
+	struct kvm_engine *e = opaque;
 	int r;
 
 	pthread_mutex_lock(&e->lock);
 	r = follow_log(e);
 	for (unsigned i = 0; i < KVM_MAX_SLOTS && r == 0 && e->logging; i++)
 		if (e->slot[i].used && e->slot[i].r.kind == MEM_RAM)
-			r = fetch_slot(e, i, first, n, bitmap);
+			r = fetch_slot(e, i);
 	pthread_mutex_unlock(&e->lock);
 	return r;
 }

@@ -105,7 +105,6 @@ int kvm_ioapic_route(struct cpu_engine *e, unsigned pin, const struct msi *msg, 
 /* mem.c */
 void kvm_mem_init(struct kvm_engine *e);
 void kvm_mem_fini(struct kvm_engine *e);
-int kvm_dirty_fetch(struct cpu_engine *e, uint64_t first, uint64_t n, uint64_t *bitmap);
 
 /* probe.c */
 int kvm_probe(struct probe_report *r);

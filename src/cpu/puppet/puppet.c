@@ -284,12 +284,6 @@ static void engine_free(struct cpu_engine *e)
 	free(p);
 }
 
-/* All writes go through the memory map, whose own log has them. */
-static int dirty_fetch(struct cpu_engine *e, uint64_t first, uint64_t n, uint64_t *bitmap)
-{
-	return 0;
-}
-
 static int clock_get(struct cpu_engine *e, struct engine_clock *t)
 {
 	t->ns = t->tsc = (uint64_t)clock_now(e->m->clock);
@@ -326,7 +320,6 @@ const struct cpu_engine_ops cpu_engine_puppet = {
 	.msi = take_msi,
 	.msi_fd = msi_fd,
 	.extint = extint,
-	.dirty_fetch = dirty_fetch,
 	.clock_get = clock_get,
 	.clock_set = clock_put,
 	.stats = stats,

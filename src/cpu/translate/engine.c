@@ -265,10 +265,6 @@ static int irq_line(struct cpu_engine *e, unsigned gsi, bool level) { return cpu
 static int msi(struct cpu_engine *e, const struct msi *m) { return cpu_engine_interp.msi(e, m); }
 static int msi_fd(struct cpu_engine *e, int fd, const struct msi *m, bool add) { return cpu_engine_interp.msi_fd(e, fd, m, add); }
 static int extint(struct cpu_engine *e, bool level) { return cpu_engine_interp.extint(e, level); }
-static int dirty_fetch(struct cpu_engine *e, uint64_t first, uint64_t n, uint64_t *bitmap)
-{
-	return cpu_engine_interp.dirty_fetch(e, first, n, bitmap);
-}
 static int clock_get(struct cpu_engine *e, struct engine_clock *t) { return cpu_engine_interp.clock_get(e, t); }
 static int set_clock(struct cpu_engine *e, const struct engine_clock *t) { return cpu_engine_interp.clock_set(e, t); }
 static void stats(struct cpu_engine *e, engine_stat_fn fn, void *opaque) { cpu_engine_interp.stats(e, fn, opaque); }
@@ -279,7 +275,7 @@ static void report(struct vcpu *v, char *buf, size_t len) { cpu_engine_interp.re
 	.probe = probe, .free = free_engine, .vcpu_create = vcpu_create, \
 	.vcpu_thread_init = vcpu_thread_init, .vcpu_run = vcpu_run, .state_get = state_get, \
 	.state_set = state_set, .has_irqchip = has_irqchip, .has_lapic = has_lapic, .irq_line = irq_line, \
-	.msi = msi, .msi_fd = msi_fd, .extint = extint, .dirty_fetch = dirty_fetch, \
+	.msi = msi, .msi_fd = msi_fd, .extint = extint, \
 	.clock_get = clock_get, .clock_set = set_clock, .stats = stats, .report = report
 
 const struct cpu_engine_ops cpu_engine_translate = { .name = "translate", .init = init, .debug = debug, .debug_stop = debug_stop, SHARED_OPS };
