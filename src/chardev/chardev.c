@@ -111,6 +111,14 @@ void chardev_opened(struct chardev *c)
 	loop_bh_post(&c->deliver);
 }
 
+void chardev_break(struct chardev *c)
+{
+	if (c->ops->brk)
+		c->ops->brk(c);
+	else if (c->f.brk)
+		c->f.brk(c->f.opaque);
+}
+
 bool chardev_is_open(const struct chardev *c) { return !c->closed; }
 bool chardev_in_use(const struct chardev *c) { return c->attached; }
 const char *chardev_name(const struct chardev *c) { return c->label; }

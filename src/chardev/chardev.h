@@ -28,6 +28,9 @@ struct chardev_front {
 	void (*resized)(void *opaque, unsigned cols, unsigned rows);	/* may be NULL */
 	void (*hangup)(void *opaque);			/* other side gone; may be NULL */
 	void (*opened)(void *opaque);			/* somebody is there (again); may be NULL */
+	void (*brk)(void *opaque);			/* a break condition; may be NULL */
+	/* One of several on a mux: what is typed goes here from now on, or no longer.  May be NULL. */
+	void (*focus)(void *opaque, bool here);
 	void *opaque;
 };
 
@@ -60,6 +63,7 @@ struct chardev_socket_opts {
 	const char *path;		/* unix socket; NULL: TCP */
 	const char *host, *port;	/* host NULL: the loopback; port: a number */
 	bool server;
+	bool telnet;			/* the other side is a telnet program */
 	unsigned reconnect_s;		/* client: try again after so many seconds; 0: once, at the start */
 };
 /*
@@ -75,6 +79,30 @@ int chardev_ringbuf_new(struct loop *l, size_t size, struct chardev **out, struc
 ssize_t chardev_ringbuf_read(struct chardev *c, uint8_t *buf, size_t max);
 /* Puts bytes behind those that are there. */
 int chardev_ringbuf_write(struct chardev *c, const uint8_t *buf, size_t len);
+
+struct chardev_mux_opts {
+	uint8_t escape;			/* control character; the key behind it is for the mux.  0: none, so the focus stays */
+	void (*quit)(void *opaque);	/* its x */
+	/* Its s: writes back what temporary files hold; a text to show. */
+	const char *(*save)(void *opaque);
+	void *opaque;
+};
+/*
+ * Several front ends on one back end, as QEMU's mux=on: what they write comes together, what is typed goes to one of them,
+ * and the escape character followed by c to the next, h lists the others.  Takes `base` over, on success only.
+ */
+int chardev_mux_new(struct loop *l, struct chardev *base, const struct chardev_mux_opts *o, struct chardev **out);
+#define CHARDEV_MUX_PARTS 4
+/* A place for a front end, which belongs to the mux; what is typed goes there unless `behind`.  E2BIG: there are CHARDEV_MUX_PARTS;
+ * EINVAL: c is no mux. */
+int chardev_mux_part(struct chardev *c, bool behind, struct chardev **out);
+/* Takes a front end's place away and frees it; others keep theirs. */
+void chardev_mux_drop(struct chardev *part);
+/* Is it a place on a mux that has not got what is typed? */
+bool chardev_mux_away(const struct chardev *part);
+/* A break condition for the front end, as a terminal's line would have it. */
+void chardev_break(struct chardev *c);
+
 /* Is somebody at the other side? */
 bool chardev_is_open(const struct chardev *c);
 /* What is behind it, as QEMU describes it: "unix:/path,server=on". */
@@ -82,6 +110,7 @@ const char *chardev_name(const struct chardev *c);
 /* Has a front end been attached? */
 bool chardev_in_use(const struct chardev *c);
 
+/* An f without callbacks detaches. */
 void chardev_attach(struct chardev *c, const struct chardev_front *f);
 size_t chardev_write(struct chardev *c, const uint8_t *buf, size_t len);
 /* The front end has room again. */

@@ -20,6 +20,7 @@ struct chardev_ops {
 	/* There is (or is no longer) room for input.  May be NULL. */
 	void (*want_input)(struct chardev *c, bool yes);
 	void (*size)(struct chardev *c, unsigned *cols, unsigned *rows);	/* may be NULL */
+	void (*brk)(struct chardev *c);		/* a break for whoever it is for; NULL: the front end */
 	/* Unregisters, closes; the core frees. */
 	void (*free)(struct chardev *c);
 };

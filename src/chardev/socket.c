@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/unix_socket.h"
 #include "chardev/impl.h"
+#include "chardev/telnet.h"
 
 #define BACKLOG 4
 #define PIECE 4096u
@@ -34,7 +35,8 @@ struct chardev_socket {
 	struct chardev c;
 	struct loop_fd listen, conn;	/* fd -1: none */
 	struct loop_timer again;
-	bool server, connecting, want_in, want_out, said;
+	bool server, connecting, want_in, want_out, said, is_telnet;
+	struct telnet telnet;
 	unsigned reconnect_s;
 	struct sockaddr_storage at;	/* a client's peer */
 	socklen_t at_len;
@@ -81,6 +83,10 @@ static void disconnect(struct chardev_socket *s)
 static void connected(struct chardev_socket *s)
 {
 	s->connecting = s->said = false;
+	s->telnet = (struct telnet){ 0 };
+	/* It is the first thing there, so there is room for it; who is gone already is found gone by reading. */
+	if (s->is_telnet && send(s->conn.fd, telnet_hello, sizeof(telnet_hello), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		log_info("%s: %s", s->c.label, strerror(errno));
 	update_events(s);
 	chardev_opened(&s->c);
 }
@@ -89,14 +95,19 @@ static void read_some(struct chardev_socket *s)
 {
 	size_t room = chardev_input_room(&s->c);
 	uint8_t buf[PIECE];
+	unsigned breaks = 0;
 	ssize_t n;
 
 	if (!room)
 		return;
 	n = recv(s->conn.fd, buf, MIN(room, sizeof(buf)), MSG_DONTWAIT);
 	if (n > 0)
-		chardev_input(&s->c, buf, (size_t)n);
-	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		chardev_input(&s->c, buf, s->is_telnet ? telnet_input(&s->telnet, buf, (size_t)n, &breaks) : (size_t)n);
+	while (breaks--)
+		chardev_break(&s->c);
+	if (n > 0)
+		return;
+	if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		disconnect(s);
 }
 
@@ -116,6 +127,8 @@ static void finish_connect(struct chardev_socket *s)
 	disconnect(s);
 }
 
+static size_t socket_send(struct chardev *c, const uint8_t *buf, size_t len);
+
 static void conn_ready(void *opaque, uint32_t events)
 {
 	struct chardev_socket *s = opaque;
@@ -127,6 +140,7 @@ static void conn_ready(void *opaque, uint32_t events)
 	if (events & EPOLLOUT) {
 		s->want_out = false;
 		update_events(s);
+		socket_send(&s->c, NULL, 0);	/* what telnet is owed */
 		chardev_output_ready(&s->c);
 	}
 	if (s->conn.fd >= 0 && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
@@ -199,13 +213,33 @@ static void try_again(void *opaque)
 
 /* ---- ops ---- */
 
+/* To telnet an IAC that is data is two: up to the next one goes in one piece. */
+static ssize_t send_piece(struct chardev_socket *s, const uint8_t *buf, size_t len)
+{
+	static const uint8_t iac = TELNET_IAC_BYTE;
+	const uint8_t *at;
+	ssize_t n;
+
+	if (!s->is_telnet)
+		return send(s->conn.fd, buf, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (s->telnet.owed) {
+		n = send(s->conn.fd, &iac, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		s->telnet.owed = n < 0;
+		return n < 0 ? n : 0;
+	}
+	at = memchr(buf, iac, len);
+	n = send(s->conn.fd, buf, at ? (size_t)(at - buf) + 1 : len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	s->telnet.owed = at && n == at - buf + 1;
+	return n;
+}
+
 static size_t socket_send(struct chardev *c, const uint8_t *buf, size_t len)
 {
 	struct chardev_socket *s = of(c);
 	size_t done = 0;
 
-	while (done < len && s->conn.fd >= 0 && !s->connecting) {
-		ssize_t n = send(s->conn.fd, buf + done, len - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while ((done < len || s->telnet.owed) && s->conn.fd >= 0 && !s->connecting) {
+		ssize_t n = send_piece(s, buf + done, len - done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -214,7 +248,7 @@ static size_t socket_send(struct chardev *c, const uint8_t *buf, size_t len)
 			shutdown(s->conn.fd, SHUT_WR);
 			return len;
 		}
-		if (n <= 0) {
+		if (n < 0) {
 			s->want_out = true;
 			update_events(s);
 			return done;
@@ -291,7 +325,7 @@ static void label(struct chardev_socket *s, const struct chardev_socket_opts *o)
 	if (o->path)
 		snprintf(s->c.label, sizeof(s->c.label), "unix:%.130s%s", o->path, side);
 	else
-		snprintf(s->c.label, sizeof(s->c.label), "tcp:%.100s:%.20s%s", o->host && *o->host ? o->host : "127.0.0.1", o->port, side);
+		snprintf(s->c.label, sizeof(s->c.label), "%s:%.100s:%.20s%s", o->telnet ? "telnet" : "tcp", o->host && *o->host ? o->host : "127.0.0.1", o->port, side);
 }
 
 static int open_server(struct chardev_socket *s, const struct chardev_socket_opts *o, struct err *e)
@@ -387,6 +421,7 @@ int chardev_socket_new(struct loop *l, const struct chardev_socket_opts *o, stru
 		return err_set(e, -ENOMEM, "no memory for the socket");
 	}
 	s->server = o->server;
+	s->is_telnet = o->telnet;
 	s->reconnect_s = o->server ? 0 : o->reconnect_s;
 	s->c.closed = s->want_in = true;
 	s->conn.fd = -1;

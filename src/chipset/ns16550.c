@@ -403,6 +403,18 @@ static int uart_load(struct dev *d, struct snap_in *in, struct err *e)
 	return 0;
 }
 
+/* The line is down for longer than a character: a zero byte, marked. */
+static void chr_break(void *opaque)
+{
+	struct ns16550 *u = opaque;
+
+	if (u->mcr & MCR_LOOP)
+		return;
+	receive(u, 0);
+	u->lsr_errors |= LSR_BI;
+	update(u);
+}
+
 static void uart_free(struct dev *d)
 {
 	struct ns16550 *u = container_of(d, struct ns16550, dev);
@@ -447,7 +459,7 @@ int ns16550_new(struct machine *m, const struct ns16550_config *cfg, struct ns16
 	uart_reset(&u->dev);
 	if (u->chr)
 		chardev_attach(u->chr, &(struct chardev_front){ .can_read = chr_can_read, .read = chr_read,
-							       .writable = chr_writable, .opaque = u });
+							       .writable = chr_writable, .brk = chr_break, .opaque = u });
 	*out = u;
 	return 0;
 }

@@ -427,6 +427,75 @@ static void do_help(struct hmp *h)
 	list(h->out, commands, ARRAY_LEN(commands), "");
 }
 
+/* ---- completion ---- */
+
+struct choices {
+	FILE *f;
+	size_t n, common;		/* how many there are, and how many characters they have in common */
+	const char *first;
+};
+
+static void consider(struct choices *c, const char *name, const char *start, size_t len)
+{
+	size_t same = 0;
+
+	if (strncmp(name, start, len))
+		return;
+	if (!c->n++) {
+		c->first = name;
+		c->common = strlen(name);
+	}
+	while (same < c->common && name[same] == c->first[same])
+		same++;
+	c->common = same;
+	fprintf(c->f, "%s%s", c->n > 1 ? " " : "", name);
+}
+
+bool hmp_complete(const char *before, char **insert, char **choices)
+{
+	bool info = !strncmp(before, "info ", 5);
+	const struct hmp_command *t = info ? infos : commands;
+	const char *start = before + (info ? 5 : 0);
+	struct choices c = { 0 };
+	size_t len = strlen(start), n = info ? ARRAY_LEN(infos) : ARRAY_LEN(commands), size;
+
+	*insert = *choices = NULL;
+	c.f = strchr(start, ' ') ? NULL : open_memstream(choices, &size);
+	if (!c.f)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		consider(&c, t[i].name, start, len);
+	fputs("\r\n", c.f);
+	fclose(c.f);
+	if (*choices && (c.n == 1 || c.common > len))
+		(*choices)[0] = '\0';
+	if (c.n && *choices && asprintf(insert, "%.*s%s", (int)(c.common - len), c.first + len, c.n == 1 ? " " : "") >= 0)
+		return true;
+	free(*choices);
+	return false;
+}
+
+/* ---- lines ---- */
+
+/* A word, or what is between quotes, with \\ before a quote or itself, n or r; NULL: there is none.  Changes the text. */
+static char *next_word(char **at)
+{
+	char *from = *at + strspn(*at, " \t"), *to = from, *word = from;
+	bool quoted = *from == '"';
+
+	if (!*from)
+		return NULL;
+	for (from += quoted; *from && (quoted ? *from != '"' : *from != ' ' && *from != '\t'); from++) {
+		if (quoted && *from == '\\' && from[1])
+			from++, *to++ = *from == 'n' ? '\n' : *from == 'r' ? '\r' : *from;
+		else
+			*to++ = *from;
+	}
+	*at = from + (*from != '\0');
+	*to = '\0';
+	return word;
+}
+
 static void run(struct hmp *h)
 {
 	const struct hmp_command *c = h->n ? find(commands, ARRAY_LEN(commands), h->word[0]) : NULL;
@@ -444,7 +513,7 @@ static void run(struct hmp *h)
 char *hmp_line(struct control *ctl, const char *text, unsigned cpu)
 {
 	struct hmp h = { .ctl = ctl, .cpu = cpu };
-	char *line = strdup(text), *save = NULL, *out = NULL;
+	char *line = strdup(text), *at = line, *out = NULL, *w;
 	size_t len;
 
 	h.out = line ? open_memstream(&out, &len) : NULL;
@@ -452,7 +521,7 @@ char *hmp_line(struct control *ctl, const char *text, unsigned cpu)
 		free(line);
 		return NULL;
 	}
-	for (char *w = strtok_r(line, " \t", &save); w && h.n < HMP_MAX_WORDS; w = strtok_r(NULL, " \t", &save))
+	while (h.n < HMP_MAX_WORDS && (w = next_word(&at)))
 		h.word[h.n++] = w;
 	run(&h);
 	fclose(h.out);

@@ -145,7 +145,7 @@ struct disk;
 struct control {
 	struct vm *vm;
 	struct machine *m;
-	struct list monitors, listeners;
+	struct list monitors, listeners, hmps;	/* hmps: monitors for people */
 	unsigned n_monitors;
 	struct loop_timer accept_again;
 	struct ctl_limit limit[CTL_EVENTS], port_limit[VIRTIO_CONSOLE_MAX_PORTS];
@@ -187,6 +187,13 @@ void gdb_vm_event(struct control *ctl, enum vm_event ev);
 
 /* hmp.c: the text that this line of a monitor for people prints; free it. NULL: no memory */
 char *hmp_line(struct control *ctl, const char *text, unsigned cpu);
+
+/* True if there is something to complete: what to insert, and (else "") a list of the choices; free both. */
+bool hmp_complete(const char *before, char **insert, char **choices);
+
+/* hmp_monitor.c: on this chardev; machine lock held. */
+int hmp_monitor_new(struct control *ctl, const char *id, struct err *e);
+void hmp_monitors_free(struct control *ctl);
 
 /* cmd_parts.c */
 json_t *ctl_uuid(const uint8_t u[16]);		/* as text */

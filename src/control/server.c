@@ -188,6 +188,8 @@ int control_check(const struct vm_config *cfg, struct err *e)
 	bool stdio = cfg->console == VM_CONSOLE_STDIO || cfg->debugcon == VM_CONSOLE_STDIO;
 	int ret = 0;
 
+	for (unsigned i = 0; i < cfg->n_chardevs; i++)
+		stdio |= cfg->chardev[i].kind == VM_CHARDEV_STDIO;
 	for (unsigned i = 0; i < VM_MAX_QMPS && !ret; i++) {
 		if (!cfg->qmp[i])
 			continue;
@@ -212,6 +214,7 @@ int control_new(struct vm *vm, struct control **out, struct err *e)
 	ctl->m = vm_machine(vm);
 	list_init(&ctl->monitors);
 	list_init(&ctl->listeners);
+	list_init(&ctl->hmps);
 	list_init(&ctl->fdsets);
 	list_init(&ctl->stops);
 	list_init(&ctl->saves);
@@ -227,6 +230,9 @@ int control_new(struct vm *vm, struct control **out, struct err *e)
 	for (unsigned i = 0; i < VM_MAX_QMPS && !ret; i++)
 		if (cfg->qmp[i] && (ret = open_one(ctl, cfg->qmp[i], e)))
 			err_prefix(e, ret, "--qmp");
+	for (unsigned i = 0; i < VM_MAX_MONITORS && !ret; i++)
+		if (cfg->monitor[i] && (ret = hmp_monitor_new(ctl, cfg->monitor[i], e)))
+			err_prefix(e, ret, "--monitor");
 	if (!ret && cfg->control)
 		ret = open_default(ctl, e);
 	if (!ret && cfg->gdb && (ret = gdb_new(ctl, cfg->gdb, e)))
@@ -310,6 +316,7 @@ void control_free(struct control *ctl)
 	ctl_jobs_end(ctl);
 	machine_lock(ctl->m);
 	gdb_free(ctl);
+	hmp_monitors_free(ctl);
 	ctl_screen_fini(ctl);
 	ctl_nbd_stop(ctl);
 	ctl_disks_fini(ctl);

@@ -12,14 +12,6 @@
 
 #include "qemu/qemu.h"
 
-/* Where characters go. */
-struct place {
-	const char *text;
-	bool mux;			/* stdio that a monitor shares */
-	bool no_signal;			/* stdio whose Ctrl-c is the guest's */
-	bool append;			/* to the file */
-};
-
 int opt_chardev(struct qemu *q, const char *val, struct err *e)
 {
 	struct qemu_item *it;
@@ -35,9 +27,9 @@ int opt_chardev(struct qemu *q, const char *val, struct err *e)
 }
 
 /* ",server=on,wait=off" and its older spellings; on is the default of neither here. */
-static int socket_switches(struct qemu *q, struct props *p, const char *where, struct place *out, struct err *e)
+static int socket_switches(struct qemu *q, struct props *p, const char *where, struct qemu_place *out, struct err *e)
 {
-	static const char *const same[] = { "delay", "nodelay", "ipv4", "ipv6", "telnet", "tight", "to", NULL };
+	static const char *const same[] = { "delay", "nodelay", "ipv4", "ipv6", "tight", "to", NULL };
 	bool server = false, wait = true, abstract = false;
 	uint64_t again = 0;
 	int ret = props_bool(p, "server", &server, e);
@@ -50,14 +42,18 @@ static int socket_switches(struct qemu *q, struct props *p, const char *where, s
 		ret = props_bool(p, "abstract", &abstract, e);
 	if (!ret && abstract)
 		ret = err_set(e, -ENOTSUP, "abstract=on is not supported; a socket is a file");
+	if (!ret)
+		ret = props_bool(p, "telnet", &out->telnet, e);
 	props_ignore(p, same);
 	out->text = keepf(q, "%s,server=%s%s", where, server ? "on" : "off", server ? wait ? ",wait=on" : ",wait=off" : "");
+	if (out->telnet)
+		out->text = keepf(q, "%s,telnet=on", out->text);
 	if (again)
 		out->text = keepf(q, "%s,reconnect=%u", out->text, (unsigned)again);
 	return ret;
 }
 
-static int socket_place(struct qemu *q, struct props *p, struct place *out, struct err *e)
+static int socket_place(struct qemu *q, struct props *p, struct qemu_place *out, struct err *e)
 {
 	const char *path = props_take(p, "path"), *host = props_take(p, "host"), *port = props_take(p, "port"), *fd = props_take(p, "fd"),
 		   *v = props_take(p, "addr.path");
@@ -84,7 +80,7 @@ static const char *ringbuf(struct qemu *q, struct props *p)
 	return size ? keepf(q, "ringbuf,size=%s", size) : "ringbuf";
 }
 
-static int stdio_place(struct qemu *q, struct props *p, struct place *out, struct err *e)
+static int stdio_place(struct qemu *q, struct props *p, struct qemu_place *out, struct err *e)
 {
 	bool on = true;
 	int ret = props_bool(p, "signal", &on, e);
@@ -94,7 +90,7 @@ static int stdio_place(struct qemu *q, struct props *p, struct place *out, struc
 	return ret;
 }
 
-static int file_place(struct qemu *q, struct props *p, struct place *out, struct err *e)
+static int file_place(struct qemu *q, struct props *p, struct qemu_place *out, struct err *e)
 {
 	const char *path = props_take(p, "path");
 
@@ -105,19 +101,23 @@ static int file_place(struct qemu *q, struct props *p, struct place *out, struct
 }
 
 /* -chardev's. */
-static int chardev_place(struct qemu *q, const char *id, struct place *out, struct err *e)
+static int chardev_place(struct qemu *q, const char *id, struct qemu_place *out, struct err *e)
 {
 	struct qemu_item *it = item_find(&q->chardevs, id);
 	const char *backend, *v;
 	int ret = 0;
 
-	*out = (struct place){ .text = "none" };
+	*out = (struct qemu_place){ .text = "none" };
 	if (!it)
 		return err_set(e, -ENODEV, "there is no chardev '%.60s'", id);
+	if (it->used && !it->place.mux)
+		return err_set(e, -EBUSY, "chardev '%.60s' is already in use; mux=on lets several use it", id);
+	if (it->used) {
+		*out = it->place;
+		return 0;
+	}
 	backend = props_take(&it->p, "backend");
 	ret = props_bool(&it->p, "mux", &out->mux, e);
-	if (!ret && it->used && !out->mux)
-		return err_set(e, -EBUSY, "chardev '%.60s' is already in use; mux=on lets several use it", id);
 	it->used = true;
 	if ((v = props_take(&it->p, "logfile")))
 		warn("-chardev logfile=%s has no effect", v);
@@ -140,10 +140,11 @@ static int chardev_place(struct qemu *q, const char *id, struct place *out, stru
 		ret = err_set(e, -ENOTSUP, "backend '%.40s' is not supported; null, stdio, file, pty, socket and ringbuf are", backend);
 	if (!ret)
 		ret = props_done(&it->p, e);
+	it->place = *out;
 	return ret ? err_prefix(e, ret, "-chardev id=%s", id) : 0;
 }
 
-static int old_socket(struct qemu *q, const char *dev, struct place *out, struct err *e)
+static int old_socket(struct qemu *q, const char *dev, struct qemu_place *out, struct err *e)
 {
 	size_t len = strcspn(dev, ",");
 	const char *where = keepf(q, "%.*s", (int)len, dev);	/* as it is: a path may have "=" in it */
@@ -152,6 +153,9 @@ static int old_socket(struct qemu *q, const char *dev, struct place *out, struct
 
 	if (!ret && strncmp(where, "unix:", 5) && !strchr(strchr(where, ':') + 1, ':'))
 		ret = err_set(e, -EINVAL, "'%.60s' has no port; it is tcp:HOST:PORT", where);
+	out->telnet = !strncmp(where, "telnet:", 7);
+	if (out->telnet)
+		where = keepf(q, "tcp:%s", where + 7);
 	if (!ret)
 		ret = socket_switches(q, &p, where, out, e);
 	if (!ret)
@@ -161,13 +165,13 @@ static int old_socket(struct qemu *q, const char *dev, struct place *out, struct
 }
 
 /* -serial's and -monitor's form. */
-static int find_place(struct qemu *q, const char *dev, struct place *out, struct err *e)
+static int find_place(struct qemu *q, const char *dev, struct qemu_place *out, struct err *e)
 {
-	*out = (struct place){ .text = "none" };
+	*out = (struct qemu_place){ .text = "none" };
 	if (!strncmp(dev, "mon:", 4)) {
 		int ret = find_place(q, dev + 4, out, e);
 
-		out->mux = true;
+		out->mux = out->monitor = out->no_signal = true;
 		return ret;
 	}
 	if (!strncmp(dev, "chardev:", 8))
@@ -181,7 +185,7 @@ static int find_place(struct qemu *q, const char *dev, struct place *out, struct
 	else if (!strncmp(dev, "unix:", 5) || !strncmp(dev, "tcp:", 4) || !strncmp(dev, "telnet:", 7))
 		return old_socket(q, dev, out, e);
 	else
-		return err_set(e, -ENOTSUP, "'%.60s' is not supported; null, stdio, pty, file:, unix:, tcp: and chardev: are", dev);
+		return err_set(e, -ENOTSUP, "'%.60s' is not supported; null, stdio, pty, file:, unix:, tcp:, telnet: and chardev: are", dev);
 	return 0;
 }
 
@@ -202,19 +206,33 @@ int opt_parallel(struct qemu *q, const char *val, struct err *e)
 
 int opt_monitor(struct qemu *q, const char *val, struct err *e)
 {
-	return strcmp(val, "none") && strcmp(val, "null") ? item_add(q, &q->monitors, "-monitor", "dev", val, e) : 0;
+	struct qemu_item *it;
+	int ret;
+
+	q->monitor_given = true;
+	if (!strcmp(val, "none"))
+		return 0;
+	/* As it is: a path may have "=" in it. */
+	ret = item_add(q, &q->monitors, "-monitor", NULL, "", e);
+	if (ret)
+		return ret;
+	it = list_entry(q->monitors.prev, struct qemu_item, node);
+	it->type = val;
+	return 0;
 }
 
 int opt_mon(struct qemu *q, const char *val, struct err *e)
 {
+	q->monitor_given = true;
 	return item_add(q, &q->monitors, "-mon", "chardev", val, e);
 }
 
 int opt_qmp(struct qemu *q, const char *val, struct err *e)
 {
-	struct place at;
+	struct qemu_place at;
 	int ret = find_place(q, val, &at, e);
 
+	q->monitor_given = true;
 	if (!ret && strcmp(at.text, "none"))
 		emitf(q, "--qmp", "%s", at.text);
 	return ret;
@@ -222,9 +240,10 @@ int opt_qmp(struct qemu *q, const char *val, struct err *e)
 
 int opt_qmp_pretty(struct qemu *q, const char *val, struct err *e)
 {
-	struct place at;
+	struct qemu_place at;
 	int ret = find_place(q, val, &at, e);
 
+	q->monitor_given = true;
 	if (!ret && strcmp(at.text, "none"))
 		emitf(q, "--qmp", "%s,pretty=on", at.text);
 	return ret;
@@ -252,7 +271,7 @@ int opt_debugcon(struct qemu *q, const char *val, struct err *e)
 /* ---- what becomes of them ---- */
 
 /* As --console and --debugcon have it. */
-static int console_value(const struct place *at, const char *what, const char **out, struct err *e)
+static int console_value(const struct qemu_place *at, const char *what, const char **out, struct err *e)
 {
 	*out = at->text;
 	if (at->append)
@@ -264,26 +283,32 @@ static int console_value(const struct place *at, const char *what, const char **
 	return 0;
 }
 
-/* --chardev for a place. */
-static int emit_chardev(struct qemu *q, const char *id, const struct place *at, struct err *e)
+/* --chardev for a place.  A chardev of -chardev's may have been emitted for somebody else on its mux. */
+static int emit_chardev(struct qemu *q, const char *id, const struct qemu_place *at, struct err *e)
 {
+	struct qemu_item *it = item_find(&q->chardevs, id);
 	const char *t = at->text, *rest, *colon;
 
-	if (!strcmp(t, "stdio"))
-		return err_set(e, -ENOTSUP, "standard input and output are the first serial port's only");
+	if (it && it->emitted)
+		return 0;
+	if (it)
+		it->emitted = true;
+	if (!strcmp(t, "stdio") && q->stdio_used)
+		return err_set(e, -EINVAL, "cannot use stdio by multiple character devices; with mux=on they share one");
+	q->stdio_used |= !strcmp(t, "stdio");
 	if (!strncmp(t, "fd:", 3))
 		return err_set(e, -ENOTSUP, "a socket by its descriptor is for monitors only (-qmp, -mon)");
 	emit_begin(q, "--chardev");
 	if (!strcmp(t, "none"))
 		emit_part(q, NULL, "null");
 	else
-		emit_part(q, NULL, !strncmp(t, "unix:", 5) || !strncmp(t, "tcp:", 4) || !strncmp(t, "telnet:", 7) ? "socket" :
+		emit_part(q, NULL, !strncmp(t, "unix:", 5) || !strncmp(t, "tcp:", 4) ? "socket" :
 			  !strncmp(t, "file:", 5) ? "file" : !strncmp(t, "ringbuf", 7) ? "ringbuf" : t);
 	emit_part(q, "id", id);
 	rest = strchr(t, ',');
 	if (!strncmp(t, "unix:", 5)) {
 		emit_part(q, "path", keepf(q, "%.*s", (int)(rest ? rest - t - 5 : (long)strlen(t + 5)), t + 5));
-	} else if (!strncmp(t, "tcp:", 4) || !strncmp(t, "telnet:", 7)) {
+	} else if (!strncmp(t, "tcp:", 4)) {
 		t = strchr(t, ':') + 1;
 		colon = t + strcspn(t, ",");
 		while (colon > t && *colon != ':')
@@ -297,6 +322,11 @@ static int emit_chardev(struct qemu *q, const char *id, const struct place *at, 
 	}
 	if (rest)
 		emit_raw(q, strncmp(rest, ",server=off", 11) ? rest : rest + 11);
+	emit_part(q, "mux", at->mux ? "on" : NULL);
+	if (at->mux && q->echr != 1)
+		emit_part(q, "escape", keepf(q, "%u", q->echr));
+	if (!strcmp(t, "stdio") && at->no_signal)
+		emit_part(q, "signal", "off");
 	emit_end(q);
 	return 0;
 }
@@ -326,17 +356,30 @@ static int serial_devices(struct qemu *q, struct err *e)
 	return 0;
 }
 
-/* The first port on a terminal is the console, the others are on chardevs. */
+static void emit_console(struct qemu *q, const struct qemu_place *at)
+{
+	q->stdio_used = true;
+	emitf(q, "--console", "stdio");
+	/* Without a monitor behind it, Ctrl-C ends QEMU, unless signal=off. */
+	if (at->no_signal)
+		emitf(q, "--escape", "%u,x", q->echr);
+	else
+		emitf(q, "--escape", "3");
+}
+
+/* The first port on a terminal is the console unless it is shared, the others are on chardevs. */
 static int emit_serial(struct qemu *q, struct err *e)
 {
-	struct place at[QEMU_MAX_SERIALS];
+	struct qemu_place at[QEMU_MAX_SERIALS];
 	int ret = serial_devices(q, e);
 	unsigned n = q->n_serial, last = 0;
 
 	if (ret)
 		return ret;
-	if (!n && q->nographic && !q->nodefaults)
-		q->serial[n++] = "mon:stdio";
+	if (!n && q->nographic && !q->nodefaults) {
+		q->serial[n++] = q->monitor_given ? "stdio" : "mon:stdio";
+		q->monitor_given = true;
+	}
 	for (unsigned i = 0; i < n && !ret; i++) {
 		ret = find_place(q, q->serial[i], &at[i], e);
 		if (!ret && strcmp(at[i].text, "none"))
@@ -344,29 +387,25 @@ static int emit_serial(struct qemu *q, struct err *e)
 	}
 	if (ret)
 		return err_prefix(e, ret, "-serial");
-	if (last && !strcmp(at[0].text, "stdio")) {
-		emitf(q, "--console", "stdio");
-		/* Without a monitor behind it, Ctrl-C ends QEMU, unless signal=off. */
-		if (at[0].mux || at[0].no_signal)
-			emitf(q, "--escape", "%u,x", q->echr);
-		else
-			emitf(q, "--escape", "3");
-	}
+	if (last && !strcmp(at[0].text, "stdio") && !at[0].mux)
+		emit_console(q, &at[0]);
 	for (unsigned i = 0; i < last && !ret; i++) {
-		bool none = !strcmp(at[i].text, "none") || (!i && !strcmp(at[i].text, "stdio"));
+		bool none = !strcmp(at[i].text, "none") || (!i && !strcmp(at[i].text, "stdio") && !at[0].mux);
 		const char *id = none ? "none" : !strncmp(q->serial[i], "chardev:", 8) ? q->serial[i] + 8 : keepf(q, "serial%u", i);
 
 		if (!none)
 			ret = emit_chardev(q, id, &at[i], e);
 		if (last > 1 || !none)
 			emitf(q, "--serial", "%s", id);
+		if (!none && at[i].monitor)
+			emitf(q, "--monitor", "%s", id);
 	}
 	return ret ? err_prefix(e, ret, "-serial") : 0;
 }
 
 int char_unix_path(struct qemu *q, const char *id, const char **path, struct err *e)
 {
-	struct place at;
+	struct qemu_place at;
 	int ret = chardev_place(q, id, &at, e);
 
 	if (ret)
@@ -380,7 +419,7 @@ int char_unix_path(struct qemu *q, const char *id, const char **path, struct err
 int emit_port(struct qemu *q, struct qemu_item *it, bool console, struct err *e)
 {
 	const char *id = props_take(&it->p, "chardev"), *name = props_take(&it->p, "name");
-	struct place at;
+	struct qemu_place at;
 	int ret;
 
 	if (!id)
@@ -401,34 +440,54 @@ int emit_port(struct qemu *q, struct qemu_item *it, bool console, struct err *e)
 	return 0;
 }
 
+/* A monitor for people. */
+static int emit_hmp(struct qemu *q, const char *id, const struct qemu_place *at, struct err *e)
+{
+	int ret = !strcmp(at->text, "none") ? 0 : emit_chardev(q, id, at, e);
+
+	if (!ret && strcmp(at->text, "none"))
+		emitf(q, "--monitor", "%s", id);
+	return ret;
+}
+
 static int emit_monitor(struct qemu *q, struct qemu_item *it, struct err *e)
 {
-	const char *mode, *dev;
+	const char *mode, *dev, *id;
 	bool pretty = false;
-	struct place at;
+	struct qemu_place at;
 	int ret;
 
-	if (!strcmp(it->option, "-monitor"))
-		return err_set(e, -ENOTSUP, "-monitor: there is no monitor for people on a device; use -qmp, and human-monitor-command there");
+	if (!strcmp(it->option, "-monitor")) {
+		id = !strncmp(it->type, "chardev:", 8) ? it->type + 8 : keepf(q, "compat_monitor%u", q->n_monitors++);
+		ret = find_place(q, it->type, &at, e);
+		if (!ret)
+			ret = emit_hmp(q, id, &at, e);
+		return ret ? err_prefix(e, ret, "-monitor") : 0;
+	}
 	dev = props_take(&it->p, "chardev");
 	mode = props_take(&it->p, "mode");
 	ret = props_bool(&it->p, "pretty", &pretty, e);
-	if (!ret && (!mode || strcmp(mode, "control")))
-		ret = err_set(e, -ENOTSUP, "mode=%.20s is not supported; mode=control is", mode ? mode : "readline");
+	if (!ret && mode && strcmp(mode, "control") && strcmp(mode, "readline"))
+		ret = err_set(e, -EINVAL, "mode=%.20s is neither readline nor control", mode);
 	if (!ret)
 		ret = dev ? chardev_place(q, dev, &at, e) : err_set(e, -EINVAL, "chardev is missing");
 	if (!ret)
 		ret = props_done(&it->p, e);
-	if (!ret && strcmp(at.text, "none"))
+	if (!ret && (!mode || !strcmp(mode, "readline")))
+		ret = emit_hmp(q, dev, &at, e);
+	else if (!ret && strcmp(at.text, "none"))
 		emitf(q, "--qmp", "%s%s", at.text, pretty ? ",pretty=on" : "");
 	return ret ? err_prefix(e, ret, "-mon") : 0;
 }
 
 int emit_chars(struct qemu *q, struct err *e)
 {
-	struct place at;
+	struct qemu_place at;
 	const char *value;
 	int ret = emit_serial(q, e);
+
+	if (!ret && q->nographic && !q->nodefaults && !q->monitor_given)
+		ret = opt_monitor(q, "stdio", e);
 
 	list_for_each(n, &q->monitors)
 		if (!ret)

@@ -26,6 +26,16 @@
 /* What is asked for instead of a guest. */
 enum qemu_ask { QEMU_RUN, QEMU_VERSION, QEMU_HELP, QEMU_LIST };
 
+/* Where characters go. */
+struct qemu_place {
+	const char *text;		/* as char.c says; NULL: not looked at yet */
+	bool mux;			/* several share it */
+	bool monitor;			/* one of them is a monitor that nobody asked for by itself */
+	bool no_signal;			/* stdio whose Ctrl-c is the guest's */
+	bool append;			/* to the file */
+	bool telnet;
+};
+
 /* One -drive, -blockdev, -device, -netdev, -chardev, -object ...: its properties, and its use. */
 struct qemu_item {
 	struct list node;
@@ -34,6 +44,8 @@ struct qemu_item {
 	const char *option;		/* "-drive", for messages */
 	const char *type;		/* of an object */
 	bool used;
+	struct qemu_place place;	/* of a chardev */
+	bool emitted;
 };
 
 struct qemu {
@@ -54,13 +66,15 @@ struct qemu {
 
 	struct list drives, blockdevs, devices, netdevs, nics, chardevs, objects, monitors, fdsets, tpmdevs;
 	const char *serial[QEMU_MAX_SERIALS];
-	unsigned n_serial, n_nets, n_ports;
+	unsigned n_serial, n_nets, n_ports, n_monitors;
 
 	/* Scalars. */
 	const char *name, *cpu, *machine, *accel, *kernel, *initrd, *append, *bios, *vga, *display, *vnc, *data_dir;
 	uint64_t memory;		/* bytes */
 	unsigned cpus, echr, n_scsi, code_cache;	/* code_cache: MiB; 0: not said */
 	bool vga_device, nodefaults, nographic, snapshot, no_reboot, paused, daemonize, no_net, micro, numa;
+	bool stdio_used;		/* by one who does not share it */
+	bool monitor_given;		/* even if it is none: no other is made */
 	bool none;			/* -machine none: for questions only */
 	const char *usb;		/* what asks for a USB controller, which comes with what is on it; NULL: nothing */
 	bool usb_device;		/* there is something on it */

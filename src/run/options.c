@@ -277,6 +277,11 @@ static int parse_qmp(struct conf *c, struct opt_state *st, const char *val, stru
 	return conf_setf(c, val, e, "qmp.%u", st->n_qmps++);
 }
 
+static int parse_monitor(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	return conf_setf(c, val, e, "monitor.%u", st->n_monitors++);
+}
+
 /* Repeated --append adds words. */
 static int parse_append(struct conf *c, struct opt_state *st, const char *val, struct err *e)
 {
@@ -307,6 +312,7 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 	st->n_nets = conf_list_len(c, "net");
 	st->n_fw_cfgs = conf_list_len(c, "fw-cfg");
 	st->n_qmps = conf_list_len(c, "qmp");
+	st->n_monitors = conf_list_len(c, "monitor");
 	st->n_serials = conf_list_len(c, "serial");
 	st->n_smbios = conf_list_len(c, "smbios");
 	st->n_inputs = conf_list_len(c, "input");
@@ -470,9 +476,11 @@ const struct opt run_opts[] = {
 	{ "chardev", 0, "KIND,id=ID[,...]", "a byte stream to the outside, for --port; may be repeated",
 	  "A byte stream to the outside with a name, for *--port*: *socket,id=ID,path=PATH* or *socket,id=ID,host=HOST,port=PORT*, which connects, with "
 	  "*reconnect=SECONDS* again and again, or with *server=on* listens (*wait=on*: the guest does not start before somebody came); what the "
-	  "guest writes while nobody is connected is lost, and TCP is for loopback, where it is by default. *file,id=ID,path=FILE* (*append=on*), *pty,id=ID*, "
-	  "*ringbuf,id=ID,size=BYTES* keeps the newest bytes for the control protocol's ringbuf-read, *null,id=ID*. May be repeated.",
-	  COMPLETE_WORDS, "socket file pty ringbuf null", .parse = parse_chardev },
+	  "guest writes while nobody is connected is lost, and TCP is for loopback, where it is by default; *telnet=on* is for a telnet program at the other side. *file,id=ID,path=FILE* (*append=on*), *pty,id=ID*, "
+	  "*ringbuf,id=ID,size=BYTES* keeps the newest bytes for the control protocol's ringbuf-read, *null,id=ID*; *stdio,id=ID* is standard input and "
+	  "output, which the console then has not (*signal=off*: Ctrl-C is the guest's). With *mux=on* several serial ports, ports and monitors share it: what they write "
+	  "comes together, what is typed goes to one, and Ctrl-a c (*escape=N* is another control character) changes to the next; Ctrl-a h lists more. May be repeated.",
+	  COMPLETE_WORDS, "socket file pty ringbuf null stdio", .parse = parse_chardev },
 	{ "serial", 0, "ID|none", "serial port on a chardev; may be repeated",
 	  "The serial ports, from the first one (ttyS0), each on a *--chardev*, or *none*. The first one is in the place of the console: *--console none* goes with it. "
 	  "May be repeated, for up to four.", .parse = parse_serial },
@@ -528,6 +536,8 @@ const struct opt run_opts[] = {
 	  "standard input and output; may be repeated. *server=on* (the default) listens, *off* connects; with *wait=on* (the "
 	  "default) the guest does not start before a client has come. *pretty=on* prints answers over several lines. Whoever can "
 	  "connect owns the guest and may read and write files as the user: TCP is for loopback.", .parse = parse_qmp },
+	{ "monitor", 0, "ID", "monitor for people (HMP) on a chardev; may be repeated",
+	  "A monitor for people on a *--chardev*: commands with a prompt, those of human-monitor-command, *help* lists them. Up to eight.", .parse = parse_monitor },
 	{ "gdb", 0, "PORT|tcp:HOST:PORT|unix:PATH", "a gdb may connect",
 	  "Listens for gdb (*target remote*): on a port of this host's loopback, or where the address says. One gdb at a time; while it is there "
 	  "it decides when the guest runs. It sees a thread for each CPU, all registers and memory by linear addresses; *monitor* gives the "

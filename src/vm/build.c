@@ -228,9 +228,10 @@ static int build_platform(struct vm *vm, struct err *e)
 	for (unsigned i = 0; i < PLATFORM_MAX_SERIAL; i++) {
 		if (!cfg->serial[i])
 			continue;
-		vm->pcfg.serial[i] = vm_chardev(vm, cfg->serial[i]);
-		if (!vm->pcfg.serial[i])
-			return err_set(e, -ENOENT, "--serial: there is no --chardev with id=%.60s", cfg->serial[i]);
+		int ret = vm_chardev_take(vm, cfg->serial[i], false, &vm->pcfg.serial[i], e);
+
+		if (ret)
+			return err_prefix(e, ret, "--serial");
 	}
 	return platform_new(vm->m, vm->engine, &vm->pcfg, &vm->platform, e);
 }

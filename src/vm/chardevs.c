@@ -25,9 +25,11 @@ struct vm_chardevs {
 	struct {
 		const char *id;		/* the configuration's; NULL: not there */
 		struct chardev *chr;
+		bool mux, taken;	/* taken: a front end has it; not of a mux */
 	} dev[VM_MAX_CHARDEVS + 1];
 	/* Port 0 is only for a console: drivers that know no ports use it. */
 	char port[VIRTIO_CONSOLE_MAX_PORTS][NAME_LEN];
+	struct chardev *port_chr[VIRTIO_CONSOLE_MAX_PORTS];
 	unsigned n_places;
 	struct virtio_dev *serial;
 };
@@ -38,6 +40,40 @@ struct chardev *vm_chardev(struct vm *vm, const char *id)
 		if (vm->chardevs->dev[i].id && !strcmp(vm->chardevs->dev[i].id, id))
 			return vm->chardevs->dev[i].chr;
 	return NULL;
+}
+
+int vm_chardev_take(struct vm *vm, const char *id, bool behind, struct chardev **out, struct err *e)
+{
+	struct vm_chardevs *x = vm->chardevs;
+	unsigned i = 0;
+	int ret = 0;
+
+	while (i < ARRAY_LEN(x->dev) && (!x->dev[i].id || strcmp(x->dev[i].id, id)))
+		i++;
+	if (i == ARRAY_LEN(x->dev))
+		return err_set(e, -ENOENT, "there is no chardev with id=%.60s", id);
+	if (x->dev[i].taken)
+		return err_set(e, -EBUSY, "chardev %.60s is in use; with mux=on several can share one", id);
+	*out = x->dev[i].chr;
+	if (x->dev[i].mux)
+		ret = chardev_mux_part(x->dev[i].chr, behind, out);
+	else
+		x->dev[i].taken = true;
+	return ret == -E2BIG ? err_set(e, ret, "chardev %.60s has %d users, which is the most there can be", id, CHARDEV_MUX_PARTS) :
+	       ret ? err_set(e, ret, "out of memory") : 0;
+}
+
+void vm_chardev_release(struct vm *vm, struct chardev *chr)
+{
+	struct vm_chardevs *x = vm->chardevs;
+
+	for (unsigned i = 0; i < ARRAY_LEN(x->dev); i++) {
+		if (!x->dev[i].id || x->dev[i].chr != chr)
+			continue;
+		x->dev[i].taken = false;
+		return;
+	}
+	chardev_mux_drop(chr);
 }
 
 struct chardev *vm_chardev_nth(struct vm *vm, unsigned i, const char **id)
@@ -58,10 +94,23 @@ const char *vm_port_name(struct vm *vm, unsigned number)
 
 /* ---- at the start ---- */
 
-static int open_one(struct vm *vm, const struct vm_chardev *c, struct chardev **out, struct err *e)
+static void on_quit(void *opaque)
+{
+	vm_request(opaque, MACHINE_REQ_QUIT, VM_EXIT_ESCAPE);
+}
+
+/* Ctrl-C at the terminal ends the guest, unless it goes to one of those on a mux, or is not wanted. */
+static int open_stdio(struct vm *vm, const struct vm_chardev *c, struct chardev **out, struct err *e)
+{
+	const struct chardev_stdio_opts o = { .escape = c->mux || !c->signal ? 0 : 3, .quit = on_quit, .opaque = vm };
+
+	return chardev_stdio_new(vm->m->loop, &o, out, e);
+}
+
+static int open_backend(struct vm *vm, const struct vm_chardev *c, struct chardev **out, struct err *e)
 {
 	const struct chardev_socket_opts o = {
-		.path = c->path, .host = c->host, .port = c->port, .server = c->server, .reconnect_s = c->reconnect,
+		.path = c->path, .host = c->host, .port = c->port, .server = c->server, .telnet = c->telnet, .reconnect_s = c->reconnect,
 	};
 	struct loop *l = vm->m->loop;
 	char pty[64];
@@ -80,10 +129,29 @@ static int open_one(struct vm *vm, const struct vm_chardev *c, struct chardev **
 		return ret;
 	case VM_CHARDEV_RINGBUF:
 		return chardev_ringbuf_new(l, c->size, out, e);
+	case VM_CHARDEV_STDIO:
+		return open_stdio(vm, c, out, e);
 	case VM_CHARDEV_NULL:
 		break;
 	}
 	return chardev_null_new(l, out) ? err_set(e, -ENOMEM, "out of memory") : 0;
+}
+
+static int open_one(struct vm *vm, const struct vm_chardev *c, struct chardev **out, struct err *e)
+{
+	const struct chardev_mux_opts o = { .escape = (uint8_t)c->escape, .quit = on_quit, .opaque = vm };
+	struct chardev *base;
+	int ret = open_backend(vm, c, &base, e);
+
+	if (ret || !c->mux) {
+		*out = base;
+		return ret;
+	}
+	ret = chardev_mux_new(vm->m->loop, base, &o, out);
+	if (!ret)
+		return 0;
+	chardev_free(base);
+	return err_set(e, ret, "out of memory");
 }
 
 static int open_agent(struct vm *vm, struct err *e)
@@ -115,7 +183,7 @@ int vm_chardevs_new(struct vm *vm, struct err *e)
 		if (ret)
 			err_prefix(e, ret, "--chardev %s", vm->cfg->chardev[i].id);
 		else
-			vm->chardevs->dev[i].id = vm->cfg->chardev[i].id;
+			vm->chardevs->dev[i].id = vm->cfg->chardev[i].id, vm->chardevs->dev[i].mux = vm->cfg->chardev[i].mux;
 	}
 	return ret ? ret : open_agent(vm, e);
 }
@@ -123,16 +191,12 @@ int vm_chardevs_new(struct vm *vm, struct err *e)
 static int set_port(struct vm *vm, struct virtio_console_port *ports, unsigned at, const char *name, const char *chardev, bool console,
 		    struct err *e)
 {
-	struct chardev *chr = vm_chardev(vm, chardev);
+	struct chardev *chr;
+	int ret = vm_chardev_take(vm, chardev, false, &chr, e);
 
-	if (!chr)
-		return err_set(e, -ENOENT, "--port: there is no --chardev with id=%.60s", chardev);
-	for (unsigned i = 0; i < PLATFORM_MAX_SERIAL; i++)
-		if (vm->cfg->serial[i] && !strcmp(vm->cfg->serial[i], chardev))
-			return err_set(e, -EBUSY, "--port: chardev %.60s is a serial port's", chardev);
-	for (unsigned i = 0; i < VIRTIO_CONSOLE_MAX_PORTS; i++)
-		if (ports[i].chr == chr)
-			return err_set(e, -EBUSY, "--port: chardev %.60s has a port already", chardev);
+	if (ret)
+		return err_prefix(e, ret, "--port");
+	vm->chardevs->port_chr[at] = chr;
 	ports[at] = (struct virtio_console_port){ .chr = chr, .name = name, .console = console };
 	snprintf(vm->chardevs->port[at], NAME_LEN, "%s", name);
 	return 0;
@@ -187,7 +251,7 @@ static unsigned port_number(struct vm *vm, const char *name)
 int vm_port_add(struct vm *vm, const char *name, const char *chardev, struct err *e)
 {
 	struct vm_chardevs *x = vm->chardevs;
-	struct virtio_console_port p = { .chr = vm_chardev(vm, chardev), .name = name };
+	struct virtio_console_port p = { .name = name };
 	unsigned at;
 	int ret;
 
@@ -197,17 +261,19 @@ int vm_port_add(struct vm *vm, const char *name, const char *chardev, struct err
 		return err_set(e, -EINVAL, "a port's name has 1 to %d characters", NAME_LEN - 1);
 	if (port_number(vm, name))
 		return err_set(e, -EEXIST, "there is a port %.60s already", name);
-	if (!p.chr)
-		return err_set(e, -ENOENT, "there is no chardev %.60s", chardev);
-	if (chardev_in_use(p.chr))
-		return err_set(e, -EBUSY, "chardev %.60s is in use", chardev);
 	for (at = 1; at < x->n_places && x->port[at][0]; at++)
 		;
 	if (at == x->n_places)
 		return err_set(e, -ENOSPC, "this guest has no place for another port");
-	ret = virtio_console_add_port(x->serial, at, &p);
+	ret = vm_chardev_take(vm, chardev, false, &p.chr, e);
 	if (ret)
+		return ret;
+	ret = virtio_console_add_port(x->serial, at, &p);
+	if (ret) {
+		vm_chardev_release(vm, p.chr);
 		return err_set(e, ret, "port %.60s: %s", name, strerror(-ret));
+	}
+	x->port_chr[at] = p.chr;
 	snprintf(x->port[at], NAME_LEN, "%s", name);
 	return 0;
 }
@@ -220,5 +286,6 @@ int vm_port_remove(struct vm *vm, const char *name, struct err *e)
 		return err_set(e, -ENOENT, "there is no port %.60s", name);
 	virtio_console_remove_port(vm->chardevs->serial, at);
 	vm->chardevs->port[at][0] = '\0';
+	vm_chardev_release(vm, vm->chardevs->port_chr[at]);
 	return 0;
 }

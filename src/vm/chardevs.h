@@ -3,6 +3,8 @@
 #ifndef LODGE_VM_CHARDEVS_H
 #define LODGE_VM_CHARDEVS_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 
 struct chardev;
@@ -10,6 +12,13 @@ struct vm;
 
 /* Machine lock held.  NULL: no such one. */
 struct chardev *vm_chardev(struct vm *vm, const char *id);
+/*
+ * It for one that will attach to it; ENOENT, EBUSY (somebody has, and it is no mux) and others with a message.  On a mux it is a place
+ * of its own, which has what is typed at first unless `behind`.
+ */
+int vm_chardev_take(struct vm *vm, const char *id, bool behind, struct chardev **out, struct err *e);
+/* Gives back what was taken; detached already. */
+void vm_chardev_release(struct vm *vm, struct chardev *chr);
 /* The i-th and its name; NULL: there are no more. */
 struct chardev *vm_chardev_nth(struct vm *vm, unsigned i, const char **id);
 /* The name of port `number`; NULL: none is there. */

@@ -775,6 +775,8 @@ static int set_key(const char *key, const char *val, struct vm_config *v, struct
 		return config_text(val, &v->gdb, e);
 	if (indexed(key, "qmp", &n, &field) && !*field)
 		return n < VM_MAX_QMPS ? config_text(val, &v->qmp[n], e) : too_many("monitors", VM_MAX_QMPS, e);
+	if (indexed(key, "monitor", &n, &field) && !*field)
+		return n < VM_MAX_MONITORS ? config_text(val, &v->monitor[n], e) : too_many("monitors", VM_MAX_MONITORS, e);
 	if (indexed(key, "usb", &n, &field) && !*field)
 		return config_usb(v, n, val, e);
 	if (indexed(key, "serial", &n, &field) && !*field)

@@ -36,12 +36,14 @@
  *   tpm none|tis|crb [none]  tpm-socket PATH  tpm-state FOLDER [FIRST-DISK.tpm]  vmgenid GUID|auto|none [none]
  *   input.N virtio-keyboard|virtio-mouse|virtio-tablet
  *   usb.N usb-kbd|usb-mouse|usb-tablet|none   [a tablet with a display]  none: not even that
- *   chardev.N.kind null|file|pty|socket|ringbuf  chardev.N.id ID  chardev.N.path PATH  chardev.N.append on|off
- *   chardev.N.host H  chardev.N.port P  chardev.N.server on|off  chardev.N.wait on|off  chardev.N.reconnect SECONDS  chardev.N.size SIZE
+ *   chardev.N.kind null|file|pty|socket|ringbuf|stdio  chardev.N.mux on|off  chardev.N.escape N [1]  chardev.N.signal on|off [on]
+ *   chardev.N.id ID  chardev.N.path PATH  chardev.N.append on|off
+ *   chardev.N.host H  chardev.N.port P  chardev.N.server on|off  chardev.N.wait on|off  chardev.N.reconnect SECONDS  chardev.N.telnet on|off  chardev.N.size SIZE
  *   port.N.name NAME  port.N.chardev ID  port.N.console on|off  guest-agent PATH
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
  *   gdb PORT|ADDRESS
+ *   monitor.N ID of a chardev: a monitor for people
  *   qmp.N ADDRESS (control/address.h)  control on|off [on]  paused on|off [off]
  *   uuid UUID [none]  smbios.N TEXT, as QEMU's -smbios has it  rtc utc|localtime|DATE[THH:MM:SS] [utc]
  *   defaults lodge|qemu [lodge]: qemu adds no words to the kernel's command line and no devices, ends at once and with status 0,
@@ -86,12 +88,17 @@ enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_NONE };
 #define VM_MAX_INPUTS 8
 #define VM_MAX_CHARDEVS 16
 #define VM_MAX_PORTS 16
-enum vm_chardev_kind { VM_CHARDEV_NULL, VM_CHARDEV_FILE, VM_CHARDEV_PTY, VM_CHARDEV_SOCKET, VM_CHARDEV_RINGBUF };
+#define VM_MAX_MONITORS 8
+enum vm_chardev_kind { VM_CHARDEV_NULL, VM_CHARDEV_FILE, VM_CHARDEV_PTY, VM_CHARDEV_SOCKET, VM_CHARDEV_RINGBUF, VM_CHARDEV_STDIO };
 
 struct vm_chardev {
 	enum vm_chardev_kind kind;
 	const char *id, *path, *host, *port;
 	bool server, wait, append;
+	bool telnet;			/* a socket's other side speaks telnet */
+	bool mux;			/* several may use it */
+	bool signal;			/* stdio: Ctrl-C ends the guest */
+	unsigned escape;		/* control character of the mux; 0: none */
 	unsigned reconnect;		/* seconds */
 	uint64_t size;			/* bytes of a ring buffer */
 };
@@ -242,6 +249,7 @@ struct vm_config {
 	const char *dump_file;		/* NULL: standard error */
 	const char *gdb;		/* where gdb may connect; NULL: nowhere */
 	const char *qmp[VM_MAX_QMPS];	/* addresses of monitors; NULL: the number was left out */
+	const char *monitor[VM_MAX_MONITORS];	/* chardevs of monitors for people; NULL: left out */
 	bool control;			/* a control socket in the user's runtime directory */
 	bool in_place;			/* of from_snapshot: its disks themselves are brought back */
 	const char *from_snapshot;	/* directory whose saved state it goes on from; NULL: it boots */

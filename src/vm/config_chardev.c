@@ -7,7 +7,7 @@
 #include "base/bits.h"
 #include "vm/config_int.h"
 
-static const char *const kind_words[] = { "null", "file", "pty", "socket", "ringbuf", NULL };	/* as enum vm_chardev_kind */
+static const char *const kind_words[] = { "null", "file", "pty", "socket", "ringbuf", "stdio", NULL };	/* as enum vm_chardev_kind */
 
 static int set_size(const char *val, uint64_t *out, struct err *e)
 {
@@ -32,7 +32,8 @@ int config_chardev(struct vm_config *v, unsigned n, const char *field, const cha
 	if (n >= VM_MAX_CHARDEVS)
 		return err_set(e, -E2BIG, "a guest has at most %d chardevs", VM_MAX_CHARDEVS);
 	c = &v->chardev[n];
-	v->n_chardevs = MAX(v->n_chardevs, n + 1);
+	for (; v->n_chardevs <= n; v->n_chardevs++)
+		v->chardev[v->n_chardevs].signal = true, v->chardev[v->n_chardevs].escape = 1;
 	if (!strcmp(field, "kind")) {
 		ret = config_word(val, kind_words, &w, e);
 		c->kind = (enum vm_chardev_kind)w;
@@ -52,6 +53,14 @@ int config_chardev(struct vm_config *v, unsigned n, const char *field, const cha
 		return config_bool(val, &c->server, e);
 	if (!strcmp(field, "wait"))
 		return config_bool(val, &c->wait, e);
+	if (!strcmp(field, "telnet"))
+		return config_bool(val, &c->telnet, e);
+	if (!strcmp(field, "mux"))
+		return config_bool(val, &c->mux, e);
+	if (!strcmp(field, "escape"))
+		return config_uint(val, 0, 31, &c->escape, e);
+	if (!strcmp(field, "signal"))
+		return config_bool(val, &c->signal, e);
 	if (!strcmp(field, "append"))
 		return config_bool(val, &c->append, e);
 	if (!strcmp(field, "reconnect"))
@@ -85,20 +94,38 @@ static int check_chardev(const struct vm_config *v, unsigned i, struct err *e)
 		return err_set(e, -EINVAL, "--chardev %.60s: a file needs a path=", c->id);
 	if (socket && !c->path == !c->port)
 		return err_set(e, -EINVAL, "--chardev %.60s: a socket has a path=, or a port= (and a host=)", c->id);
-	if (!socket && (c->port || c->host || c->server || c->wait || c->reconnect))
-		return err_set(e, -EINVAL, "--chardev %.60s: host=, port=, server=, wait= and reconnect= belong to a socket", c->id);
+	if (!socket && (c->port || c->host || c->server || c->wait || c->reconnect || c->telnet))
+		return err_set(e, -EINVAL, "--chardev %.60s: host=, port=, server=, wait=, reconnect= and telnet= belong to a socket", c->id);
 	if (c->wait && !c->server)
 		return err_set(e, -EINVAL, "--chardev %.60s: wait=on belongs to server=on", c->id);
 	if (c->server && c->reconnect)
 		return err_set(e, -EINVAL, "--chardev %.60s: reconnect= is for a client, so it does not go with server=on", c->id);
+	if (!c->signal && c->kind != VM_CHARDEV_STDIO)
+		return err_set(e, -EINVAL, "--chardev %.60s: signal= belongs to stdio", c->id);
 	if (c->append && !file)
 		return err_set(e, -EINVAL, "--chardev %.60s: append= belongs to a file", c->id);
 	return 0;
 }
 
+/* There is one of it, and the console has it if nobody says otherwise. */
+static int check_stdio(struct vm_config *v, struct err *e)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < v->n_chardevs; i++)
+		n += v->chardev[i].kind == VM_CHARDEV_STDIO;
+	if (!n)
+		return 0;
+	if (v->console == VM_CONSOLE_STDIO && !conf_get(v->tree, "console"))
+		v->console = VM_CONSOLE_NONE;
+	if (n > 1 || v->console == VM_CONSOLE_STDIO || v->debugcon == VM_CONSOLE_STDIO || v->exec)
+		return err_set(e, -EINVAL, "--chardev: standard input and output can be had once; with mux=on several can use the one chardev");
+	return 0;
+}
+
 int config_check_chardevs(struct vm_config *v, struct err *e)
 {
-	int ret = 0;
+	int ret = check_stdio(v, e);
 
 	for (unsigned i = 0; i < v->n_chardevs && !ret; i++) {
 		ret = check_chardev(v, i, e);

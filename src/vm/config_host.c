@@ -159,14 +159,13 @@ int config_check_host(const struct vm_config *v, struct err *e)
 {
 	if (v->daemonize && (v->console == VM_CONSOLE_STDIO || v->debugcon == VM_CONSOLE_STDIO))
 		return err_set(e, -EINVAL, "--daemonize: standard input and output are closed; use --console none, pty or a file");
+	for (unsigned i = 0; i < v->n_chardevs; i++)
+		if (v->daemonize && v->chardev[i].kind == VM_CHARDEV_STDIO)
+			return err_set(e, -EINVAL, "--daemonize: standard input and output are closed; --chardev %.60s needs another kind", v->chardev[i].id);
 	if (v->daemonize && v->exec)
 		return err_set(e, -EINVAL, "--daemonize and --exec exclude each other");
 	if (v->serial[0] && v->console == VM_CONSOLE_STDIO)
 		return err_set(e, -EINVAL, "--serial: the first serial port is the console; use --console none");
-	for (unsigned i = 0; i < PLATFORM_MAX_SERIAL; i++)
-		for (unsigned k = 0; v->serial[i] && k < i; k++)
-			if (v->serial[k] && !strcmp(v->serial[i], v->serial[k]))
-				return err_set(e, -EINVAL, "--serial: chardev %.60s is that of two ports", v->serial[i]);
 	for (unsigned i = 0; i < v->n_disks; i++)
 		if (v->disk[i].snapshot && !v->disk[i].path)
 			return err_set(e, -EINVAL, "--disk: snapshot=on needs an image");

@@ -28,7 +28,7 @@ static const struct {
 	{ "start-ns", GIVEN }, { "from-snapshot", GIVEN }, { "in-place", GIVEN }, { "perf-map", GIVEN }, { "dump-block", GIVEN }, { "pin", GIVEN },
 	{ "display", GIVEN }, { "vnc.*", GIVEN }, { "console", GIVEN }, { "net.*.fwd.*", GIVEN },
 	{ "gdb", GIVEN }, { "pidfile", GIVEN }, { "daemonize", GIVEN }, { "ready-fd", GIVEN }, { "guest-agent", GIVEN | KEPT },
-	{ "chardev.*.path", GIVEN | KEPT | PATH }, { "chardev.*", GIVEN | KEPT },
+	{ "chardev.*.path", GIVEN | KEPT | PATH }, { "chardev.*", GIVEN | KEPT }, { "monitor.*", GIVEN | KEPT },
 	{ "no-reboot", GIVEN | KEPT }, { "shutdown-timeout", GIVEN | KEPT }, { "code-cache", GIVEN | KEPT },
 	{ "direct", GIVEN | KEPT }, { "huge-pages", GIVEN }, { "vmgenid", GIVEN | KEPT }, { "watchdog-action", GIVEN | KEPT },
 	{ "net.*.kind", GIVEN | KEPT }, { "net.*.if", GIVEN | KEPT }, { "net.*.restrict", GIVEN | KEPT },

@@ -22,12 +22,13 @@ struct ctx {
 	char dir[40], path[64];
 	char in[300000];
 	size_t n_in, room;
-	unsigned opened, hangup, writable;
+	unsigned opened, hangup, writable, brk;
 };
 
 static size_t can_read(void *o) { return ((struct ctx *)o)->room; }
 static void on_writable(void *o) { ((struct ctx *)o)->writable++; }
 static void on_hangup(void *o) { ((struct ctx *)o)->hangup++; }
+static void on_break(void *o) { ((struct ctx *)o)->brk++; }
 static void on_opened(void *o) { ((struct ctx *)o)->opened++; }
 
 static void on_read(void *o, const uint8_t *buf, size_t len)
@@ -42,7 +43,7 @@ static void on_read(void *o, const uint8_t *buf, size_t len)
 static void attach(struct ctx *c)
 {
 	const struct chardev_front f = { .can_read = can_read, .read = on_read, .writable = on_writable, .hangup = on_hangup,
-					 .opened = on_opened, .opaque = c };
+					 .opened = on_opened, .brk = on_break, .opaque = c };
 
 	assert_false(chardev_in_use(c->c));
 	chardev_attach(c->c, &f);
@@ -372,6 +373,39 @@ static void file_is_gone_on_with(void **state)
 	unlink(c->path);
 }
 
+/* Options are answered for, commands are not data, IAC that is data comes through both ways. */
+static void telnet(void **state)
+{
+	struct ctx *c = *state;
+	const struct chardev_socket_opts o = { .path = c->path, .server = true, .telnet = true };
+	static const uint8_t hello[] = { 255, 251, 1, 255, 251, 3, 255, 251, 0, 255, 253, 0 };
+	static const uint8_t in[] = { 'a', 255, 253, 1, 'b', 255, 255, 255, 250, 24, 'x', 255, 255, 'y', 255, 240, '\r', 0, 'c', 255, 243, 255, 241, '\r', '\n', 0 };
+	static const uint8_t data[] = { 'a', 'b', 255, '\r', 'c', '\r', '\n', 0 };
+	struct err e;
+	uint8_t buf[64];
+	int fd;
+
+	assert_int_equal(chardev_socket_new(c->l, &o, &c->c, &e), 0);
+	attach(c);
+	fd = peer(c);
+	turns(c, 3);
+	assert_int_equal(recv(fd, buf, sizeof(buf), MSG_DONTWAIT), sizeof(hello));
+	assert_memory_equal(buf, hello, sizeof(hello));
+	for (size_t i = 0; i < sizeof(in); i++) {
+		assert_int_equal(send(fd, in + i, 1, 0), 1);
+		turns(c, 1);
+	}
+	turns(c, 3);
+	assert_int_equal(c->n_in, sizeof(data));
+	assert_memory_equal(c->in, data, sizeof(data));
+	assert_int_equal(c->brk, 1);
+	assert_int_equal(chardev_write(c->c, (const uint8_t *)"x\377y\377", 4), 4);
+	turns(c, 2);
+	assert_int_equal(recv(fd, buf, sizeof(buf), MSG_DONTWAIT), 6);
+	assert_memory_equal(buf, "x\377\377y\377\377", 6);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -383,6 +417,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(client_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(tcp, setup, teardown),
 		cmocka_unit_test_setup_teardown(waits_for_a_client, setup, teardown),
+		cmocka_unit_test_setup_teardown(telnet, setup, teardown),
 		cmocka_unit_test_setup_teardown(ring_buffer, setup, teardown),
 		cmocka_unit_test_setup_teardown(file_is_gone_on_with, setup, teardown),
 	};

@@ -245,8 +245,11 @@ static void nets(void **state)
 
 static void chars(void **state)
 {
-	gives("-nographic", "--console|stdio|--escape|1,x|");
-	gives("-nographic|-echr|2", "--console|stdio|--escape|2,x|");
+	gives("-nographic", "--chardev|stdio,id=serial0,mux=on,signal=off|--serial|serial0|--monitor|serial0|");
+	gives("-nographic|-monitor|none", "--console|stdio|--escape|3|");
+	gives("-nographic|-serial|null", "--chardev|stdio,id=compat_monitor0|--monitor|compat_monitor0|");
+	lacks("-nographic|-nodefaults", "stdio");
+	gives("-nographic|-echr|2", "--chardev|stdio,id=serial0,mux=on,escape=2,signal=off|");
 	gives("-nodefaults|-serial|stdio", "--console|stdio|--escape|3|");
 	gives("-serial|none|-serial|unix:/s,server=on,wait=off", "--serial|none|--chardev|socket,id=serial1,path=/s,server=on,wait=off|--serial|serial1|");
 	gives("-serial|unix:/s,server,nowait", "--chardev|socket,id=serial0,path=/s,server=on,wait=off|--serial|serial0|");
@@ -264,7 +267,7 @@ static void chars(void **state)
 	gives("-chardev|file,id=x,path=/x,append=on|-device|isa-serial,chardev=x|-serial|none",
 	      "--serial|none|--chardev|file,id=x,path=/x,append=on|--serial|x|");
 	gives("-nographic|-chardev|null,id=x|-device|isa-serial,chardev=x", "--vga|");
-	lacks("-nographic|-chardev|null,id=x|-device|isa-serial,chardev=x", "stdio");
+	gives("-nographic|-chardev|null,id=x|-device|isa-serial,chardev=x", "--chardev|stdio,id=compat_monitor0|--monitor|compat_monitor0|");
 	gives("-chardev|stdio,id=s,signal=off|-serial|chardev:s", "--console|stdio|--escape|1,x|");
 	gives("-chardev|stdio,id=s,signal=on|-serial|chardev:s", "--console|stdio|--escape|3|");
 	fails("-chardev|null,id=x|-device|isa-serial,chardev=x,index=2", "-device isa-serial: index=2: the next port is 0");
@@ -274,8 +277,17 @@ static void chars(void **state)
 	fails("-chardev|file,id=x,path=/x,append=on|-debugcon|chardev:x", "append=on is not supported");
 	fails("-chardev|socket,id=x,path=/x,abstract=on|-serial|chardev:x", "abstract=on is not supported");
 	fails("-chardev|socket,id=x,fd=4|-serial|chardev:x", "for monitors only");
-	fails("-monitor|stdio", "monitor");
-	fails("-serial|stdio|-serial|stdio", "first serial port");
+	gives("-monitor|stdio", "--chardev|stdio,id=compat_monitor0|--monitor|compat_monitor0|");
+	gives("-monitor|unix:/a=b,server=on,wait=off", "--chardev|socket,id=compat_monitor0,path=/a=b,server=on,wait=off|--monitor|compat_monitor0|");
+	gives("-monitor|telnet:127.0.0.1:4444,server=on,wait=off",
+	      "--chardev|socket,id=compat_monitor0,host=127.0.0.1,port=4444,server=on,wait=off,telnet=on|--monitor|compat_monitor0|");
+	lacks("-nographic|-monitor|none|-serial|none", "monitor");
+	gives("-chardev|stdio,id=c,mux=on|-serial|chardev:c|-mon|chardev=c|-device|virtconsole,chardev=c",
+	      "--chardev|stdio,id=c,mux=on|--serial|c|--monitor|c|");
+	fails("-chardev|pty,id=c|-serial|chardev:c|-mon|c", "already in use");
+	fails("-chardev|pty,id=c|-mon|c,mode=x", "neither readline nor control");
+	fails("-serial|stdio|-serial|stdio", "multiple character devices");
+	fails("-serial|mon:stdio|-monitor|stdio", "multiple character devices");
 }
 
 static void screens(void **state)
