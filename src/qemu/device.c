@@ -161,6 +161,13 @@ static int dev_tpm(struct qemu *q, struct qemu_item *it, const struct kind *k, s
 	return done(it, e);
 }
 
+static int dev_share(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	int ret = emit_fsdev(q, it, e);
+
+	return ret ? ret : done(it, e);
+}
+
 static int dev_input(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
 {
 	props_ignore(&it->p, (const char *const[]){ "port", "usb_version", "serial", "display", "head", "wheel-axis", NULL });
@@ -191,6 +198,8 @@ static const struct kind kinds[] = {
 	{ "nvme", "PCI", "Storage", "Non-Volatile Memory Express", dev_disk, "nvme", DISK },
 	{ "ahci", "PCI", "Storage", NULL, dev_bus, NULL, CARD },
 	{ "ich9-ahci", "PCI", "Storage", NULL, dev_bus, NULL, CARD },
+	{ "virtio-9p-pci", "PCI", "Storage", NULL, dev_share, NULL, "fsdev=<str> mount_tag=<str> " CARD },
+	{ "virtio-9p-device", "virtio-bus", "Storage", NULL, dev_share, NULL, "fsdev=<str> mount_tag=<str>" },
 	{ "virtio-net-pci", "PCI", "Network", NULL, dev_net, "virtio", "netdev=<str> mac=<str> bootindex=<int32> romfile=<str> rombar=<uint32> " CARD },
 	{ "virtio-net", "PCI", "Network", NULL, dev_net, "virtio", "netdev=<str> mac=<str>" },
 	{ "virtio-net-device", "virtio-bus", "Network", NULL, dev_net, "virtio", "netdev=<str> mac=<str>" },

@@ -82,6 +82,8 @@ static const struct {
 	  "  rng-builtin\n  rng-random\n" },
 	{ "log", "Log items (comma separated): none\n" },
 	{ "trace", "" },
+	{ "fsdev", "Available fsdev drivers:\nlocal\n" },
+	{ "virtfs", "Available fsdev drivers:\nlocal\n" },
 	{ "tpmdev", "Supported TPM types (choose only one):\n   emulator   TPM emulator backend driver\n" },
 	{ "audiodev", "Available audio drivers:\nnone\n" },
 	{ "drive", "Supported formats: raw qcow2 luks vmdk vdi vhdx vpc\n" },

@@ -192,7 +192,6 @@ MISSING(no_floppy, "there is no floppy drive; use -drive or -cdrom")
 MISSING(no_incoming, "guests do not migrate")
 MISSING(no_loadvm, "QEMU's snapshots of a guest's state cannot be read; lodge snapshot create and lodge run --from-snapshot have their own")
 MISSING(no_readconfig, "files of settings are not read; lodge run --config reads its own")
-MISSING(no_share, "folders are not shared with the guest (no virtio-9p)")
 MISSING(no_window, "there are no windows; use -vnc or -display vnc=ADDRESS")
 MISSING(no_user, "lodge-qemu keeps the rights it is started with; start it as the user that is to run it")
 MISSING(no_icount, "instructions are not counted; virtual time is the host's")
@@ -286,6 +285,11 @@ const struct qemu_option qemu_options[] = {
 	{ "S", NULL, "freeze CPU at startup (use 'c' to start execution)", opt_paused },
 	{ "s", NULL, "shorthand for -gdb tcp::1234", opt_gdb_default },
 	{ "gdb", "dev", "accept gdb connection on 'dev': tcp:HOST:PORT or unix:PATH", opt_gdb },
+	{ "fsdev", "local,id=id,path=path,security_model=mapped-xattr|mapped-file|passthrough|none\n"
+	  "       [,writeout=immediate][,readonly=on][,fmode=fmode][,dmode=dmode][,multidevs=remap|forbid|warn]", "a folder for a virtio-9p device", opt_fsdev },
+	{ "virtfs", "local,path=path,mount_tag=tag,security_model=mapped-xattr|mapped-file|passthrough|none\n"
+	  "        [,id=id][,writeout=immediate][,readonly=on][,fmode=fmode][,dmode=dmode][,multidevs=remap|forbid|warn]",
+	  "a folder that the guest mounts by its tag", opt_virtfs },
 	{ "tpmdev", "emulator,id=id,chardev=dev", "TPM 2.0 by swtpm, whose control socket the chardev is", opt_tpmdev },
 	{ "d", "item1,...", "no effect: there are no such logs", opt_log },
 	{ "D", "logfile", "no effect", opt_logfile },
@@ -314,7 +318,7 @@ const struct qemu_option qemu_options[] = {
 	/* Not there: no help, an error that says so. */
 	{ "fda", "file", NULL, no_floppy }, { "fdb", "file", NULL, no_floppy },
 	{ "incoming", "uri", NULL, no_incoming }, { "loadvm", "tag", NULL, no_loadvm }, { "readconfig", "file", NULL, no_readconfig },
-	{ "writeconfig", "file", NULL, no_readconfig }, { "virtfs", "spec", NULL, no_share }, { "fsdev", "spec", NULL, no_share },
+	{ "writeconfig", "file", NULL, no_readconfig },
 	{ "sdl", NULL, NULL, no_window }, { "curses", NULL, NULL, no_window }, { "spice", "spec", NULL, no_window },
 	{ "runas", "user", NULL, no_user }, { "chroot", "dir", NULL, no_user }, { "icount", "spec", NULL, no_icount },
 	{ "no-shutdown", NULL, NULL, no_shutdown }, { "soundhw", "card", NULL, no_audio },

@@ -10,7 +10,7 @@
 void qemu_init(struct qemu *q)
 {
 	struct list *all[] = { &q->drives, &q->blockdevs, &q->devices, &q->netdevs, &q->nics, &q->chardevs, &q->objects, &q->monitors,
-			       &q->fdsets, &q->tpmdevs };
+			       &q->fdsets, &q->tpmdevs, &q->fsdevs, &q->virtfs };
 
 	memset(q, 0, sizeof(*q));
 	for (unsigned i = 0; i < ARRAY_LEN(all); i++)
@@ -30,7 +30,7 @@ static void item_free(struct qemu_item *it)
 void qemu_free(struct qemu *q)
 {
 	struct list *all[] = { &q->drives, &q->blockdevs, &q->devices, &q->netdevs, &q->nics, &q->chardevs, &q->objects, &q->monitors,
-			       &q->fdsets, &q->tpmdevs };
+			       &q->fdsets, &q->tpmdevs, &q->fsdevs, &q->virtfs };
 
 	for (unsigned i = 0; i < ARRAY_LEN(all); i++)
 		list_for_each_safe(n, all[i])
@@ -295,6 +295,8 @@ int qemu_emit(struct qemu *q, struct err *e)
 	if (!ret)
 		ret = emit_devices(q, e);
 	if (!ret)
+		ret = emit_virtfs(q, e);
+	if (!ret)
 		ret = emit_nets(q, e);
 	if (!ret)
 		ret = emit_display(q, e);
@@ -306,6 +308,7 @@ int qemu_emit(struct qemu *q, struct err *e)
 		unused(&q->blockdevs);
 		unused(&q->chardevs);
 		unused(&q->tpmdevs);
+		unused(&q->fsdevs);
 		if (q->usb && !q->usb_device)
 			warn("%s has no effect: a USB controller comes with a device on it (-device usb-tablet, usb-kbd, usb-mouse, usb-storage)", q->usb);
 	}

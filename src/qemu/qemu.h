@@ -64,7 +64,7 @@ struct qemu {
 	char *kept[QEMU_MAX_ARGS];	/* texts that live as long as this */
 	unsigned n_kept;
 
-	struct list drives, blockdevs, devices, netdevs, nics, chardevs, objects, monitors, fdsets, tpmdevs;
+	struct list drives, blockdevs, devices, netdevs, nics, chardevs, objects, monitors, fdsets, tpmdevs, fsdevs, virtfs;
 	const char *serial[QEMU_MAX_SERIALS];
 	unsigned n_serial, n_nets, n_ports, n_monitors;
 
@@ -190,6 +190,13 @@ int opt_object(struct qemu *q, const char *val, struct err *e);
 int emit_devices(struct qemu *q, struct err *e);
 void device_list(FILE *f);
 int device_properties(const char *name, FILE *f);
+
+/* share.c */
+int opt_fsdev(struct qemu *q, const char *val, struct err *e);
+int opt_virtfs(struct qemu *q, const char *val, struct err *e);
+/* A virtio-9p card. */
+int emit_fsdev(struct qemu *q, struct qemu_item *dev, struct err *e);
+int emit_virtfs(struct qemu *q, struct err *e);
 
 /* display.c */
 int opt_vga(struct qemu *q, const char *val, struct err *e);

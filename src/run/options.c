@@ -319,6 +319,7 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 	st->n_usbs = conf_list_len(c, "usb");
 	st->n_chardevs = conf_list_len(c, "chardev");
 	st->n_ports = conf_list_len(c, "port");
+	st->n_shares = conf_list_len(c, "share");
 	return ret;
 }
 
@@ -487,6 +488,15 @@ const struct opt run_opts[] = {
 	{ "port", 0, "NAME,chardev=ID", "virtio serial port; may be repeated",
 	  "A port of a virtio serial device that leads to a *--chardev*: /dev/virtio-ports/NAME in Linux; with *console=on* it is a console "
 	  "(/dev/hvc0 and so on). May be repeated.", .parse = parse_port },
+	{ "share", 0, "FOLDER[,tag=TAG][,readonly][,...]", "a folder of the host that the guest may mount; may be repeated",
+	  "A folder of the host that the guest may mount: *mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt* in Linux (add *msize=512000* for speed). "
+	  "Without *tag=* the tags are share0, share1 and so on. "
+	  "With *readonly* nothing can be changed. *security-model=* says where owners, modes and kinds of files are kept: *none* (the default) as they are "
+	  "on the host, where a file that the guest makes is this user's; *passthrough* as they are, with the guest's owners, which needs root; "
+	  "*mapped-xattr* and *mapped-file* beside the files, so that a guest has users and devices of its own while all files are this user's, with the "
+	  "permissions *fmode=* [0600] and *dmode=* [0700]. *multidevs=remap|warn|forbid* is about inode numbers where several file systems are in the folder "
+	  "[remap]; *writeout=immediate* has the host write data to its disk at once. Links that lead out of the folder lead nowhere: they are the "
+	  "guest's to follow, and devices, pipes and sockets of the host are never opened. May be repeated.", COMPLETE_FILE, .parse = parse_share },
 	{ "guest-agent", 0, "on|PATH", "port and socket for QEMU's guest agent",
 	  "A port for QEMU's guest agent (package qemu-guest-agent in the guest) and a unix socket on this side, on which the agent's commands "
 	  "(JSON) are given: PATH, or with *on* $XDG_RUNTIME_DIR/lodge/NAME.agent.", COMPLETE_WORDS, "on", .key = "guest-agent" },

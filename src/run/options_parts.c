@@ -106,3 +106,26 @@ int parse_serial(struct conf *c, struct opt_state *st, const char *val, struct e
 {
 	return conf_setf(c, val, e, "serial.%u", st->n_serials++);
 }
+
+static int share_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	static const char *const keys[] = { "tag", "security-model", "readonly", "multidevs", "writeout", "fmode", "dmode" };
+	struct target *t = opaque;
+
+	if (!name)
+		return conf_setf(t->c, val, e, "share.%u.path", t->n);
+	if (!strcmp(name, "readonly") || !strcmp(name, "ro"))
+		return conf_setf(t->c, val ? val : "on", e, "share.%u.readonly", t->n);
+	for (unsigned i = 0; val && i < ARRAY_LEN(keys); i++)
+		if (!strcmp(name, keys[i]))
+			return conf_setf(t->c, val, e, "share.%u.%s", t->n, name);
+	return err_set(e, -EINVAL, "'%.40s' is not one of tag=TAG, readonly, security-model=none|passthrough|mapped-xattr|mapped-file, "
+		       "multidevs=remap|warn|forbid, writeout=immediate, fmode=MODE, dmode=MODE (a comma in a folder's name is written twice)", name);
+}
+
+int parse_share(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { .c = c, .n = st->n_shares++ };
+
+	return each_part(val, share_part, &t, e);
+}

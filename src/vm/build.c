@@ -307,6 +307,8 @@ static int build_machine(struct vm *vm, struct err *e)
 		ret = vm_add_ports(vm, e);
 	if (!ret)
 		ret = vm_add_parts(vm, e);
+	if (!ret)
+		ret = vm_add_shares(vm, e);
 	/* Last: the others stay where they were before there was a display. */
 	if (!ret)
 		ret = vm_add_usb(vm, e);

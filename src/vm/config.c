@@ -769,6 +769,8 @@ static int set_key(const char *key, const char *val, struct vm_config *v, struct
 		return config_chardev(v, n, field, val, e);
 	if (indexed(key, "port", &n, &field))
 		return config_port(v, n, field, val, e);
+	if (indexed(key, "share", &n, &field))
+		return config_share(v, n, field, val, e);
 	if (indexed(key, "input", &n, &field) && !*field)
 		return config_input(v, n, val, e);
 	if (!strcmp(key, "gdb"))
@@ -940,6 +942,8 @@ static int check_whole(struct vm_config *v, struct err *e)
 		ret = check_display(v, e);
 	if (!ret)
 		ret = config_check_chardevs(v, e);
+	if (!ret)
+		ret = config_check_shares(v, e);
 	return ret ? ret : config_check_parts(v, e);
 }
 

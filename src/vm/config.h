@@ -40,6 +40,9 @@
  *   chardev.N.id ID  chardev.N.path PATH  chardev.N.append on|off
  *   chardev.N.host H  chardev.N.port P  chardev.N.server on|off  chardev.N.wait on|off  chardev.N.reconnect SECONDS  chardev.N.telnet on|off  chardev.N.size SIZE
  *   port.N.name NAME  port.N.chardev ID  port.N.console on|off  guest-agent PATH
+ *   share.N.path FOLDER  share.N.tag TAG [shareN]  share.N.security-model none|passthrough|mapped-xattr|mapped-file [none]
+ *   share.N.readonly on|off [off]  share.N.multidevs remap|warn|forbid [remap]  share.N.writeout none|immediate [none]
+ *   share.N.fmode, share.N.dmode OCTAL [0600, 0700]   of files and folders on the host, with the mapped models
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
  *   gdb PORT|ADDRESS
@@ -64,6 +67,7 @@
 #include "cpu/engine.h"
 #include "machine/machine.h"
 #include "net/port.h"
+#include "p9/p9.h"
 #include "platform/x86/platform.h"
 #include "platform/x86/smbios.h"
 #include "storage/disk.h"
@@ -78,6 +82,7 @@
 #define VM_MAX_FW_CFGS 16
 #define VM_MAX_QMPS 8
 #define VM_MAX_USB 8
+#define VM_MAX_SHARES 8
 
 enum vm_machine { VM_MACHINE_PC, VM_MACHINE_MICRO };
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP, VM_ACCEL_TRANSLATE, VM_ACCEL_CHECK };
@@ -107,6 +112,12 @@ struct vm_chardev {
 struct vm_port {
 	const char *name, *chardev;
 	bool console;
+};
+
+/* A folder that the guest may mount by its tag. */
+struct vm_share {
+	const char *path, *tag;
+	struct p9_opts opts;		/* path and name, descriptors and threads apart */
 };
 
 enum vm_input { VM_INPUT_NONE, VM_INPUT_VIRTIO_KEYBOARD, VM_INPUT_VIRTIO_MOUSE, VM_INPUT_VIRTIO_TABLET };
@@ -225,6 +236,8 @@ struct vm_config {
 	enum vm_input input[VM_MAX_INPUTS];
 	enum vm_usb usb[VM_MAX_USB];
 	unsigned n_usb;
+	struct vm_share share[VM_MAX_SHARES];
+	unsigned n_shares;
 	enum vm_tpm tpm;
 	const char *tpm_socket, *tpm_state;	/* the one excludes the other; NULL: the default place */
 	bool vmgenid, vmgenid_auto;

@@ -27,6 +27,10 @@ int config_chardev(struct vm_config *v, unsigned n, const char *field, const cha
 int config_port(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 int config_check_chardevs(struct vm_config *v, struct err *e);
 
+/* config_share.c: the same, of shared folders. */
+int config_share(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
+int config_check_shares(struct vm_config *v, struct err *e);
+
 int config_input(struct vm_config *v, unsigned n, const char *val, struct err *e);
 int config_usb(struct vm_config *v, unsigned n, const char *val, struct err *e);
 int config_check_parts(struct vm_config *v, struct err *e);

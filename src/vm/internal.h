@@ -163,6 +163,8 @@ void vm_chardevs_free(struct vm *vm);
 
 /* parts.c: small devices that the configuration asks for. */
 int vm_add_parts(struct vm *vm, struct err *e);
+/* shares.c */
+int vm_add_shares(struct vm *vm, struct err *e);
 /* tpm.c: the TPM itself, before the platform and after the devices. No lock needed. */
 int vm_tpm_new(struct vm *vm, struct err *e);
 void vm_tpm_free(struct vm *vm);
