@@ -68,23 +68,19 @@ static void write_all(const char *p, size_t n)
 	}
 }
 
-void log_msg(enum log_level level, const char *fmt, ...)
+/* word: "warning" with ": " behind it, or nothing. */
+static void write_line(const char *word, const char *mark, const char *fmt, va_list ap)
 {
 	char text[1024], line[sizeof(text) * 2 + 64];
 	int saved = errno, n;
 	size_t len;
-	va_list ap;
 	bool raw;
 
-	if (!log_enabled(level))
-		return;
-	va_start(ap, fmt);
 	if (vsnprintf(text, sizeof(text), fmt, ap) < 0)
 		text[0] = '\0';
-	va_end(ap);
 
 	raw = stderr_is_raw();
-	n = snprintf(line, sizeof(line), "lodge: %s: ", level_names[level]);
+	n = snprintf(line, sizeof(line), "lodge: %s%s", word, mark);
 	len = n < 0 ? 0 : (size_t)n;
 	for (const char *p = text; *p; p++) {
 		unsigned char c = (unsigned char)*p;
@@ -98,4 +94,26 @@ void log_msg(enum log_level level, const char *fmt, ...)
 	line[len++] = '\n';
 	write_all(line, len);
 	errno = saved;
+}
+
+void log_msg(enum log_level level, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!log_enabled(level))
+		return;
+	va_start(ap, fmt);
+	write_line(level_names[level], ": ", fmt, ap);
+	va_end(ap);
+}
+
+void log_note(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!log_enabled(LOG_WARN))
+		return;
+	va_start(ap, fmt);
+	write_line("", "", fmt, ap);
+	va_end(ap);
 }

@@ -26,6 +26,9 @@ void log_msg(enum log_level level, const char *fmt, ...)
 			log_msg(LOG_DEBUG, __VA_ARGS__); \
 	} while (0)
 
+/* "lodge: ..." without a word for its level, where warnings are shown: what the user is told of, not warned about. */
+void log_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* A guest can provoke this message as often as it likes: it is printed at most
  * 10 times per call site and process. */
 #define log_guest(...) \

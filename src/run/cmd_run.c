@@ -32,11 +32,29 @@ static int place_agent(struct conf *c, struct err *e)
 	return conf_set(c, "guest-agent", path, e);
 }
 
+static bool is_set_to(const struct conf *c, const char *key, const char *val)
+{
+	const char *is = conf_get(c, key);
+
+	return is && !strcmp(is, val);
+}
+
+/* What firmware starts has its screen shown; kernels that are started directly, and guests that run a command, have none. */
+static int set_display(struct conf *c, struct err *e)
+{
+	if (conf_get(c, "display") || conf_get(c, "kernel") || conf_get(c, "exec") || is_set_to(c, "vga", "none") ||
+	    is_set_to(c, "machine", "micro") || is_set_to(c, "defaults", "qemu"))
+		return 0;
+	return conf_set(c, "display", "auto", e);
+}
+
 /* Without --net there is one user network. */
 static int set_defaults(struct conf *c, struct opt_state *st, struct err *e)
 {
 	int ret = st->n_nets ? 0 : conf_set(c, "net.0.kind", "user", e);
 
+	if (!ret)
+		ret = set_display(c, e);
 	return ret ? ret : place_agent(c, e);
 }
 
@@ -54,6 +72,9 @@ static int prepare(const struct verb *v, int argc, char **argv, struct conf **tr
 			return ret;
 		conf_free(c);
 		c = *tree = saved;
+		/* What it shows itself on was saved; snapshots of before there was a choice say nothing, and had nothing. */
+		if (conf_get(c, "vga"))
+			ret = set_display(c, e);
 	} else {
 		ret = set_defaults(c, st, e);
 	}

@@ -437,13 +437,15 @@ const struct opt run_opts[] = {
 	{ "escape", 0, "N[,x]", "control character that leaves the console [29]",
 	  "The control character, by its number, that leaves a console on a terminal: 29 is Ctrl-]. With *,x* it is that character and an x (1,x is QEMU's "
 	  "Ctrl-a x), and twice the character itself goes to the guest.", .key = "escape" },
-	{ "display", 0, "vnc[=[HOST]:N|unix:PATH][,...]|none", "where the guest's screen is shown [none]",
+	{ "display", 0, "vnc[=[HOST]:N|unix:PATH][,...]|none", "where the guest's screen is shown [vnc, without --kernel]",
 	  "*vnc* is a VNC server, on TCP port 5900 + N of HOST (the loopback by default) or a unix socket; without an address on the "
 	  "first free display, which is printed. *websocket=PORT* listens for WebSockets on HOST, too, so that noVNC connects directly. "
 	  "*password-file=FILE* or *password-fd=N* holds the password (VNC uses 8 characters), *view-password-file=* and *view-password-fd=* one for "
 	  "viewers who only look; with *read-only* all do. *tls-cert=FILE* and *tls-key=FILE* (PEM) encrypt (VeNCrypt X509, wss), *tls=anon* without "
-	  "certificates. Several viewers share the screen.", COMPLETE_WORDS, "vnc none", .parse = parse_display },
-	{ "vga", 0, "std|virtio|virtio-gpu|none[,vram=SIZE][,outputs=N][,romfile=FILE]", "display adapter [std with --display, else none]",
+	  "certificates. Several viewers share the screen. A guest that firmware starts (no *--kernel*, no *--exec*) has a VGA and *vnc* on the loopback by itself, "
+	  "and its serial console as well; if no port from 5900 to 5999 is free a line says so and the guest runs without. Every user of this host can then connect: "
+	  "*none*, a unix socket or a password keeps them out.", COMPLETE_WORDS, "vnc none", .parse = parse_display },
+	{ "vga", 0, "std|virtio|virtio-gpu|none[,vram=SIZE][,outputs=N][,romfile=FILE]", "display adapter [std with a display, else none]",
 	  "*std* is a VGA with the Bochs VBE extensions (PCI 1234:1111), as bochs-drm, firmware and Windows know it, with *vram=* "
 	  "16M or another power of two from 1M to 256M. *virtio* (QEMU's virtio-vga) is such a VGA until a driver of virtio-gpu takes over, which "
 	  "changes its size with the viewer's window; *virtio-gpu* (virtio-gpu-pci) has no VGA, and is all that --machine micro can have. *outputs=N*, up "
@@ -451,8 +453,8 @@ const struct opt run_opts[] = {
 	  "With *--firmware bios* a VGA has the VGA BIOS of the package seabios as its option ROM; *romfile=FILE* is another one, *romfile=* alone or "
 	  "*rombar=off* none.",
 	  COMPLETE_WORDS, "std virtio virtio-gpu none", .parse = parse_vga },
-	{ "usb", 0, "DEVICE", "USB device: tablet, kbd, mouse [tablet with --display]; may be repeated",
-	  "Something to type or point with on USB (a qemu-xhci controller): *usb-tablet*, *usb-mouse* or *usb-kbd*, or the same without *usb-*. With *--display* there is a "
+	{ "usb", 0, "DEVICE", "USB device: tablet, kbd, mouse [tablet with a display]; may be repeated",
+	  "Something to type or point with on USB (a qemu-xhci controller): *usb-tablet*, *usb-mouse* or *usb-kbd*, or the same without *usb-*. With a display (*--display*) there is a "
 	  "tablet, by which the guest's pointer is where the viewer's is, unless another pointer is given here or by *--input*, or *none*. Keys and motions go to the USB device "
 	  "once the guest has asked it, and until then to the PS/2 one. For disks on USB see *--disk*.", COMPLETE_WORDS, "usb-tablet usb-kbd usb-mouse none",
 	  .parse = parse_usb },

@@ -200,7 +200,7 @@ static const char *const backing_words[] = { "folder", "on", "off", NULL };
 static const char *const error_words[] = { "report", "stop", "ignore", "enospc", NULL };	/* as enum disk_on_error */
 static const char *const if_words[] = { "virtio", "nvme", "ahci", "scsi", "usb", NULL };	/* as enum vm_disk_if */
 static const char *const discard_words[] = { "unmap", "ignore", NULL };
-static const char *const display_words[] = { "none", "vnc", NULL };
+static const char *const display_words[] = { "none", "vnc", "auto", NULL };
 static const char *const nic_words[] = { "virtio", "virtio-net-pci", "e1000e", NULL };	/* QEMU's name, too */
 static const char *const net_words[] = { "user", "tap", "none", NULL };
 
@@ -479,6 +479,7 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 	if (IS("display")) {
 		ret = config_word(val, display_words, &w, e);
 		v->vnc.on = w;
+		v->vnc.maybe = w == 2;
 		return ret;
 	}
 	if (!strncmp(key, "vnc.", 4))

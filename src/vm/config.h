@@ -30,7 +30,7 @@
  *   debug-exit on|off [off]  test-device on|off [off]  balloon on|off [on]  rng on|off [on]
  *   vga none|std|virtio|virtio-gpu [std with a display, else none]  vga-memory SIZE [16M]  vga-outputs N [1]
  *   vga-romfile FILE [the VGA BIOS, with firmware bios; empty: none]  vga-rombar on|off [on]
- *   display none|vnc [none]  vnc.listen [HOST]:N|unix:PATH  vnc.websocket PORT  vnc.read-only on|off  vnc.tls anon
+ *   display none|vnc|auto [none; lodge run: auto, where firmware starts the guest]  auto: vnc if it can be had  vnc.listen [HOST]:N|unix:PATH  vnc.websocket PORT  vnc.read-only on|off  vnc.tls anon
  *   vnc.password, vnc.view-password file:PATH|fd:NUMBER  vnc.tls-cert FILE  vnc.tls-key FILE
  *   watchdog none|i6300esb [none]  watchdog-action reset|shutdown|poweroff|pause|debug|none|inject-nmi [reset]
  *   tpm none|tis|crb [none]  tpm-socket PATH  tpm-state FOLDER [FIRST-DISK.tpm]  vmgenid GUID|auto|none [none]
@@ -183,6 +183,7 @@ struct vm_fw_cfg {
 /* The VNC server; text as vnc.h has it. */
 struct vm_vnc {
 	bool on, read_only, tls_anonymous;
+	bool maybe;			/* nobody asked for it: without it the guest runs all the same */
 	const char *listen;		/* "[HOST]:N" or "unix:PATH"; NULL: the first free display of the loopback */
 	unsigned websocket;
 	const char *password, *view_password;	/* "file:PATH" or "fd:N" */

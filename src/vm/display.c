@@ -72,7 +72,7 @@ static int parse_listen(const char *text, char *host, size_t len, unsigned *port
 static int start_vnc(struct vm *vm, struct vnc_config *c, struct err *e)
 {
 	const char *where = vm->cfg->vnc.listen;
-	char host[256] = "";
+	char host[256] = "", address[260];
 	int ret = 0;
 
 	if (where && !strncmp(where, "unix:", 5))
@@ -89,15 +89,13 @@ static int start_vnc(struct vm *vm, struct vnc_config *c, struct err *e)
 	}
 	if (ret)
 		return ret;
+	snprintf(address, sizeof(address), strchr(host, ':') ? "[%s]" : "%s", *host ? host : "127.0.0.1");
 	if (*host && strcmp(host, "localhost") && strncmp(host, "127.", 4) && strcmp(host, "::1") && !c->password && !c->view_password)
 		log_warn("--display: everybody who reaches %s has the guest's screen and keyboard; password-file= asks for one", host);
-	if (!log_enabled(LOG_WARN))
-		return 0;
 	if (c->unix_path)
-		fprintf(stderr, "lodge: screen of guest '%s' on VNC, unix socket %s\n", vm->cfg->name, c->unix_path);
+		log_note("Screen: VNC on unix socket %s (guest '%s')", c->unix_path, vm->cfg->name);
 	else
-		fprintf(stderr, "lodge: screen of guest '%s' on VNC %s:%u (port %u)\n", vm->cfg->name, *host ? host : "127.0.0.1",
-			c->port - VNC_PORT, c->port);
+		log_note("Screen: vnc://%s:%u (guest '%s'; vncviewer %s:%u)", address, c->port, vm->cfg->name, address, c->port - VNC_PORT);
 	return 0;
 }
 
@@ -122,6 +120,11 @@ int vm_display_show(struct vm *vm, struct err *e)
 		ret = start_vnc(vm, &c, e);
 	explicit_bzero(password, sizeof(password));
 	explicit_bzero(view, sizeof(view));
+	if (ret && o->maybe) {
+		log_note("Screen: not shown: %s", e->msg);
+		*e = (struct err){ 0 };
+		return 0;
+	}
 	return ret ? err_prefix(e, ret, "--display") : 0;
 }
 

@@ -61,13 +61,13 @@ def plain(picture):
 class Screen:
     """A viewer that reads."""
 
-    def __init__(self, path):
+    def __init__(self, path=None, port=None):
         self.glyphs = font()
         self.known = {g: chr(c) for c, g in reversed(list(enumerate(self.glyphs))) if 32 <= c < 127}
         deadline = time.monotonic() + 20 * SLOW
-        while not os.path.exists(path) and time.monotonic() < deadline:
+        while path and not os.path.exists(path) and time.monotonic() < deadline:
             time.sleep(0.02)
-        self.view = rfb.Rfb(path=path)
+        self.view = rfb.Rfb(path=path, port=port)
         self.view.set_encodings(rfb.ZRLE, rfb.EXT_SIZE)
 
     def close(self):

@@ -3,7 +3,9 @@
 """The VGA under SeaBIOS and its VGA BIOS: pictures compared dot by dot with what they must be (text, VBE modes with a
 window and with linear memory), and the BIOS's and GRUB's screens read and answered by the keyboard, all through VNC."""
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -140,12 +142,69 @@ def grub_menu():
         check(v.wait(20) == 0, f"power-off gave status {v.p.returncode}")
 
 
+def port_of(v):
+    """Of the screen that nobody asked for, as the line about it has it."""
+    m = re.search(r"Screen: vnc://127\.0\.0\.1:(\d+)", v.err())
+    check(m and 5900 <= int(m.group(1)) < 6000, f"no address in {v.err()!r}")
+    return int(m.group(1))
+
+
+def by_itself():
+    """A disk and nothing else: a screen on the loopback, and the serial console as well; of two guests each has its own."""
+    need()
+    img = fwdisk.boot_sector(folder("itself"))
+    other = ("--disk", f"{img},ro")
+    with Vm("--net", "none", "--memory", "256M", *other) as v, Vm("--net", "none", "--memory", "256M", *other) as w:
+        for g in (v, w):
+            g.expect(r"key\? ", 60)
+        check(port_of(v) != port_of(w), "two guests share a port")
+        s = screen.Screen(port=port_of(v))
+        s.expect("key?", 20)
+        s.view.type("s")
+        v.expect("got s!", 20)
+        s.expect("got s!", 20)
+        s.close()
+        w.send("t")
+        w.expect("got t!", 20)
+
+
+# Takes all ports that a screen may have, and becomes a program.
+TAKEN = """
+import os, socket, sys
+for port in range(5900, 6000):
+    s = socket.socket()
+    s.bind(("127.0.0.1", port))
+    s.listen()
+    os.set_inheritable(s.detach(), True)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def without():
+    """Where none is wanted, or none can be had."""
+    need()
+    img = fwdisk.boot_sector(folder("without"))
+    with Vm("--net", "none", "--memory", "256M", "--display", "none", img) as v:
+        v.expect(r"key\? ", 60)
+        check("Screen" not in v.err(), v.err())
+    if subprocess.run(["unshare", "-rn", "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        raise Skip("no network of its own can be made here")
+    wrap = ("unshare", "-rn", sys.executable, "-c", TAKEN)
+    with Vm("--net", "none", "--memory", "256M", img, wrap=wrap) as v:
+        v.expect(r"key\? ", 60)
+        check("Screen: not shown: " in v.err(), v.err())
+    with Vm("--net", "none", "--memory", "256M", "--display", "vnc", img, wrap=wrap) as v:
+        check(v.wait(10) == 1 and "VNC cannot listen" in v.err(), f"{v.p.returncode}: {v.err()}")
+
+
 if __name__ == "__main__":
     try:
         sys.exit(run_all([
             ("text and VBE modes, dot by dot", pictures),
             ("SeaBIOS's boot menu on screen and keyboard", boot_menu),
             ("GRUB's menu and shell on screen and keyboard", grub_menu),
+            ("a screen and a serial console by themselves", by_itself),
+            ("no screen", without),
         ]))
     finally:
         shutil.rmtree(TMP, ignore_errors=True)

@@ -146,6 +146,9 @@ static int add_boot(struct platform *p, const struct platform_firmware *fw, stru
 
 	if (r == 0 && fw->menu && fw->menu_wait_ms)
 		r = add_number(p, "etc/boot-menu-wait", fw->menu_wait_ms, 2, e);
+	/* What is plugged in here shows itself at once: SeaBIOS need not give each port a tenth of a second for that. */
+	if (r == 0)
+		r = add_number(p, "etc/usb-time-sigatt", 0, 4, e);
 	if (r == 0)
 		r = add_number(p, "etc/boot-fail-wait", (uint64_t)(int64_t)fw->fail_wait_ms, 4, e);
 	if (r == 0 && fw->boot_order && *fw->boot_order)

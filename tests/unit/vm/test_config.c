@@ -178,6 +178,24 @@ static void test_contradictions(void **state)
 	}
 }
 
+/* One that nobody asked for is a display like another, but is not insisted on. */
+static void test_display_auto(void **state)
+{
+	struct conf *c = conf_of((const char *[]){ "disk.0.file", "d", "display", "auto", NULL });
+	struct vm_config cfg;
+	struct err e;
+
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_true(cfg.vnc.on && cfg.vnc.maybe);
+	assert_int_equal(cfg.vga, VM_VGA_STD);
+	conf_free(c);
+	c = conf_of((const char *[]){ "disk.0.file", "d", "display", "vnc", NULL });
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_true(cfg.vnc.on && !cfg.vnc.maybe);
+	conf_free(c);
+	refused("display", "automatic", "auto");
+}
+
 /* A display brings a tablet unless something else points, or none is wanted. */
 static void test_usb(void **state)
 {
@@ -457,7 +475,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_refusals_name_the_option),
 		cmocka_unit_test(test_contradictions),
-		cmocka_unit_test(test_pin_list), cmocka_unit_test(test_usb),
+		cmocka_unit_test(test_pin_list), cmocka_unit_test(test_display_auto), cmocka_unit_test(test_usb),
 		cmocka_unit_test(test_dump_reads_back),
 		cmocka_unit_test(test_bad_text_names_the_line),
 		cmocka_unit_test(test_list_length),
