@@ -454,6 +454,15 @@ static uint64_t port61_read(void *opaque, uint64_t off, unsigned len)
 	return t->port61 | refresh << 4 | (uint64_t)output(&t->c[2], now_tick(t)) << 5;
 }
 
+/* Counter 2's output, low until it has counted down, is what is waited for there. */
+static int64_t port61_quiet_until(void *opaque, uint64_t off)
+{
+	struct i8254 *t = opaque;
+	struct counter *c = &t->c[2];
+
+	return c->mode <= 1 && c->loaded && c->running && !output(c, now_tick(t)) ? tick_ns(c->start + c->reload) : 0;
+}
+
 static void port61_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
 {
 	struct i8254 *t = opaque;
@@ -463,7 +472,7 @@ static void port61_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
 }
 
 static const struct bus_ops port61_ops = {
-	.read = port61_read, .write = port61_write, .min_len = 1, .max_len = 1,
+	.read = port61_read, .write = port61_write, .quiet_until = port61_quiet_until, .min_len = 1, .max_len = 1,
 };
 
 static void set_mute(void *opaque, int n, bool level)

@@ -510,6 +510,19 @@ int bus_access(struct bus *b, uint64_t addr, void *buf, unsigned len, bool write
 	return r;
 }
 
+int64_t bus_quiet_until(struct bus *b, uint64_t addr)
+{
+	const struct segment *s;
+	int64_t ns = 0;
+
+	pthread_mutex_lock(b->machine_lock);
+	s = seg_at(b, addr);
+	if (s && s->first <= addr && s->r->ops->quiet_until)
+		ns = s->r->ops->quiet_until(s->r->opaque, addr - s->r->base);
+	pthread_mutex_unlock(b->machine_lock);
+	return ns;
+}
+
 bool bus_covers(struct bus *b, uint64_t addr)
 {
 	const struct segment *s;

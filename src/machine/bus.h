@@ -30,6 +30,9 @@ struct bus_ops {
 	/* off is relative to the region; the value is right-aligned in 64 bits. */
 	uint64_t (*read)(void *opaque, uint64_t off, unsigned len);
 	void (*write)(void *opaque, uint64_t off, unsigned len, uint64_t val);
+	/* Virtual ns up to which reads there will tell nothing that is worth waiting for, if nobody writes meanwhile;
+	 * 0 or the past: not known.  NULL: never known.  For vCPUs that poll; not with `unlocked`. */
+	int64_t (*quiet_until)(void *opaque, uint64_t off);
 	uint8_t min_len, max_len;	/* 0 means 1 and 8 (MMIO) or 4 (port) */
 	bool unaligned;
 	bool unlocked;
@@ -86,6 +89,9 @@ void bus_doorbell_unlisten(struct bus *b, const void *opaque);
 int bus_access(struct bus *b, uint64_t addr, void *buf, unsigned len, bool write);
 /* The same with the machine lock already held (devices, tests). */
 int bus_access_locked(struct bus *b, uint64_t addr, void *buf, unsigned len, bool write);
+
+/* The region's quiet_until for that address, or 0. Machine lock NOT held. */
+int64_t bus_quiet_until(struct bus *b, uint64_t addr);
 
 /* Is there a region or doorbell that covers addr? */
 bool bus_covers(struct bus *b, uint64_t addr);

@@ -89,6 +89,32 @@ packet: .byte 16, 0
     .word 0xaa55
 """
 
+# Waits for counter 2 of the PIT ten times, 55 ms each, as boot loaders do, and powers off. %s: done at each look.
+TIMER = r"""
+    mov $10, %%bp
+3:  in $0x61, %%al
+    and $0xfc, %%al
+    or $1, %%al
+    out %%al, $0x61
+    mov $0xb0, %%al
+    out %%al, $0x43
+    mov $0xff, %%al
+    out %%al, $0x42
+    out %%al, $0x42
+4:  %s
+    in $0x61, %%al
+    test $0x20, %%al
+    jz 4b
+    dec %%bp
+    jnz 3b
+    mov $0x2000, %%ax
+    mov $0x604, %%dx
+    out %%ax, %%dx
+    jmp .
+    .org 510
+    .word 0xaa55
+"""
+
 
 # Shows, one after each key: all characters in all attributes; a VBE mode of 256 colours, written through the window at
 # a0000; one of 32 bits a pixel, written where its memory is; text again.  Then off.

@@ -3,6 +3,7 @@
 """Guests that start with firmware: SeaBIOS with a boot sector of ours and with GRUB, OVMF with its shell and with
 GRUB; both with a kernel of the user's.  All through the serial port."""
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,18 @@ def boot_sector(interface="virtio"):
         v.expect(r"got k!", 10)
         v.send("\r")
         check(v.wait(10) == 0, f"power-off gave status {v.p.returncode}")
+
+
+def polled_timer():
+    """Who only waits for the timer is let sleep, who counts the rounds is not; both wait as long as they should."""
+    need("bios")
+    slept, took = {}, {}
+    for name, each in (("waits", ""), ("counts", "inc %ecx")):
+        with vm("--stats", fwdisk.program(folder("timer-" + name), fwdisk.TIMER % each)) as v:
+            check(v.wait(60) == 0, f"power-off gave status {v.p.returncode}")
+            slept[name], took[name] = (int(re.search(rf"stats: {n} (\d+)", v.err()).group(1)) for n in ("polls slept through", "run_ms"))
+    check(slept["waits"] >= 5 and slept["counts"] == 0, f"sleeps: {slept}")
+    check(min(took.values()) >= 540, f"the timer came too early: {took} ms for 549")
 
 
 def boot_menu():
@@ -162,6 +175,7 @@ QUICK = [
     ("a 16-bit boot sector: INT 10h, INT 13h, INT 16h", boot_sector),
     ("the same from AHCI", lambda: boot_sector("ahci")),
     ("the same from NVMe", lambda: boot_sector("nvme")),
+    ("a loop that waits for the timer", polled_timer),
     ("bootindex", boot_index),
     ("SeaBIOS's boot menu", boot_menu),
 ]

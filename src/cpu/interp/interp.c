@@ -706,16 +706,16 @@ static int set_clock(struct cpu_engine *base, const struct engine_clock *t)
 static void stats(struct cpu_engine *base, engine_stat_fn fn, void *opaque)
 {
 	struct interp_engine *e = engine_of(base);
-	uint64_t t[12] = { 0 };
-	static const char *const names[12] = { "instructions", "instructions decoded", "blocks made", "block cache drops",
+	uint64_t t[13] = { 0 };
+	static const char *const names[13] = { "instructions", "instructions decoded", "blocks made", "block cache drops",
 					       "MMIO accesses", "port accesses", "exceptions", "interrupts", "halts",
-					       "blocks made again", "blocks kept", "block cache KiB" };
+					       "blocks made again", "blocks kept", "block cache KiB", "polls slept through" };
 
 	for (unsigned i = 0; i < e->n_cpus; i++) {
 		const struct interp_cpu *ic = e->cpus[i];
-		const uint64_t v[12] = { ic->c.n_insn, ic->c.n_decode, ic->n_blocks_made, ic->n_flush, ic->c.n_mmio,
+		const uint64_t v[13] = { ic->c.n_insn, ic->c.n_decode, ic->n_blocks_made, ic->n_flush, ic->c.n_mmio,
 					 ic->c.n_pio, ic->c.n_exc, ic->c.n_intr, ic->n_halts, ic->arena.n_again,
-					 ic->arena.n_kept, (uint64_t)ic->arena.n * ARENA_SEG / 1024 };
+					 ic->arena.n_kept, (uint64_t)ic->arena.n * ARENA_SEG / 1024, ic->n_polls_slept };
 
 		for (unsigned k = 0; k < ARRAY_LEN(t); k++)
 			t[k] += v[k];

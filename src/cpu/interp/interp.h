@@ -140,6 +140,13 @@ struct interp_tier {
 	void (*report)(struct interp_cpu *ic, char *buf, size_t len);
 };
 
+/* The last IN, for interp_poll. */
+struct interp_poll {
+	uint64_t rip, regs;
+	uint32_t n;			/* times it came by as it did before */
+	uint16_t port;
+};
+
 struct interp_cpu {
 	struct x86_cpu c;		/* first */
 	struct interp_engine *e;
@@ -151,9 +158,10 @@ struct interp_cpu {
 	const char *stubs;		/* exec_cache_pool(exec) */
 	struct insn_memo memo;
 	struct block *scratch;		/* a block used once (stepping, code in MMIO) */
-	_Atomic int sleeping;		/* futex word: waits in HLT */
+	_Atomic int sleeping;		/* waits for the futex `events`: in HLT, or between polls */
 	_Atomic bool outside;		/* the tier waits for a process: to be kicked */
-	uint64_t n_flush, n_blocks_made, n_halts;
+	struct interp_poll poll;
+	uint64_t n_flush, n_blocks_made, n_halts, n_polls_slept;
 	struct x86_event ev;		/* being delivered, or to be: deliver_pending */
 	bool deliver_pending;
 	bool broken;			/* the tier cannot go on: VCPU_STOP_ERROR */
@@ -209,6 +217,8 @@ static inline void interp_run_block(struct x86_cpu *c, const struct block *b)
 		u = u->fn(c, u);
 	} while (u);
 }
+/* Before IN reads the port: may sleep if the guest does nothing else, and the chip has no news. Machine lock not held. (poll.c) */
+void interp_poll(struct interp_cpu *ic, uint16_t port, unsigned osz);
 /* The engine with a tier on top (NULL: none); as cpu_engine_ops.init. */
 int interp_engine_new(struct machine *m, const struct cpu_engine_config *cfg, const struct interp_tier *tier,
 		      struct cpu_engine **out, struct err *err);

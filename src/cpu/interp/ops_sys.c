@@ -492,6 +492,7 @@ SYS(do_in)
 
 	x86_io_check(c, port, u->osz);
 	c->n_pio++;
+	interp_poll(interp_of(c), port, u->osz);
 	bus_access(c->vcpu.m->pio, port, &v, u->osz, false);
 	reg_set(c, GPR_OFF(X86_RAX), u->osz, v);
 	c->db_trap.dr6 |= x86_bp_io(c, port, u->osz);

@@ -212,6 +212,35 @@ static void test_speaker_gate(void **state)
 	assert_int_equal(inb_(m, 0x61) & 0x20, 0x20);
 }
 
+/* Who polls port 0x61 may know when counter 2 will be through: then, and not before. */
+static void test_quiet_until(void **state)
+{
+	int64_t until;
+
+	assert_int_equal(bus_quiet_until(m->pio, 0x61), 0);	/* mode 3 after reset */
+	assert_int_equal(bus_quiet_until(m->pio, 0x40), 0);	/* counters always have news */
+	assert_int_equal(bus_quiet_until(m->pio, 0x62), 0);	/* nobody there */
+	outb_(m, 0x61, 0);
+	program(2, 0, 65535);
+	assert_int_equal(bus_quiet_until(m->pio, 0x61), 0);	/* gate low: nobody knows */
+	outb_(m, 0x61, 1);
+	until = bus_quiet_until(m->pio, 0x61);
+	assert_true(until > clock_now(m->clock) + 54 * MS && until < clock_now(m->clock) + 55 * MS);
+	step(m, 20 * MS);
+	assert_int_equal(bus_quiet_until(m->pio, 0x61), until);
+	step(m, until - 1 - clock_now(m->clock));
+	assert_int_equal(inb_(m, 0x61) & 0x20, 0);
+	step(m, 1);
+	assert_int_equal(inb_(m, 0x61) & 0x20, 0x20);
+	assert_int_equal(bus_quiet_until(m->pio, 0x61), 0);
+	program(2, 1, 1193);		/* untriggered: the output is high */
+	assert_int_equal(bus_quiet_until(m->pio, 0x61), 0);
+	outb_(m, 0x61, 0);
+	outb_(m, 0x61, 1);
+	until = bus_quiet_until(m->pio, 0x61);
+	assert_true(until > clock_now(m->clock) + 990 * US && until < clock_now(m->clock) + 1001 * US);
+}
+
 static void test_refresh_toggles(void **state)
 {
 	unsigned changes = 0;
@@ -275,7 +304,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_rate_generator), T(test_square_wave), T(test_one_shot_mode0), T(test_strobe_mode4),
 		T(test_latch), T(test_read_back), T(test_single_byte_access), T(test_bcd),
-		T(test_new_count_waits_for_period), T(test_speaker_gate), T(test_refresh_toggles),
+		T(test_new_count_waits_for_period), T(test_speaker_gate), T(test_quiet_until), T(test_refresh_toggles),
 		T(test_mute), T(test_fastest_rate), T(test_save_while_counting),
 	};
 
