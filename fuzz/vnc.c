@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * A viewer that says anything to the VNC server, and a guest that changes its
- * screen meanwhile: HTTP, frames, handshakes, messages, encoders.  The first byte
+ * screen meanwhile: HTTP, frames, handshakes, messages, encoders, the clipboard.  The first byte
  * says what the server asks for and what is done for the viewer (a negotiation,
  * frames around what it says); then pieces of its stream and changes of the screen
  * take turns.  When it is gone nothing may be held down, and nothing left of it.
@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define MAX_WIDTH 2300u			/* Tight divides what is wider than 2048 */
 #define MAX_HEIGHT 48u
 /* One update, uncompressed and with whatever belongs to it, and the answers that may wait. */
-#define MAX_WAITING (MAX_WIDTH * MAX_HEIGHT * 5 + VNC_OUT_BUSY + VNC_OUT_ANSWERS + (512u << 10))
+#define MAX_WAITING (MAX_WIDTH * MAX_HEIGHT * 5 + VNC_OUT_BUSY + VNC_OUT_ANSWERS + (512u << 10) + CLIPBOARD_RAW_MAX)
 enum { WS = 1, PASSWORD = 2, TLS = 4, NEGOTIATED = 8, DEAF = 16, LOOK_ONLY = 32, TABLET = 64, FRAMES = 128 };
 
 static pthread_mutex_t machine = PTHREAD_MUTEX_INITIALIZER;
@@ -79,6 +79,36 @@ static void wish(void *opaque, unsigned w, unsigned h)
 }
 
 static const struct display_ops ops = { .refresh = refresh, .watched = watched, .wish = wish };
+
+/* ---- its clipboard ---- */
+
+static struct clipboard_peer guest;
+static void on_clipboard(void *opaque) { }
+
+static void copy_or_paste(unsigned what, uint8_t with)
+{
+	size_t n = what & 1 ? with : (size_t)with << 12;
+	char *text;
+
+	switch (what) {
+	case 1: clipboard_take(&guest); break;
+	case 2: case 3:
+		text = malloc(n + 1);
+		memset(text, with, n);
+		clipboard_take(&guest);
+		clipboard_put(&guest, text, n);
+		free(text);
+		break;
+	case 4: clipboard_drop(&guest); break;
+	case 5:
+		if (!clipboard_get(&guest, &text, &n)) {
+			require(n <= CLIPBOARD_MAX && strlen(text) == n);
+			free(text);
+		}
+		break;
+	default: break;
+	}
+}
 
 static bool on_key(void *opaque, unsigned code, bool down)
 {
@@ -170,6 +200,7 @@ static void session(struct viewer *w, const uint8_t *p, size_t left)
 			screen.cursor = p[3] & 1;
 			screen.hot = p[3];
 			pthread_mutex_unlock(&machine);
+			copy_or_paste(p[3] >> 5, p[2]);
 			turn(w);
 		} else {
 			n = left;
@@ -195,12 +226,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input_device dev = { .key = on_key, .rel = on_rel };
 	struct viewer w = { .how = size ? data[0] : 0 };
-	const struct vnc_config cfg = {
+	struct vnc_config cfg = {
 		.password = w.how & PASSWORD && !(w.how & NEGOTIATED) ? "secret" : NULL, .read_only = w.how & LOOK_ONLY,
 		.tls_anonymous = w.how & TLS && !(w.how & NEGOTIATED),
 	};
 	struct display *d = NULL;
 	struct input *in = NULL;
+	struct loop *guest_loop;
 	struct err e;
 	int fds[2];
 
@@ -215,6 +247,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	display_attach(d, &ops, NULL);
 	input_add(in, &dev);
 	pthread_mutex_unlock(&machine);
+	require(!clipboard_new(&cfg.clipboard) && !loop_new(&guest_loop));
+	clipboard_join(cfg.clipboard, &guest, guest_loop, on_clipboard, NULL);
 	require(!vnc_make(d, in, &cfg, &w.v, &e));
 	require(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds));
 	w.fd = fds[0];
@@ -223,6 +257,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	session(&w, data + 1, size - 1);
 	leave(&w);
 	vnc_free(w.v);
+	clipboard_leave(&guest);
+	clipboard_free(cfg.clipboard);
+	loop_free(guest_loop);
 	pthread_mutex_lock(&machine);
 	display_attach(d, NULL, NULL);
 	pthread_mutex_unlock(&machine);

@@ -86,6 +86,22 @@ static void deliver(void *opaque)
 	}
 }
 
+size_t chardev_unread(const struct chardev *c, uint8_t *buf, size_t max)
+{
+	size_t n = MIN(max, c->in.n), first = MIN(n, CHARDEV_BUF - c->in.head);
+
+	memcpy(buf, c->in.p + c->in.head, first);
+	memcpy(buf + first, c->in.p, n - first);
+	return n;
+}
+
+void chardev_drop_unread(struct chardev *c)
+{
+	ring_drop(&c->in, c->in.n);
+	if (c->in_stopped)
+		loop_bh_post(&c->deliver);	/* there is room again */
+}
+
 size_t chardev_input_room(const struct chardev *c)
 {
 	return ring_room(&c->in);
@@ -129,6 +145,12 @@ void chardev_input_eof(struct chardev *c)
 	loop_bh_post(&c->deliver);
 }
 
+void chardev_guest_open(struct chardev *c, bool open)
+{
+	if (c->ops->guest_open)
+		c->ops->guest_open(c, open);
+}
+
 void chardev_kick(struct chardev *c)
 {
 	if (c->in.n || c->in_stopped || c->eof)
@@ -167,6 +189,8 @@ static void drain(void *opaque)
 {
 	chardev_output_ready(opaque);
 }
+
+void chardev_flush(struct chardev *c) { chardev_output_ready(c); }
 
 size_t chardev_write(struct chardev *c, const uint8_t *buf, size_t len)
 {

@@ -53,6 +53,13 @@ int chardev_file_new(struct loop *l, const char *path, bool append, struct chard
 int chardev_null_new(struct loop *l, struct chardev **out);
 /* In-process pipe for tests and --exec: bytes the guest writes go to sink. */
 int chardev_pipe_new(struct loop *l, void (*sink)(void *, const uint8_t *, size_t), void *opaque, struct chardev **out);
+/* Who is behind a pipe hears when there is room again after chardev_feed took less than it was given, and when the guest opens and
+ * closes the port (machine reset closes it, too).  Either may be NULL. */
+void chardev_pipe_watch(struct chardev *c, void (*room)(void *opaque), void (*guest)(void *opaque, bool open));
+/* What came from the outside and the front end has not taken yet, up to max bytes; how many. */
+size_t chardev_unread(const struct chardev *c, uint8_t *buf, size_t max);
+/* It is for somebody who is gone. */
+void chardev_drop_unread(struct chardev *c);
 /* Feed bytes as if the outside typed them (pipe only). Returns bytes taken (buffered up to 64 KiB). */
 size_t chardev_feed(struct chardev *c, const uint8_t *buf, size_t len);
 /* The outside typed its last byte (pipe only): once the front end has taken what
@@ -113,6 +120,10 @@ bool chardev_in_use(const struct chardev *c);
 /* An f without callbacks detaches. */
 void chardev_attach(struct chardev *c, const struct chardev_front *f);
 size_t chardev_write(struct chardev *c, const uint8_t *buf, size_t len);
+/* What was written byte by byte and waits for the loop's next turn goes out now. */
+void chardev_flush(struct chardev *c);
+/* The front end's user, a program in the guest, has opened or closed its side. */
+void chardev_guest_open(struct chardev *c, bool open);
 /* The front end has room again. */
 void chardev_kick(struct chardev *c);
 void chardev_size(struct chardev *c, unsigned *cols, unsigned *rows);	/* 0,0 unknown */

@@ -21,6 +21,8 @@ struct chardev_ops {
 	void (*want_input)(struct chardev *c, bool yes);
 	void (*size)(struct chardev *c, unsigned *cols, unsigned *rows);	/* may be NULL */
 	void (*brk)(struct chardev *c);		/* a break for whoever it is for; NULL: the front end */
+	/* A program in the guest has opened or closed the port.  May be NULL. */
+	void (*guest_open)(struct chardev *c, bool open);
 	/* Unregisters, closes; the core frees. */
 	void (*free)(struct chardev *c);
 };

@@ -10,6 +10,8 @@
 struct chardev_pipe {
 	struct chardev c;
 	void (*sink)(void *, const uint8_t *, size_t);
+	void (*room)(void *);
+	void (*guest)(void *, bool);
 	void *opaque;
 };
 
@@ -22,7 +24,23 @@ static size_t pipe_send(struct chardev *c, const uint8_t *buf, size_t len)
 	return len;
 }
 
-static const struct chardev_ops pipe_ops = { .send = pipe_send };
+static void pipe_want_input(struct chardev *c, bool yes)
+{
+	struct chardev_pipe *p = container_of(c, struct chardev_pipe, c);
+
+	if (yes && p->room)
+		p->room(p->opaque);
+}
+
+static void pipe_guest_open(struct chardev *c, bool open)
+{
+	struct chardev_pipe *p = container_of(c, struct chardev_pipe, c);
+
+	if (p->guest)
+		p->guest(p->opaque, open);
+}
+
+static const struct chardev_ops pipe_ops = { .send = pipe_send, .want_input = pipe_want_input, .guest_open = pipe_guest_open };
 
 int chardev_pipe_new(struct loop *l, void (*sink)(void *, const uint8_t *, size_t), void *opaque,
 		     struct chardev **out)
@@ -38,6 +56,14 @@ int chardev_pipe_new(struct loop *l, void (*sink)(void *, const uint8_t *, size_
 	p->opaque = opaque;
 	*out = &p->c;
 	return 0;
+}
+
+void chardev_pipe_watch(struct chardev *c, void (*room)(void *opaque), void (*guest)(void *opaque, bool open))
+{
+	struct chardev_pipe *p = container_of(c, struct chardev_pipe, c);
+
+	p->room = room;
+	p->guest = guest;
 }
 
 int chardev_null_new(struct loop *l, struct chardev **out)

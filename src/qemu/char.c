@@ -3,7 +3,7 @@
  * Character devices: the old form ("unix:PATH,server=on,wait=off", "mon:stdio") and -chardev,
  * and what is put on them: serial ports, ports of virtio-serial, monitors, the debug console.
  *
- * Both forms become one text as monitors have it: "stdio", "pty", "none", "file:PATH", "ringbuf,size=N",
+ * Both forms become one text as monitors have it: "stdio", "pty", "none", "vdagent", "file:PATH", "ringbuf,size=N",
  * "unix:PATH,server=on,wait=off", "tcp:HOST:PORT,..."; for devices it is taken to pieces again, as --chardev has it.
  */
 #include <errno.h>
@@ -80,6 +80,22 @@ static const char *ringbuf(struct qemu *q, struct props *p)
 	return size ? keepf(q, "ringbuf,size=%s", size) : "ringbuf";
 }
 
+/* The agent's mouse is not needed: with a display there is a tablet. */
+static int vdagent_place(struct props *p, struct qemu_place *out, struct err *e)
+{
+	bool clipboard = false, mouse = false;
+	int ret = props_bool(p, "clipboard", &clipboard, e);
+
+	if (!ret)
+		ret = props_bool(p, "mouse", &mouse, e);
+	if (mouse)
+		warn("-chardev qemu-vdagent: mouse=on has no effect; -device usb-tablet does what it is for");
+	props_take(p, "name");
+	if (clipboard)
+		out->text = "vdagent";
+	return ret;
+}
+
 static int stdio_place(struct qemu *q, struct props *p, struct qemu_place *out, struct err *e)
 {
 	bool on = true;
@@ -136,8 +152,10 @@ static int chardev_place(struct qemu *q, const char *id, struct qemu_place *out,
 		ret = socket_place(q, &it->p, out, e);
 	else if (!strcmp(backend, "ringbuf") || !strcmp(backend, "memory"))
 		out->text = ringbuf(q, &it->p);
+	else if (!strcmp(backend, "qemu-vdagent"))
+		ret = vdagent_place(&it->p, out, e);
 	else
-		ret = err_set(e, -ENOTSUP, "backend '%.40s' is not supported; null, stdio, file, pty, socket and ringbuf are", backend);
+		ret = err_set(e, -ENOTSUP, "backend '%.40s' is not supported; null, stdio, file, pty, socket, ringbuf and qemu-vdagent are", backend);
 	if (!ret)
 		ret = props_done(&it->p, e);
 	it->place = *out;

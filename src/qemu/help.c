@@ -75,7 +75,7 @@ static const struct {
 	{ "accel", "Accelerators supported in QEMU binary:\ntcg\nkvm\n" },
 	{ "netdev", "Available netdev backend types:\nuser\ntap\n" },
 	{ "nic", "Available NIC models:\nvirtio\nvirtio-net-pci\ne1000e\n" },
-	{ "chardev", "Available chardev backend types: \n  file\n  null\n  pty\n  ringbuf\n  socket\n  stdio\n" },
+	{ "chardev", "Available chardev backend types: \n  file\n  null\n  pty\n  qemu-vdagent\n  ringbuf\n  socket\n  stdio\n" },
 	{ "vga", "none                 no graphic card\nstd                  standard VGA (default)\nvirtio               Virtio VGA\n" },
 	{ "display", "Available display backend types:\nnone\nvnc\n" },
 	{ "object", "List of user creatable objects:\n  iothread\n  memory-backend-file\n  memory-backend-memfd\n  memory-backend-ram\n"

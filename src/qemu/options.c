@@ -268,7 +268,7 @@ const struct qemu_option qemu_options[] = {
 	  "         [,domainname=domain][,dnssearch=domain][,hostname=host]", "configure a user mode network backend with ID 'str'", opt_netdev },
 	{ "nic", "[user|tap|none][,option][,...][mac=macaddr]", "initialize an on-board NIC", opt_nic },
 	{ "net", "nic[,macaddr=mac][,model=type]", "configure or create an on-board (or machine default) NIC", opt_net },
-	{ "chardev", "null|stdio|file|pty|socket|ringbuf,id=id[,...]", "configure a character device", opt_chardev },
+	{ "chardev", "null|stdio|file|pty|socket|ringbuf|qemu-vdagent,id=id[,...]", "configure a character device", opt_chardev },
 	{ "kernel", "bzImage", "use 'bzImage' as kernel image", opt_kernel },
 	{ "append", "cmdline", "use 'cmdline' as kernel command line", opt_append },
 	{ "initrd", "file", "use 'file' as initial ram disk", opt_initrd },

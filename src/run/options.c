@@ -480,10 +480,11 @@ const struct opt run_opts[] = {
 	  "A byte stream to the outside with a name, for *--port*: *socket,id=ID,path=PATH* or *socket,id=ID,host=HOST,port=PORT*, which connects, with "
 	  "*reconnect=SECONDS* again and again, or with *server=on* listens (*wait=on*: the guest does not start before somebody came); what the "
 	  "guest writes while nobody is connected is lost, and TCP is for loopback, where it is by default; *telnet=on* is for a telnet program at the other side. *file,id=ID,path=FILE* (*append=on*), *pty,id=ID*, "
-	  "*ringbuf,id=ID,size=BYTES* keeps the newest bytes for the control protocol's ringbuf-read, *null,id=ID*; *stdio,id=ID* is standard input and "
+	  "*ringbuf,id=ID,size=BYTES* keeps the newest bytes for the control protocol's ringbuf-read, *vdagent,id=ID* is this end of SPICE's agent, which "
+	  "*--clipboard* sets up along with its port, *null,id=ID*; *stdio,id=ID* is standard input and "
 	  "output, which the console then has not (*signal=off*: Ctrl-C is the guest's). With *mux=on* several serial ports, ports and monitors share it: what they write "
 	  "comes together, what is typed goes to one, and Ctrl-a c (*escape=N* is another control character) changes to the next; Ctrl-a h lists more. May be repeated.",
-	  COMPLETE_WORDS, "socket file pty ringbuf null stdio", .parse = parse_chardev },
+	  COMPLETE_WORDS, "socket file pty ringbuf vdagent null stdio", .parse = parse_chardev },
 	{ "serial", 0, "ID|none", "serial port on a chardev; may be repeated",
 	  "The serial ports, from the first one (ttyS0), each on a *--chardev*, or *none*. The first one is in the place of the console: *--console none* goes with it. "
 	  "May be repeated, for up to four.", .parse = parse_serial },
@@ -502,6 +503,10 @@ const struct opt run_opts[] = {
 	{ "guest-agent", 0, "on|PATH", "port and socket for QEMU's guest agent",
 	  "A port for QEMU's guest agent (package qemu-guest-agent in the guest) and a unix socket on this side, on which the agent's commands "
 	  "(JSON) are given: PATH, or with *on* $XDG_RUNTIME_DIR/lodge/NAME.agent.", COMPLETE_WORDS, "on", .key = "guest-agent" },
+	{ "clipboard", 0, "on|off", "share the guest's clipboard with VNC's viewers [off]",
+	  "What is copied in the guest can be pasted in a viewer, and the other way round: text, up to 1 MiB. The guest needs SPICE's agent (package spice-vdagent) "
+	  "in its graphical session; it is reached by the port com.redhat.spice.0. Viewers that only look take no part. Of X's selections it is CLIPBOARD.",
+	  COMPLETE_WORDS, "on off", .key = "clipboard" },
 	{ "input", 0, "KIND", "virtio-keyboard, virtio-mouse or virtio-tablet; may be repeated",
 	  "A keyboard, mouse or tablet of virtio's kind, for guests with the driver: *virtio-keyboard*, *virtio-mouse*, *virtio-tablet* (a "
 	  "pointer that is where the viewer's is). While the guest does not drive it, the PS/2 ones get what is typed. May be repeated.",

@@ -308,6 +308,8 @@ static void guest_opens(struct port *p, bool open)
 	if (open == p->guest_open)
 		return;
 	p->guest_open = open;
+	if (p->chr)
+		chardev_guest_open(p->chr, open);
 	if (p->con->tells)
 		machine_tell(p->con->dev.m, MACHINE_EV_PORT_CHANGE, (int64_t)p->id << 1 | open);
 }
@@ -598,12 +600,12 @@ int virtio_console_remove_port(struct virtio_dev *d, unsigned port)
 
 	if (!p || !p->present)
 		return -ENOENT;
+	guest_opens(p, false);
 	if (p->chr)
 		chardev_attach(p->chr, &gone);
 	p->chr = NULL;
 	p->present = false;
 	p->name[0] = '\0';
-	guest_opens(p, false);
 	p->guest_ready = false;
 	/* What the driver has not heard of it need not forget. */
 	if (p->send & SEND_ADD)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Named chardevs (--chardev), the ports that lead to them (--port), and the guest
- * agent's, which is both.
+ * agent's and the clipboard's, which are both.
  */
 #include "vm/chardevs.h"
 
@@ -10,13 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/vdagent.h"
 #include "base/bits.h"
 #include "base/log.h"
+#include "display/clipboard.h"
 #include "virtio/console.h"
 #include "vm/internal.h"
 
 #define AGENT_PORT "org.qemu.guest_agent.0"
 #define AGENT_ID "agent"
+#define CLIPBOARD_ID "clipboard"
 #define NAME_LEN 64
 /* Places for ports that may come while the guest runs. */
 #define SPARE_PORTS 8
@@ -26,7 +29,8 @@ struct vm_chardevs {
 		const char *id;		/* the configuration's; NULL: not there */
 		struct chardev *chr;
 		bool mux, taken;	/* taken: a front end has it; not of a mux */
-	} dev[VM_MAX_CHARDEVS + 1];
+		struct vdagent *vdagent;	/* whose chardev it is; NULL: nobody's */
+	} dev[VM_MAX_CHARDEVS + 2];	/* the last two are --guest-agent's and --clipboard's */
 	/* Port 0 is only for a console: drivers that know no ports use it. */
 	char port[VIRTIO_CONSOLE_MAX_PORTS][NAME_LEN];
 	struct chardev *port_chr[VIRTIO_CONSOLE_MAX_PORTS];
@@ -132,6 +136,7 @@ static int open_backend(struct vm *vm, const struct vm_chardev *c, struct charde
 	case VM_CHARDEV_STDIO:
 		return open_stdio(vm, c, out, e);
 	case VM_CHARDEV_NULL:
+	case VM_CHARDEV_VDAGENT:	/* not here */
 		break;
 	}
 	return chardev_null_new(l, out) ? err_set(e, -ENOMEM, "out of memory") : 0;
@@ -152,6 +157,31 @@ static int open_one(struct vm *vm, const struct vm_chardev *c, struct chardev **
 		return 0;
 	chardev_free(base);
 	return err_set(e, ret, "out of memory");
+}
+
+/* Each agent has a part of one clipboard. */
+static int open_vdagent(struct vm *vm, unsigned i, struct err *e)
+{
+	struct vm_chardevs *x = vm->chardevs;
+	char id[24];
+	int ret = 0;
+
+	if (!vm->clipboard && clipboard_new(&vm->clipboard))
+		return err_set(e, -ENOMEM, "out of memory");
+	snprintf(id, sizeof(id), "vdagent%u", i);
+	ret = vdagent_new(vm->m, id, vm->clipboard, &x->dev[i].vdagent, e);
+	if (!ret)
+		x->dev[i].chr = vdagent_chardev(x->dev[i].vdagent);
+	return ret;
+}
+
+static int open_clipboard(struct vm *vm, struct err *e)
+{
+	int ret = vm->cfg->clipboard ? open_vdagent(vm, VM_MAX_CHARDEVS + 1, e) : 0;
+
+	if (!ret && vm->cfg->clipboard)
+		vm->chardevs->dev[VM_MAX_CHARDEVS + 1].id = CLIPBOARD_ID;
+	return ret;
 }
 
 static int open_agent(struct vm *vm, struct err *e)
@@ -179,13 +209,18 @@ int vm_chardevs_new(struct vm *vm, struct err *e)
 	if (!vm->chardevs)
 		return err_set(e, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < vm->cfg->n_chardevs && !ret; i++) {
-		ret = open_one(vm, &vm->cfg->chardev[i], &vm->chardevs->dev[i].chr, e);
+		if (vm->cfg->chardev[i].kind == VM_CHARDEV_VDAGENT)
+			ret = open_vdagent(vm, i, e);
+		else
+			ret = open_one(vm, &vm->cfg->chardev[i], &vm->chardevs->dev[i].chr, e);
 		if (ret)
 			err_prefix(e, ret, "--chardev %s", vm->cfg->chardev[i].id);
 		else
 			vm->chardevs->dev[i].id = vm->cfg->chardev[i].id, vm->chardevs->dev[i].mux = vm->cfg->chardev[i].mux;
 	}
-	return ret ? ret : open_agent(vm, e);
+	if (!ret)
+		ret = open_agent(vm, e);
+	return ret ? ret : open_clipboard(vm, e);
 }
 
 static int set_port(struct vm *vm, struct virtio_console_port *ports, unsigned at, const char *name, const char *chardev, bool console,
@@ -210,7 +245,7 @@ int vm_add_ports(struct vm *vm, struct err *e)
 	unsigned n = 1;
 	int ret = 0;
 
-	if (!cfg->n_ports && !cfg->guest_agent)
+	if (!cfg->n_ports && !cfg->guest_agent && !cfg->clipboard)
 		return 0;
 	for (unsigned i = 0; i < ARRAY_LEN(ports); i++)
 		ports[i] = (struct virtio_console_port){ .absent = true };
@@ -218,6 +253,8 @@ int vm_add_ports(struct vm *vm, struct err *e)
 		ret = set_port(vm, ports, n++, cfg->port[i].name, cfg->port[i].chardev, cfg->port[i].console, e);
 	if (!ret && cfg->guest_agent)
 		ret = set_port(vm, ports, n++, AGENT_PORT, AGENT_ID, false, e);
+	if (!ret && cfg->clipboard)
+		ret = set_port(vm, ports, n++, VDAGENT_PORT, CLIPBOARD_ID, false, e);
 	x->n_places = MIN(n + SPARE_PORTS, VIRTIO_CONSOLE_MAX_PORTS);
 	if (!ret)
 		ret = virtio_console_new(vm->m, "serial0", ports, x->n_places, true, &x->serial, e);
@@ -232,10 +269,16 @@ int vm_add_ports(struct vm *vm, struct err *e)
 
 void vm_chardevs_free(struct vm *vm)
 {
-	for (unsigned i = 0; vm->chardevs && i < ARRAY_LEN(vm->chardevs->dev); i++)
-		chardev_free(vm->chardevs->dev[i].chr);
+	for (unsigned i = 0; vm->chardevs && i < ARRAY_LEN(vm->chardevs->dev); i++) {
+		if (vm->chardevs->dev[i].vdagent)
+			vdagent_free(vm->chardevs->dev[i].vdagent);
+		else
+			chardev_free(vm->chardevs->dev[i].chr);
+	}
 	free(vm->chardevs);
 	vm->chardevs = NULL;
+	clipboard_free(vm->clipboard);
+	vm->clipboard = NULL;
 }
 
 /* ---- while the guest runs ---- */

@@ -36,10 +36,10 @@
  *   tpm none|tis|crb [none]  tpm-socket PATH  tpm-state FOLDER [FIRST-DISK.tpm]  vmgenid GUID|auto|none [none]
  *   input.N virtio-keyboard|virtio-mouse|virtio-tablet
  *   usb.N usb-kbd|usb-mouse|usb-tablet|none   [a tablet with a display]  none: not even that
- *   chardev.N.kind null|file|pty|socket|ringbuf|stdio  chardev.N.mux on|off  chardev.N.escape N [1]  chardev.N.signal on|off [on]
+ *   chardev.N.kind null|file|pty|socket|ringbuf|stdio|vdagent  chardev.N.mux on|off  chardev.N.escape N [1]  chardev.N.signal on|off [on]
  *   chardev.N.id ID  chardev.N.path PATH  chardev.N.append on|off
  *   chardev.N.host H  chardev.N.port P  chardev.N.server on|off  chardev.N.wait on|off  chardev.N.reconnect SECONDS  chardev.N.telnet on|off  chardev.N.size SIZE
- *   port.N.name NAME  port.N.chardev ID  port.N.console on|off  guest-agent PATH
+ *   port.N.name NAME  port.N.chardev ID  port.N.console on|off  guest-agent PATH  clipboard on|off [off]
  *   share.N.path FOLDER  share.N.tag TAG [shareN]  share.N.security-model none|passthrough|mapped-xattr|mapped-file [none]
  *   share.N.readonly on|off [off]  share.N.multidevs remap|warn|forbid [remap]  share.N.writeout none|immediate [none]
  *   share.N.fmode, share.N.dmode OCTAL [0600, 0700]   of files and folders on the host, with the mapped models
@@ -94,7 +94,7 @@ enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_NONE };
 #define VM_MAX_CHARDEVS 16
 #define VM_MAX_PORTS 16
 #define VM_MAX_MONITORS 8
-enum vm_chardev_kind { VM_CHARDEV_NULL, VM_CHARDEV_FILE, VM_CHARDEV_PTY, VM_CHARDEV_SOCKET, VM_CHARDEV_RINGBUF, VM_CHARDEV_STDIO };
+enum vm_chardev_kind { VM_CHARDEV_NULL, VM_CHARDEV_FILE, VM_CHARDEV_PTY, VM_CHARDEV_SOCKET, VM_CHARDEV_RINGBUF, VM_CHARDEV_STDIO, VM_CHARDEV_VDAGENT };
 
 struct vm_chardev {
 	enum vm_chardev_kind kind;
@@ -234,6 +234,7 @@ struct vm_config {
 	struct vm_port port[VM_MAX_PORTS];
 	unsigned n_ports;
 	const char *guest_agent;	/* socket of its port; NULL: no port for it */
+	bool clipboard;			/* SPICE's agent and its port */
 	enum vm_input input[VM_MAX_INPUTS];
 	enum vm_usb usb[VM_MAX_USB];
 	unsigned n_usb;

@@ -7,7 +7,7 @@
 #include "base/bits.h"
 #include "vm/config_int.h"
 
-static const char *const kind_words[] = { "null", "file", "pty", "socket", "ringbuf", "stdio", NULL };	/* as enum vm_chardev_kind */
+static const char *const kind_words[] = { "null", "file", "pty", "socket", "ringbuf", "stdio", "vdagent", NULL };	/* as enum vm_chardev_kind */
 
 static int set_size(const char *val, uint64_t *out, struct err *e)
 {
@@ -102,6 +102,8 @@ static int check_chardev(const struct vm_config *v, unsigned i, struct err *e)
 		return err_set(e, -EINVAL, "--chardev %.60s: reconnect= is for a client, so it does not go with server=on", c->id);
 	if (!c->signal && c->kind != VM_CHARDEV_STDIO)
 		return err_set(e, -EINVAL, "--chardev %.60s: signal= belongs to stdio", c->id);
+	if (c->mux && c->kind == VM_CHARDEV_VDAGENT)
+		return err_set(e, -EINVAL, "--chardev %.60s: the agent is one guest program's, so it does not go with mux=on", c->id);
 	if (c->append && !file)
 		return err_set(e, -EINVAL, "--chardev %.60s: append= belongs to a file", c->id);
 	return 0;

@@ -73,6 +73,8 @@ int config_part(const char *key, const char *val, struct vm_config *v, struct er
 
 	if (!strcmp(key, "guest-agent"))
 		return config_text(val, &v->guest_agent, e);
+	if (!strcmp(key, "clipboard"))
+		return config_bool(val, &v->clipboard, e);
 	if (!strcmp(key, "tpm")) {
 		ret = config_word(val, tpm_words, &w, e);
 		v->tpm = (enum vm_tpm)w;
@@ -119,6 +121,8 @@ static int check_usb(struct vm_config *v, struct err *e)
 
 int config_check_parts(struct vm_config *v, struct err *e)
 {
+	if (v->clipboard && !v->vnc.on && !v->from_snapshot)
+		return err_set(e, -EINVAL, "--clipboard is shared with those who look at the guest: it needs --display vnc");
 	if (v->machine == VM_MACHINE_MICRO && v->watchdog)
 		return err_set(e, -EINVAL, "--watchdog needs PCI, which --machine micro has not; use --machine pc");
 	if (v->machine == VM_MACHINE_MICRO && v->tpm)

@@ -105,7 +105,7 @@ int vm_display_show(struct vm *vm, struct err *e)
 	char password[PASSWORD_MAX], view[PASSWORD_MAX];
 	struct vnc_config c = {
 		.websocket = o->websocket, .read_only = o->read_only, .tls_anonymous = o->tls_anonymous,
-		.tls_cert = o->tls_cert, .tls_key = o->tls_key,
+		.tls_cert = o->tls_cert, .tls_key = o->tls_key, .clipboard = vm->clipboard,
 		.password = o->password ? password : NULL, .view_password = o->view_password ? view : NULL,
 	};
 	int ret = 0;

@@ -18,6 +18,7 @@
 #include "vm/live.h"
 #include "vm/vm.h"
 
+struct clipboard;
 struct disk;
 struct input;
 struct keyseq_player;
@@ -61,6 +62,7 @@ struct vm {
 	struct display *screen[VIRTIO_GPU_MAX_OUTPUTS];	/* one for each output; the first is what VNC shows.  NULL: none */
 	struct virtio_gpu_config gpu;
 	struct vnc *vnc;
+	struct clipboard *clipboard;	/* NULL: the guest has no agent for it */
 	struct input *input;		/* NULL: nothing to type on */
 	struct keyseq_player *typist;	/* keys pressed by programs; as input */
 	struct tpm *tpm;		/* NULL: none */

@@ -2,16 +2,19 @@
 /*
  * A VNC server on a screen without a machine, for test_vnc.py.
  *
- * usage: vnc-serve KEY=VALUE...   port websocket unix password view cert key anon read-only
+ * usage: vnc-serve KEY=VALUE...   port websocket unix password view cert key anon read-only wishes tablet clipboard
  *
  * Lines on standard input: "draw PATTERN WIDTH HEIGHT", "dot X Y COLOUR"; each is answered
- * with "ok".  What viewers type and point at is printed.
+ * with "ok".  What viewers type and point at is printed.  With clipboard=1 the guest's part in one: "take", "put HEX", "fill N"
+ * (a text of N letters), "drop", and "paste", which prints "text HEX", "wait", "none" or "asked", if a viewer waits for the guest's.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "display/clipboard.h"
 #include "display/display.h"
 #include "display/input.h"
 #include "display/vnc/vnc.h"
@@ -87,6 +90,73 @@ static unsigned number(char **argv, const char *key)
 	return v ? (unsigned)atoi(v) : 0;
 }
 
+/* ---- the guest's clipboard ---- */
+
+static struct clipboard *clipboard;
+static struct clipboard_peer guest;
+
+static void put_hex(const char *hex)
+{
+	size_t n = strlen(hex) / 2;
+	char *text = malloc(n + 1);
+
+	for (size_t i = 0; i < n; i++)
+		sscanf(hex + 2 * i, "%2hhx", (unsigned char *)&text[i]);
+	clipboard_put(&guest, text, n);
+	free(text);
+}
+
+static void fill(size_t n)
+{
+	char *text = malloc(n + 1);
+
+	for (size_t i = 0; i < n; i++)
+		text[i] = (char)('a' + rand() % 26);
+	clipboard_put(&guest, text, n);
+	free(text);
+}
+
+static void paste(void)
+{
+	struct clipboard_state s;
+	char *text;
+	size_t len;
+	int r;
+
+	clipboard_look(&guest, &s);
+	if (s.mine) {
+		puts(s.asked ? "asked" : "none");
+		return;
+	}
+	r = clipboard_get(&guest, &text, &len);
+	if (r) {
+		puts(r == -EAGAIN ? "wait" : "none");
+		return;
+	}
+	fputs("text ", stdout);
+	for (size_t i = 0; i < len; i++)
+		printf("%02x", (unsigned char)text[i]);
+	putchar('\n');
+	free(text);
+}
+
+static void on_clipboard(void *opaque) { }
+
+static void clip_command(char *line)
+{
+	line[strcspn(line, "\n")] = '\0';
+	if (!strcmp(line, "take"))
+		clipboard_take(&guest);
+	else if (!strcmp(line, "drop"))
+		clipboard_drop(&guest);
+	else if (!strncmp(line, "put ", 4))
+		put_hex(line + 4);
+	else if (!strncmp(line, "fill ", 5))
+		fill((size_t)atoi(line + 5));
+	else if (!strcmp(line, "paste"))
+		paste();
+}
+
 static void serve(void)
 {
 	char line[256];
@@ -98,13 +168,15 @@ static void serve(void)
 		else
 			sscanf(line, "dot %u %u %x", &dot_x, &dot_y, &dot);
 		pthread_mutex_unlock(&machine);
+		if (clipboard)
+			clip_command(line);
 		puts("ok");
 	}
 }
 
 int main(int argc, char **argv)
 {
-	const struct vnc_config cfg = {
+	struct vnc_config cfg = {
 		.port = number(argv, "port"), .websocket = number(argv, "websocket"), .unix_path = arg(argv, "unix"),
 		.password = arg(argv, "password"), .view_password = arg(argv, "view"), .tls_cert = arg(argv, "cert"),
 		.tls_key = arg(argv, "key"), .tls_anonymous = number(argv, "anon"), .read_only = number(argv, "read-only"),
@@ -113,6 +185,7 @@ int main(int argc, char **argv)
 	static struct display_ops ops = { .refresh = refresh, .watched = watched };
 	struct display *d;
 	struct input *in;
+	struct loop *loop;
 	struct vnc *v;
 	struct err e;
 
@@ -128,6 +201,12 @@ int main(int argc, char **argv)
 	display_attach(d, &ops, NULL);
 	input_add(in, &dev);
 	pthread_mutex_unlock(&machine);
+	if (number(argv, "clipboard")) {
+		if (clipboard_new(&clipboard) || loop_new(&loop))
+			return 1;
+		clipboard_join(clipboard, &guest, loop, on_clipboard, NULL);
+		cfg.clipboard = clipboard;
+	}
 	if (vnc_new(d, in, &cfg, &v, &e)) {
 		fprintf(stderr, "%s\n", e.msg);
 		return 1;
@@ -135,6 +214,11 @@ int main(int argc, char **argv)
 	puts("ready");
 	serve();
 	vnc_free(v);
+	if (clipboard) {
+		clipboard_leave(&guest);
+		clipboard_free(clipboard);
+		loop_free(loop);
+	}
 	pthread_mutex_lock(&machine);
 	display_attach(d, NULL, NULL);
 	pthread_mutex_unlock(&machine);

@@ -11,7 +11,9 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import zlib
 
 import rfb
 from guest import Skip, check, run_all
@@ -466,6 +468,216 @@ def nonsense():
         v.close()
 
 
+class Clip(Server):
+    """A server whose guest has a clipboard."""
+
+    def __init__(self, **args):
+        super().__init__(clipboard=1, **args)
+
+    def put(self, text):
+        self.say("put " + text.encode().hex())
+
+    def paste(self, seconds=10):
+        """What the guest gets: a text, or None."""
+        end = time.monotonic() + seconds
+        while (got := self.say("paste")[-1]) == "wait" and time.monotonic() < end:
+            time.sleep(0.02)
+        check(got != "wait", "the text does not come")
+        return bytes.fromhex(got[5:]).decode() if got.startswith("text ") else None
+
+    def paste_soon(self, seconds=10):
+        """What is on its way from a viewer."""
+        end = time.monotonic() + seconds
+        while (got := self.paste()) is None and time.monotonic() < end:
+            time.sleep(0.02)
+        return got
+
+    def asked(self, seconds=10):
+        end = time.monotonic() + seconds
+        while self.say("paste") != ["asked"]:
+            check(time.monotonic() < end, "nobody asks the guest for its text")
+            time.sleep(0.02)
+
+
+def viewer(s, *encodings, **kw):
+    v = Rfb(s.port, **kw)
+    v.set_encodings(rfb.RAW, *encodings)
+    v.update(False)
+    return v
+
+
+def quiet(v, seconds=0.3):
+    """Nothing comes."""
+    v.s.settimeout(seconds)
+    try:
+        v.message()
+    except TimeoutError:
+        v.s.settimeout(30)
+        return True
+    return False
+
+
+def serves(v, text, fn):
+    """What fn says while the viewer, in a thread, answers who asks for its text."""
+    out = []
+    t = threading.Thread(target=lambda: out.append(fn()))
+    v.update(False)                             # the server has heard that there is one
+    v.mine = text
+    t.start()
+    n = len(v.clips)
+    v.until(lambda: any(f & rfb.REQUEST for f, _ in v.clips[n:]))
+    t.join()
+    return out[0]
+
+
+TEXT = "first \u00fc\nsecond \u20ac \U0001f600\n"
+
+
+def clipboard():
+    with Clip() as s:
+        v, w = viewer(s, rfb.CLIPBOARD), viewer(s, rfb.CLIPBOARD)
+        check(v.clip_caps == 0x1f000001, f"it can {v.clip_caps:x}")
+        # The guest copies: viewers hear of it, and the text goes to the one that pastes.
+        s.say("take")
+        for x in (v, w):
+            x.until(lambda x=x: x.clips)
+            check(x.clips == [(rfb.NOTIFY | rfb.TEXT, None)], f"{x.clips}")
+        v.extended(rfb.REQUEST | rfb.TEXT)
+        s.asked()
+        s.put(TEXT)
+        v.until(lambda: len(v.clips) > 1)
+        check(v.clips[1:] == [(rfb.PROVIDE | rfb.TEXT, TEXT)], f"{v.clips}")
+        check(quiet(w), "who did not ask was told the text")
+        check(v.paste() == TEXT, "asked again")
+        s.say("drop")
+        v.until(lambda: v.clips[-1] == (rfb.NOTIFY, None))
+        # A viewer copies: the guest asks for it when it pastes, the other viewer as well.
+        v.copy(TEXT)
+        check(serves(v, TEXT, s.paste) == TEXT, "from the viewer to the guest")
+        check(s.paste() == TEXT and quiet(v), "it is not asked twice")
+        w.until(lambda: w.clips[-1] == (rfb.NOTIFY | rfb.TEXT, None))
+        check(w.paste() == TEXT, "from viewer to viewer")
+        w.extended(rfb.PEEK)
+        w.until(lambda: w.clips[-1] == (rfb.NOTIFY | rfb.TEXT, None))
+        v.extended(rfb.PEEK)
+        v.until(lambda: v.clips[-1] == (rfb.NOTIFY, None))
+        w.copy("other")
+        v.until(lambda: v.clips[-1] == (rfb.NOTIFY | rfb.TEXT, None))
+        w.close()                               # and takes it along
+        v.until(lambda: v.clips[-1] == (rfb.NOTIFY, None))
+        check(s.paste() is None, "who had it is gone")
+        # As much as there may be, and more.
+        s.say("take")
+        s.say(f"fill {1 << 20}")
+        check(len(v.paste()) == 1 << 20, "a megabyte")
+        s.say("take")
+        s.say(f"fill {(1 << 20) + 1}")
+        v.until(lambda: v.clips[-1] == (rfb.NOTIFY, None))
+        v.copy("")
+        big = ("x" * 1023 + "\n") * 1024
+        check(serves(v, big, s.paste) == big, "a megabyte to the guest")
+        v.copy("")
+        check(serves(v, big + "y", s.paste) is None, "more than a megabyte")
+        v.close()
+
+
+def cut_texts():
+    """Viewers that know no other than the plain texts, in Latin-1."""
+    with Clip() as s:
+        v = viewer(s)
+        check(v.clip_caps == 0, "it was not asked for")
+        s.say("take")
+        s.put(TEXT)
+        v.until(lambda: v.cuts)
+        check(v.cuts == ["first \u00fc\nsecond ? ?\n"], f"{v.cuts}")
+        v.write(struct.pack(">BxxxI", 6, 6) + "a\u00e4\nb\r\n".encode("latin1"))
+        check(s.paste_soon() == "a\u00e4\nb\n", "to the guest")
+        w = viewer(s, rfb.CLIPBOARD)            # late, and of the other kind
+        w.until(lambda: w.clips)
+        check(w.paste() == "a\u00e4\nb\n", "to another viewer")
+        w.copy("from w")
+        w.until(lambda: any(f & rfb.REQUEST for f, _ in w.clips))       # v is sent each text
+        v.until(lambda: len(v.cuts) > 1)
+        check(v.cuts[-1] == "from w", "from another viewer")
+        v.write(struct.pack(">BxxxI", 6, 0))    # nothing: nothing is taken away from w
+        check(s.paste() == "from w", "still there")
+        v.write(struct.pack(">Bxxxi", 6, -8) + struct.pack(">II", rfb.NOTIFY | rfb.TEXT, 0))    # extended, though it has not said so
+        v.update(False)
+        check(s.paste() == "from w", "still there")
+        w.close()
+        v.close()
+
+
+def clipboard_refused():
+    """Viewers that only look have no part in it."""
+    with Clip(read_only=1) as s:
+        v, w = viewer(s, rfb.CLIPBOARD), viewer(s)
+        s.say("take")
+        s.put("secret")
+        v.extended(rfb.REQUEST | rfb.TEXT)
+        check(quiet(v) and quiet(w) and not v.clip_caps, "who only looks was told of the clipboard")
+        v.extended(rfb.NOTIFY | rfb.TEXT)
+        w.write(struct.pack(">BxxxI", 6, 3) + b"abc")
+        v.update(False)
+        w.update(False)
+        check(s.say("paste") == ["none"], "who only looks has taken the clipboard")
+        v.close()
+        w.close()
+
+
+def clipboard_nonsense():
+    with Clip() as s:
+        v = viewer(s, rfb.CLIPBOARD)
+        bomb = zlib.compress(bytes(1 << 26))
+        before = rss(s.p.pid)
+
+        def gives(data):
+            """What the guest gets when that is the answer."""
+            v.copy(None)
+            v.update(False)
+            out = []
+            t = threading.Thread(target=lambda: out.append(s.paste()))
+            n = len(v.clips)
+            t.start()
+            v.until(lambda: any(f & rfb.REQUEST for f, _ in v.clips[n:]))
+            v.extended(rfb.PROVIDE | rfb.TEXT, data)
+            t.join()
+            v.update(False)
+            return out[0]
+        def packed(size, text):
+            return zlib.compress(struct.pack(">I", size) + text)
+        check(gives(packed(4, b"abc\0")) == "abc", "as it should be")
+        check(gives(packed(3, b"abc\0 and much more")) == "abc", "more than the size says")
+        check(gives(packed(8, b"ab\xff\xc0\x80\xed\xa0\x80")) == "ab??????", "no UTF-8")
+        for bad in (b"", b"x", b"\x78\x9c", packed(10, b"abc\0"), packed(0, b""), packed(0xffffffff, b"abc"), packed(3 << 20, b"abc"), bomb,
+                    zlib.compress(b"\0\x2f\0\0" + bytes(1 << 26))):
+            check(gives(bad) is None, "nothing")
+        check(rss(s.p.pid) - before < 20 << 10, f"{rss(s.p.pid) - before} KiB more")
+        for data in (b"", b"abc"):              # too short for what it says
+            v.write(struct.pack(">Bxxxi", 6, -len(data) or 0) + data)
+        v.extended(rfb.PROVIDE | rfb.TEXT, packed(4, b"abc\0"))        # nobody asked
+        v.extended(rfb.CAPS | 0xffff, bytes(64))
+        v.extended(rfb.CAPS | rfb.TEXT, bytes(4))                      # it can do nothing
+        v.copy("x")
+        v.update(False)
+        check(s.paste() is None, "from one that cannot be asked")
+        v.extended(0xffffffff)
+        v.extended(0)
+        v.update(False)
+        # One that asks and asks, and does not read.
+        s.say("take")
+        s.say(f"fill {1 << 20}")
+        before = rss(s.p.pid)
+        v.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for _ in range(2000):
+            v.extended(rfb.REQUEST | rfb.TEXT)
+        check(rss(s.p.pid) - before < 30 << 10, f"{rss(s.p.pid) - before} KiB more")
+        v.close()
+        w = viewer(s, rfb.CLIPBOARD)
+        check(len(w.paste()) == 1 << 20, "the server goes on")
+        w.close()
+
+
 def jpeg():
     with Server() as s:
         s.say("draw 5 256 256")
@@ -491,4 +703,6 @@ sys.exit(run_all([
     ("keys and pointers", keys), ("mice", pointers), ("viewers who only look", view_only), ("passwords", passwords), ("sockets", sockets), ("TLS", tls),
     ("fences and continuous updates", flow), ("viewers that do not read", slow_viewers),
     ("answers that nobody reads", unread_answers), ("no descriptors left", no_descriptors), ("nonsense", nonsense), ("JPEG", jpeg),
+    ("the clipboard", clipboard), ("plain texts", cut_texts), ("no clipboard for those who look", clipboard_refused),
+    ("nonsense about the clipboard", clipboard_nonsense),
 ]))

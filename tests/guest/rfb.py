@@ -16,6 +16,9 @@ import zlib
 RAW, HEXTILE, TIGHT, ZRLE = 0, 5, 7, 16
 SIZE, EXT_SIZE, KEYS, FENCE, CONTINUOUS = -223, -308, -258, -312, -313
 POINTER_TYPE = -257
+CLIPBOARD = -1063131698
+# of the extended clipboard's messages
+TEXT, CAPS, REQUEST, PEEK, NOTIFY, PROVIDE = 1, 1 << 24, 1 << 25, 1 << 26, 1 << 27, 1 << 28
 X_KEYS = {"\n": 0xff0d, "\t": 0xff09, "\b": 0xff08, "\x1b": 0xff1b}
 SHIFTED = '~!@#$%^&*()_+{}|:"<>?'
 
@@ -43,6 +46,9 @@ class Rfb:
         self.size_status = None
         self.fences, self.key_ack, self.ended = [], False, 0
         self.absolute = None
+        self.cuts, self.clips = [], []          # plain texts; (flags, text or None) of the extended clipboard
+        self.clip_caps = 0
+        self.mine = None                        # what is on this viewer's clipboard, for who asks
         assert self.read(12) == b"RFB 003.008\n"
         self.write(b"RFB 003.008\n")
         kinds = self.read(self.read(1)[0])
@@ -129,9 +135,57 @@ class Rfb:
             self.fences.append((flags, self.read(n)))
         elif kind == 150:
             self.ended += 1
+        elif kind == 3:
+            self.cut()
         else:
             raise AssertionError(f"message {kind}")
         return kind
+
+    def cut(self):
+        self.read(3)
+        n = struct.unpack(">i", self.read(4))[0]
+        if n >= 0:
+            self.cuts.append(self.read(n).decode("latin1"))
+            return
+        data = self.read(-n)
+        flags, text = struct.unpack(">I", data[:4])[0], None
+        if flags & CAPS:
+            self.clip_caps = flags
+            return
+        if flags & PROVIDE:
+            raw = zlib.decompress(data[4:])
+            assert len(raw) == 4 + struct.unpack(">I", raw[:4])[0] and raw[-1:] == b"\0", raw[:100]
+            text = raw[4:-1].decode()
+            assert "\n" not in text.replace("\r\n", "")
+            text = text.replace("\r\n", "\n")
+        self.clips.append((flags, text))
+        if flags & REQUEST and self.mine is not None:
+            self.provide(self.mine)
+
+    def extended(self, flags, data=b""):
+        self.write(struct.pack(">Bxxxi", 6, -4 - len(data)) + struct.pack(">I", flags) + data)
+
+    def provide(self, text):
+        raw = text.replace("\n", "\r\n").encode() + b"\0"
+        self.extended(PROVIDE | TEXT, zlib.compress(struct.pack(">I", len(raw)) + raw))
+
+    def copy(self, text):
+        """Something is copied here: the server is told, and asks when somebody pastes."""
+        self.mine = text
+        self.extended(NOTIFY | TEXT)
+
+    def until(self, ready, seconds=20):
+        """Reads messages until it is so."""
+        self.s.settimeout(seconds)
+        while not ready():
+            self.message()
+
+    def paste(self, seconds=20):
+        """What somebody else has copied, after a notification of it."""
+        n = len(self.clips)
+        self.extended(REQUEST | TEXT)
+        self.until(lambda: any(f & PROVIDE for f, _ in self.clips[n:]), seconds)
+        return next(t for f, t in self.clips[n:] if f & PROVIDE)
 
     def update(self, incremental=True):
         self.request(incremental)

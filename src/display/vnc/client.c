@@ -18,7 +18,6 @@
 
 #define HANDSHAKE_NS 30000000000ll
 #define MAX_ENCODINGS 1024u
-#define MAX_CUT_TEXT (16u << 20)
 
 enum { SEC_NONE = 1, SEC_VNC = 2, SEC_VENCRYPT = 19 };
 enum { VENCRYPT_TLS_NONE = 257, VENCRYPT_TLS_VNC, VENCRYPT_X509_NONE = 260, VENCRYPT_X509_VNC };
@@ -191,6 +190,7 @@ static int on_init(struct vnc_client *c, const uint8_t *p, size_t have)
 	vnc_put16(&c->c.out, c->height);
 	vnc_format_put(&c->format, &c->c.out);
 	put_text(&c->c.out, name);
+	vnc_cut_join(c);
 	c->state = VNC_RUN;
 	return 1;
 }
@@ -223,6 +223,7 @@ static void take_pseudo(struct vnc_client *c, int32_t e)
 	case PSEUDO_CURSOR: c->has_cursor = c->tell_cursor = true; break;
 	case PSEUDO_CURSOR_ALPHA: c->has_alpha = c->tell_cursor = true; break;
 	case PSEUDO_QEMU_KEYS: c->tell_keys = true; break;
+	case PSEUDO_CLIPBOARD: vnc_cut_extended(c); break;
 	case PSEUDO_POINTER_TYPE:
 		c->tell_pointer = c->has_pointer_type = true;
 		c->rel_pointer = !input_has_abs(c->v->in);
@@ -280,6 +281,7 @@ static int on_encodings(struct vnc_client *c, const uint8_t *p, size_t have)
 	}
 	if (!c->enc.level)
 		c->enc.level = 1;
+	c->clip_ready = true;
 	return (int)(4 + 4 * n);
 }
 
@@ -311,6 +313,7 @@ static int on_request(struct vnc_client *c, const uint8_t *p, size_t have)
 	}
 	c->want = r;
 	c->wanted = true;
+	c->clip_ready = true;		/* it will not say any more that it knows the extended one */
 	vnc_wake(c->v, !p[1]);
 	return 10;
 }
@@ -375,19 +378,15 @@ static int on_pointer(struct vnc_client *c, const uint8_t *p, size_t have)
 	return 6;
 }
 
-/* There is no way into the guest for it.  A negative length is the extended clipboard's. */
+/* A negative length is the extended clipboard's. */
 static int on_cut(struct vnc_client *c, const uint8_t *p, size_t have)
 {
-	uint32_t n;
+	int r;
 
 	if (have < 8)
 		return 0;
-	n = be32(p + 4);
-	n = n >> 31 ? -n : n;
-	if (n > MAX_CUT_TEXT)
-		return -EPROTO;
-	c->skip = n;
-	return 8;
+	r = vnc_cut_begin(c, (int32_t)be32(p + 4));
+	return r ? r : 8;
 }
 
 static int on_continuous(struct vnc_client *c, const uint8_t *p, size_t have)
@@ -478,13 +477,18 @@ static int understand(struct vnc_client *c)
 	struct vnc_buf *in = &c->c.in;
 
 	while (vnc_left(in) && c->state != VNC_TLS && c->state != VNC_ENDING && !vnc_conn_full(&c->c)) {
-		size_t skip = MIN(c->skip, vnc_left(in));
+		size_t skip = MIN(c->skip, vnc_left(in)), cut = MIN(c->cut_left, vnc_left(in));
 		handler h;
 		int n;
 
 		if (skip) {
 			vnc_drop(in, skip);
 			c->skip -= skip;
+			continue;
+		}
+		if (cut) {
+			vnc_cut_add(c, in->data + in->at, cut);
+			vnc_drop(in, cut);
 			continue;
 		}
 		h = next_handler(c, in->data[in->at]);
@@ -571,6 +575,7 @@ static void on_event(void *opaque, uint32_t events)
 	}
 	if (was_busy && vnc_conn_pending(&c->c) <= VNC_OUT_BUSY)
 		vnc_wake(c->v, false);
+	vnc_cut_pump(c);
 	vnc_client_flush(c);
 }
 
@@ -624,6 +629,7 @@ static void let_go(struct vnc_client *c)
 void vnc_client_end(struct vnc_client *c)
 {
 	let_go(c);
+	vnc_cut_leave(c);
 	loop_fd_del(&c->watch);
 	loop_timer_cancel(&c->late);
 	if (c->watching)

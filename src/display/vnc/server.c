@@ -246,6 +246,7 @@ int vnc_make(struct display *d, struct input *in, const struct vnc_config *cfg, 
 	v->in = in;
 	pthread_mutex_init(&v->shared, NULL);
 	v->read_only = cfg->read_only;
+	v->clip = cfg->clipboard;
 	v->interval_ns = BEAT_NS;
 	list_init(&v->clients);
 	r = open_all(v, cfg, e);

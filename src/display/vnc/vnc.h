@@ -16,6 +16,7 @@
 #define VNC_MAX_CLIENTS 32
 #define VNC_PORT 5900u
 
+struct clipboard;
 struct display;
 struct input;
 struct vnc;
@@ -29,6 +30,7 @@ struct vnc_config {
 	const char *password;		/* NULL: everybody may; 8 characters count */
 	const char *view_password;	/* who gives this one looks only */
 	bool read_only;			/* all look only */
+	struct clipboard *clipboard;	/* shared with who may type; outlives the server; NULL: none */
 	bool tls_anonymous;		/* TLS without certificates */
 	const char *tls_cert, *tls_key;	/* PEM files: TLS with them */
 };

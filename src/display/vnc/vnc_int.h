@@ -11,6 +11,7 @@
 #include "base/bits.h"
 #include "base/list.h"
 #include "base/loop.h"
+#include "display/clipboard.h"
 #include "display/display.h"
 #include "display/input.h"
 #include "display/vnc/vnc.h"
@@ -117,7 +118,7 @@ void vnc_put_cpixel(const struct vnc_format *f, struct vnc_buf *b, uint32_t p);
 
 enum { ENC_RAW = 0, ENC_HEXTILE = 5, ENC_TIGHT = 7, ENC_ZRLE = 16, ENC_TIGHT_PNG = -260 };
 enum { PSEUDO_CURSOR = -239, PSEUDO_SIZE = -223, PSEUDO_LAST_RECT = -224, PSEUDO_POINTER_TYPE = -257, PSEUDO_QEMU_KEYS = -258,
-       PSEUDO_EXT_SIZE = -308, PSEUDO_FENCE = -312, PSEUDO_CONTINUOUS = -313, PSEUDO_CURSOR_ALPHA = -314 };
+       PSEUDO_EXT_SIZE = -308, PSEUDO_FENCE = -312, PSEUDO_CONTINUOUS = -313, PSEUDO_CURSOR_ALPHA = -314, PSEUDO_CLIPBOARD = -1063131698 /* 0xc0a1e5ce */ };
 
 struct vnc_encoder {
 	int kind;
@@ -179,6 +180,16 @@ struct vnc_client {
 	unsigned buttons;		/* as on the wire */
 	unsigned x, y;			/* where it pointed last */
 	uint64_t down[INPUT_MAX_KEY / 64];	/* keys it holds */
+
+	struct clipboard_peer clip;	/* clip.c NULL: it takes no part */
+	bool clip_ready;		/* it has said whether it knows the extended one */
+	bool has_clip;			/* it does */
+	uint32_t clip_caps;		/* what it can of that */
+	uint64_t clip_told, clip_asked;	/* serial of what it was told of, and was asked for */
+	bool clip_wanted;		/* it asked for the text */
+	struct vnc_buf cut;		/* of a message under way */
+	uint32_t cut_left;		/* so much of it is still to come */
+	bool cut_extended;
 };
 
 struct vnc_listener {
@@ -190,6 +201,7 @@ struct vnc_listener {
 struct vnc {
 	struct display *d;
 	struct input *in;
+	struct clipboard *clip;		/* NULL: the guest has none */
 	struct loop *loop;
 	pthread_t thread;
 	bool running;
@@ -218,6 +230,18 @@ void vnc_client_new(struct vnc *v, int fd, bool ws);
 void vnc_client_end(struct vnc_client *c);
 /* Something is to be written. */
 void vnc_client_flush(struct vnc_client *c);
+/* cut.c: the clipboard.  Once the client is let in, and before it goes. */
+void vnc_cut_join(struct vnc_client *c);
+void vnc_cut_leave(struct vnc_client *c);
+/* It knows the extended clipboard. */
+void vnc_cut_extended(struct vnc_client *c);
+/* ClientCutText of so many bytes, or fewer than none (extended): -EPROTO, or what follows is skipped, or for vnc_cut_add. */
+#define VNC_MAX_CUT_TEXT (16u << 20)
+int vnc_cut_begin(struct vnc_client *c, int32_t length);
+/* n of the cut_left bytes. */
+void vnc_cut_add(struct vnc_client *c, const uint8_t *p, size_t n);
+/* Says what is to be said, if the client reads. */
+void vnc_cut_pump(struct vnc_client *c);
 /* server.c.  All of vnc_new but the thread: whoever calls turns v->loop. */
 int vnc_make(struct display *d, struct input *in, const struct vnc_config *cfg, struct vnc **out, struct err *e);
 /* Clients came or went. */

@@ -262,6 +262,10 @@ static void chars(void **state)
 	gives("-qmp|stdio", "--qmp|stdio|");
 	gives("-chardev|socket,id=m,path=/q,server=on,wait=off|-mon|chardev=m,mode=control", "--qmp|unix:/q,server=on,wait=off|");
 	gives("-debugcon|file:/d", "--debugcon|/d|");
+	gives("-chardev|qemu-vdagent,id=v,name=vdagent,clipboard=on,mouse=off|-device|virtserialport,chardev=v,name=com.redhat.spice.0",
+	      "--chardev|vdagent,id=v|--port|com.redhat.spice.0,chardev=v|");
+	gives("-chardev|qemu-vdagent,id=v|-device|virtserialport,chardev=v,name=com.redhat.spice.0", "--chardev|null,id=v|");
+	warns("-chardev|qemu-vdagent,id=v,mouse=on|-device|virtserialport,chardev=v,name=com.redhat.spice.0", "mouse=on has no effect");
 	fails("-chardev|spicevmc,id=v|-device|virtserialport,chardev=v", "'spicevmc' is not supported");
 	fails("-device|virtserialport,chardev=no", "no chardev 'no'");
 	gives("-chardev|file,id=x,path=/x,append=on|-device|isa-serial,chardev=x|-serial|none",

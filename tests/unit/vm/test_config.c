@@ -338,6 +338,7 @@ static void test_boot(void **state)
 	refused("fw-cfg.0.name", "opt/x", "either string= or file=");
 	refused("fw-cfg.16.name", "x", "at most 16");
 	refused("watchdog", "rex", "--watchdog");
+	refused("clipboard", "on", "--display vnc");
 	refused("watchdog-action", "bite", "--watchdog");
 	refused("tpm", "1.2", "--tpm");
 	refused("tpm-state", "d", "--tpm");
