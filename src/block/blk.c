@@ -65,6 +65,10 @@ void blk_node_init(struct blk_node *n, struct loop *l, const struct blk_driver *
 	n->open_ended = false;
 	n->path = NULL;
 	n->format = NULL;
+	n->name[0] = '\0';
+	n->refs = 1;
+	n->mark = 0;
+	n->auto_read_only = false;
 	n->file = n->backing = n->redirect = NULL;
 	n->done_first = n->done_last = NULL;
 	pthread_mutex_init(&n->done_lock, NULL);
@@ -237,5 +241,52 @@ void blk_close(struct blk_node *n)
 	}
 	if (ret)
 		log_warn("a disk could not be flushed while closing it: error %d", -ret);
-	n->drv->close(n);
+	if (!--n->refs)
+		n->drv->close(n);
+}
+
+struct blk_node *blk_ref(struct blk_node *n)
+{
+	n->refs++;
+	return n;
+}
+
+/* ---- to another loop ---- */
+
+static int move_one(struct blk_node *n, struct loop *l)
+{
+	int ret;
+
+	if (n->loop == l)
+		return 0;
+	ret = n->drv->move ? n->drv->move(n, l) : 0;
+	if (ret)
+		return ret;
+	loop_bh_cancel(&n->done_bh);
+	loop_bh_init(l, &n->done_bh, deliver, n);
+	n->loop = l;
+	return 0;
+}
+
+static int move_tree(struct blk_node *n, struct loop *l)
+{
+	int ret;
+
+	if (!n)
+		return 0;
+	blk_drain(n);
+	ret = move_tree(n->file, l);
+	ret = ret ? ret : move_tree(n->backing, l);
+	return ret ? ret : move_one(n, l);
+}
+
+int blk_move(struct blk_node *n, struct loop *l)
+{
+	struct loop *old = n->loop;
+	int ret = move_tree(n, l);
+
+	/* There was room for it before. */
+	if (ret)
+		move_tree(n, old);
+	return ret;
 }

@@ -92,6 +92,8 @@ struct blk_reopen {
 	enum blk_cache cache;
 };
 
+#define BLK_NAME_MAX 31			/* bytes of a node's name, as QEMU has it */
+
 struct blk_driver {
 	const char *name;
 	bool filter;			/* shows what n->file shows: see filter.h */
@@ -107,6 +109,9 @@ struct blk_driver {
 	int (*extend)(struct blk_node *n, uint64_t size);
 	/* Other ways of access (blk_reopen). Nothing is in flight. NULL: may become read-only. May wait. */
 	int (*reopen)(struct blk_node *n, const struct blk_reopen *how, struct err *e);
+	/* Goes over to another loop with what is bound to one besides done_bh, file and backing. Nothing is in flight. NULL: nothing
+	 * is. 0 or -errno, all as before. */
+	int (*move)(struct blk_node *n, struct loop *l);
 	/* Nothing is in flight any more. Frees the node, and closes its children. */
 	void (*close)(struct blk_node *n);
 };
@@ -118,9 +123,13 @@ struct blk_node {
 	bool open_ended;		/* see blk_open_opts */
 	char *path;			/* as it was opened; NULL: not a file. Freed with the node. */
 	const char *format;		/* of an image's top: "raw", "qcow2", "vdi" ...; else NULL */
+	char name[BLK_NAME_MAX + 1];	/* that users call it by; "": none (yet) */
+	unsigned refs;			/* owners: blk_close is the end of one, and the last one's that of the node */
+	unsigned mark;			/* of walks over graphs, to meet each node once */
+	bool auto_read_only;		/* its user lets it be opened for writing when that is needed, and not before */
 	/* A slot (graph.h) that holds nothing back: requests go straight there. Else NULL. */
 	struct blk_node *redirect;
-	/* Children, owned: what an image is stored in, and what shows through it. NULL: none. */
+	/* Children, owned (with others, see refs): what an image is stored in, and what shows through it. NULL: none. */
 	struct blk_node *file, *backing;
 	unsigned in_flight;		/* submitted, done not yet called */
 	/* Finished requests whose callback is due; appended by any thread. */
@@ -180,6 +189,8 @@ int blk_extend(struct blk_node *n, uint64_t size);
 /* Makes a regular file `size` bytes long if it is shorter, with room reserved behind its end; requests may be in flight.
  * ENOTSUP: it is no such file, or its file system cannot. */
 int blk_file_grow(struct blk_node *n, uint64_t size);
+/* How what the node is stored in is opened. */
+enum blk_cache blk_cache_of(const struct blk_node *n);
 /* Is it a regular file of this host? */
 bool blk_file_is_regular(const struct blk_node *n);
 /* Has the host reserve room for the whole of a file, as far as its file system can. */
@@ -196,7 +207,12 @@ int blk_flush(struct blk_node *n);
 /* The extent that begins at off, no longer than len, of the whole chain or (shallow) of this layer. */
 int blk_block_status(struct blk_node *n, uint64_t off, uint64_t len, bool shallow, struct blk_extent *ext);
 
-/* Drains, flushes, closes, unlocks. NULL is allowed. Not from inside a callback of the node. */
+/* One more owner. Returns n. */
+struct blk_node *blk_ref(struct blk_node *n);
+/* Drains, flushes and, unless there are other owners, closes and unlocks. NULL is allowed. Not from inside a callback of the node. */
 void blk_close(struct blk_node *n);
+/* Drains, and takes the node and all below it to another loop; the locks of both are held.  Nobody else has nodes on the old loop
+ * that stand on one of these.  -errno: all is as it was. */
+int blk_move(struct blk_node *n, struct loop *l);
 
 #endif

@@ -177,6 +177,26 @@ static int open_layers(struct loop *l, const char *path, const struct blk_image_
 	return ret;
 }
 
+int blk_disk_on(struct blk_node *n, const struct blk_disk_opts *o, struct blk_node **out, struct err *e)
+{
+	struct blk_node *top = n;
+	int ret = o->copy_on_read ? blk_copy_on_read_new(top, &top, e) : 0;
+
+	if (!ret && blk_throttle_wanted(&o->throttle))
+		ret = blk_throttle_new(top, &o->throttle, &top, e);
+	if (!ret && blk_slot_new(top, out))
+		ret = err_set(e, -ENOMEM, "out of memory while opening disk '%s'", n->path ? n->path : "");
+	/* The node stays the caller's. */
+	while (ret && top != n) {
+		struct blk_node *filter = top;
+
+		top = filter->file;
+		blk_ref(top);
+		blk_close(filter);
+	}
+	return ret;
+}
+
 int blk_open_disk(struct loop *l, const char *path, const struct blk_image_opts *io, const struct blk_disk_opts *o,
 		  struct blk_node **out, struct err *e)
 {
@@ -185,12 +205,7 @@ int blk_open_disk(struct loop *l, const char *path, const struct blk_image_opts 
 
 	if (ret)
 		return path ? ret : err_set(e, ret, "out of memory for an empty drive");
-	if (o->copy_on_read)
-		ret = blk_copy_on_read_new(n, &n, e);
-	if (!ret && blk_throttle_wanted(&o->throttle))
-		ret = blk_throttle_new(n, &o->throttle, &n, e);
-	if (!ret && blk_slot_new(n, out))
-		ret = err_set(e, -ENOMEM, "out of memory while opening disk '%s'", path ? path : "");
+	ret = blk_disk_on(n, o, out, e);
 	if (ret)
 		blk_close(n);
 	return ret;

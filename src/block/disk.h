@@ -24,6 +24,8 @@ int blk_disk_check(const struct blk_disk_opts *o, const struct blk_image_opts *i
 /* `path` and `io` as blk_open_image has them; NULL: a drive without a medium. */
 int blk_open_disk(struct loop *l, const char *path, const struct blk_image_opts *io, const struct blk_disk_opts *o,
 		  struct blk_node **out, struct err *e);
+/* The filters and the slot over a node, which becomes the slot's if this succeeds. ENOMEM, EINVAL */
+int blk_disk_on(struct blk_node *n, const struct blk_disk_opts *o, struct blk_node **out, struct err *e);
 /* A node of no bytes, for a drive without a medium. ENOMEM */
 int blk_open_empty(struct loop *l, struct blk_node **out);
 

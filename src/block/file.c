@@ -122,6 +122,13 @@ static void file_wait(struct blk_node *n)
 		pool_wait(f->pool);
 }
 
+static int file_move(struct blk_node *n, struct loop *l)
+{
+	struct blk_file *f = container_of(n, struct blk_file, n);
+
+	return f->ring ? file_ring_move(f->ring, l) : 0;
+}
+
 static void file_close(struct blk_node *n)
 {
 	struct blk_file *f = container_of(n, struct blk_file, n);
@@ -182,6 +189,13 @@ int blk_file_grow(struct blk_node *n, uint64_t size)
 	return 0;
 }
 
+enum blk_cache blk_cache_of(const struct blk_node *n)
+{
+	while (n->file)
+		n = n->file;
+	return n->drv == &file_driver ? container_of(n, struct blk_file, n)->cache : BLK_CACHE_WRITEBACK;
+}
+
 bool blk_file_is_regular(const struct blk_node *n)
 {
 	return n->drv == &file_driver && !n->i.is_device;
@@ -204,6 +218,7 @@ static const struct blk_driver file_driver = {
 	.resize = file_resize,
 	.extend = file_extend,
 	.reopen = file_reopen,
+	.move = file_move,
 	.close = file_close,
 };
 

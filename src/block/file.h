@@ -75,6 +75,9 @@ unsigned file_ring_in_flight(const struct file_ring *fr);
 void file_ring_wait(struct file_ring *fr);
 void file_ring_free(struct file_ring *fr);
 
+/* Completions are for another loop from now on. Nothing is in the ring. 0 or -errno, nothing changed */
+int file_ring_move(struct file_ring *fr, struct loop *l);
+
 /* The descriptor has become another one. Nothing is in the ring. */
 int file_ring_new_fd(struct file_ring *fr);
 

@@ -172,6 +172,22 @@ int file_ring_new_fd(struct file_ring *fr)
 	return ret < 0 ? ret : 0;
 }
 
+int file_ring_move(struct file_ring *fr, struct loop *l)
+{
+	struct loop *old = fr->fd.loop;
+	int ret;
+
+	loop_fd_del(&fr->fd);
+	ret = loop_fd_add(l, &fr->fd);
+	if (ret) {
+		loop_fd_add(old, &fr->fd);
+		return ret;
+	}
+	loop_bh_cancel(&fr->submit_bh);
+	loop_bh_init(l, &fr->submit_bh, submit_batch, fr);
+	return 0;
+}
+
 void file_ring_free(struct file_ring *fr)
 {
 	if (!fr)

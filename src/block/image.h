@@ -30,6 +30,7 @@ struct blk_image_opts {
 	unsigned backing_writable;	/* open the n-th backing file (1: the first), and no other, for writing too (commit) */
 	bool repair;			/* for a check that repairs: an image marked as damaged or not closed may be opened for
 					 * writing, and is left as it is */
+	struct blk_node *data_file;	/* in place of the data file that a qcow2 image names; taken over if opening succeeds. NULL: that */
 	uint64_t cache_bytes;		/* bound of the metadata caches of one layer, 0: 32 MiB */
 	/* Encrypted layers.  keys[i] is the id of the secret for the layer i files down (0: the image itself), NULL for none; the
 	 * last one is also for all below.  Where a key is given, something must be encrypted. The secrets are used while opening only. */
@@ -55,6 +56,10 @@ const char *blk_probe(const uint8_t *first, size_t len);
 /* A filter over `file`, which it then owns, that lets no write give the first sector the looks of
  * another format: such a request fails with EPERM. */
 int blk_raw_guarded(struct blk_node *file, struct blk_node **out);
+
+/* The raw format over `file`, which it then owns: `size` bytes (0: all) from `offset` on. EINVAL: it has not got them. ENOMEM */
+int blk_window_new(struct blk_node *file, uint64_t offset, uint64_t size, struct blk_node **out, struct err *e);
+bool blk_is_window(const struct blk_node *n);
 
 /* The file that image `base` names as its backing file, if `trust` lets it be opened. malloc'ed in *out.
  * ENOENT, EACCES (the message says how to consent), ENOTSUP (not a file), ENOMEM */

@@ -464,11 +464,28 @@ static int nbdc_extend(struct blk_node *n, uint64_t size)
 	return size <= align_up(container_of(n, struct nbd, n)->size, BLK_SECTOR) ? 0 : -ENOSPC;
 }
 
+static int nbdc_move(struct blk_node *n, struct loop *l)
+{
+	struct nbd *b = container_of(n, struct nbd, n);
+	struct loop *old = b->fd.loop;
+	int ret;
+
+	/* A connection that has ended is watched no more. */
+	if (!old)
+		return 0;
+	loop_fd_del(&b->fd);
+	ret = loop_fd_add(l, &b->fd);
+	if (ret)
+		loop_fd_add(old, &b->fd);
+	return ret;
+}
+
 static const struct blk_driver nbdc_driver = {
 	.name = "nbd",
 	.submit = nbdc_submit,
 	.wait = nbdc_wait,
 	.extend = nbdc_extend,
+	.move = nbdc_move,
 	.close = nbdc_close,
 };
 

@@ -92,6 +92,20 @@ static struct secret *secret_find(struct blk_secrets *s, const char *id)
 	return NULL;
 }
 
+int blk_secrets_remove(struct blk_secrets *s, const char *id)
+{
+	for (struct secret **p = &s->first; *p; p = &(*p)->next) {
+		struct secret *x = *p;
+
+		if (strcmp(x->id, id))
+			continue;
+		*p = x->next;
+		secret_drop(x);
+		return 0;
+	}
+	return -ENOENT;
+}
+
 int blk_secrets_add(struct blk_secrets *s, const char *id, const struct blk_secret_source *from, struct err *e)
 {
 	struct secret *x;

@@ -33,6 +33,8 @@ void secret_free(void *p, size_t len);	/* NULL is allowed */
 int blk_secrets_new(struct blk_secrets **out);
 /* Texts are copied; the file is not opened yet. EEXIST: the id is taken. */
 int blk_secrets_add(struct blk_secrets *s, const char *id, const struct blk_secret_source *from, struct err *e);
+/* Forgets it, wiped. ENOENT */
+int blk_secrets_remove(struct blk_secrets *s, const char *id);
 /* The bytes, 1 to SECRET_MAX of them, which belong to s. ENOENT: no such id; or what reading it gave. */
 int blk_secrets_get(struct blk_secrets *s, const char *id, const uint8_t **data, size_t *len, struct err *e);
 /* Wipes and frees all. NULL is allowed. */

@@ -225,6 +225,18 @@ static void throttle_wait(struct blk_node *n)
 		filter_wait(n);
 }
 
+/* Nothing waits, so no timer is armed. */
+static int throttle_move(struct blk_node *n, struct loop *l)
+{
+	struct throttle *t = container_of(n, struct throttle, n);
+
+	for (unsigned i = 0; i < DIRS; i++) {
+		loop_timer_cancel(&t->queue[i].timer);
+		loop_timer_init(l, &t->queue[i].timer, queue_due, &t->queue[i]);
+	}
+	return 0;
+}
+
 static void throttle_close(struct blk_node *n)
 {
 	struct throttle *t = container_of(n, struct throttle, n);
@@ -244,6 +256,7 @@ static const struct blk_driver throttle_driver = {
 	.resize = filter_resize,
 	.reopen = filter_reopen,
 	.extend = filter_extend,
+	.move = throttle_move,
 	.close = throttle_close,
 };
 

@@ -140,15 +140,14 @@ static json_int_t count(struct blk_node *n, const char *name)
 	return (json_int_t)all;
 }
 
-json_t *ctl_bitmaps(struct disk *d)
+json_t *ctl_bitmaps(struct blk_node *n)
 {
-	struct blk_node *n = blk_is_slot(d->node) ? *blk_slot_image(d->node) : NULL;
 	struct qcow2_bitmap *b;
 	json_t *list = NULL;
 	unsigned k;
 	struct err e;
 
-	if (!n || !n->format || strcmp(n->format, "qcow2") || qcow2_bitmap_list(n, &b, &k, &e))
+	if (!n->format || strcmp(n->format, "qcow2") || qcow2_bitmap_list(n, &b, &k, &e))
 		return NULL;
 	for (unsigned i = 0; i < k; i++) {
 		json_t *j = json_pack("{s:s+,s:I,s:I,s:b,s:b,s:b}", "name", b[i].name, "", "count", b[i].inconsistent ? (json_int_t)0 : count(n, b[i].name),

@@ -12,11 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "storage/scsi.h"
-
-#define MAX_LAYERS 256
 
 /* ---- errors ---- */
 
@@ -43,57 +40,65 @@ static void on_disk_error(void *opaque, struct disk *d, bool is_read, enum disk_
 static void tell_error(struct control *ctl, const struct ctl_io_error *x)
 {
 	bool nospace = x->ret == -ENOSPC || x->ret == -EDQUOT;
-	char device[16], node[16];
+	struct disk *d = vm_disk_of(ctl->vm, x->disk);
+	char node[BLK_NAME_MAX + 1];
 
-	snprintf(device, sizeof(device), "disk%u", x->disk);
-	snprintf(node, sizeof(node), "#disk%u", x->disk);
+	if (!d)
+		return;
+	ctl_node_name(ctl, d, node);
 	if (x->action == DISK_STOP)
 		ctl->disks->of[x->disk].status = nospace ? CTL_IO_NOSPACE : CTL_IO_FAILED;
 	ctl_emit(ctl, CTL_EVENT_BLOCK_IO_ERROR,
-		 json_pack("{s:s,s:s,s:s,s:s,s:b,s:s}", "device", device, "node-name", node, "operation", x->is_read ? "read" : "write",
+		 json_pack("{s:s,s:s,s:s,s:s,s:b,s:s}", "device", d->id, "node-name", node, "operation", x->is_read ? "read" : "write",
 			   "action", x->action == DISK_STOP ? "stop" : x->action == DISK_IGNORE ? "ignore" : "report", "nospace", nospace,
 			   "reason", strerror(-x->ret)));
 }
 
-/* Of a tray that goes to and fro faster than that is told where it is now, in the end. */
+/* Of a tray that goes to and fro faster than it can be told is told where it is in the end: each drive has room for two moves. */
 static void on_tray(void *opaque, struct disk *d, bool open)
 {
 	struct ctl_disks *s = opaque;
+	unsigned i = index_of(s->ctl, d);
 
+	if (i >= VM_MAX_DISKS)
+		return;
 	pthread_mutex_lock(&s->lock);
-	s->n_trays = MIN(s->n_trays, CTL_ERRORS - 1u);
-	s->tray[s->n_trays++] = (struct ctl_tray){ index_of(s->ctl, d), open };
+	s->tray[i].moved = MIN(s->tray[i].moved + 1u, CTL_TRAY_MOVES);
+	s->tray[i].open = open;
 	pthread_mutex_unlock(&s->lock);
 	loop_bh_post(&s->bh);
 }
 
-static void tell_tray(struct control *ctl, const struct ctl_tray *t)
+static void tell_tray(struct control *ctl, unsigned disk, bool open)
 {
-	const char *id = vm_disk_of(ctl->vm, t->disk)->id;
+	const struct disk *d = vm_disk_of(ctl->vm, disk);
+	const char *id = d ? d->id : "";
 
-	ctl_emit(ctl, CTL_EVENT_DEVICE_TRAY_MOVED, json_pack("{s:s,s:s,s:b}", "device", id, "id", id, "tray-open", t->open));
+	if (d)
+		ctl_emit(ctl, CTL_EVENT_DEVICE_TRAY_MOVED, json_pack("{s:s,s:s,s:b}", "device", id, "id", id, "tray-open", open));
 }
 
 static void on_news(void *opaque)
 {
 	struct ctl_io_error error[CTL_ERRORS];
-	struct ctl_tray tray[CTL_ERRORS];
+	struct ctl_tray tray[VM_MAX_DISKS];
 	struct ctl_disks *s = opaque;
-	unsigned n, n_trays;
+	unsigned n;
 
 	pthread_mutex_lock(&s->lock);
 	n = s->n_errors;
 	memcpy(error, s->error, n * sizeof(*error));
-	n_trays = s->n_trays;
-	memcpy(tray, s->tray, n_trays * sizeof(*tray));
-	s->n_errors = s->n_trays = 0;
+	memcpy(tray, s->tray, sizeof(tray));
+	memset(s->tray, 0, sizeof(s->tray));
+	s->n_errors = 0;
 	pthread_mutex_unlock(&s->lock);
 	for (unsigned i = 0; i < n; i++)
 		if (error[i].disk < VM_MAX_DISKS)
 			tell_error(s->ctl, &error[i]);
-	for (unsigned i = 0; i < n_trays; i++)
-		if (tray[i].disk < VM_MAX_DISKS)
-			tell_tray(s->ctl, &tray[i]);
+	/* Moves alternate: the one before the last was the other way. */
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
+		for (unsigned k = tray[i].moved; k > 0; k--)
+			tell_tray(s->ctl, i, tray[i].open == (k % 2 == 1));
 }
 
 void ctl_disks_tell(struct control *ctl)
@@ -162,165 +167,65 @@ struct disk *ctl_disk(struct ctl_call *c, const char *device, const char *node_n
 	return NULL;
 }
 
+/* "disk0", or "#disk0" for whatever its image is. */
+static struct disk *by_id(struct control *ctl, const char *name, unsigned *index)
+{
+	name += name[0] == '#';
+	for (*index = 0; *index < VM_MAX_DISKS; ++*index) {
+		struct disk *d = vm_disk_of(ctl->vm, *index);
+
+		if (d && !strcmp(d->id, name))
+			return d;
+	}
+	return NULL;
+}
+
+/* A node through which all of a disk's requests go. */
+static bool on_the_way(const struct disk *d, const struct blk_node *n)
+{
+	for (const struct blk_node *x = d->node; x; x = x->drv->filter ? x->file : NULL)
+		if (x == n)
+			return true;
+	return false;
+}
+
+static struct disk *by_node(struct control *ctl, const char *name, unsigned *index)
+{
+	struct disk *d = NULL;
+	struct vm_node x;
+
+	if (vm_node_find(ctl->vm, name, &x) && x.d) {
+		disk_lock(x.d);
+		d = on_the_way(x.d, x.n) ? x.d : NULL;
+		disk_unlock(x.d);
+	}
+	if (d)
+		*index = index_of(ctl, d);
+	return d;
+}
+
 struct disk *ctl_find_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index)
 {
-	const char *name = device ? device : node_name ? node_name : "";
+	const char *name = device && *device ? device : node_name ? node_name : "";
+	unsigned i;
+	struct disk *d;
 
 	if (device && node_name && *device) {
 		ctl_fail(c, CTL_GENERIC_ERROR, "Need exactly one of 'device' and 'node-name'");
 		return NULL;
 	}
-	if (name[0] == '#')
-		name++;
-	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
-		struct disk *d = vm_disk_of(c->ctl->vm, i);
-
-		if (!d || strcmp(d->id, name))
-			continue;
-		if (index)
-			*index = i;
+	d = by_id(c->ctl, name, &i);
+	if (!d)
+		d = by_node(c->ctl, name, &i);
+	if (d && index)
+		*index = i;
+	if (d)
 		return d;
-	}
 	if (device)
 		ctl_fail(c, CTL_DEVICE_NOT_FOUND, "Device '%.64s' not found", device);
 	else
 		ctl_fail(c, CTL_GENERIC_ERROR, "Cannot find device='%.64s' nor node-name='%.64s'", "", name);
 	return NULL;
-}
-
-/* ---- what they are ---- */
-
-static void add_text(json_t *j, const char *key, const char *text)
-{
-	json_t *s = json_string(text ? text : "");
-
-	/* Names of files are bytes. */
-	json_object_set_new(j, key, s ? s : json_string("?"));
-}
-
-static const char *format_of(const struct blk_node *n)
-{
-	return n->format ? n->format : "raw";
-}
-
-/* One layer and what is below it; the disk's lock held. */
-static json_t *image_info(struct blk_node *n, unsigned depth)
-{
-	json_t *j = json_pack("{s:s,s:I,s:b}", "format", format_of(n), "virtual-size", (json_int_t)n->i.size, "encrypted", n->i.encrypted);
-	struct stat st;
-
-	if (!j)
-		return NULL;
-	add_text(j, "filename", n->path);
-	if (n->path && !stat(n->path, &st))
-		json_object_set_new(j, "actual-size", json_integer((json_int_t)st.st_blocks * 512));
-	if (n->i.cluster)
-		json_object_set_new(j, "cluster-size", json_integer(n->i.cluster));
-	if (n->backing) {
-		struct blk_node *below = blk_skip_filters(n->backing);
-
-		add_text(j, "backing-filename", below->path);
-		if (depth < CTL_MAX_DEPTH / 2)
-			json_object_set_new(j, "backing-image", image_info(below, depth + 1));
-	}
-	return j;
-}
-
-static unsigned depth_of(struct blk_node *n)
-{
-	unsigned depth = 0;
-
-	for (; n->backing && depth < MAX_LAYERS; n = blk_skip_filters(n->backing))
-		depth++;
-	return depth;
-}
-
-static void add_limits(json_t *j, const struct blk_throttle_opts *o)
-{
-	static const char *const names[2][3] = { { "bps", "bps_rd", "bps_wr" }, { "iops", "iops_rd", "iops_wr" } };
-
-	for (unsigned i = 0; i < 3; i++) {
-		json_object_set_new(j, names[0][i], json_integer((json_int_t)o->bytes[i].avg));
-		json_object_set_new(j, names[1][i], json_integer((json_int_t)o->ops[i].avg));
-	}
-}
-
-static json_t *device_info(struct control *ctl, struct disk *d, unsigned i)
-{
-	const struct blk_open_opts *open = &vm_config_of(ctl->vm)->disk[i].open.file;
-	struct blk_node *n;
-	json_t *j;
-
-	disk_lock(d);
-	n = blk_is_slot(d->node) ? *blk_slot_image(d->node) : blk_skip_filters(d->node);
-	j = json_pack("{s:b,s:s,s:i,s:b,s:s,s:o,s:{s:b,s:b,s:b},s:i}", "ro", d->node->i.read_only, "drv", format_of(n),
-		      "backing_file_depth", (int)depth_of(n), "encrypted", n->i.encrypted, "detect_zeroes", "off", "image",
-		      image_info(n, 0), "cache", "writeback", open->cache != BLK_CACHE_WRITETHROUGH, "direct",
-		      open->cache == BLK_CACHE_NONE, "no-flush", open->cache == BLK_CACHE_UNSAFE, "write_threshold", 0);
-	if (j) {
-		char node[40];
-
-		snprintf(node, sizeof(node), "#%s", d->id);
-		add_text(j, "file", n->path);
-		add_text(j, "node-name", node);
-		if (n->backing)
-			add_text(j, "backing_file", blk_skip_filters(n->backing)->path);
-		add_limits(j, &ctl->disks->of[i].limits);
-		json_object_set_new(j, "dirty-bitmaps", ctl_bitmaps(d));
-	}
-	disk_unlock(d);
-	return j;
-}
-
-static json_t *block_info(struct control *ctl, struct disk *d, unsigned i)
-{
-	static const char *const status[] = { [CTL_IO_OK] = "ok", [CTL_IO_FAILED] = "failed", [CTL_IO_NOSPACE] = "nospace" };
-	bool locked = false, open = false, empty = false;
-	json_t *j;
-
-	if (d->drive) {
-		disk_lock(d);
-		locked = d->drive->locked;
-		open = d->drive->tray_open;
-		empty = d->drive->no_medium;
-		disk_unlock(d);
-	}
-	j = json_pack("{s:s,s:s,s:s,s:b,s:b,s:s}", "device", d->id, "qdev", d->id, "type", "unknown", "removable", d->drive != NULL, "locked", locked,
-		      "io-status", status[ctl->disks->of[i].status]);
-	if (d->drive)
-		json_object_set_new(j, "tray_open", json_boolean(open));
-	if (!empty)
-		json_object_set_new(j, "inserted", device_info(ctl, d, i));
-	return j;
-}
-
-void ctl_cmd_query_block(struct ctl_call *c, const struct ctl_args_query_block *a)
-{
-	json_t *list = json_array();
-
-	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
-		struct disk *d = vm_disk_of(c->ctl->vm, i);
-
-		if (d)
-			json_array_append_new(list, block_info(c->ctl, d, i));
-	}
-	ctl_return(c, list);
-}
-
-void ctl_cmd_query_named_block_nodes(struct ctl_call *c, const struct ctl_args_query_named_block_nodes *a)
-{
-	json_t *list = json_array();
-
-	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
-		struct disk *d = vm_disk_of(c->ctl->vm, i);
-		json_t *j = d && !(d->drive && d->drive->no_medium) ? device_info(c->ctl, d, i) : NULL;
-
-		if (j && a->flat)
-			json_object_del(json_object_get(j, "image"), "backing-image");
-		if (j)
-			json_array_append_new(list, j);
-	}
-	ctl_return(c, list);
 }
 
 /* ---- what they counted ---- */
@@ -365,17 +270,29 @@ static json_t *stats_json(struct disk *d)
 	return j;
 }
 
+static void add_node_stats(void *opaque, const struct vm_node *x)
+{
+	json_t *zero = json_object();
+
+	for (const struct ctl_member *m = ctl_type_BlockDeviceStats.members; m->name; m++)
+		json_object_set_new(zero, m->name, strncmp(m->name, "account_", 8) ? json_integer(0) : json_false());
+	json_array_append_new(opaque, json_pack("{s:s,s:o}", "node-name", x->n->name, "stats", zero));
+}
+
+/* Requests are counted where the guest makes them, so nodes have none of their own. */
 void ctl_cmd_query_blockstats(struct ctl_call *c, const struct ctl_args_query_blockstats *a)
 {
 	json_t *list = json_array();
-	char node[40];
+	char node[BLK_NAME_MAX + 1];
 
-	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
+	if (a->has_query_nodes && a->query_nodes)
+		vm_nodes_each(c->ctl->vm, add_node_stats, list);
+	for (unsigned i = 0; i < VM_MAX_DISKS && !a->query_nodes; i++) {
 		struct disk *d = vm_disk_of(c->ctl->vm, i);
 
 		if (!d)
 			continue;
-		snprintf(node, sizeof(node), "#%s", d->id);
+		ctl_node_name(c->ctl, d, node);
 		json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:o}", "device", d->id, "qdev", d->id, "node-name", node, "stats",
 						      stats_json(d)));
 	}

@@ -271,9 +271,9 @@ void ctl_cmd_query_block_exports(struct ctl_call *c, const struct ctl_args_query
 	if (c->ctl->nbd)
 		list_for_each(p, &c->ctl->nbd->exports) {
 			struct export *x = list_entry(p, struct export, node);
-			char node[40];
+			char node[BLK_NAME_MAX + 1];
 
-			snprintf(node, sizeof(node), "#%s", x->d->id);
+			ctl_node_name(c->ctl, x->d, node);
 			json_array_append_new(list, json_pack("{s:s+,s:s,s:s,s:b}", "id", x->id, "", "type", "nbd", "node-name", node, "shutting-down", 0));
 		}
 	ctl_return(c, list);

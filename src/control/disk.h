@@ -7,6 +7,7 @@
 #include "block/graph.h"
 #include "control/internal.h"
 #include "storage/disk.h"
+#include "vm/nodes.h"
 
 #define CTL_ERRORS 32
 
@@ -23,9 +24,10 @@ struct ctl_io_error {
 	int ret;
 };
 
-/* A tray that was moved, on its way likewise. */
+/* A drive's tray: how often it was moved and not told of (two moves at most count), and where it is. */
+#define CTL_TRAY_MOVES 2u
 struct ctl_tray {
-	unsigned disk;
+	unsigned moved;
 	bool open;
 };
 
@@ -35,8 +37,7 @@ struct ctl_disks {
 	pthread_mutex_t lock;		/* of what follows; the last one taken */
 	struct ctl_io_error error[CTL_ERRORS];
 	unsigned n_errors;
-	struct ctl_tray tray[CTL_ERRORS];
-	unsigned n_trays;
+	struct ctl_tray tray[VM_MAX_DISKS];
 	struct loop_bh bh;
 };
 
@@ -47,12 +48,14 @@ void ctl_disks_tell(struct control *ctl);
 /* The machine goes on. */
 void ctl_disks_resumed(struct control *ctl);
 
-/* By the disk's name, or that of its image ("#disk0"), whichever is given; a drive must have a medium. NULL: the call has failed. */
+/* By the disk's name, or that of its image (or "#disk0"), whichever is given; a drive must have a medium. NULL: the call has failed. */
 struct disk *ctl_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index);
 /* The same, with or without a medium. */
 struct disk *ctl_find_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index);
-/* The dirty bitmaps of the disk's image, for query-block; NULL: it has none. The disk's lock held. */
-json_t *ctl_bitmaps(struct disk *d);
+/* The name of what the disk's requests go to first. No I/O thread's lock is held. */
+void ctl_node_name(struct control *ctl, struct disk *d, char out[BLK_NAME_MAX + 1]);
+/* The dirty bitmaps of an image, for query-block; NULL: it has none. The node's lock held. */
+json_t *ctl_bitmaps(struct blk_node *image);
 /* What --throttling and block_set_io_throttle need. The disk's lock held. */
 int ctl_disk_limit(struct disk *d, const struct blk_throttle_opts *o, struct err *e);
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Makes the control protocol's C tables, its introspection and its manual from schema.txt.
 
-usage: generate.py header|source|manual SCHEMA OUTPUT
+usage: generate.py header|source|manual SCHEMA... OUTPUT
 
 The schema is lines.  A definition begins in the first column; what belongs to it is indented; a line
 that begins with '|' is its documentation, and so is what follows a ' | ' of a member:
@@ -11,7 +11,7 @@ that begins with '|' is its documentation, and so is what follows a ' | ' of a m
     struct NAME [: BASE]                      members follow
     union NAME : BASE by MEMBER               lines "VALUE -> STRUCT" follow; BASE holds the enum MEMBER
     alternate NAME = TYPE TYPE ...            by the JSON type
-    command NAME [oob] [ours] [-> TYPE]       its arguments follow
+    command NAME [oob] [ours] [of TYPE] [-> TYPE]   its arguments follow, or are those of a struct or union
     event NAME [ours] [limited]               its data follow; limited: once a second at most
 
 A member is "name: type" or "name?: type" if it is optional.  Types are str, int, uint8, uint16, uint32,
@@ -40,7 +40,7 @@ class Def:
     def __init__(self, kind, name):
         self.kind, self.name = kind, name
         self.doc, self.members, self.values, self.variants, self.branches = [], [], [], [], []
-        self.base = self.tag = self.ret = None
+        self.base = self.tag = self.ret = self.boxed = None
         self.flags = set()
 
 
@@ -61,7 +61,8 @@ def parse_head(line):
         d.base, d.tag = re.fullmatch(r": (\w+) by ([\w-]+)", rest).groups()
     elif d.kind in ("command", "event"):
         flags, _, ret = rest.partition("->")
-        d.flags, d.ret = set(flags.split()), ret.strip() or None
+        flags, _, d.boxed = (" " + flags).partition(" of ")
+        d.flags, d.ret, d.boxed = set(flags.split()), ret.strip() or None, d.boxed.strip() or None
         if d.flags - {"oob", "ours", "limited"}:
             raise Bad(f"unknown flag {d.flags}")
         if ("ours" in d.flags) != d.name.lower().replace("_", "-").startswith("x-lodge-"):
@@ -82,8 +83,16 @@ def parse_line(d, line):
         d.members.append((m.group(1), m.group(3), m.group(2) == "?", doc.strip()))
 
 
-def parse(path):
-    defs, d = {}, None
+def parse(paths):
+    defs = {}
+    for path in paths:
+        parse_file(path, defs)
+    check(paths[-1], defs)
+    return defs
+
+
+def parse_file(path, defs):
+    d = None
     with open(path, encoding="utf-8") as f:
         for no, line in enumerate(f, 1):
             line = line.rstrip()
@@ -101,8 +110,6 @@ def parse(path):
                     defs[d.name] = d
             except (Bad, AttributeError) as e:
                 sys.exit(f"{path}:{no}: {e}: {line}")
-    check(path, defs)
-    return defs
 
 
 def element(t):
@@ -117,7 +124,7 @@ def check(path, defs):
     for d in defs.values():
         for _, t, _, _ in d.members:
             known(t)
-        for t in [d.base, d.ret] + d.branches + [v for _, v in d.variants]:
+        for t in [d.base, d.ret, d.boxed] + d.branches + [v for _, v in d.variants]:
             if t:
                 known(t)
         if d.kind in ("command", "event") and not d.doc:
@@ -185,7 +192,9 @@ def header(defs):
             if optional and not by_pointer(defs, t):
                 out.append(f"\tbool has_{c_name(name)};")
             out += ["\t" + x for x in field_of(defs, name, t)]
-        if not d.members:
+        if d.boxed:
+            out.append("\tjson_t *all;")
+        elif not d.members:
             out.append("\tchar none;")
         out += ["};", f"void ctl_cmd_{c_name(d.name)}(struct ctl_call *c, const struct ctl_args_{c_name(d.name)} *a);"]
     return "\n".join(out + ["", "#endif", ""])
@@ -251,6 +260,10 @@ def getter(defs, name, t, optional):
     return f"v = json_object_get(in, {text(name)});\n\t{has}{'v != NULL' if has else '(void)v'};\n\tif (v)\n\t\ta.{n} = {v};"
 
 
+def args_of(d):
+    return f"&ctl_type_{c_name(d.boxed)}" if d.boxed else f"&ctl_type_args_{c_name(d.name)}"
+
+
 def source(defs):
     out = ["// SPDX-License-Identifier: GPL-2.0-or-later", "/* Made from schema.txt by generate.py. */",
            '#include "control/schema_gen.h"', "", "#include <stddef.h>", ""]
@@ -260,16 +273,17 @@ def source(defs):
     commands = of_kind(defs, "command")
     for d in commands:
         n = c_name(d.name)
-        out += struct_def(defs, d, "args_" + n, False)
+        out += [] if d.boxed else struct_def(defs, d, "args_" + n, False)
         out += [f"static void run_{n}(struct ctl_call *c, json_t *in)", "{", f"\tstruct ctl_args_{n} a = {{ 0 }};"]
         if any(not by_pointer(defs, t) for _, t, _, _ in d.members):
             out.append("\tjson_t *v;")
         out.append("")
         out += ["\t" + getter(defs, name, t, o) for name, t, o, _ in d.members]
+        out += ["\ta.all = in;"] if d.boxed else []
         out += [f"\tctl_cmd_{n}(c, &a);", "}"]
     out.append("const struct ctl_command ctl_commands[] = {")
     for d in sorted(commands, key=lambda x: x.name):
-        out.append(f"\t{{ .name = {text(d.name)}, .args = &ctl_type_args_{c_name(d.name)}, .run = run_{c_name(d.name)}, "
+        out.append(f"\t{{ .name = {text(d.name)}, .args = {args_of(d)}, .run = run_{c_name(d.name)}, "
                    f".oob = {'true' if 'oob' in d.flags else 'false'} }},")
     out += ["};", f"const size_t ctl_n_commands = {len(commands)};"]
     out.append("const struct ctl_event_info ctl_events[] = {")
@@ -340,7 +354,7 @@ def introspect(defs):
     i = Introspection(defs)
     empty = Def("struct", "empty")
     for d in of_kind(defs, "command", "event"):
-        entry = {"meta-type": d.kind, "arg-type": i.anonymous(d)}
+        entry = {"meta-type": d.kind, "arg-type": i.name(d.boxed) if d.boxed else i.anonymous(d)}
         if d.kind == "command":
             entry["ret-type"] = i.name(d.ret) if d.ret else i.anonymous(empty)
             if "oob" in d.flags:
@@ -363,7 +377,7 @@ def manual_members(defs, d, out):
 
 def manual(defs):
     out = ["# Lodge's control protocol", "",
-           "Made from `src/control/schema.txt`; do not edit. The protocol is QMP: what it looks like on the wire, and how to reach "
+           "Made from `src/control/schema*.txt`; do not edit. The protocol is QMP: what it looks like on the wire, and how to reach "
            "it, is in lodge-qmp(1). Where a command is marked *ours*, QEMU has no such command.", ""]
     for kind, title in (("command", "Commands"), ("event", "Events"), ("types", "Types")):
         out += [f"## {title}", ""]
@@ -379,6 +393,8 @@ def manual(defs):
                 out += [f"Either of {', '.join(d.branches)}.", ""]
             before = len(out)
             manual_members(defs, d, out)
+            if d.boxed:
+                out.append(f"Arguments: those of [{d.boxed}](#{d.boxed.lower()}).")
             if len(out) > before:
                 out.append("")
             if d.ret:
@@ -388,8 +404,8 @@ def manual(defs):
 
 
 def main():
-    what, path, to = sys.argv[1:]
-    made = {"header": header, "source": source, "manual": manual}[what](parse(path))
+    what, paths, to = sys.argv[1], sys.argv[2:-1], sys.argv[-1]
+    made = {"header": header, "source": source, "manual": manual}[what](parse(paths))
     with open(to, "w", encoding="utf-8") as f:
         f.write(made)
 

@@ -62,13 +62,15 @@ static int disk_key(struct target *t, const char *kind, const char *val, struct 
 static int disk_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	static const char *const keys[] = {
-		"size", "if", "cdrom", "snapshot", "controller", "scsi-id", "lun", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
+		"node", "size", "if", "cdrom", "snapshot", "controller", "scsi-id", "lun", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
 		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity", "bootindex",
 	};
 	struct target *t = opaque;
 	struct blk_disk_opts trial = { 0 };
 	int ret;
 
+	if (!name && !strncmp(val, "node=", 5))
+		return conf_setf(t->c, val + 5, e, "disk.%u.node", t->n);
 	if (!name)			/* "": a drive without a medium */
 		return *val ? conf_setf(t->c, val, e, "disk.%u.file", t->n) : 0;
 	if (!strcmp(name, "ro") && (!val || !*val))
@@ -81,7 +83,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 	ret = val ? blk_disk_option(&trial, name, val, e) : -ENOENT;
 	if (ret != -ENOENT)
 		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
-	return err_set(e, -EINVAL, "'%.40s' is not one of size=N, snapshot=on, if=virtio|scsi|nvme|ahci|usb, cdrom=on, controller=NAME, scsi-id=N, lun=N, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
+	return err_set(e, -EINVAL, "'%.40s' is not one of node=NAME, size=N, snapshot=on, if=virtio|scsi|nvme|ahci|usb, cdrom=on, controller=NAME, scsi-id=N, lun=N, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
 		       "key-file=FILE, key-fd=N, copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
 		       "num-queues=N, discard=unmap|ignore, bootindex=N and the block sizes "
 		       "(a comma in a file's name is written twice)", name);
@@ -92,6 +94,16 @@ static int parse_disk(struct conf *c, struct opt_state *st, const char *val, str
 	struct target t = { c, st->n_disks++, 0 };
 
 	return each_part(val, disk_part, &t, e);
+}
+
+static int parse_object(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	return conf_setf(c, val, e, "object.%u", st->n_objects++);
+}
+
+static int parse_blockdev(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	return conf_setf(c, val, e, "blockdev.%u", st->n_blockdevs++);
 }
 
 int run_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e)
@@ -309,6 +321,8 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 	fclose(f);
 	st->n_initrds = conf_list_len(c, "initrd");
 	st->n_disks = conf_list_len(c, "disk");
+	st->n_objects = conf_list_len(c, "object");
+	st->n_blockdevs = conf_list_len(c, "blockdev");
 	st->n_nets = conf_list_len(c, "net");
 	st->n_fw_cfgs = conf_list_len(c, "fw-cfg");
 	st->n_qmps = conf_list_len(c, "qmp");
@@ -392,6 +406,14 @@ const struct opt run_opts[] = {
 	  "A CD or DVD drive on the SATA controller, with the image in it; the same as *--disk FILE,if=ahci,cdrom=on*. An empty name ('') is a drive "
 	  "without a medium; *blockdev-change-medium* and *eject* of the control protocol change it. May be repeated.",
 	  COMPLETE_FILE, .parse = parse_cdrom },
+	{ "object", 0, "JSON", "secret or throttle group for block nodes; may be repeated",
+	  "A secret or throttle group that block nodes refer to, as QEMU describes it: *{\"qom-type\": \"secret\", \"id\": \"s\", \"file\": \"FILE\"}* "
+	  "or *{\"qom-type\": \"throttle-group\", \"id\": \"g\", \"limits\": {\"iops-total\": 100}}*. Of a group that several nodes refer to each has the limits for "
+	  "itself.", .parse = parse_object },
+	{ "blockdev", 0, "JSON", "block node with a name; may be repeated",
+	  "A block node as QEMU's *blockdev-add* describes it, for a disk (*--disk node=NAME*), another node or commands of the control protocol: "
+	  "*{\"driver\": \"qcow2\", \"node-name\": \"n\", \"file\": {\"driver\": \"file\", \"filename\": \"FILE\"}}*. Drivers are file, host_device, nbd, http, https, "
+	  "null-co, raw, qcow2, luks, vmdk, vdi, vhdx, vpc, throttle, copy-on-read and blkdebug.", .parse = parse_blockdev },
 	{ "disk", 'd', "FILE[,size=N][,if=I][,ro][,format=F]", "disk, image file or block device; may be repeated",
 	  "A disk on an image file, a block device or an NBD server; may be repeated. A server's export is named by a URI: "
 	  "*nbd://HOST/EXPORT*, *nbd+unix:///EXPORT?socket=PATH*, with TLS *nbds://* and *nbds+unix://* (*tls-certificates=FOLDER* "
@@ -399,7 +421,7 @@ const struct opt run_opts[] = {
 	  "*null-co://SIZE* is a disk that is not there, for benchmarks. A "
 	  "file whose name looks like a URI is written with ./ or file: in front. *format=* is *raw*, *qcow2* or *luks*, or, with *ro*, *vmdk*, *vdi*, *vhdx* or *vpc*; without it "
 	  "the file is looked at, and if it is taken for raw the guest may not write something into the first sector that "
-	  "looks like another format. *size=20G* makes a new, empty disk where there is no such file: qcow2 if its name ends so or *format=* says so, else raw; one that is there "
+	  "looks like another format. *node=NAME* in place of the file is the block node that the disk stands on (*--blockdev*). *size=20G* makes a new, empty disk where there is no such file: qcow2 if its name ends so or *format=* says so, else raw; one that is there "
 	  "is used as it is. *backing=* says which backing files (and data files) the image may name: *folder*, those in its own "
 	  "folder or below (the default), *on*, any, *off*, none. *key-file=FILE* or *key-fd=N* (a descriptor that the shell opened: N<FILE) "
 	  "holds the passphrase of an encrypted image, every byte of it; it is also tried on encrypted backing files, unless they get keys of their own, "

@@ -23,6 +23,7 @@
 #include "vm/exec.h"
 #include "vm/firmware.h"
 #include "vm/internal.h"
+#include "vm/nodes.h"
 
 #define MULTIBOOT_MAGIC 0x1badb002u
 #define MULTIBOOT_SEARCH 8192
@@ -297,6 +298,8 @@ static int build_machine(struct vm *vm, struct err *e)
 	/* The console first: the guest's first virtio device is where it prints. */
 	if (!ret)
 		ret = add_console(vm, e);
+	if (!ret)
+		ret = vm_add_nodes(vm, e);
 	if (!ret)
 		ret = vm_add_disks(vm, e);
 	if (!ret)

@@ -637,6 +637,8 @@ static int set_disk(struct vm_disk *d, const char *field, const char *val, struc
 
 	if (!strcmp(field, "file"))
 		return config_text(val, &d->path, e);
+	if (!strcmp(field, "node"))
+		return config_text(val, &d->node, e);
 	if (!strcmp(field, "size"))
 		return set_disk_size(val, &d->size, e);
 	if (!strcmp(field, "ro"))
@@ -786,6 +788,10 @@ static int set_key(const char *key, const char *val, struct vm_config *v, struct
 		return config_serial(v, n, val, e);
 	if (indexed(key, "smbios", &n, &field) && !*field)
 		return config_smbios(v, val, e);
+	if (indexed(key, "object", &n, &field))
+		return n < VM_MAX_OBJECTS ? config_text(val, &v->object[n], e) : too_many("objects", VM_MAX_OBJECTS, e);
+	if (indexed(key, "blockdev", &n, &field))
+		return n < VM_MAX_BLOCKDEVS ? config_text(val, &v->blockdev[n], e) : too_many("block nodes", VM_MAX_BLOCKDEVS, e);
 	if (indexed(key, "disk", &n, &field))
 		return n < VM_MAX_DISKS ? set_disk(&v->disk[n], field, val, e) : too_many("disks", VM_MAX_DISKS, e);
 	if (indexed(key, "fw-cfg", &n, &field))
@@ -863,7 +869,9 @@ static int check_disk(const struct vm_config *v, unsigned i, struct err *e)
 {
 	const struct vm_disk *d = &v->disk[i];
 
-	if (!d->path && !d->cdrom)
+	if (d->node && (d->path || d->size || d->n_keys || d->snapshot || d->more.temporary || d->open.format))
+		return err_set(e, -EINVAL, "--disk: node=%.40s is the image; what is said of a file does not go with it", d->node);
+	if (!d->path && !d->cdrom && !d->node)
 		return err_set(e, -EINVAL, "--disk: disk %u names no file; only a CD drive (cdrom=on) may be empty", i);
 	for (unsigned k = 0; k < d->n_keys; k++)
 		if (!d->key[k])
@@ -926,6 +934,12 @@ static int check_whole(struct vm_config *v, struct err *e)
 	for (unsigned i = 0; i < v->n_initrds; i++)
 		if (!v->initrd[i])
 			return err_set(e, -EINVAL, "initrd.%u is missing", i);
+	for (unsigned i = 0; i < v->n_objects; i++)
+		if (!v->object[i])
+			return err_set(e, -EINVAL, "object.%u is missing", i);
+	for (unsigned i = 0; i < v->n_blockdevs; i++)
+		if (!v->blockdev[i])
+			return err_set(e, -EINVAL, "blockdev.%u is missing", i);
 	for (unsigned i = 0; i < v->n_disks && !ret; i++)
 		ret = check_disk(v, i, e);
 	for (unsigned i = 0; i < v->n_nets && !ret; i++)
@@ -960,6 +974,7 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)
 		.console = conf_get(c, "exec") ? VM_CONSOLE_NONE : VM_CONSOLE_STDIO,
 		.exec_timeout = 300, .shutdown_timeout = 30,
 		.ready_fd = -1, .escape = 29, .n_disks = conf_list_len(c, "disk"), .n_nets = conf_list_len(c, "net"),
+		.n_objects = conf_list_len(c, "object"), .n_blockdevs = conf_list_len(c, "blockdev"),
 		.n_initrds = conf_list_len(c, "initrd"), .n_usb = conf_list_len(c, "usb"),
 	};
 	config_defaults(c, out);

@@ -45,6 +45,7 @@
  *   share.N.fmode, share.N.dmode OCTAL [0600, 0700]   of files and folders on the host, with the mapped models
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
+ *   object.N JSON, blockdev.N JSON: secrets, throttle groups and block nodes, as QEMU describes them (vm/nodes.h)  disk.N.node NAME
  *   gdb PORT|ADDRESS
  *   monitor.N ID of a chardev: a monitor for people
  *   qmp.N ADDRESS (control/address.h)  control on|off [on]  paused on|off [off]
@@ -76,6 +77,8 @@
 
 #define VM_MAX_DISKS 16
 #define VM_MAX_KEYS 8
+#define VM_MAX_BLOCKDEVS 64
+#define VM_MAX_OBJECTS 32
 #define VM_MAX_NETS 8
 #define VM_MAX_INITRDS 32
 #define VM_MAX_FWDS 32
@@ -133,7 +136,8 @@ enum vm_vga { VM_VGA_NONE, VM_VGA_STD, VM_VGA_VIRTIO, VM_VGA_GPU };	/* VIRTIO: a
 enum vm_console { VM_CONSOLE_STDIO, VM_CONSOLE_PTY, VM_CONSOLE_NONE, VM_CONSOLE_FILE };
 
 struct vm_disk {
-	const char *path;		/* NULL: a drive that is empty */
+	const char *path;		/* NULL: a drive that is empty, unless there is a node */
+	const char *node;		/* the block node it stands on; NULL: one that is opened for it */
 	uint64_t size;			/* bytes, of an image to be made if there is none; 0: it has to be there */
 	enum vm_disk_if interface;
 	bool cdrom;			/* a CD/DVD drive with the image in it */
@@ -215,6 +219,10 @@ struct vm_config {
 	unsigned boot_menu_ms;
 	struct vm_fw_cfg fw_cfg[VM_MAX_FW_CFGS];
 	unsigned n_fw_cfgs;
+	const char *object[VM_MAX_OBJECTS];	/* JSON: secrets and throttle groups (vm/nodes.h) */
+	unsigned n_objects;
+	const char *blockdev[VM_MAX_BLOCKDEVS];	/* JSON: block nodes, in order */
+	unsigned n_blockdevs;
 	struct vm_disk disk[VM_MAX_DISKS];
 	unsigned n_disks;
 	struct vm_net net[VM_MAX_NETS];

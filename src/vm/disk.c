@@ -23,6 +23,7 @@
 #include "virtio/blk.h"
 #include "virtio/scsi.h"
 #include "vm/firmware.h"
+#include "vm/nodes.h"
 
 #define MAX_DISK_QUEUES 8
 
@@ -93,6 +94,14 @@ static int iothread_for(struct vm *vm, unsigned i, struct iothread **out, struct
 			return 0;
 		}
 	return start_iothread(vm, i, d->iothread, out, e);
+}
+
+struct iothread *vm_iothread_of(const struct vm *vm, const struct loop *l)
+{
+	for (unsigned k = 0; vm->io && k < vm->io->n; k++)
+		if (iothread_loop(vm->io->of[k].t) == l)
+			return vm->io->of[k].t;
+	return NULL;
 }
 
 static struct disk_opts disk_opts(const struct adding *a)
@@ -363,12 +372,32 @@ static int unchanged(const struct vm_disk *d, struct err *e)
 	return 0;
 }
 
+/* The disk's node: one that the user made, or an image that is opened for it. Nobody's lock is held. */
+static int open_node(struct vm *vm, const struct adding *a, struct blk_secrets *secrets, struct blk_node **node, struct err *e)
+{
+	struct loop *l = a->io ? iothread_loop(a->io) : vm->m->loop;
+	const struct vm_disk *d = a->d;
+	struct blk_image_opts open = d->open;
+	int ret;
+
+	if (d->node)
+		return vm_node_use(vm, d->node, a->io, !d->open.file.read_only, &d->more, node, e);
+	open.secrets = secrets;
+	open.keys = d->key;
+	open.n_keys = d->n_keys;
+	iothread_lock(a->io);
+	ret = vm_make_disk(l, d, e);
+	if (!ret)
+		ret = (d->snapshot ? vm_open_snapshot : blk_open_disk)(l, d->path, &open, &d->more, node, e);
+	iothread_unlock(a->io);
+	return ret;
+}
+
 /* Machine lock held. */
 static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, struct err *e)
 {
 	const struct vm_disk *d = &vm->cfg->disk[i];
 	struct adding a = { .vm = vm, .i = i, .d = d };
-	struct blk_image_opts open = d->open;
 	struct blk_node *node;
 	int ret;
 
@@ -376,20 +405,14 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 	ret = unchanged(d, e);
 	if (!ret)
 		ret = controller_for(&a, e);
-	if (ret)
-		return ret;
-	open.secrets = secrets;
-	open.keys = d->key;
-	open.n_keys = d->n_keys;
-	iothread_lock(a.io);
-	ret = vm_make_disk(a.io ? iothread_loop(a.io) : vm->m->loop, d, e);
-	if (!ret)
-		ret = (d->snapshot ? vm_open_snapshot : blk_open_disk)(a.io ? iothread_loop(a.io) : vm->m->loop, d->path, &open, &d->more, &node, e);
-	if (!ret && i == 0)
-		vm_look_at_disk(vm, node);
-	iothread_unlock(a.io);
+	ret = ret ? ret : open_node(vm, &a, secrets, &node, e);
 	if (ret)
 		return err_prefix(e, ret, "--disk");
+	if (i == 0) {
+		iothread_lock(a.io);
+		vm_look_at_disk(vm, node);
+		iothread_unlock(a.io);
+	}
 	return add_device(&a, node, e);
 }
 
@@ -429,6 +452,7 @@ int vm_add_disks(struct vm *vm, struct err *e)
 
 void vm_free_disks(struct vm *vm)
 {
+	vm_free_nodes(vm);
 	free(vm->scsi);
 	vm->scsi = NULL;
 	for (unsigned k = 0; vm->io && k < vm->io->n; k++)

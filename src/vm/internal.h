@@ -80,6 +80,7 @@ struct vm {
 	const char *net_rom[VM_MAX_NETS];	/* what iPXE calls a driver for it: "virtio" */
 	struct virtio_dev *balloon;
 	struct vm_iothreads *io;
+	struct vm_nodes *nodes;		/* named ones (nodes.h); NULL: none */
 	struct vm_vars *vars;		/* UEFI's */
 	bool uefi_disk;			/* the first disk boots by UEFI only */
 	struct vm_boot_device *boot;	/* what firmware may boot from, in order */

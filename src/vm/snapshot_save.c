@@ -107,6 +107,10 @@ static int check(struct vm *vm, struct err *e)
 	if (cfg->tpm)
 		return err_set(e, -ENOTSUP, "a guest with a TPM cannot be saved: the TPM's state is another program's");
 	ret = check_keys(cfg, e);
+	for (unsigned i = 0; i < cfg->n_disks; i++)
+		if (cfg->disk[i].node)
+			return err_set(e, -ENOTSUP, "disk%u stands on a block node ('%s'), which is not saved with the guest: give the image to the disk "
+				       "itself", i, cfg->disk[i].node);
 	for (unsigned i = 0; i < cfg->n_disks && !ret; i++) {
 		if (!vm->disk[i])
 			continue;

@@ -431,7 +431,8 @@ def nbd():
             q.cmd("block-export-add", type="nbd", id="e", node_name="disk0", name="y")
             check("already in use" in q.error("block-export-add", type="nbd", id="e", node_name="disk0", name="z").desc, "the message")
             q.error("block-export-add", type="nbd", id="f", node_name="disk0", name="y")
-            check([(x["id"], x["node-name"]) for x in q.cmd("query-block-exports")] == [("x", "#disk0"), ("e", "#disk0")], "the exports")
+            node = q.cmd("query-block")[0]["inserted"]["node-name"]
+            check([(x["id"], x["node-name"]) for x in q.cmd("query-block-exports")] == [("x", node), ("e", node)], "the exports")
             out = subprocess.run(["qemu-img", "info", f"nbd+unix:///y?socket={folder}/n"], stdout=subprocess.PIPE, timeout=60)
             check(out.returncode == 0, "the export is not there")
             q.cmd("block-export-add", type="nbd", id="cd", node_name="disk1")

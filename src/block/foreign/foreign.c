@@ -413,9 +413,25 @@ static void foreign_wait(struct blk_node *n)
 	}
 }
 
+static int foreign_move(struct blk_node *n, struct loop *l)
+{
+	struct foreign *f = container_of(n, struct foreign, n);
+	struct loop *old = n->loop;
+	int ret = f->crew ? blk_move(f->crew, l) : 0;
+
+	for (unsigned i = 0; i < f->n_extra && !ret; i++)
+		ret = blk_move(f->extra[i], l);
+	for (unsigned i = 0; i < f->n_extra && ret; i++)
+		blk_move(f->extra[i], old);
+	if (ret && f->crew)
+		blk_move(f->crew, old);
+	return ret;
+}
+
 static const struct blk_driver foreign_driver = {
 	.name = "foreign",
 	.submit = foreign_submit,
 	.wait = foreign_wait,
+	.move = foreign_move,
 	.close = foreign_close,
 };

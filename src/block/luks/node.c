@@ -488,6 +488,14 @@ static void luks_node_free(struct luks *l)
 	free(l);
 }
 
+static int luks_move(struct blk_node *n, struct loop *l)
+{
+	struct luks *x = to_luks(n);
+
+	blk_drain(&x->crew);
+	return blk_move(&x->crew, l);
+}
+
 static void luks_close(struct blk_node *n)
 {
 	struct luks *l = to_luks(n);
@@ -505,6 +513,7 @@ static const struct blk_driver luks_driver = {
 	.resize = luks_resize,
 	.extend = luks_extend,
 	.reopen = luks_reopen,
+	.move = luks_move,
 	.close = luks_close,
 };
 

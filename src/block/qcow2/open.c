@@ -255,6 +255,7 @@ static int open_backing(struct opening *op, unsigned depth)
 	if (ret)
 		return ret;
 	o.file.read_only = o.backing_writable != 1;
+	o.data_file = NULL;
 	o.backing_writable -= o.backing_writable != 0;
 	o.format = q->backing_format && *q->backing_format ? q->backing_format : NULL;
 	/* What was probed may be a guest's invention: it names nothing further by itself. */
@@ -276,7 +277,11 @@ static int open_data_file(struct opening *op)
 
 	q->data = q->store = q->n.file;
 	if (!q->ext_data)
+		return op->o->data_file ? err_set(op->e, -EINVAL, "image '%s' has no data file of its own: leave data-file out", op->path) : 0;
+	if (op->o->data_file) {
+		q->data = q->store = blk_ref(op->o->data_file);
 		return 0;
+	}
 	if (!q->data_name || !*q->data_name)
 		return bad(op, -EINVAL, "its data file has no name");
 	ret = image_resolve(op->path, q->data_name, "data file", op->o->trust, &path, op->e);
@@ -482,6 +487,21 @@ static int qcow2_reopen(struct blk_node *n, const struct blk_reopen *how, struct
 	return ret;
 }
 
+/* A cipher stands on the data file, which it has not got as a child that it owns. */
+static int qcow2_move(struct blk_node *n, struct loop *l)
+{
+	struct qcow2 *q = to_q(n);
+	struct loop *old = n->loop;
+	int ret = q->store != n->file ? blk_move(q->store, l) : 0;
+
+	if (!ret && q->data != q->store) {
+		ret = blk_move(q->data, l);
+		if (ret && q->store != n->file)
+			blk_move(q->store, old);
+	}
+	return ret || !q->crew ? ret : blk_move(q->crew, l);
+}
+
 static const struct blk_driver qcow2_driver = {
 	.name = "qcow2",
 	.submit = qcow2_submit,
@@ -489,6 +509,7 @@ static const struct blk_driver qcow2_driver = {
 	.finished = qcow2_finished,
 	.resize = q_resize,
 	.reopen = qcow2_reopen,
+	.move = qcow2_move,
 	.close = qcow2_close,
 };
 
@@ -558,6 +579,8 @@ int qcow2_open(struct blk_node *file, const struct blk_image_opts *o, unsigned d
 		q_free(q);
 		return ret;
 	}
+	/* Until here the caller's, too. */
+	blk_close(o->data_file);
 	q->ready = true;
 	*out = &q->n;
 	return 0;
@@ -574,6 +597,13 @@ int qcow2_plug_backing(struct blk_node *n, struct blk_node *backing, struct blk_
 	n->backing = backing;
 	q->backing_size = backing ? backing->i.size : 0;
 	return 0;
+}
+
+struct blk_node *qcow2_data_file(struct blk_node *n)
+{
+	struct qcow2 *q = to_q(n);
+
+	return q->store != n->file ? q->store : NULL;
 }
 
 void qcow2_get_info(struct blk_node *n, struct qcow2_info *out)

@@ -77,6 +77,9 @@ int qcow2_set_backing(struct blk_node *n, const char *backing, const char *forma
  * in the image.  Nothing is in flight. EBUSY: there is one */
 int qcow2_plug_backing(struct blk_node *n, struct blk_node *backing, struct blk_node **old);
 
+/* The node of an external data file; NULL: there is none. */
+struct blk_node *qcow2_data_file(struct blk_node *n);
+
 /* Makes the image empty again: everything is unallocated and shows the backing file (after a commit).
  * Not with internal snapshots. */
 int qcow2_make_empty(struct blk_node *n, struct err *e);

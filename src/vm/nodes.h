@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Block nodes that the user made and calls by name (block/blockdev.h), and objects
+ * they need: secrets and throttle groups.
+ *
+ * A node lives on the loop of the disk that it is under, or else on the machine's.
+ * The VM owns each node that was added until it is deleted again; devices, jobs
+ * and other nodes own it as well while they use it.
+ *
+ * All functions: machine lock held and no I/O thread's lock, unless they say otherwise.
+ */
+#ifndef LODGE_VM_NODES_H
+#define LODGE_VM_NODES_H
+
+#include <jansson.h>
+
+#include "block/blockdev.h"
+#include "block/disk.h"
+#include "machine/iothread.h"
+
+struct disk;
+struct vm;
+
+/* A node, and what protects it. */
+struct vm_node {
+	struct blk_node *n;
+	struct iothread *io;		/* NULL: the machine lock */
+	struct disk *d;			/* the disk that it is under; NULL: none */
+	bool added;			/* by the user */
+};
+
+/* Adds what the description says; it must have a node-name. */
+int vm_node_add(struct vm *vm, const json_t *description, struct err *e);
+/* ENOENT, EBUSY, EPERM (it was not added) */
+int vm_node_del(struct vm *vm, const char *name, struct err *e);
+bool vm_node_find(struct vm *vm, const char *name, struct vm_node *out);
+/* Calls fn for every node that is not just a filter of a job or a limit, with its lock held; each node once. All have names then.
+ * The names of nodes last as long as these. */
+void vm_nodes_each(struct vm *vm, void (*fn)(void *opaque, const struct vm_node *x), void *opaque);
+/* The description that a node was added with; NULL: it was not. */
+const json_t *vm_node_description(struct vm *vm, const char *name);
+/* As the guest or the user knows it: gives it a name if it has none. Its lock held. */
+const char *vm_node_name(struct vm *vm, struct blk_node *n);
+
+/*
+ * A disk that stands on a node, for a device whose I/O thread is `io` (NULL: none): a slot (block/graph.h), with the filters
+ * of `o`.  The caller owns the slot and closes it, with its lock held.  EBUSY: something else uses the node.
+ */
+int vm_node_use(struct vm *vm, const char *name, struct iothread *io, bool writes, const struct blk_disk_opts *o, struct blk_node **slot,
+		struct err *e);
+/* Takes nodes that nobody uses any more back to the machine's loop: the I/O thread is about to end, or they should be free for other
+ * disks. */
+void vm_nodes_come_home(struct vm *vm, struct iothread *io);
+/* One owner more of a node that something is to be done with on the loop of `io`, where it is then. EBUSY */
+int vm_node_take(struct vm *vm, const char *name, struct iothread *io, bool writes, struct blk_node **out, struct err *e);
+/* The thread whose loop it is; NULL: the machine's. */
+struct iothread *vm_iothread_of(const struct vm *vm, const struct loop *l);
+/* Secrets, for as long as the VM lives. */
+struct blk_secrets *vm_secrets(struct vm *vm);
+
+/* A node that nobody owns yet, made on the loop of `io`, whose lock is held. */
+int vm_node_open(struct vm *vm, const json_t *description, struct iothread *io, struct blk_node **out, struct err *e);
+
+/* {"qom-type": "secret" or "throttle-group", "id": ...}. ENOTSUP: another type */
+int vm_object_add(struct vm *vm, const json_t *object, struct err *e);
+int vm_object_del(struct vm *vm, const char *id, struct err *e);
+
+/* What the configuration has of all that: before the disks are made. */
+int vm_add_nodes(struct vm *vm, struct err *e);
+/* The devices are gone, I/O threads run still. No lock held. */
+void vm_free_nodes(struct vm *vm);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Between nodes.c (nodes by name) and objects.c (secrets and throttle groups). */
+#ifndef LODGE_VM_NODES_INT_H
+#define LODGE_VM_NODES_INT_H
+
+#include "base/list.h"
+#include "vm/nodes.h"
+
+/* A node that the user added, until it is deleted. */
+struct added {
+	struct list in;
+	struct blk_node *n;
+	json_t *description;
+};
+
+struct group {
+	struct list in;
+	char *id;
+	struct blk_throttle_opts limits;
+};
+
+/* A secret, by name: its bytes are with the others'. */
+struct secret_object {
+	struct list in;
+	char *id;
+};
+
+struct vm_nodes {
+	struct list added, groups, secret_ids;
+	struct blk_secrets *secrets;
+	unsigned n_made;		/* names that we made up */
+	unsigned mark;			/* of the last walk */
+};
+
+/* NULL: no memory */
+struct vm_nodes *vm_nodes_of(struct vm *vm);
+const struct blk_throttle_opts *vm_group(void *opaque, const char *id);
+void vm_free_objects(struct vm_nodes *s);
+
+#endif

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Objects that block nodes refer to, under QEMU's names: secrets and throttle groups.
+ *
+ * A secret that comes as text is kept like one from a file, which may be read by
+ * nobody else: it goes through a file in memory.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "block/secret.h"
+#include "vm/internal.h"
+#include "vm/nodes_int.h"
+
+struct blk_secrets *vm_secrets(struct vm *vm)
+{
+	struct vm_nodes *s = vm_nodes_of(vm);
+
+	return s ? s->secrets : NULL;
+}
+
+/* ---- throttle groups ---- */
+
+static struct group *find_group(struct vm_nodes *s, const char *id)
+{
+	if (s)
+		list_for_each(p, &s->groups)
+			if (!strcmp(list_entry(p, struct group, in)->id, id))
+				return list_entry(p, struct group, in);
+	return NULL;
+}
+
+/* Opaque begins with the VM: nodes.c's struct making. */
+const struct blk_throttle_opts *vm_group(void *opaque, const char *id)
+{
+	struct vm *vm = *(struct vm **)opaque;
+	struct group *g = find_group(vm->nodes, id);
+
+	return g ? &g->limits : NULL;
+}
+
+static int add_group(struct vm_nodes *s, const char *id, const json_t *o, struct err *e)
+{
+	struct blk_throttle_opts limits = { 0 };
+	struct group *g;
+	const char *key;
+	json_t *v;
+	int ret;
+
+	json_object_foreach((json_t *)(uintptr_t)o, key, v)
+		if (strcmp(key, "qom-type") && strcmp(key, "id") && strcmp(key, "limits") && strncmp(key, "x-", 2))
+			return err_set(e, -EINVAL, "Parameter '%.60s' is unexpected", key);
+	ret = blockdev_limits(o, &limits, e);
+	if (ret)
+		return ret;
+	g = calloc(1, sizeof(*g));
+	if (g)
+		g->id = strdup(id);
+	if (!g || !g->id) {
+		free(g);
+		return err_set(e, -ENOMEM, "out of memory");
+	}
+	g->limits = limits;
+	list_add_tail(&s->groups, &g->in);
+	return 0;
+}
+
+/* ---- secrets ---- */
+
+static struct secret_object *find_secret(struct vm_nodes *s, const char *id)
+{
+	list_for_each(p, &s->secret_ids)
+		if (!strcmp(list_entry(p, struct secret_object, in)->id, id))
+			return list_entry(p, struct secret_object, in);
+	return NULL;
+}
+
+/* A descriptor with the text, read from its beginning. */
+static int in_memory(const char *text, int *fd)
+{
+	size_t len = strlen(text), at = 0;
+	ssize_t n = 1;
+
+	*fd = memfd_create("secret", MFD_CLOEXEC);
+	while (*fd >= 0 && at < len && n > 0) {
+		n = write(*fd, text + at, len - at);
+		at += n > 0 ? (size_t)n : 0;
+	}
+	if (*fd >= 0 && at == len && !lseek(*fd, 0, SEEK_SET))
+		return 0;
+	if (*fd >= 0)
+		close(*fd);
+	return -EIO;
+}
+
+static int take_source(const json_t *o, struct blk_secret_source *from, struct err *e)
+{
+	const char *file = json_string_value(json_object_get(o, "file")), *data = json_string_value(json_object_get(o, "data"));
+	const char *format = json_string_value(json_object_get(o, "format")), *key;
+	json_t *v;
+
+	json_object_foreach((json_t *)(uintptr_t)o, key, v) {
+		if (!strcmp(key, "keyid") || !strcmp(key, "iv"))
+			return err_set(e, -ENOTSUP, "secrets that are encrypted with others are not supported");
+		if (strcmp(key, "qom-type") && strcmp(key, "id") && strcmp(key, "file") && strcmp(key, "data") && strcmp(key, "format"))
+			return err_set(e, -EINVAL, "Parameter '%.60s' is unexpected", key);
+	}
+	if (file && data)
+		return err_set(e, -EINVAL, "'file' and 'data' are mutually exclusive");
+	if (!file && !data)
+		return err_set(e, -EINVAL, "Must provide 'file' or 'data'");
+	if (format && strcmp(format, "raw") && strcmp(format, "base64"))
+		return err_set(e, -EINVAL, "Parameter 'format' does not accept value '%.40s'", format);
+	*from = (struct blk_secret_source){ .file = file, .fd = -1, .base64 = format && !strcmp(format, "base64") };
+	return data && in_memory(data, &from->fd) ? err_set(e, -ENOMEM, "out of memory") : 0;
+}
+
+static int add_secret(struct vm_nodes *s, const char *id, const json_t *o, struct err *e)
+{
+	struct secret_object *x = calloc(1, sizeof(*x));
+	struct blk_secret_source from = { .fd = -1 };
+	const uint8_t *bytes;
+	size_t len;
+	int ret;
+
+	if (x)
+		x->id = strdup(id);
+	ret = x && x->id ? take_source(o, &from, e) : err_set(e, -ENOMEM, "out of memory");
+	if (!ret) {
+		ret = blk_secrets_add(s->secrets, id, &from, e);
+		if (ret && from.fd >= 0)
+			close(from.fd);
+	}
+	/* What cannot be read is told now, and not when it is needed. */
+	if (!ret) {
+		ret = blk_secrets_get(s->secrets, id, &bytes, &len, e);
+		if (ret)
+			blk_secrets_remove(s->secrets, id);
+	}
+	if (ret) {
+		free(x ? x->id : NULL);
+		free(x);
+		return ret;
+	}
+	list_add_tail(&s->secret_ids, &x->in);
+	return 0;
+}
+
+/* ---- both ---- */
+
+int vm_object_add(struct vm *vm, const json_t *object, struct err *e)
+{
+	const char *type = json_string_value(json_object_get(object, "qom-type")), *id = json_string_value(json_object_get(object, "id"));
+	struct vm_nodes *s = vm_nodes_of(vm);
+
+	if (!s)
+		return err_set(e, -ENOMEM, "out of memory");
+	if (!type || !id || !*id)
+		return err_set(e, -EINVAL, "Parameter '%s' is missing", type ? "id" : "qom-type");
+	if (find_group(s, id) || find_secret(s, id))
+		return err_set(e, -EEXIST, "attempt to add duplicate property '%.60s' to object (type 'container')", id);
+	if (!strcmp(type, "secret"))
+		return add_secret(s, id, object, e);
+	if (!strcmp(type, "throttle-group"))
+		return add_group(s, id, object, e);
+	return err_set(e, -ENOTSUP, "invalid object type: %.60s", type);
+}
+
+static bool uses_group(const struct vm *vm, const char *id)
+{
+	list_for_each(p, &vm->nodes->added) {
+		const char *used = json_string_value(json_object_get(list_entry(p, struct added, in)->description, "throttle-group"));
+
+		if (used && !strcmp(used, id))
+			return true;
+	}
+	return false;
+}
+
+int vm_object_del(struct vm *vm, const char *id, struct err *e)
+{
+	struct group *g = find_group(vm->nodes, id);
+	struct secret_object *x = vm->nodes ? find_secret(vm->nodes, id) : NULL;
+
+	if (g && uses_group(vm, id))
+		return err_set(e, -EBUSY, "object '%.60s' is in use, can not be deleted", id);
+	if (g) {
+		list_del(&g->in);
+		free(g->id);
+		free(g);
+	} else if (x) {
+		blk_secrets_remove(vm->nodes->secrets, id);
+		list_del(&x->in);
+		free(x->id);
+		free(x);
+	} else {
+		return err_set(e, -ENOENT, "object '%.60s' not found", id);
+	}
+	return 0;
+}
+
+void vm_free_objects(struct vm_nodes *s)
+{
+	list_for_each_safe(p, &s->groups) {
+		struct group *g = list_entry(p, struct group, in);
+
+		free(g->id);
+		free(g);
+	}
+	list_for_each_safe(p, &s->secret_ids) {
+		struct secret_object *x = list_entry(p, struct secret_object, in);
+
+		free(x->id);
+		free(x);
+	}
+	blk_secrets_free(s->secrets);
+}
