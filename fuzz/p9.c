@@ -134,6 +134,23 @@ static void send(struct p9 *s, uint32_t len)
 		p9_drain(s);
 }
 
+/* The session is saved and goes on with what was saved, of which two bytes may be wrong. */
+static void save_load(struct p9 *s, struct fuzz_input *in)
+{
+	struct err e;
+	uint32_t len;
+	uint8_t *b;
+
+	p9_drain(s);
+	if (p9_save(s, &b, &len))
+		return;
+	for (unsigned i = 0; i < 2 && in->left > 3; i++)
+		b[input_take(in, 2) % len] ^= (uint8_t)input_take(in, 1);
+	if (p9_load(s, b, len, &e) && !e.msg[0])
+		abort();
+	free(b);
+}
+
 static char top[64], dir[80], outside[80];
 
 static int rm(const char *path, const struct stat *st, int flag, struct FTW *f)
@@ -260,6 +277,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			n += 3;
 			if (in.left && in.p[0] == 0xff)
 				p9_reset(s);
+			else if (in.left && in.p[0] == 0xfe)
+				save_load(s, &in);
 			else
 				meddle((unsigned)input_take(&in, 1));
 		}

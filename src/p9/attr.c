@@ -282,7 +282,7 @@ static int account(struct p9 *s, uint32_t size)
 	return ret;
 }
 
-static struct p9_xattr *xattr_new(struct p9 *s, uint32_t size, uint8_t *value, int *ret)
+struct p9_xattr *p9_xattr_new(struct p9 *s, uint32_t size, uint8_t *value, int *ret)
 {
 	struct p9_xattr *x = NULL;
 
@@ -319,7 +319,7 @@ static int walk_xattr(struct p9_call *c, struct p9_fid *f, uint32_t newfid, cons
 	p9_release(s, f->node);
 	if (ret)
 		return ret;
-	x = xattr_new(s, size, value, &ret);
+	x = p9_xattr_new(s, size, value, &ret);
 	if (!x) {
 		free(value);
 		return ret;
@@ -364,7 +364,7 @@ int p9_op_xattrcreate(struct p9_call *c)
 	if (!ret)
 		ret = p9_fid_claim(c, f);
 	if (!ret) {
-		x = xattr_new(c->s, (uint32_t)size, NULL, &ret);
+		x = p9_xattr_new(c->s, (uint32_t)size, NULL, &ret);
 		if (x) {
 			x->write = true;
 			x->flags = (int)flags;

@@ -198,13 +198,3 @@ void p9_fids_clear(struct p9 *s, struct p9_session *ses)
 		p9_fid_put(s, f);
 	}
 }
-
-bool p9_in_use(struct p9 *s)
-{
-	bool any;
-
-	pthread_mutex_lock(&s->lock);
-	any = s->n_fids;
-	pthread_mutex_unlock(&s->lock);
-	return any;
-}

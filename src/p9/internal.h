@@ -27,6 +27,7 @@
 
 #include <pthread.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <time.h>
 
 #include "base/bits.h"
@@ -187,6 +188,8 @@ void p9_release(struct p9 *s, struct p9_node *n);
 struct p9_node *p9_node_find(struct p9 *s, struct p9_node *dir, const char *name);
 /* The file at a name of a folder: a reference, and what it is on the host.  `tree` held. */
 int p9_node_walk(struct p9 *s, struct p9_node *dir, const char *name, struct p9_node **out, struct p9_stat *st);
+/* A node without a place or a file: a reference, or NULL. */
+struct p9_node *p9_node_stale(struct p9 *s, mode_t type);
 bool p9_node_is_gone(struct p9 *s, const struct p9_node *n);
 /* Is what is at its place still it? 0 or -ESTALE; `tree` held. */
 int p9_node_check(struct p9 *s, struct p9_node *n);
@@ -208,6 +211,8 @@ struct p9_fid *p9_fid_get(struct p9_call *c, uint32_t num);
 void p9_fid_put(struct p9 *s, struct p9_fid *f);
 /* A new one in the table, with a reference to the node, and x or NULL, taken over on success. EINVAL: the number is taken; ENFILE, ENOMEM */
 int p9_fid_new(struct p9_call *c, uint32_t num, uint32_t uid, struct p9_node *n, struct p9_xattr *x);
+/* With room for so many bytes, or with a malloc'ed value that it takes over.  NULL: *ret is -ENOSPC or -ENOMEM */
+struct p9_xattr *p9_xattr_new(struct p9 *s, uint32_t size, uint8_t *value, int *ret);
 void p9_xattr_free(struct p9 *s, struct p9_xattr *x);
 /* Takes it out of the table; the table's reference is the caller's. NULL: there is none */
 struct p9_fid *p9_fid_take(struct p9_call *c, uint32_t num);
@@ -232,6 +237,11 @@ int p9_qid(struct p9 *s, const struct p9_stat *st, struct p9_qid *q);
 int p9_qid_path(struct p9 *s, uint64_t dev, uint64_t ino, uint64_t *path);
 int p9_qids_init(struct p9 *s, const struct p9_stat *root);
 void p9_qids_fini(struct p9 *s);
+/* `lock` held: the prefixes, by add(opaque, bytes, number). */
+struct buf;
+void p9_qids_save(const struct p9 *s, void (*add)(struct buf *b, unsigned len, uint64_t v), struct buf *b);
+/* Takes them over if the folder is still on the same file system. 0 or -EINVAL */
+int p9_qids_load(struct p9 *s, struct p9_in *in);
 
 /* What is to change of owner, mode, device number: those that are given. */
 struct p9_cred {
@@ -258,6 +268,8 @@ int p9_cred_check(struct p9 *s, struct err *e);
 /* ---- lock.c ---- */
 /* The session has ended, or the client has closed the file. */
 void p9_locks_drop(struct p9 *s, struct p9_session *ses);
+/* One of a saved session's. 0, -EAGAIN: another is in its way, -ENOLCK */
+int p9_lock_load(struct p9 *s, const struct p9_flock *k);
 
 /* ---- walk.c, dir.c ---- */
 /* Of what a client asked to open: the flags for open(2), and whether something may change. */

@@ -216,3 +216,14 @@ void p9_locks_drop(struct p9 *s, struct p9_session *ses)
 	if (any)
 		p9_retry_parked(s);
 }
+
+int p9_lock_load(struct p9 *s, const struct p9_flock *k)
+{
+	bool freed;
+	int ret;
+
+	pthread_mutex_lock(&s->locks);
+	ret = set(s, k, false, &freed);
+	pthread_mutex_unlock(&s->locks);
+	return ret;
+}

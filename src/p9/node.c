@@ -259,6 +259,18 @@ static struct p9_node *node_alloc(struct p9_node *dir, const char *name, int fd,
 	return n;
 }
 
+struct p9_node *p9_node_stale(struct p9 *s, mode_t type)
+{
+	const struct p9_stat st = { .host_mode = type };
+	struct p9_node *n = node_alloc(s->root, "", -1, &st);
+
+	if (!n)
+		return NULL;
+	n->gone = n->d.pinned = true;
+	p9_node_ref(s, s->root);
+	return n;
+}
+
 static bool same_file(const struct p9_node *n, const struct p9_stat *st)
 {
 	return n->dev == st->dev && n->ino == st->ino && n->type == (st->host_mode & S_IFMT);

@@ -31,6 +31,7 @@
 #define P9_MAX_THREADS 16
 #define P9_XATTR_BYTES (16u << 20)	/* of all values that are being written and read */
 #define P9_MAX_LOCKS 65536u
+#define P9_STATE_MAX (256u << 20)
 
 /* How owner, mode and kind of the guest's files are kept (QEMU's security models). */
 enum p9_model {
@@ -87,8 +88,12 @@ void p9_free(struct p9 *s);
 void p9_submit(struct p9 *s, struct p9_req *r);
 /* Waits until all requests have ended; those that wait for a lock are told that it is taken.  No p9_submit meanwhile. */
 void p9_drain(struct p9 *s);
-/* Whether the client has fids. */
-bool p9_in_use(struct p9 *s);
+/* The client's session, malloc'ed, at most P9_STATE_MAX bytes; all requests have ended (p9_drain).  EBUSY: it has a file open that has
+ * no name any more, which the log says; E2BIG, ENOMEM */
+int p9_save(struct p9 *s, uint8_t **out, uint32_t *len);
+/* Goes on with one.  No p9_submit meanwhile.  EINVAL, ENOENT (what is open is not in the folder) and others, with a message: the
+ * session is a new one then. */
+int p9_load(struct p9 *s, const uint8_t *p, uint32_t len, struct err *e);
 /* As if the client were new: its fids and locks are gone.  Does not wait: requests under way end by and by, those that have
  * not begun end without an answer. */
 void p9_reset(struct p9 *s);

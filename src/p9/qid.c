@@ -28,11 +28,11 @@ static uint64_t hash_of(uint64_t dev, uint16_t high)
 }
 
 /* `lock` held, or nobody else is there yet. */
-static struct prefix *find(const struct p9 *s, uint64_t dev, uint16_t high)
+static struct prefix *find_in(const struct p9_table *t, uint64_t dev, uint16_t high)
 {
 	uint64_t hash = hash_of(dev, high);
 
-	for (struct p9_link *l = p9_table_first(&s->prefixes, hash); l; l = l->next) {
+	for (struct p9_link *l = p9_table_first(t, hash); l; l = l->next) {
 		struct prefix *p = container_of(l, struct prefix, link);
 
 		if (p->dev == dev && p->high == high)
@@ -73,7 +73,7 @@ int p9_qid_path(struct p9 *s, uint64_t dev, uint64_t ino, uint64_t *path)
 		return s->o.multidevs == P9_DEVS_FORBID ? -ENODEV : 0;
 	}
 	pthread_mutex_lock(&s->lock);
-	p = find(s, dev, (uint16_t)(ino >> LOW_BITS));
+	p = find_in(&s->prefixes, dev, (uint16_t)(ino >> LOW_BITS));
 	if (!p)
 		p = add(s, dev, (uint16_t)(ino >> LOW_BITS));
 	pthread_mutex_unlock(&s->lock);
@@ -97,14 +97,74 @@ int p9_qids_init(struct p9 *s, const struct p9_stat *root)
 	return ret ? ret : add(s, root->dev, (uint16_t)(root->ino >> LOW_BITS)) ? 0 : -ENOMEM;
 }
 
-void p9_qids_fini(struct p9 *s)
+static void clear(struct p9_table *t)
 {
-	for (size_t i = 0; i < s->prefixes.size; i++)
-		while (s->prefixes.bucket[i]) {
-			struct prefix *p = container_of(s->prefixes.bucket[i], struct prefix, link);
+	for (size_t i = 0; i < t->size; i++)
+		while (t->bucket[i]) {
+			struct prefix *p = container_of(t->bucket[i], struct prefix, link);
 
-			s->prefixes.bucket[i] = p->link.next;
+			t->bucket[i] = p->link.next;
 			free(p);
 		}
-	p9_table_fini(&s->prefixes);
+	p9_table_fini(t);
+}
+
+void p9_qids_fini(struct p9 *s)
+{
+	clear(&s->prefixes);
+}
+
+void p9_qids_save(const struct p9 *s, void (*put)(struct buf *b, unsigned len, uint64_t v), struct buf *b)
+{
+	put(b, 8, s->root->dev);
+	put(b, 4, s->prefixes.n);
+	for (size_t i = 0; i < s->prefixes.size; i++)
+		for (struct p9_link *l = s->prefixes.bucket[i]; l; l = l->next) {
+			const struct prefix *p = container_of(l, struct prefix, link);
+
+			put(b, 8, p->dev);
+			put(b, 2, p->high);
+			put(b, 2, p->prefix);
+		}
+}
+
+/* Nobody else is at the table yet but for prefixes that the paths of loaded fids have brought, which give way. */
+int p9_qids_load(struct p9 *s, struct p9_in *in)
+{
+	bool same = p9_get64(in) == s->root->dev;
+	uint32_t n = p9_get32(in);
+	uint8_t *used = n <= MAX_PREFIXES ? calloc(1, MAX_PREFIXES / 8) : NULL;
+	struct p9_table t;
+	int ret = used && !p9_table_init(&t) ? 0 : -EINVAL;
+
+	if (ret) {
+		free(used);
+		return ret;
+	}
+	pthread_mutex_lock(&s->lock);
+	for (uint32_t i = 0; i < n && !ret; i++) {
+		struct prefix *p = calloc(1, sizeof(*p));
+		uint64_t dev = p9_get64(in);
+		uint16_t high = p9_get16(in), prefix = p9_get16(in);
+
+		/* Each pair once, each prefix once, and all of them from 0 on. */
+		ret = in->err || !p || prefix >= n || used[prefix / 8] & BIT(prefix % 8) || find_in(&t, dev, high) ? -EINVAL : 0;
+		if (ret) {
+			free(p);
+			break;
+		}
+		used[prefix / 8] |= (uint8_t)BIT(prefix % 8);
+		*p = (struct prefix){ .dev = dev, .high = high, .prefix = prefix };
+		p9_table_add(&t, &p->link, hash_of(dev, high));
+	}
+	if (!ret && same && n) {
+		struct p9_table old = s->prefixes;
+
+		s->prefixes = t;
+		t = old;
+	}
+	pthread_mutex_unlock(&s->lock);
+	clear(&t);
+	free(used);
+	return ret;
 }

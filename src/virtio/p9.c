@@ -13,6 +13,7 @@
 #include "virtio/p9.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -277,9 +278,60 @@ static void queue_reset(struct virtio_dev *d, unsigned q)
 	of(d)->life++;
 }
 
+/* What the driver has in the ring is got again; what was under way has ended, since the device is paused. */
+struct state {
+	uint32_t bytes;			/* of the server's */
+};
+
+static const struct snap_field fields[] = {
+	SNAP_FIELD(struct state, bytes),
+	SNAP_END,
+};
+static const struct snap_table table = { "virtio-9p", 1, fields };
+
+static void blob_id(const struct virtio_dev *d, char id[48])
+{
+	snprintf(id, 48, "%s.session", d->id);
+}
+
 static int save(struct virtio_dev *d, struct snap_out *o)
 {
-	return p9_in_use(of(d)->server) ? -EBUSY : 0;
+	struct state s = { 0 };
+	uint8_t *p;
+	char id[48];
+	int ret = p9_save(of(d)->server, &p, &s.bytes);
+
+	if (ret)
+		return ret;
+	ret = snap_put(o, d->id, &table, &s);
+	blob_id(d, id);
+	if (!ret)
+		ret = snap_put_blob(o, id, p, s.bytes);
+	free(p);
+	return ret;
+}
+
+static int load(struct virtio_dev *d, struct snap_in *in, struct err *e)
+{
+	struct state s = { 0 };
+	uint8_t *p;
+	uint32_t len = 0;
+	char id[48];
+	int ret = snap_get(in, d->id, &table, &s, e);
+
+	if (ret)
+		return ret;
+	if (s.bytes > P9_STATE_MAX)
+		return err_set(e, -EINVAL, "saved state of %s is damaged: a session of %u bytes", d->id, s.bytes);
+	p = malloc(s.bytes ? s.bytes : 1);
+	if (!p)
+		return err_set(e, -ENOMEM, "out of memory");
+	blob_id(d, id);
+	ret = snap_get_blob(in, id, p, s.bytes, &len, e);
+	if (!ret)
+		ret = p9_load(of(d)->server, p, len, e);
+	free(p);
+	return ret;
 }
 
 static void release(struct virtio_dev *d)
@@ -312,6 +364,7 @@ static const struct virtio_dev_ops ops = {
 	.queue_reset = queue_reset,
 	.pause = drain,
 	.save = save,
+	.load = load,
 	.free = release,
 };
 

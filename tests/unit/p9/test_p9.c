@@ -414,6 +414,85 @@ static void read_only_changes_nothing(void **state)
 	cl_close(&c);
 }
 
+static void sessions_are_saved(void **state)
+{
+	uint8_t *saved, *copy;
+	struct cl_attr a;
+	char buf[16];
+	uint32_t len;
+	struct err e;
+	struct cl c;
+
+	cl_open(&c, P9_MAPPED_XATTR, 2);
+	assert_int_equal(cl_mkdir(&c, 0, "d", 0700), 0);
+	assert_int_equal(cl_walk(&c, 0, 1, "d"), 0);
+	assert_int_equal(cl_walk(&c, 1, 2, ""), 0);
+	assert_int_equal(cl_lcreate(&c, 2, "f", O_RDWR, 0600), 0);
+	assert_int_equal(cl_write(&c, 2, 0, "abc", 3), 3);
+	assert_int_equal(cl_walk(&c, 1, 3, "f"), 0);
+	assert_int_equal(cl_walk(&c, 1, 4, ""), 0);
+	assert_int_equal(cl_lopen(&c, 4, O_RDONLY), 0);
+	/* Half of an attribute, and a lock. */
+	assert_int_equal(cl_walk(&c, 1, 5, "f"), 0);
+	assert_int_equal(xattr_create(&c, 5, "user.x", 4, 0), 0);
+	assert_int_equal(cl_write(&c, 5, 0, "ab", 2), 2);
+	assert_int_equal(lock(&c, 2, P9_LOCK_WRLCK, 1, 2, 1), P9_LOCK_SUCCESS);
+	p9_drain(c.s);
+	assert_int_equal(p9_save(c.s, &saved, &len), 0);
+	p9_reset(c.s);
+	assert_int_equal(cl_clunk(&c, 2), -EPROTO);
+
+	assert_int_equal(p9_load(c.s, saved, len, &e), 0);
+	assert_int_equal(cl_read(&c, 2, 0, buf, sizeof(buf)), 3);
+	assert_int_equal(cl_write(&c, 2, 3, "d", 1), 1);
+	assert_int_equal(cl_getattr(&c, 3, &a), 0);
+	assert_int_equal(a.size, 4);
+	assert_true(cl_readdir(&c, 4, 0, 4000) > 0);
+	assert_int_equal(cl_write(&c, 5, 2, "cd", 2), 2);
+	assert_int_equal(cl_clunk(&c, 5), 0);
+	assert_int_equal(xattr_walk(&c, 3, 6, "user.x"), 4);
+	assert_int_equal(lock(&c, 2, P9_LOCK_WRLCK, 2, 1, 2), P9_LOCK_BLOCKED);
+	assert_int_equal(lock(&c, 2, P9_LOCK_WRLCK, 3, 1, 2), P9_LOCK_SUCCESS);
+
+	/* Each byte damaged: it is refused, or makes some session, and no more. */
+	copy = malloc(len);
+	for (uint32_t i = 0; i < len; i++) {
+		memcpy(copy, saved, len);
+		copy[i] ^= (uint8_t)(1 + i * 37);
+		p9_load(c.s, copy, len, &e);
+		assert_true(p9_load(c.s, saved, i, &e) < 0);
+	}
+	free(copy);
+
+	/* The file has gone: a handle of it is stale, an open one cannot be had. */
+	assert_int_equal(cl_version(&c, 8192, "9P2000.L"), 0);
+	assert_int_equal(cl_attach(&c, 0), 0);
+	assert_int_equal(cl_walk(&c, 0, 1, "d/f"), 0);
+	free(saved);
+	assert_int_equal(p9_save(c.s, &saved, &len), 0);
+	assert_int_equal(unlink(cl_path(&c, "d/f")), 0);
+	assert_int_equal(p9_load(c.s, saved, len, &e), 0);
+	assert_int_equal(cl_getattr(&c, 1, &a), -ESTALE);
+	assert_int_equal(cl_clunk(&c, 1), 0);
+	free(saved);
+	assert_int_equal(cl_walk(&c, 0, 1, ""), 0);
+	assert_int_equal(cl_lcreate(&c, 1, "g", O_RDWR, 0600), 0);
+	assert_int_equal(p9_save(c.s, &saved, &len), 0);
+	assert_int_equal(unlink(cl_path(&c, "g")), 0);
+	assert_int_equal(p9_load(c.s, saved, len, &e), -ENOENT);
+	assert_non_null(strstr(e.msg, "is not there any more"));
+	assert_int_equal(cl_clunk(&c, 0), -EPROTO);
+	free(saved);
+	/* Open and without a name. */
+	assert_int_equal(cl_version(&c, 8192, "9P2000.L"), 0);
+	assert_int_equal(cl_attach(&c, 0), 0);
+	assert_int_equal(cl_walk(&c, 0, 1, ""), 0);
+	assert_int_equal(cl_lcreate(&c, 1, "h", O_RDWR, 0600), 0);
+	assert_int_equal(cl_unlinkat(&c, 0, "h", 0), 0);
+	assert_int_equal(p9_save(c.s, &saved, &len), -EBUSY);
+	cl_close(&c);
+}
+
 /* Messages that end in the middle, at every byte, and numbers that are nobody's. */
 static void damaged_messages_are_errors(void **state)
 {
@@ -447,6 +526,7 @@ int main(void)
 		cmocka_unit_test(extended_attributes),
 		cmocka_unit_test(locks_are_posix),
 		cmocka_unit_test(read_only_changes_nothing),
+		cmocka_unit_test(sessions_are_saved),
 		cmocka_unit_test(damaged_messages_are_errors),
 	};
 
