@@ -28,5 +28,9 @@ int blk_open_disk(struct loop *l, const char *path, const struct blk_image_opts 
 int blk_disk_on(struct blk_node *n, const struct blk_disk_opts *o, struct blk_node **out, struct err *e);
 /* A node of no bytes, for a drive without a medium. ENOMEM */
 int blk_open_empty(struct loop *l, struct blk_node **out);
+/* A node that shows size, properties, path and format of another one and fails all requests with EBUSY: for the time in which
+ * an image is somebody else's. ENOMEM */
+int blk_absent_new(const struct blk_node *like, struct blk_node **out);
+bool blk_is_absent(const struct blk_node *n);
 
 #endif

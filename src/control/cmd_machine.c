@@ -6,6 +6,7 @@
 
 #include "control/disk.h"
 #include "virtio/balloon.h"
+#include "vm/migrate.h"
 
 /* ---- events of the VM ---- */
 
@@ -51,6 +52,9 @@ static void on_vm_event(void *opaque, enum vm_event ev, enum vm_cause c)
 		break;
 	case VM_EVENT_WATCHDOG:
 		ctl_watchdog_event(ctl);
+		break;
+	case VM_EVENT_MIGRATION:
+		ctl_migration_event(ctl);
 		break;
 	case VM_EVENT_SUSPEND_DENIED:
 		break;
@@ -109,6 +113,7 @@ static const char *status_name(const struct control *ctl)
 		[VM_PRELAUNCH] = "prelaunch", [VM_RUNNING] = "running", [VM_PAUSED] = "paused", [VM_IO_ERROR] = "io-error",
 		[VM_WATCHDOG] = "watchdog", [VM_DEBUG] = "debug",
 		[VM_SHUT_DOWN] = "shutdown", [VM_PANICKED] = "guest-panicked", [VM_INTERNAL_ERROR] = "internal-error",
+		[VM_INMIGRATE] = "inmigrate", [VM_FINISH_MIGRATE] = "finish-migrate", [VM_POSTMIGRATE] = "postmigrate",
 	};
 
 	return names[vm_status(ctl->vm)];
@@ -132,7 +137,10 @@ void ctl_cmd_stop(struct ctl_call *c, const struct ctl_args_stop *a)
 
 void ctl_cmd_cont(struct ctl_call *c, const struct ctl_args_cont *a)
 {
-	vm_resume(c->ctl->vm);
+	struct err e = { "" };
+
+	if (!ctl_failed(c, vm_migrate_may_run(c->ctl->vm, &e), &e))
+		vm_resume(c->ctl->vm);
 }
 
 void ctl_cmd_quit(struct ctl_call *c, const struct ctl_args_quit *a)

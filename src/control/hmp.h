@@ -25,6 +25,16 @@ void hmp_just(struct hmp *h, const char *name, json_t *args);
 const char *hmp_text(const json_t *j, const char *key);		/* "" if there is none */
 long long hmp_number(const json_t *j, const char *key);
 
+/* hmp_migrate.c */
+void hmp_migrate(struct hmp *h);
+void hmp_migrate_cancel(struct hmp *h);
+void hmp_migrate_incoming(struct hmp *h);
+void hmp_migrate_set_capability(struct hmp *h);
+void hmp_migrate_set_parameter(struct hmp *h);
+void hmp_info_migrate(struct hmp *h);
+void hmp_info_migrate_parameters(struct hmp *h);
+void hmp_info_migrate_capabilities(struct hmp *h);
+
 /* hmp_screen.c */
 void hmp_screendump(struct hmp *h);
 void hmp_sendkey(struct hmp *h);

@@ -176,6 +176,9 @@ bool ctl_disk_busy(const struct control *ctl, const struct disk *d);
 /* Cancels all jobs and waits for their end; no lock held. */
 void ctl_jobs_end(struct control *ctl);
 
+/* cmd_migrate.c */
+void ctl_migration_event(struct control *ctl);
+
 /* cmd_screen.c */
 void ctl_screen_fini(struct control *ctl);
 

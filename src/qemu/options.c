@@ -184,12 +184,17 @@ static int opt_tpmdev(struct qemu *q, const char *val, struct err *e)
 	return type && !strcmp(type, "emulator") ? 0 : err_set(e, -ENOTSUP, "type '%.40s' is not supported; emulator is", type ? type : "");
 }
 
+static int opt_incoming(struct qemu *q, const char *val, struct err *e)
+{
+	emitf(q, "--incoming", "%s", val);
+	return 0;
+}
+
 /* What QEMU has and Lodge has not: said, and with what there is instead. */
 #define MISSING(fn, text) \
 	static int fn(struct qemu *q, const char *val, struct err *e) { return err_set(e, -ENOTSUP, "%s", text); }
 
 MISSING(no_floppy, "there is no floppy drive; use -drive or -cdrom")
-MISSING(no_incoming, "guests do not migrate")
 MISSING(no_loadvm, "QEMU's snapshots of a guest's state cannot be read; lodge snapshot create and lodge run --from-snapshot have their own")
 MISSING(no_readconfig, "files of settings are not read; lodge run --config reads its own")
 MISSING(no_window, "there are no windows; use -vnc or -display vnc=ADDRESS")
@@ -233,6 +238,7 @@ const struct qemu_option qemu_options[] = {
 	{ "boot", "[order=drives][,once=drives][,menu=on|off]", "'drives': hard disk (c), CD-ROM (d), network (n)", opt_boot },
 	{ "k", "language", "use keyboard layout (no effect)", opt_keyboard },
 	{ "name", "string1[,process=string2][,debug-threads=on|off]", "set the name of the guest", opt_name },
+	{ "incoming", "tcp:host:port|unix:path|exec:command|fd:number|defer", "wait for a guest that migrates here", opt_incoming },
 	{ "uuid", "%08x-%04x-%04x-%04x-%012x", "specify machine UUID", opt_uuid },
 	{ "device", "driver[,prop[=value][,...]]", "add device (based on driver)\n"
 	  "                prop=value,... sets driver properties\n"
@@ -317,7 +323,7 @@ const struct qemu_option qemu_options[] = {
 	{ "print-lodge", NULL, "print the equivalent 'lodge run' command and exit", opt_print_lodge },
 	/* Not there: no help, an error that says so. */
 	{ "fda", "file", NULL, no_floppy }, { "fdb", "file", NULL, no_floppy },
-	{ "incoming", "uri", NULL, no_incoming }, { "loadvm", "tag", NULL, no_loadvm }, { "readconfig", "file", NULL, no_readconfig },
+	{ "loadvm", "tag", NULL, no_loadvm }, { "readconfig", "file", NULL, no_readconfig },
 	{ "writeconfig", "file", NULL, no_readconfig },
 	{ "sdl", NULL, NULL, no_window }, { "curses", NULL, NULL, no_window }, { "spice", "spec", NULL, no_window },
 	{ "runas", "user", NULL, no_user }, { "chroot", "dir", NULL, no_user }, { "icount", "spec", NULL, no_icount },

@@ -75,6 +75,15 @@ static const struct verb verb_snapshot = {
 	.main = snapshot_main,
 };
 
+static const struct verb verb_migrate = {
+	.name = "migrate",
+	.summary = "Has a running guest go on in another process, on this host or another one, that lodge run --incoming has made.",
+	.operands = "NAME tcp:HOST:PORT|unix:PATH|exec:COMMAND",
+	.opts = migrate_opts,
+	.operand = keep_operand,
+	.main = migrate_main,
+};
+
 /* Has verbs and options of its own: img/main.c. */
 static int run_img(const struct verb *v, int argc, char **argv)
 {
@@ -90,7 +99,7 @@ static const struct verb verb_img = {
 	.main = run_img,
 };
 
-const struct verb *const lodge_verbs[] = { &verb_run, &verb_ps, &verb_qmp, &verb_screenshot, &verb_sendkey, &verb_type, &verb_snapshot, &verb_doctor,
+const struct verb *const lodge_verbs[] = { &verb_run, &verb_ps, &verb_qmp, &verb_screenshot, &verb_sendkey, &verb_type, &verb_snapshot, &verb_migrate, &verb_doctor,
 					     &verb_img, NULL };
 
 static void usage(FILE *f)

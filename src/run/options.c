@@ -10,6 +10,7 @@
 #include "base/bits.h"
 #include "block/disk.h"
 #include "run/options_int.h"
+#include "vm/config.h"
 
 int each_part(const char *text, part_fn fn, void *opaque, struct err *e)
 {
@@ -344,6 +345,8 @@ STATE_FLAG(parse_dry_run, dry_run)
 STATE_FLAG(parse_help, help)
 STATE_FLAG(parse_enter, enter)
 STATE_FLAG(parse_keep, keep)
+STATE_FLAG(parse_auto_converge, auto_converge)
+STATE_FLAG(parse_compress, compress)
 
 const struct opt run_opts[] = {
 	{ "name", 0, "NAME", "name of the guest [guest]",
@@ -593,6 +596,10 @@ const struct opt run_opts[] = {
 	{ "in-place", 0, NULL, "with --from-snapshot: bring the disks themselves back",
 	  "With *--from-snapshot*: the guest gets its disks themselves, brought back to what they were when it was saved, not temporary files over them. What was "
 	  "written to them since is lost. No other guest may use them.", .key = "in-place" },
+	{ "incoming", 0, "tcp:HOST:PORT|unix:PATH|exec:COMMAND|fd:N|defer", "the guest comes from another process (lodge migrate)",
+	  "The machine is made and waits for a guest that *lodge migrate* sends it, see lodge-migrate(1). All options that make the machine are those the guest was "
+	  "started with, and its disks are the same files; the guest's process hands them over. With *defer* the control protocol's *migrate-incoming* says "
+	  "where to wait. Whoever can connect decides what the machine runs: TCP is for networks that are trusted.", .key = "incoming" },
 	{ "paused", 0, NULL, "do not start the CPUs: the control protocol's cont does", NULL, .key = "paused" },
 	{ "code-cache", 0, "SIZE", "memory for translated code [256M]", "How much memory the translator may use for code and what it "
 	  "keeps about it, 1M to 1024M. When it is full the oldest code is given up, piece by piece. Other engines have no use for it.",
@@ -679,6 +686,21 @@ const struct opt snapshot_opts[] = {
 	{ "quit", 0, NULL, "create: end the guest once it is saved", NULL, .parse = parse_quit },
 	{ "keep-disks", 0, NULL, "rm: leave the snapshots inside disks", NULL, .parse = parse_keep },
 	{ "output", 'o', "table|json", "list: form of the list [table]", NULL, COMPLETE_WORDS, "table json", .parse = parse_output },
+	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
+	{ NULL },
+};
+
+static int parse_bandwidth(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	return vm_parse_size(val, &st->bandwidth, e);
+}
+
+const struct opt migrate_opts[] = {
+	{ "bandwidth", 0, "SIZE", "bytes a second at most, while the guest runs, with K, M or G [no limit]", NULL, .parse = parse_bandwidth },
+	{ "downtime", 0, "MILLISECONDS", "how long the guest may stand still, as far as it can be foreseen [300]", NULL, .parse = parse_number },
+	{ "auto-converge", 0, NULL, "slow the guest down if it writes faster than can be sent", NULL, .parse = parse_auto_converge },
+	{ "compress", 0, NULL, "compress what is sent (zstd)", NULL, .parse = parse_compress },
+	{ "keep", 0, NULL, "leave the process that had the guest, standing still", NULL, .parse = parse_keep },
 	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
 	{ NULL },
 };

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "base/err.h"
@@ -20,7 +21,8 @@ struct opt_state {
 	unsigned n_initrds, n_disks, n_objects, n_blockdevs, n_nets, n_fw_cfgs, n_qmps, n_monitors, n_smbios, n_serials, n_inputs, n_usbs, n_chardevs, n_ports, n_shares;
 	bool help, dry_run, json, enter;
 	const char *then;		/* of a guest that was saved: "stop", "quit"; NULL: it goes on */
-	bool keep;
+	bool keep, auto_converge, compress;
+	uint64_t bandwidth;		/* bytes a second; 0: no limit */
 	unsigned number;		/* head, milliseconds */
 	bool number_given;
 	const char *words[64];		/* operands, where the verb's operand() keeps them */
@@ -54,7 +56,7 @@ extern const struct opt run_opts[];
 /* A disk image, as after --disk. */
 int run_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 extern const struct opt doctor_opts[];
-extern const struct opt snapshot_opts[];
+extern const struct opt snapshot_opts[], migrate_opts[];
 extern const struct opt qmp_opts[], ps_opts[], screenshot_opts[], sendkey_opts[], type_opts[];
 /* Keeps the operand in st->words. */
 int keep_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e);
@@ -66,6 +68,7 @@ int ps_main(const struct verb *v, int argc, char **argv);
 int screenshot_main(const struct verb *v, int argc, char **argv);
 int sendkey_main(const struct verb *v, int argc, char **argv);
 int type_main(const struct verb *v, int argc, char **argv);
+int migrate_main(const struct verb *v, int argc, char **argv);
 int snapshot_main(const struct verb *v, int argc, char **argv);
 
 /* Parses argv[1..argc).  -EINVAL with a message that names the option. */

@@ -23,6 +23,7 @@
 #include "virtio/gpu.h"
 #include "virtio/scsi.h"
 #include "vm/config_int.h"
+#include "vm/migrate_wire.h"
 
 #define MIB (1ull << 20)
 #define BOOT_MENU_MS 5000
@@ -472,6 +473,8 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return config_bool(val, &v->control, e);
 	if (IS("in-place"))
 		return config_bool(val, &v->in_place, e);
+	if (IS("incoming"))
+		return config_text(val, &v->incoming, e);
 	if (IS("from-snapshot"))
 		return config_text(val, &v->from_snapshot, e);
 	if (IS("paused"))
@@ -923,6 +926,12 @@ static int check_whole(struct vm_config *v, struct err *e)
 {
 	int ret = 0;
 
+	if (v->incoming && v->from_snapshot)
+		return err_set(e, -EINVAL, "--incoming and --from-snapshot: the guest comes from one place or the other");
+	if (v->incoming && v->exec)
+		return err_set(e, -EINVAL, "--incoming: a guest that runs a command (--exec) cannot come from elsewhere");
+	if (v->incoming && strcmp(v->incoming, "defer") && mig_uri_check(v->incoming, e))
+		return err_prefix(e, -EINVAL, "--incoming");
 	if (v->in_place && !v->from_snapshot)
 		return err_set(e, -EINVAL, "--in-place is for --from-snapshot");
 	for (unsigned i = 0; v->in_place && i < v->n_disks; i++)

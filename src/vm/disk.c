@@ -23,6 +23,7 @@
 #include "virtio/blk.h"
 #include "virtio/scsi.h"
 #include "vm/firmware.h"
+#include "vm/migrate_int.h"
 #include "vm/nodes.h"
 
 #define MAX_DISK_QUEUES 8
@@ -378,17 +379,32 @@ static int open_node(struct vm *vm, const struct adding *a, struct blk_secrets *
 	struct loop *l = a->io ? iothread_loop(a->io) : vm->m->loop;
 	const struct vm_disk *d = a->d;
 	struct blk_image_opts open = d->open;
+	bool waits;
 	int ret;
 
-	if (d->node)
-		return vm_node_use(vm, d->node, a->io, !d->open.file.read_only, &d->more, node, e);
+	if (d->node) {
+		ret = vm_node_use(vm, d->node, a->io, !d->open.file.read_only, &d->more, node, e);
+		iothread_lock(a->io);
+		if (!ret && a->i == 0)
+			vm_look_at_disk(vm, *node);
+		iothread_unlock(a->io);
+		return ret;
+	}
 	open.secrets = secrets;
 	open.keys = d->key;
 	open.n_keys = d->n_keys;
+	/* Somebody else has it open for writing, and hands it over with the guest. */
+	waits = vm->cfg->incoming && d->path && !open.file.read_only && !d->snapshot && !d->more.temporary;
+	open.file.read_only |= waits;
+	open.file.no_lock |= waits;
 	iothread_lock(a->io);
-	ret = vm_make_disk(l, d, e);
+	ret = waits ? 0 : vm_make_disk(l, d, e);
 	if (!ret)
 		ret = (d->snapshot ? vm_open_snapshot : blk_open_disk)(l, d->path, &open, &d->more, node, e);
+	if (!ret && a->i == 0)
+		vm_look_at_disk(vm, *node);
+	if (!ret && waits && (ret = mig_disk_wait(*node, e)))
+		blk_close(*node);
 	iothread_unlock(a->io);
 	return ret;
 }
@@ -408,16 +424,11 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 	ret = ret ? ret : open_node(vm, &a, secrets, &node, e);
 	if (ret)
 		return err_prefix(e, ret, "--disk");
-	if (i == 0) {
-		iothread_lock(a.io);
-		vm_look_at_disk(vm, node);
-		iothread_unlock(a.io);
-	}
 	return add_device(&a, node, e);
 }
 
 /* Each key once, however many disks it opens: a descriptor can be read only once. */
-static int add_secrets(const struct vm_disk *d, struct blk_secrets *s, struct err *e)
+int vm_disk_secrets(const struct vm_disk *d, struct blk_secrets *s, struct err *e)
 {
 	int ret = 0;
 
@@ -442,7 +453,7 @@ int vm_add_disks(struct vm *vm, struct err *e)
 	if (ret)
 		return err_set(e, ret, "out of memory");
 	for (unsigned i = 0; i < vm->cfg->n_disks && !ret; i++)
-		ret = add_secrets(&vm->cfg->disk[i], s, e);
+		ret = vm_disk_secrets(&vm->cfg->disk[i], s, e);
 	for (unsigned i = 0; i < vm->cfg->n_disks && !ret; i++)
 		ret = add_disk(vm, i, s, e);
 	/* Wiped before the guest runs. */

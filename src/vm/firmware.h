@@ -28,5 +28,8 @@ void vm_free_firmware(struct vm *vm);
 /* firmware_vars.c: opens the file of the guest's UEFI variables, or makes it from the template, and puts it into fw. */
 int vm_vars_open(struct vm *vm, const char *template, struct platform_firmware *fw, struct err *e);
 void vm_vars_free(struct vm *vm);	/* the machine's devices are gone */
+/* Migration: the file is closed, and its lock gone; opened again, or for the first time, as it is. */
+void vm_vars_release(struct vm *vm);
+int vm_vars_take(struct vm *vm, struct err *e);
 
 #endif

@@ -153,7 +153,8 @@ int vm_vars_open(struct vm *vm, const char *template, struct platform_firmware *
 	if (ret)
 		return err_set(e, ret, "out of memory");
 	ret = read_template(template, v, e);
-	if (!ret && v->path)
+	/* The variables come with the guest; their file is its last owner's until then. */
+	if (!ret && v->path && !vm->cfg->incoming)
 		ret = open_file(v, template, e);
 	if (ret)
 		return ret;
@@ -162,6 +163,32 @@ int vm_vars_open(struct vm *vm, const char *template, struct platform_firmware *
 	fw->store_vars = store;
 	fw->vars_opaque = v;
 	return 0;
+}
+
+void vm_vars_release(struct vm *vm)
+{
+	struct vm_vars *v = vm->vars;
+
+	if (v && v->fd >= 0)
+		close(v->fd);
+	if (v)
+		v->fd = -1;
+}
+
+int vm_vars_take(struct vm *vm, struct err *e)
+{
+	struct vm_vars *v = vm->vars;
+	struct stat st;
+
+	if (!v || !v->path || v->fd >= 0)
+		return 0;
+	v->fd = open(v->path, O_RDWR | O_CLOEXEC);
+	if (v->fd < 0)
+		return err_set(e, -errno, "UEFI variables %s: %s", v->path, strerror(errno));
+	if (!lock(v->fd, v->path, e) && !fstat(v->fd, &st) && (uint64_t)st.st_size == v->len)
+		return 0;
+	vm_vars_release(vm);
+	return err_set(e, -EAGAIN, "UEFI variables %s: they are another guest's, or have another size than the guest's", v->path);
 }
 
 void vm_vars_free(struct vm *vm)

@@ -16,10 +16,12 @@
 #include "platform/x86/platform.h"
 #include "virtio/gpu.h"
 #include "vm/live.h"
+#include "vm/migrate.h"
 #include "vm/vm.h"
 
 struct clipboard;
 struct disk;
+struct blk_secrets;
 struct input;
 struct keyseq_player;
 struct ahci;
@@ -35,6 +37,7 @@ struct vm_boot_device;
 struct vm_iothreads;
 struct vm_scsis;
 struct vm_save;
+struct mig;
 struct vm_restore;
 struct vm_vars;
 
@@ -109,6 +112,11 @@ struct vm {
 	struct vm_watch watch;
 	struct vm_save *save;		/* under way, or NULL; machine lock */
 	struct vm_restore *restore;	/* what it goes on from; NULL: it boots */
+	struct mig *mig_out, *mig_in;	/* the last migration away from here, and the one it came or comes by; NULL: none; machine lock */
+	struct vm_migrate_params mig_params;
+	bool disk_claimed[VM_MAX_DISKS], disk_opened[VM_MAX_DISKS];	/* migrate_disks.c's */
+	_Atomic unsigned throttle;	/* percent of the time that vCPUs do not run; 0: all */
+	struct loop_timer throttle_timer;
 	struct platform_ram ram;
 	struct loop_bh parked_bh;	/* posted when the last vCPU has stopped for a request */
 	struct vm_vcpu vcpu[MACHINE_MAX_VCPUS];
@@ -137,6 +145,8 @@ char *vm_make_cmdline(const struct vm_config *cfg);
 
 /* disk.c */
 int vm_add_disks(struct vm *vm, struct err *e);
+/* The keys that a disk's configuration names. */
+int vm_disk_secrets(const struct vm_disk *d, struct blk_secrets *s, struct err *e);
 /* Makes the image of a disk that has a size and no file yet; otherwise does nothing. */
 int vm_make_disk(struct loop *l, const struct vm_disk *d, struct err *e);
 /* What disk.c keeps. The devices are gone. No lock held. */
@@ -178,6 +188,9 @@ void vm_vcpus_resume(struct vm *vm);
 /* The request was dealt with, and they stay parked. Loop thread, machine lock held. */
 void vm_vcpus_stay(struct vm *vm);
 void vm_vcpus_join(struct vm *vm);
+/* So many percent of the time, 0 to 99, they do not run. Loop thread, machine lock held. */
+void vm_vcpus_throttle(struct vm *vm, unsigned percent);
+void vm_vcpus_throttle_init(struct vm *vm);
 /* Machine lock held, any thread: remembers the request and stops the vCPUs. */
 void vm_request(void *vm, enum machine_request req, int code);
 

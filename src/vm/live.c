@@ -4,8 +4,10 @@
 
 #include <errno.h>
 
+#include "base/log.h"
 #include "machine/iothread.h"
 #include "vm/internal.h"
+#include "vm/migrate_int.h"
 
 const char *vm_cause_name(enum vm_cause c)
 {
@@ -39,8 +41,12 @@ enum vm_status vm_status(const struct vm *vm)
 {
 	if (vm->end != VM_PRELAUNCH)
 		return vm->end;
+	if (vm_migrate_waits(vm))
+		return VM_INMIGRATE;
 	if (!vm->paused)
 		return VM_RUNNING;
+	if (vm_migrate_holds(vm))
+		return vm_migrate_gone(vm) ? VM_POSTMIGRATE : VM_FINISH_MIGRATE;
 	if (vm->prelaunch)
 		return VM_PRELAUNCH;
 	if (vm->watchdog_stop)
@@ -52,6 +58,7 @@ enum vm_status vm_status(const struct vm *vm)
 
 void vm_stop(struct vm *vm)
 {
+	vm_migrate_stay(vm);
 	if (vm->paused || vm->stop_wanted)
 		return;
 	vm->stop_wanted = true;
@@ -61,6 +68,10 @@ void vm_stop(struct vm *vm)
 
 void vm_reset(struct vm *vm)
 {
+	if (vm_migrate_holds(vm)) {
+		log_warn("the guest is in the hands of a migration, and is not reset");
+		return;
+	}
 	vm->cause = VM_CAUSE_QMP_RESET;
 	vm_request(vm, MACHINE_REQ_RESET, 0);
 }

@@ -39,6 +39,7 @@ enum vm_event {
 	VM_EVENT_WATCHDOG,	/* has run out; what vm_watchdog_action says is done next */
 	VM_EVENT_PANIC,		/* the guest's kernel says that it has panicked; VM_EVENT_SHUTDOWN follows */
 	VM_EVENT_SHUTDOWN,	/* vm_run will return */
+	VM_EVENT_MIGRATION,	/* a migration's status is another (migrate.h) */
 };
 
 /* Loop thread, machine lock held. */
@@ -49,7 +50,8 @@ struct vm_watch {
 /* One watcher; NULL: nobody. */
 void vm_set_watch(struct vm *vm, const struct vm_watch *w);
 
-enum vm_status { VM_PRELAUNCH, VM_RUNNING, VM_PAUSED, VM_IO_ERROR, VM_WATCHDOG, VM_DEBUG, VM_SHUT_DOWN, VM_PANICKED, VM_INTERNAL_ERROR };
+enum vm_status { VM_PRELAUNCH, VM_RUNNING, VM_PAUSED, VM_IO_ERROR, VM_WATCHDOG, VM_DEBUG, VM_SHUT_DOWN, VM_PANICKED, VM_INTERNAL_ERROR,
+		 VM_INMIGRATE /* waits for its guest */, VM_FINISH_MIGRATE /* hands it over */, VM_POSTMIGRATE /* has done so */ };
 enum vm_status vm_status(const struct vm *vm);
 
 /* Stands still until vm_resume (vm.h), however often it is reset meanwhile; VM_EVENT_STOP or VM_EVENT_STAY tells when it does. */

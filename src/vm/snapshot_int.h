@@ -8,6 +8,8 @@
 
 #include "machine/snap.h"
 
+struct conf;
+struct err;
 struct vm;
 
 /* The section "machine". */
@@ -21,6 +23,16 @@ struct snapshot_machine {
 	char engine[16];
 };
 extern const struct snap_table snapshot_machine_table;
+
+/* Can the guest's state be taken at all? EBUSY, ENOTSUP, ESHUTDOWN. Machine lock held. */
+int vm_state_possible(const struct vm *vm, struct err *e);
+/* Writes the file `state` to an empty file.  The guest stands still; machine lock held. */
+int vm_state_write(struct vm *vm, int fd, struct err *e);
+/* Puts what was left to defaults into what vm_snapshot_own made of the configuration. */
+int vm_snapshot_defaults(struct vm *vm, struct conf *c, struct err *e);
+/* Loads the bytes of such a file, which are taken over, into a machine as it was built, whose memory is there.  vmgenid: 16 bytes that are
+ * to stay, NULL: another.  It stands still then.  EINVAL, ENOTSUP.  Machine lock held. */
+int vm_state_load(struct vm *vm, uint8_t *bytes, size_t len, const uint8_t *vmgenid, struct err *e);
 
 /* The guest stands still. Machine lock held. */
 void vm_save_parked(struct vm *vm);

@@ -148,8 +148,8 @@ int vm_restore_chips(struct vm *vm, struct err *e)
 
 	if (m->kernel_chips == vm->engine_ops->has_irqchip(vm->engine) && m->kernel_lapic == vm->engine_ops->has_lapic(vm->engine))
 		return 0;
-	return err_set(e, -ENOTSUP, "snapshot '%s': its interrupt chips were those of the engine %s%s, which %s has not; go on with that engine",
-		       vm->cfg->from_snapshot, m->engine, m->kernel_lapic && !m->kernel_chips ? " (split=on)" : "", vm->engine_ops->name);
+	return err_set(e, -ENOTSUP, "%s%s: its interrupt chips were those of the engine %s%s, which %s has not; go on with that engine",
+		       vm->cfg->from_snapshot ? "snapshot " : "the guest", vm->cfg->from_snapshot ? vm->cfg->from_snapshot : "", m->engine, m->kernel_lapic && !m->kernel_chips ? " (split=on)" : "", vm->engine_ops->name);
 }
 
 int vm_restore_memory(const struct vm *vm) { return vm->restore->memory_fd; }
@@ -210,6 +210,38 @@ static int load_all(struct vm *vm, struct err *e)
 	ret = ret ? ret : load_devices(vm, e);
 	if (!ret && vm->engine_ops->clock_set(vm->engine, &t))
 		ret = err_set(e, -EINVAL, "the engine %s does not take the saved time", vm->engine_ops->name);
+	return ret;
+}
+
+/* The model cannot be another one any more: is it the same? */
+static int check_model(struct vm *vm, struct err *e)
+{
+	struct x86_cpu_model m = vm->model;
+	struct snap_in *in;
+	int ret = begin(vm->restore, SNAPSHOT_CPU, &in, e);
+
+	if (ret)
+		return ret;
+	ret = x86_model_load(in, &m, e);
+	snap_in_free(in);
+	ret = ret ? ret : x86_model_fits(&m, vm->model.feat, e);
+	return ret ? ret : x86_model_fits(&vm->model, m.feat, e);
+}
+
+int vm_state_load(struct vm *vm, uint8_t *bytes, size_t len, const uint8_t *vmgenid, struct err *e)
+{
+	struct vm_restore r = { .state = bytes };
+	int ret = snapshot_file_parse(bytes, len, r.sect, e);
+
+	vm->restore = &r;
+	ret = ret ? ret : read_machine(vm, &r, e);
+	ret = ret ? ret : check_model(vm, e);
+	ret = ret ? ret : vm_restore_chips(vm, e);
+	if (!ret && vmgenid)
+		platform_set_vmgenid(vm->platform, vmgenid);
+	ret = ret ? ret : load_all(vm, e);
+	vm->restore = NULL;
+	free(bytes);
 	return ret;
 }
 

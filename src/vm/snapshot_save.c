@@ -29,6 +29,7 @@
 #include "machine/iothread.h"
 #include "storage/disk.h"
 #include "vm/internal.h"
+#include "vm/migrate_int.h"
 #include "vm/snapshot.h"
 #include "vm/snapshot_int.h"
 
@@ -91,21 +92,30 @@ static int check_keys(const struct vm_config *cfg, struct err *e)
 	return 0;
 }
 
-static int check(struct vm *vm, struct err *e)
+int vm_state_possible(const struct vm *vm, struct err *e)
 {
-	const struct vm_config *cfg = vm->cfg;
-	int ret = 0;
-
 	if (vm->save)
-		return err_set(e, -EBUSY, "the guest is being saved already");
+		return err_set(e, -EBUSY, "the guest is being saved");
+	if (vm_migrate_busy(vm))
+		return err_set(e, -EBUSY, "the guest is migrating, or has migrated");
 	if (vm->end != VM_PRELAUNCH)
 		return err_set(e, -ESHUTDOWN, "the guest is at its end");
-	if (cfg->exec)
+	if (vm->cfg->exec)
 		return err_set(e, -ENOTSUP, "a guest that runs a command (--exec) cannot be saved");
 	if (vm->debug && vm->debug->n_int3)
 		return err_set(e, -EBUSY, "gdb has breakpoints in the guest's memory, which would be saved with it: take them away first");
-	if (cfg->tpm)
+	if (vm->cfg->tpm)
 		return err_set(e, -ENOTSUP, "a guest with a TPM cannot be saved: the TPM's state is another program's");
+	return 0;
+}
+
+static int check(struct vm *vm, struct err *e)
+{
+	const struct vm_config *cfg = vm->cfg;
+	int ret = vm_state_possible(vm, e);
+
+	if (ret)
+		return ret;
 	ret = check_keys(cfg, e);
 	for (unsigned i = 0; i < cfg->n_disks; i++)
 		if (cfg->disk[i].node)
@@ -230,31 +240,31 @@ static int save_disks(struct vm_save *s, struct err *e)
 /* ---- configuration ---- */
 
 /* What was left to defaults, which another version may have others of, and what changed while it ran. */
-static int say_defaults(struct vm_save *s, struct err *e)
+int vm_snapshot_defaults(struct vm *vm, struct conf *c, struct err *e)
 {
 	static const char *const vgas[] = { "none", "std", "virtio", "virtio-gpu" };
 	static const char *const usbs[] = { "usb-kbd", "usb-mouse", "usb-tablet", "none" };
-	const struct vm_config *cfg = s->vm->cfg;
+	const struct vm_config *cfg = vm->cfg;
 	char text[32];
-	int ret = conf_set(s->conf, "machine", cfg->machine == VM_MACHINE_PC ? "pc" : "micro", e);
+	int ret = conf_set(c, "machine", cfg->machine == VM_MACHINE_PC ? "pc" : "micro", e);
 
 	snprintf(text, sizeof(text), "%lluM", (unsigned long long)cfg->memory >> 20);
-	ret = ret ? ret : conf_set(s->conf, "memory", text, e);
+	ret = ret ? ret : conf_set(c, "memory", text, e);
 	snprintf(text, sizeof(text), "%u", cfg->cpus);
-	ret = ret ? ret : conf_set(s->conf, "cpus", text, e);
-	ret = ret ? ret : conf_set(s->conf, "vga", vgas[cfg->vga], e);
+	ret = ret ? ret : conf_set(c, "cpus", text, e);
+	ret = ret ? ret : conf_set(c, "vga", vgas[cfg->vga], e);
 	/* Not what it began with, if somebody has set another. */
-	ret = ret ? ret : conf_set(s->conf, "watchdog-action", vm_watchdog_action_words[s->vm->watchdog_action], e);
+	ret = ret ? ret : conf_set(c, "watchdog-action", vm_watchdog_action_words[vm->watchdog_action], e);
 	/* With a display there may be a tablet that nobody asked for. */
 	if (!ret && !cfg->n_usb)
-		ret = conf_set(s->conf, "usb.0", "none", e);
+		ret = conf_set(c, "usb.0", "none", e);
 	for (unsigned i = 0; i < cfg->n_usb && !ret; i++)
-		ret = conf_setf(s->conf, usbs[cfg->usb[i]], e, "usb.%u", i);
+		ret = conf_setf(c, usbs[cfg->usb[i]], e, "usb.%u", i);
 	for (unsigned i = 0; i < cfg->n_nets && !ret; i++) {
 		const uint8_t *m = cfg->net[i].mac;
 
 		snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
-		ret = conf_setf(s->conf, text, e, "net.%u.mac", i);
+		ret = conf_setf(c, text, e, "net.%u.mac", i);
 	}
 	return ret;
 }
@@ -315,11 +325,10 @@ static int put_devices(struct vm *vm, struct snap_out *o, struct err *e)
 	return ret ? err_set(e, ret, "the state of device %s cannot be saved: %s", who, strerror(-ret)) : 0;
 }
 
-static int write_state(struct vm_save *s, struct err *e)
+int vm_state_write(struct vm *vm, int fd, struct err *e)
 {
 	struct snapshot_section sect[SNAPSHOT_SECTIONS];
 	struct snap_out *o[SNAPSHOT_SECTIONS] = { NULL };
-	struct vm *vm = s->vm;
 	int ret = 0;
 
 	for (unsigned i = 0; i < SNAPSHOT_SECTIONS && !ret; i++)
@@ -332,7 +341,7 @@ static int write_state(struct vm_save *s, struct err *e)
 	ret = ret ? ret : put_devices(vm, o[SNAPSHOT_DEVICES], e);
 	for (unsigned i = 0; i < SNAPSHOT_SECTIONS && !ret; i++)
 		sect[i].data = snap_out_data(o[i], &sect[i].len);
-	ret = ret ? ret : snapshot_file_write(s->fd[F_STATE], sect, e);
+	ret = ret ? ret : snapshot_file_write(fd, sect, e);
 	for (unsigned i = 0; i < SNAPSHOT_SECTIONS; i++)
 		snap_out_free(o[i]);
 	return ret;
@@ -343,10 +352,10 @@ static int write_all(struct vm_save *s, struct err *e)
 {
 	int ret = vm_snapshot_own(s->vm->cfg->tree, &s->conf, e);
 
-	ret = ret ? ret : say_defaults(s, e);
+	ret = ret ? ret : vm_snapshot_defaults(s->vm, s->conf, e);
 	ret = ret ? ret : make_files(s, e);
 	/* Times first: the guest's go on while it stands still, and it is not to notice how long that was. */
-	ret = ret ? ret : write_state(s, e);
+	ret = ret ? ret : vm_state_write(s->vm, s->fd[F_STATE], e);
 	ret = ret ? ret : mem_ram_save(s->vm->m->mem, s->fd[F_MEMORY], &s->result.memory_bytes, e);
 	ret = ret ? ret : save_disks(s, e);
 	return ret ? ret : write_conf(s, e);

@@ -15,10 +15,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "vm/internal.h"
+
+#define THROTTLE_SLICE_NS 10000000ll	/* for which a vCPU that is slowed runs at a time */
 
 /* run_lock held. */
 static void stop_all(struct vm *vm)
@@ -117,6 +120,25 @@ static enum vcpu_stop enter_engine(struct vm *vm, struct vm_vcpu *t)
 	return vm->engine_ops->vcpu_run(v);
 }
 
+/* A vCPU that is not to run all the time rests between two times the timer takes it out of the engine. */
+static void rest(struct vm *vm)
+{
+	unsigned percent = atomic_load(&vm->throttle);
+	int64_t until = loop_now_ns() + THROTTLE_SLICE_NS * (int64_t)percent / (100 - (int64_t)percent), left;
+
+	pthread_mutex_lock(&vm->run_lock);
+	while (!vm->quit && vm->run && atomic_load(&vm->throttle) && (left = until - loop_now_ns()) > 0) {
+		struct timespec ts;
+
+		clock_gettime(CLOCK_REALTIME, &ts);
+		left += ts.tv_nsec;
+		ts.tv_sec += left / 1000000000;
+		ts.tv_nsec = left % 1000000000;
+		pthread_cond_timedwait(&vm->run_cond, &vm->run_lock, &ts);
+	}
+	pthread_mutex_unlock(&vm->run_lock);
+}
+
 static void *vcpu_main(void *opaque)
 {
 	struct vm_vcpu *t = opaque;
@@ -136,8 +158,48 @@ static void *vcpu_main(void *opaque)
 		else if (t->last_stop == VCPU_STOP_DEBUG)
 			ask_locked(vm, MACHINE_REQ_DEBUG, (int)t->id);
 		count_out(vm);
+		if (atomic_load_explicit(&vm->throttle, memory_order_relaxed))
+			rest(vm);
 	}
 	return NULL;
+}
+
+/* ---- slowing them ---- */
+
+static void arm(struct vm *vm)
+{
+	int64_t percent = atomic_load(&vm->throttle);
+
+	loop_timer_arm(&vm->throttle_timer, loop_now_ns() + THROTTLE_SLICE_NS + THROTTLE_SLICE_NS * percent / (100 - percent));
+}
+
+/* Out of the engine, and in again after a rest. */
+static void on_slice(void *opaque)
+{
+	struct vm *vm = opaque;
+
+	if (!atomic_load(&vm->throttle))
+		return;
+	for (unsigned i = 0; i < vm->m->n_vcpus; i++)
+		vcpu_raise(vm->m->vcpus[i], VCPU_EV_STOP);
+	arm(vm);
+}
+
+void vm_vcpus_throttle(struct vm *vm, unsigned percent)
+{
+	atomic_store(&vm->throttle, percent);
+	if (percent)
+		arm(vm);
+	else
+		loop_timer_cancel(&vm->throttle_timer);
+	pthread_mutex_lock(&vm->run_lock);
+	pthread_cond_broadcast(&vm->run_cond);
+	pthread_mutex_unlock(&vm->run_lock);
+}
+
+void vm_vcpus_throttle_init(struct vm *vm)
+{
+	loop_timer_init(vm->m->loop, &vm->throttle_timer, on_slice, vm);
 }
 
 int vm_vcpus_start(struct vm *vm, struct err *e)

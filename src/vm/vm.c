@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "vm/internal.h"
+#include "vm/migrate_int.h"
 #include "vm/snapshot_int.h"
 
 #define NS_PER_S 1000000000ll
@@ -70,6 +71,7 @@ static void stand_still(struct vm *vm)
 		log_warn("the guest is paused; 'kill -USR2 %ld' lets it go on", (long)getpid());
 	vm_tell(vm, VM_EVENT_STOP, VM_CAUSE_NONE);
 	vm_save_parked(vm);
+	vm_migrate_parked(vm);
 }
 
 /* Before the first instruction. */
@@ -114,6 +116,10 @@ void vm_resume(struct vm *vm)
 {
 	bool stopping = vm->stop_wanted && !vm->paused;
 
+	if (vm_migrate_holds(vm)) {
+		log_warn("the guest is in the hands of a migration, and does not go on");
+		return;
+	}
 	vm->stop_wanted = vm->watchdog_stop = vm->debug_stop = false;
 	if (stopping) {
 		vm_tell(vm, VM_EVENT_STAY, VM_CAUSE_NONE);
@@ -323,6 +329,8 @@ void vm_init_loop(struct vm *vm)
 	vm->m->request_opaque = vm;
 	loop_bh_init(vm->m->loop, &vm->parked_bh, on_parked, vm);
 	loop_timer_init(vm->m->loop, &vm->deadline, on_deadline, vm);
+	vm_vcpus_throttle_init(vm);
+	vm_migrate_defaults(&vm->mig_params);
 }
 
 int vm_new(const struct vm_config *cfg, struct vm **out, struct err *e)
@@ -347,6 +355,8 @@ int vm_new(const struct vm_config *cfg, struct vm **out, struct err *e)
 /* The first instructions, or those that follow the ones before it was saved. */
 static void start(struct vm *vm)
 {
+	if (vm->cfg->incoming)
+		return;
 	if (!vm->restore) {
 		if (vm->cfg->paused)
 			start_paused(vm);
@@ -368,7 +378,7 @@ int vm_run(struct vm *vm, struct err *e)
 	vm->exit_status = VM_EXIT_HOST;
 	vm->run_start_ns = loop_now_ns();
 	machine_lock(vm->m);
-	ret = vm->restore ? vm_restore_load(vm, e) : platform_boot(vm->platform, e);
+	ret = vm->restore ? vm_restore_load(vm, e) : vm->cfg->incoming ? vm_migrate_wait(vm, e) : platform_boot(vm->platform, e);
 	machine_unlock(vm->m);
 	if (!ret)
 		ret = vm_vcpus_start(vm, e);
@@ -380,6 +390,7 @@ int vm_run(struct vm *vm, struct err *e)
 		if (ret)
 			err_set(e, ret, "the event loop failed: %s", strerror(-ret));
 	}
+	vm_migrate_end(vm);
 	vm_vcpus_join(vm);
 	machine_lock(vm->m);
 	vm_save_cancel(vm);
@@ -400,6 +411,8 @@ void vm_free(struct vm *vm)
 			loop_fd_del(&vm->signal_fd);
 		if (vm->deadline.loop)
 			loop_timer_cancel(&vm->deadline);
+		if (vm->throttle_timer.loop)
+			loop_timer_cancel(&vm->throttle_timer);
 		if (vm->parked_bh.loop)
 			loop_bh_cancel(&vm->parked_bh);
 		machine_unlock(vm->m);

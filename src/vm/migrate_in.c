@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The destination of a migration: see migrate.h for what is said, and who owns the guest when.
+ *
+ * A thread takes connections one after the other until one of them has brought the guest.
+ * What fails leaves the machine as it waited; the next attempt sends everything
+ * anew.  Nothing that comes is trusted.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/checked.h"
+#include "base/log.h"
+#include "vm/firmware.h"
+#include "vm/internal.h"
+#include "vm/migrate_int.h"
+#include "vm/migrate_ram.h"
+#include "vm/snapshot.h"
+#include "vm/snapshot_int.h"
+
+#define HELLO_LEN (8u + MIG_ID)
+#define ANSWERS_S 120			/* for which the source may ask what became of it */
+#define POLL_MS 1000
+#define DONE_MS 3000			/* in which the source says that it has heard so */
+
+/* ---- the loop's part ---- */
+
+/* Loop. */
+static int make_about(struct mig *g)
+{
+	free(g->about);
+	g->about = mig_about(g->vm, &g->e);
+	if (!g->about)
+		return -ENOMEM;
+	g->begun_ns = loop_now_ns();
+	mig_status(g, VM_MIGRATE_SETUP);
+	return 0;
+}
+
+/* Loop. */
+static int say_active(struct mig *g)
+{
+	mig_status(g, VM_MIGRATE_ACTIVE);
+	return 0;
+}
+
+/* Loop. */
+static int load(struct mig *g)
+{
+	uint8_t *state = g->state;
+
+	g->state = NULL;
+	return vm_state_load(g->vm, state, g->state_len, g->has_vmgenid ? g->vmgenid : NULL, &g->e);
+}
+
+/* Loop. */
+static int take_disks(struct mig *g)
+{
+	int ret = mig_disks_open(g->vm, &g->e);
+
+	ret = ret ? ret : vm_vars_take(g->vm, &g->e);
+	if (!ret)
+		g->marked = mig_disks_mark(g->vm, g->id, MIG_MARK_OFFERED);
+	return ret;
+}
+
+/* Loop.  Not ours, and will not be. */
+static int let_go(struct mig *g)
+{
+	struct err e;
+
+	vm_vars_release(g->vm);
+	mig_disks_close(g->vm, &e);
+	mig_status(g, VM_MIGRATE_FAILED);
+	return 0;
+}
+
+/* Loop.  From here on the guest is ours. */
+static int own(struct mig *g)
+{
+	g->owner = true;
+	if (g->marked)
+		mig_disks_mark(g->vm, g->id, MIG_MARK_TAKEN);
+	return 0;
+}
+
+/* Loop. */
+static int run(struct mig *g)
+{
+	struct vm *vm = g->vm;
+
+	g->holds = false;
+	pthread_mutex_lock(&g->lock);
+	g->info.total_ns = loop_now_ns() - g->begun_ns;
+	pthread_mutex_unlock(&g->lock);
+	vm->stop_wanted = vm->cfg->paused || !g->was_running;
+	if (!vm->stop_wanted)
+		vm_resume(vm);
+	mig_status(g, VM_MIGRATE_COMPLETED);
+	return 0;
+}
+
+/* ---- what comes ---- */
+
+static int next(struct mig *g, struct mig_record *r, int timeout_ms)
+{
+	g->chan.timeout_ms = timeout_ms;
+	return mig_recv(&g->chan, r, &g->e);
+}
+
+static int take_state_record(struct mig *g, const struct mig_record *r)
+{
+	uint64_t total, at, len;
+
+	if (r->len < 16)
+		return err_set(&g->e, -EPROTO, "the stream has a piece of state that makes no sense");
+	total = ld_le64(g->chan.buf);
+	at = ld_le64(g->chan.buf + 8);
+	len = r->len - 16;
+	/* In order, and each piece once. */
+	if (!total || total > SNAPSHOT_STATE_MAX || at != g->state_got || !range_inside(at, len, total) || (g->state && total != g->state_len))
+		return err_set(&g->e, -EPROTO, "the stream has a piece of state that makes no sense");
+	if (!g->state)
+		g->state = malloc(total);
+	if (!g->state)
+		return err_set(&g->e, -ENOMEM, "out of memory for %llu bytes of state", (unsigned long long)total);
+	g->state_len = total;
+	memcpy(g->state + at, g->chan.buf + 16, len);
+	g->state_got += len;
+	return 0;
+}
+
+static int said(struct mig *g, const struct mig_record *r, const char *what)
+{
+	char why[300];
+
+	mig_text(&g->chan, r, why, sizeof(why));
+	return err_set(&g->e, -ECONNABORTED, "the source %s%s%s", what, *why ? ": " : "", why);
+}
+
+static int take_record(struct mig *g, struct mig_rx *rx, const struct mig_record *r, bool *complete)
+{
+	switch (r->type) {
+	case MIG_PAGES: return mig_rx_pages(rx, g->chan.buf, r->len, &g->e);
+	case MIG_ZEROS: return mig_rx_zeros(rx, g->chan.buf, r->len, &g->e);
+	case MIG_STATE: return take_state_record(g, r);
+	case MIG_CANCEL: return said(g, r, "was asked to give up");
+	case MIG_ROUND:
+		pthread_mutex_lock(&g->lock);
+		g->info.rounds++;
+		g->info.transferred = g->chan.got_bytes;
+		pthread_mutex_unlock(&g->lock);
+		return 0;
+	case MIG_COMPLETE:
+		g->was_running = mig_u32(&g->chan, r) & MIG_RUNS;
+		*complete = true;
+		return 0;
+	default: return err_set(&g->e, -EPROTO, "the source said '%s' where memory was due", mig_type_name(r->type));
+	}
+}
+
+/* Memory and state, until there is all of it. */
+static int receive(struct mig *g, struct mig_rx *rx)
+{
+	bool complete = false;
+	struct mig_record r;
+	int ret = 0;
+
+	while (!complete && !ret) {
+		ret = next(g, &r, MIG_WORK_MS);
+		ret = ret ? ret : take_record(g, rx, &r, &complete);
+	}
+	if (ret)
+		return ret;
+	if (mig_rx_missing(rx))
+		return err_set(&g->e, -EPROTO, "%llu pages of memory have not come", (unsigned long long)mig_rx_missing(rx));
+	if (!g->state || g->state_got != g->state_len)
+		return err_set(&g->e, -EPROTO, "the guest's state has not come");
+	return 0;
+}
+
+static int read_begin(struct mig *g)
+{
+	struct mig_record r;
+	int ret = next(g, &r, MIG_WORK_MS);
+
+	if (ret)
+		return ret;
+	if (r.type == MIG_REFUSE)
+		return said(g, &r, "does not send its guest");
+	if (r.type != MIG_BEGIN || r.len < 4 + sizeof(g->vmgenid))
+		return err_set(&g->e, -EPROTO, "the source said '%s' where 'begin' was due", mig_type_name(r.type));
+	g->has_vmgenid = mig_u32(&g->chan, &r) & MIG_GENID;
+	memcpy(g->vmgenid, g->chan.buf + 4, sizeof(g->vmgenid));
+	return mig_on_loop(g, say_active);
+}
+
+static int expect(struct mig *g, enum mig_type type, int timeout_ms)
+{
+	struct mig_record r;
+	int ret = next(g, &r, timeout_ms);
+
+	if (ret)
+		return ret;
+	if (r.type == MIG_CANCEL)
+		return said(g, &r, "was asked to give up");
+	return r.type == type ? 0 : err_set(&g->e, -EPROTO, "the source said '%s' where '%s' was due", mig_type_name(r.type), mig_type_name(type));
+}
+
+/* ---- questions ---- */
+
+static int read_hello(struct mig_chan *c, uint8_t id[MIG_ID], bool *asks, struct err *e)
+{
+	struct mig_record r;
+	int ret;
+
+	c->timeout_ms = MIG_ANSWER_MS;
+	ret = mig_recv(c, &r, e);
+	if (ret)
+		return ret;
+	if (r.type != MIG_HELLO || r.len < HELLO_LEN)
+		return err_set(e, -EPROTO, "who came did not say 'hello'");
+	if (ld_le32(c->buf) != MIG_VERSION)
+		return err_set(e, -EPROTO, "the source's migration protocol has version %u, and this one's %u", ld_le32(c->buf), MIG_VERSION);
+	*asks = ld_le32(c->buf + 4) & MIG_ASKS;
+	memcpy(id, c->buf + 8, MIG_ID);
+	return 0;
+}
+
+static void answer(struct mig *g, struct mig_chan *c, const uint8_t id[MIG_ID])
+{
+	struct err e;
+	enum mig_answer a = !g->known || memcmp(id, g->id, MIG_ID) ? MIG_UNKNOWN : g->owner ? MIG_STARTED : MIG_NEVER;
+
+	mig_send_u32(c, MIG_ANSWER, (uint32_t)a, &e);
+}
+
+/* Somebody came while `go` is waited for.  The source, and it asks: it will not say it any more, nor be heard.  ECONNABORTED */
+static int visitor(struct mig *g)
+{
+	uint8_t id[MIG_ID];
+	struct mig_chan c;
+	struct err e;
+	bool asks, ours;
+
+	if (mig_accept(g->listen_fd, g->stop_fd, 0, &c, &e))
+		return 0;
+	ours = !read_hello(&c, id, &asks, &e) && asks && !memcmp(id, g->id, MIG_ID);
+	if (ours) {
+		/* Before the answer nothing of it can come about any more. */
+		mig_chan_fini(&g->chan);
+		mig_on_loop(g, let_go);
+		answer(g, &c, id);
+	}
+	mig_chan_fini(&c);
+	return ours ? err_set(&g->e, -ECONNABORTED, "the connection was lost before the guest was handed over") : 0;
+}
+
+static int wait_go(struct mig *g)
+{
+	int64_t until = loop_now_ns() + MIG_WORK_MS * 1000000ll;
+	int ret = 0;
+
+	while (!ret) {
+		struct pollfd p[3] = { { .fd = g->chan.in, .events = POLLIN }, { .fd = g->stop_fd, .events = POLLIN },
+				       { .fd = g->listen_fd, .events = POLLIN } };
+		int n = poll(p, 3, POLL_MS);
+
+		if (n > 0 && p[0].revents)
+			return expect(g, MIG_GO, MIG_WORK_MS);
+		if (n > 0 && p[1].revents)
+			return err_set(&g->e, -ECANCELED, "it was cancelled");
+		if (n > 0 && p[2].revents)
+			ret = visitor(g);
+		if (!ret && loop_now_ns() > until)
+			ret = err_set(&g->e, -ETIMEDOUT, "the source has not handed the guest over");
+	}
+	return ret;
+}
+
+/* ---- one migration ---- */
+
+static int hand_over(struct mig *g)
+{
+	struct err e;
+	int ret = mig_on_loop(g, load);
+
+	ret = ret ? ret : mig_send_bytes(&g->chan, MIG_LOADED, NULL, 0, &g->e);
+	ret = ret ? ret : expect(g, MIG_TAKE, MIG_WORK_MS);
+	if (ret)
+		return ret;
+	ret = mig_on_loop(g, take_disks);
+	ret = ret ? ret : mig_send_u32(&g->chan, MIG_TAKEN, g->marked ? MIG_MARKED : 0, &g->e);
+	ret = ret ? ret : wait_go(g);
+	if (ret) {
+		mig_on_loop(g, let_go);
+		return ret;
+	}
+	mig_on_loop(g, own);
+	/* Whether that arrives makes no difference any more. */
+	ret = mig_send_bytes(&g->chan, MIG_RUNNING, NULL, 0, &e);
+	mig_on_loop(g, run);
+	g->heard = !ret && !expect(g, MIG_DONE, DONE_MS);
+	return 0;
+}
+
+static int session(struct mig *g)
+{
+	struct mig_rx *rx = NULL;
+	uint8_t id[MIG_ID];
+	bool asks = false;
+	int ret = read_hello(&g->chan, id, &asks, &g->e);
+
+	if (!ret && asks) {
+		answer(g, &g->chan, id);
+		return -EALREADY;
+	}
+	if (ret)
+		return ret;
+	memcpy(g->id, id, MIG_ID);
+	g->known = true;
+	free(g->state);
+	g->state = NULL;
+	g->state_len = g->state_got = 0;
+	ret = mig_on_loop(g, make_about);
+	ret = ret ? ret : mig_send_bytes(&g->chan, MIG_ABOUT, g->about, strlen(g->about), &g->e);
+	ret = ret ? ret : read_begin(g);
+	if (!ret && mig_rx_new(g->vm->m->mem, &rx))
+		ret = err_set(&g->e, -ENOMEM, "out of memory");
+	ret = ret ? ret : receive(g, rx);
+	mig_rx_free(rx);
+	return ret ? ret : hand_over(g);
+}
+
+/* Loop. */
+static int say_failed(struct mig *g)
+{
+	pthread_mutex_lock(&g->lock);
+	snprintf(g->info.error, sizeof(g->info.error), "%s", g->e.msg);
+	pthread_mutex_unlock(&g->lock);
+	log_warn("incoming migration: %s", g->e.msg);
+	mig_status(g, VM_MIGRATE_FAILED);
+	return 0;
+}
+
+/* Loop.  There is nowhere to wait for another one. */
+static int end_vm(struct mig *g)
+{
+	err_set(g->vm->err, -EIO, "--incoming %.100s: %.380s", g->uri, g->e.msg);
+	vm_request(g->vm, MACHINE_REQ_QUIT, VM_EXIT_HOST);
+	return 0;
+}
+
+/* True: the guest is here. */
+static bool one(struct mig *g)
+{
+	struct err e;
+	int ret = session(g);
+
+	if (ret && ret != -EALREADY && !atomic_load(&g->ending)) {
+		if (g->chan.in >= 0 && ret != -ECONNABORTED)
+			mig_send_text(&g->chan, MIG_FAILED, g->e.msg, &e);
+		mig_on_loop(g, say_failed);
+	}
+	mig_chan_fini(&g->chan);
+	return !ret;
+}
+
+/* The source may not have heard that the guest runs. */
+static void answer_questions(struct mig *g)
+{
+	int64_t until = loop_now_ns() + ANSWERS_S * 1000000000ll;
+	uint8_t id[MIG_ID];
+	struct mig_chan c;
+	struct err e;
+	bool asks;
+
+	while (loop_now_ns() < until && !atomic_load(&g->ending)) {
+		int ret = mig_accept(g->listen_fd, g->stop_fd, POLL_MS, &c, &e);
+
+		if (ret)
+			continue;
+		if (!read_hello(&c, id, &asks, &e) && asks)
+			answer(g, &c, id);
+		else
+			mig_send_text(&c, MIG_FAILED, "its guest is here already", &e);
+		mig_chan_fini(&c);
+	}
+}
+
+static void unlink_socket(const struct mig *g)
+{
+	if (!strncmp(g->uri, "unix:", 5))
+		unlink(g->uri + 5);
+}
+
+void *mig_in_thread(void *opaque)
+{
+	struct mig *g = opaque;
+	bool here = false;
+
+	while (!here && !atomic_load(&g->ending)) {
+		int ret;
+
+		if (g->listen_fd >= 0)
+			ret = mig_accept(g->listen_fd, g->stop_fd, -1, &g->chan, &g->e);
+		else
+			ret = mig_connect(g->uri, g->stop_fd, MIG_ANSWER_MS, &g->chan, &g->e);
+		here = !ret && one(g);
+		if (!here && g->listen_fd < 0) {
+			mig_on_loop(g, end_vm);
+			break;
+		}
+	}
+	if (here && g->listen_fd >= 0 && !g->heard)
+		answer_questions(g);
+	if (g->listen_fd >= 0) {
+		close(g->listen_fd);
+		g->listen_fd = -1;
+		unlink_socket(g);
+	}
+	return NULL;
+}

@@ -1,0 +1,620 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The source of a migration: see migrate.h for what is said, and who owns the guest when.
+ *
+ * A thread sends; what has to do with the machine is a function of the loop's (mig_on_loop).
+ * Each function below of the type int (struct mig *) with "Loop" over it is such a one.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/log.h"
+#include "machine/dirty.h"
+#include "machine/mem_copy.h"
+#include "vm/firmware.h"
+#include "vm/internal.h"
+#include "vm/migrate_int.h"
+#include "vm/migrate_ram.h"
+#include "vm/snapshot_int.h"
+
+#define NS_PER_MS 1000000ll
+#define NS_PER_S 1000000000ll
+#define SLICE_NS (50 * NS_PER_MS)	/* in which the bandwidth is kept to */
+#define CHECK_PAGES 256u		/* sent between two looks at the clock */
+#define STATE_CHUNK (MIG_MAX - 64u)
+#define SETTLE_MS 10000			/* in which vCPUs have to hear of a new round */
+#define ASK_AGAIN_MS 300
+#define STILL_MS 60000			/* in which the guest comes to stand */
+#define GIVE_UP_RATE (1ull << 20)	/* bytes a second: what a connection is taken to do before it has been measured */
+
+/* Figures of a round. */
+struct round {
+	struct mig *g;
+	struct mig_tx *tx;
+	bool first, last;
+	int64_t begun_ns, slept_ns, slice_ns;
+	uint64_t bytes_before, slice_bytes;
+};
+
+static struct vm_migrate_params params_of(struct mig *g)
+{
+	struct vm_migrate_params p;
+
+	pthread_mutex_lock(&g->lock);
+	p = g->params;
+	pthread_mutex_unlock(&g->lock);
+	return p;
+}
+
+/* ---- the loop's part ---- */
+
+/* Loop. */
+static int check_about(struct mig *g)
+{
+	struct vm *vm = g->vm;
+	int ret = mig_about_fits(vm, g->about, strlen(g->about), &g->e);
+
+	return ret ? ret : mig_disks_claim(vm, &g->e);
+}
+
+/* Loop. */
+static int begin_log(struct mig *g)
+{
+	int ret = machine_dirty_start(g->vm->m);
+
+	if (ret)
+		return err_set(&g->e, ret, "the log of written pages: %s", strerror(-ret));
+	g->has_vmgenid = vm_generation_id(g->vm, g->vmgenid);
+	mig_status(g, VM_MIGRATE_ACTIVE);
+	return 0;
+}
+
+/* Loop. */
+static int fetch_log(struct mig *g)
+{
+	int ret = machine_dirty_fetch(g->vm->m, 0, g->pages, g->todo);
+
+	return ret ? err_set(&g->e, ret, "the log of written pages: %s", strerror(-ret)) : 0;
+}
+
+/* Loop. */
+static int ask_settled(struct mig *g) { return machine_dirty_settled(g->vm->m) || g->vm->paused ? 0 : -EAGAIN; }
+
+/* Loop. */
+static int stop_guest(struct mig *g)
+{
+	struct vm *vm = g->vm;
+
+	vm_vcpus_throttle(vm, 0);
+	g->was_running = !vm->paused && !vm->stop_wanted;
+	g->stopped_ns = loop_now_ns();
+	mig_status(g, VM_MIGRATE_DEVICE);
+	if (!vm->paused)
+		vm_stop(vm);
+	g->holds = true;
+	return 0;
+}
+
+/* Loop. */
+static int ask_still(struct mig *g) { return g->vm->paused ? 0 : -EAGAIN; }
+
+/* Loop.  The state first: taking it, a device may write to memory. */
+static int take_state(struct mig *g)
+{
+	int ret;
+
+	g->state_fd = memfd_create("guest-state", MFD_CLOEXEC);
+	if (g->state_fd < 0)
+		return err_set(&g->e, -errno, "memfd_create: %s", strerror(errno));
+	ret = vm_state_write(g->vm, g->state_fd, &g->e);
+	return ret ? ret : fetch_log(g);
+}
+
+/* Loop. */
+static int let_disks_go(struct mig *g)
+{
+	int ret = mig_disks_close(g->vm, &g->e);
+
+	if (!ret)
+		vm_vars_release(g->vm);
+	return ret;
+}
+
+/* Loop.  The last moment at which it can be had back without asking. */
+static int give_away(struct mig *g)
+{
+	if (atomic_load(&g->cancelled))
+		return err_set(&g->e, -ECANCELED, "it was cancelled");
+	g->gone = true;
+	return 0;
+}
+
+/* Loop.  Opens what is closed. */
+static int have_disks_back(struct mig *g)
+{
+	int ret = mig_disks_open(g->vm, &g->e);
+
+	return ret ? ret : vm_vars_take(g->vm, &g->e);
+}
+
+/* Loop. */
+static int go_on(struct mig *g)
+{
+	struct vm *vm = g->vm;
+
+	vm_vcpus_throttle(vm, 0);
+	machine_dirty_stop(vm->m);
+	mig_disks_unclaim(vm);
+	g->gone = g->holds = g->take_back = false;
+	pthread_mutex_lock(&g->lock);
+	g->info.in_doubt = false;
+	g->info.downtime_ns = 0;
+	pthread_mutex_unlock(&g->lock);
+	atomic_store(&g->done, true);
+	if (g->was_running)
+		vm_resume(vm);
+	mig_status(g, atomic_load(&g->cancelled) ? VM_MIGRATE_CANCELLED : VM_MIGRATE_FAILED);
+	return 0;
+}
+
+/* Loop. */
+static int is_gone(struct mig *g)
+{
+	machine_dirty_stop(g->vm->m);
+	mig_disks_unclaim(g->vm);
+	g->gone = true;
+	pthread_mutex_lock(&g->lock);
+	g->info.in_doubt = false;
+	g->info.total_ns = loop_now_ns() - g->begun_ns;
+	g->info.downtime_ns = loop_now_ns() - g->stopped_ns;
+	g->info.ram_remaining = 0;
+	pthread_mutex_unlock(&g->lock);
+	atomic_store(&g->done, true);
+	log_info("the guest has gone to %s", g->uri);
+	mig_status(g, VM_MIGRATE_COMPLETED);
+	return 0;
+}
+
+/* Loop. */
+static int say_doubt(struct mig *g)
+{
+	pthread_mutex_lock(&g->lock);
+	g->info.in_doubt = true;
+	snprintf(g->info.error, sizeof(g->info.error), "the connection was lost while the guest was handed over: whether the destination has it "
+		 "is being asked there");
+	pthread_mutex_unlock(&g->lock);
+	log_warn("migration: %s", g->info.error);
+	return 0;
+}
+
+/* ---- answers ---- */
+
+/* The next record, which is to be of this type; `failed` says why it is not to be. */
+static int expect(struct mig *g, enum mig_type type, int timeout_ms, struct err *e)
+{
+	struct mig_record r;
+	char why[300];
+	int ret;
+
+	g->chan.timeout_ms = timeout_ms;
+	ret = mig_recv(&g->chan, &r, e);
+	if (ret)
+		return ret;
+	if (r.type == type)
+		return (int)r.len;
+	if (r.type != MIG_FAILED)
+		return err_set(e, -EPROTO, "the destination said '%s' where '%s' was due", mig_type_name(r.type), mig_type_name(type));
+	mig_text(&g->chan, &r, why, sizeof(why));
+	return err_set(e, -EREMOTEIO, "the destination says: %s", why);
+}
+
+static int hello(struct mig *g, uint32_t flags, struct err *e)
+{
+	uint8_t p[8 + MIG_ID + sizeof(LODGE_VERSION)];
+
+	st_le32(p, MIG_VERSION);
+	st_le32(p + 4, flags);
+	memcpy(p + 8, g->id, MIG_ID);
+	memcpy(p + 8 + MIG_ID, LODGE_VERSION, sizeof(LODGE_VERSION));
+	return mig_send_bytes(&g->chan, MIG_HELLO, p, sizeof(p), e);
+}
+
+static int look_at_destination(struct mig *g)
+{
+	struct err e;
+	int ret = mig_connect(g->uri, g->stop_fd, MIG_ANSWER_MS, &g->chan, &g->e), len;
+
+	g->chan.timeout_ms = MIG_ANSWER_MS;
+	ret = ret ? ret : hello(g, 0, &g->e);
+	if (ret)
+		return ret;
+	len = expect(g, MIG_ABOUT, MIG_ANSWER_MS, &g->e);
+	if (len < 0)
+		return len;
+	g->about = strndup((const char *)g->chan.buf, (size_t)len);
+	if (!g->about)
+		return err_set(&g->e, -ENOMEM, "out of memory");
+	ret = mig_on_loop(g, check_about);
+	if (ret)
+		mig_send_text(&g->chan, MIG_REFUSE, g->e.msg, &e);
+	return ret;
+}
+
+static int begin(struct mig *g)
+{
+	uint8_t p[4 + 16];
+	int ret = mig_on_loop(g, begin_log);
+
+	if (ret)
+		return ret;
+	pthread_mutex_lock(&g->lock);
+	g->info.setup_ns = loop_now_ns() - g->begun_ns;
+	pthread_mutex_unlock(&g->lock);
+	st_le32(p, g->has_vmgenid ? MIG_GENID : 0);
+	memcpy(p + 4, g->vmgenid, 16);
+	return mig_send_bytes(&g->chan, MIG_BEGIN, p, sizeof(p), &g->e);
+}
+
+/* ---- memory ---- */
+
+static int wait_settled(struct mig *g)
+{
+	for (unsigned k = 0; k < SETTLE_MS; k++) {
+		int ret = mig_on_loop(g, ask_settled);
+
+		if (ret != -EAGAIN)
+			return ret;
+		ret = mig_sleep(g, 1);
+		if (ret)
+			return err_set(&g->e, ret, "it was cancelled");
+	}
+	return err_set(&g->e, -ETIMEDOUT, "a vCPU has not answered for %d seconds", SETTLE_MS / 1000);
+}
+
+/* Keeps to the bandwidth, and tells how far it is. */
+static int pace(struct round *r, uint64_t left)
+{
+	struct mig *g = r->g;
+	struct vm_migrate_params p = params_of(g);
+	int64_t now = loop_now_ns(), due;
+	struct mig_tx_stats s;
+
+	mig_tx_stats(r->tx, &s);
+	pthread_mutex_lock(&g->lock);
+	g->info.transferred = g->chan.sent_bytes;
+	g->info.ram_remaining = left * PAGE_4K;
+	g->info.normal = s.normal;
+	g->info.zero = s.zero;
+	g->info.compressed_in = s.compressed_in;
+	g->info.compressed_out = s.compressed_out;
+	pthread_mutex_unlock(&g->lock);
+	if (atomic_load(&g->cancelled) || atomic_load(&g->ending))
+		return err_set(&g->e, -ECANCELED, "it was cancelled");
+	if (!p.max_bandwidth || r->last)
+		return 0;
+	due = r->slice_ns + (int64_t)((double)(g->chan.sent_bytes - r->slice_bytes) * NS_PER_S / (double)p.max_bandwidth);
+	if (due > now) {
+		r->slept_ns += due - now;
+		if (mig_sleep(g, (int)MIN((due - now) / NS_PER_MS + 1, 1000)))
+			return err_set(&g->e, -ECANCELED, "it was cancelled");
+	}
+	if (now - r->slice_ns > SLICE_NS) {
+		r->slice_ns = MAX(now, due);
+		r->slice_bytes = g->chan.sent_bytes;
+	}
+	return 0;
+}
+
+static uint64_t count_todo(const struct mig *g)
+{
+	uint64_t n = 0;
+
+	for (uint64_t w = 0; w < (g->pages + 63) / 64; w++)
+		n += (uint64_t)__builtin_popcountll(g->todo[w]);
+	return n;
+}
+
+/* All pages that are to be sent; in the first round the others are zeros, and said to be. */
+static int send_pages(struct round *r, uint64_t left)
+{
+	struct mig *g = r->g;
+	uint64_t since = 0;
+	int ret = 0;
+
+	for (uint64_t page = 0; page < g->pages && !ret; page++) {
+		bool set = g->todo[page / 64] & BIT64(page % 64);
+
+		if (!set && !r->first) {
+			if (!g->todo[page / 64])
+				page |= 63;
+			continue;
+		}
+		g->todo[page / 64] &= ~BIT64(page % 64);
+		ret = mig_tx_page(r->tx, page, !set, &g->e);
+		left -= set;
+		if (!ret && set && ++since % CHECK_PAGES == 0)
+			ret = pace(r, left);
+	}
+	ret = ret ? ret : mig_tx_flush(r->tx, &g->e);
+	ret = ret ? ret : pace(r, left);
+	return ret ? ret : mig_send_bytes(&g->chan, MIG_ROUND, NULL, 0, &g->e);
+}
+
+/* Bytes a second that the connection takes when it is let. */
+static double rate_of(const struct round *r)
+{
+	int64_t ns = loop_now_ns() - r->begun_ns - r->slept_ns;
+	double bytes = (double)(r->g->chan.sent_bytes - r->bytes_before);
+
+	return ns > 0 ? bytes * NS_PER_S / (double)ns : 0;
+}
+
+static int one_round(struct mig *g, struct mig_tx *tx, bool first, bool last, double *rate, uint64_t *sent)
+{
+	struct round r = { .g = g, .tx = tx, .first = first, .last = last, .begun_ns = loop_now_ns(), .slice_ns = loop_now_ns(),
+			   .bytes_before = g->chan.sent_bytes, .slice_bytes = g->chan.sent_bytes };
+	uint64_t n = count_todo(g);
+	int ret = send_pages(&r, n);
+	int64_t ns = loop_now_ns() - r.begun_ns;
+
+	*sent = n;
+	/* A round of a few pages measures nothing. */
+	if (n >= CHECK_PAGES || !*rate)
+		*rate = MAX(rate_of(&r), (double)GIVE_UP_RATE);
+	pthread_mutex_lock(&g->lock);
+	g->info.rounds++;
+	g->info.mbps = ns > 0 ? (double)(g->chan.sent_bytes - r.bytes_before) * 8e3 / (double)ns : 0;
+	pthread_mutex_unlock(&g->lock);
+	return ret;
+}
+
+/* Loop. */
+static int slow_down(struct mig *g)
+{
+	struct vm_migrate_params p = params_of(g);
+	unsigned now = atomic_load(&g->vm->throttle), next = now ? now + p.throttle_increment : p.throttle_initial;
+
+	next = MIN(next, p.throttle_max);
+	pthread_mutex_lock(&g->lock);
+	g->info.throttle = next;
+	pthread_mutex_unlock(&g->lock);
+	vm_vcpus_throttle(g->vm, next);
+	return 0;
+}
+
+/* Rounds until what is left can be sent while the guest stands still. */
+static int precopy(struct mig *g, struct mig_tx *tx)
+{
+	double rate = 0;
+	uint64_t sent, left;
+	int64_t begun;
+	unsigned slow = 0;
+	int ret = wait_settled(g);
+
+	if (!ret)
+		mem_ram_used(g->vm->m->mem, g->todo);
+	for (bool first = true; !ret; first = false) {
+		struct vm_migrate_params p = params_of(g);
+
+		begun = loop_now_ns();
+		ret = one_round(g, tx, first, false, &rate, &sent);
+		ret = ret ? ret : mig_on_loop(g, fetch_log);
+		if (ret)
+			return ret;
+		left = count_todo(g);
+		pthread_mutex_lock(&g->lock);
+		g->info.dirty_rate = left * NS_PER_S / (uint64_t)MAX(loop_now_ns() - begun, NS_PER_MS);
+		g->info.ram_remaining = left * PAGE_4K;
+		g->info.expected_downtime_ns = (int64_t)((double)left * PAGE_4K / rate * NS_PER_S);
+		pthread_mutex_unlock(&g->lock);
+		if ((double)left * PAGE_4K <= rate * (double)p.downtime_limit_ms / 1000)
+			return 0;
+		slow = left > sent / 2 ? slow + 1 : 0;
+		if (p.auto_converge && slow >= 2) {
+			slow = 0;
+			ret = mig_on_loop(g, slow_down);
+		}
+		ret = ret ? ret : wait_settled(g);
+	}
+	return ret;
+}
+
+/* ---- the guest stands still ---- */
+
+static int wait_still(struct mig *g)
+{
+	for (unsigned k = 0; k < STILL_MS; k++) {
+		int ret = mig_on_loop(g, ask_still);
+
+		if (ret != -EAGAIN)
+			return ret;
+		ret = mig_sleep(g, 1);
+		if (ret)
+			return err_set(&g->e, ret, "it was cancelled");
+	}
+	return err_set(&g->e, -ETIMEDOUT, "the guest has not come to stand for %d seconds", STILL_MS / 1000);
+}
+
+static int send_state(struct mig *g)
+{
+	struct stat st;
+	uint8_t head[16], *p;
+	int ret = fstat(g->state_fd, &st) ? -errno : 0;
+
+	p = ret ? MAP_FAILED : mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, g->state_fd, 0);
+	if (p == MAP_FAILED)
+		return err_set(&g->e, -errno, "the guest's state: %s", strerror(errno));
+	for (uint64_t at = 0; at < (uint64_t)st.st_size && !ret; at += STATE_CHUNK) {
+		size_t len = MIN((size_t)st.st_size - at, (size_t)STATE_CHUNK);
+		const struct iovec iov[2] = { { head, sizeof(head) }, { p + at, len } };
+
+		st_le64(head, (uint64_t)st.st_size);
+		st_le64(head + 8, at);
+		ret = mig_send(&g->chan, MIG_STATE, iov, 2, &g->e);
+	}
+	munmap(p, (size_t)st.st_size);
+	return ret;
+}
+
+static int stop_and_copy(struct mig *g, struct mig_tx *tx)
+{
+	double rate = 0;
+	uint64_t sent;
+	int ret = mig_on_loop(g, stop_guest);
+
+	ret = ret ? ret : wait_still(g);
+	ret = ret ? ret : mig_on_loop(g, take_state);
+	ret = ret ? ret : one_round(g, tx, false, true, &rate, &sent);
+	ret = ret ? ret : send_state(g);
+	return ret ? ret : mig_send_u32(&g->chan, MIG_COMPLETE, g->was_running ? MIG_RUNS : 0, &g->e);
+}
+
+/* Up to the moment before `go`. */
+static int hand_over(struct mig *g)
+{
+	int ret = expect(g, MIG_LOADED, MIG_WORK_MS, &g->e);
+
+	ret = ret < 0 ? ret : mig_on_loop(g, let_disks_go);
+	ret = ret < 0 ? ret : mig_send_bytes(&g->chan, MIG_TAKE, NULL, 0, &g->e);
+	ret = ret < 0 ? ret : expect(g, MIG_TAKEN, MIG_WORK_MS, &g->e);
+	if (ret < 0)
+		return ret;
+	g->marked = ret >= 4 && ld_le32(g->chan.buf) & MIG_MARKED;
+	return mig_on_loop(g, give_away);
+}
+
+static int send_all(struct mig *g)
+{
+	struct vm_migrate_params p = params_of(g);
+	struct mig_tx *tx = NULL;
+	int ret = look_at_destination(g);
+
+	if (!ret && (!(g->todo = calloc((g->pages + 63) / 64, 8)) || mig_tx_new(g->vm->m->mem, &g->chan, p.zstd_level, &tx)))
+		ret = err_set(&g->e, -ENOMEM, "out of memory");
+	g->chan.timeout_ms = MIG_WORK_MS;
+	ret = ret ? ret : begin(g);
+	ret = ret ? ret : precopy(g, tx);
+	ret = ret ? ret : stop_and_copy(g, tx);
+	mig_tx_free(tx);
+	return ret ? ret : hand_over(g);
+}
+
+/* ---- in doubt ---- */
+
+/* What the destination says of it, if it can be asked. */
+static enum mig_answer ask(struct mig *g)
+{
+	enum mig_answer a = MIG_UNKNOWN;
+	struct err e;
+
+	mig_chan_fini(&g->chan);
+	if (!g->listening || mig_connect(g->uri, g->stop_fd, MIG_ANSWER_MS, &g->chan, &e))
+		return a;
+	g->chan.timeout_ms = MIG_ANSWER_MS;
+	if (!hello(g, MIG_ASKS, &e) && expect(g, MIG_ANSWER, MIG_ANSWER_MS, &e) >= 4)
+		a = (enum mig_answer)ld_le32(g->chan.buf);
+	mig_chan_fini(&g->chan);
+	return a <= MIG_STARTED ? a : MIG_UNKNOWN;
+}
+
+/* Loop.  Whose the disks are, if they are free and say so: 0: ours; EOWNERDEAD: the destination had them. */
+static int ask_disks(struct mig *g)
+{
+	bool word = g->take_back;
+	int ret;
+
+	if (!word && !g->marked)
+		return -EAGAIN;
+	ret = have_disks_back(g);
+	if (ret)
+		return ret;
+	if (mig_disks_marked(g->vm, g->id) != MIG_MARK_TAKEN || word)
+		return 0;
+	let_disks_go(g);
+	return -EOWNERDEAD;
+}
+
+static void say_dead(struct mig *g)
+{
+	pthread_mutex_lock(&g->lock);
+	snprintf(g->info.error, sizeof(g->info.error), "the destination took the guest over, and has ended since");
+	pthread_mutex_unlock(&g->lock);
+}
+
+/* `go` was sent and nothing heard.  Nothing happens here until it is known whose the guest is. True: ours. */
+static bool resolve(struct mig *g)
+{
+	mig_on_loop(g, say_doubt);
+	for (;;) {
+		enum mig_answer a = ask(g);
+		int ret = a == MIG_UNKNOWN ? mig_on_loop(g, ask_disks) : 0;
+
+		if (atomic_load(&g->ending))
+			return false;
+		if (a == MIG_STARTED)
+			return false;
+		if (a == MIG_NEVER || !ret)
+			return true;
+		if (ret == -EOWNERDEAD) {
+			say_dead(g);
+			return false;
+		}
+		mig_sleep(g, ASK_AGAIN_MS);
+		mig_unwake(g);
+	}
+}
+
+/* ---- back ---- */
+
+/* The guest goes on here, as soon as its disks are free. */
+static void take_back(struct mig *g)
+{
+	struct err e;
+
+	pthread_mutex_lock(&g->lock);
+	snprintf(g->info.error, sizeof(g->info.error), "%s", atomic_load(&g->cancelled) ? "" : g->e.msg);
+	pthread_mutex_unlock(&g->lock);
+	if (g->chan.in >= 0 && atomic_load(&g->cancelled))
+		mig_send_bytes(&g->chan, MIG_CANCEL, NULL, 0, &e);
+	mig_chan_fini(&g->chan);
+	while (mig_on_loop(g, have_disks_back) && !atomic_load(&g->ending)) {
+		log_warn("migration: the guest waits for its disks: %s", g->e.msg);
+		mig_unwake(g);
+		mig_sleep(g, ASK_AGAIN_MS);
+	}
+	mig_on_loop(g, go_on);
+}
+
+void *mig_out_thread(void *opaque)
+{
+	struct mig *g = opaque;
+	struct err e;
+	int ret = send_all(g);
+	bool ours = ret != 0;
+
+	if (!ret) {
+		mig_unwake(g);
+		ret = mig_send_bytes(&g->chan, MIG_GO, NULL, 0, &e);
+		ret = ret ? ret : expect(g, MIG_RUNNING, MIG_ANSWER_MS, &e);
+		if (ret < 0) {
+			snprintf(g->e.msg, sizeof(g->e.msg), "%.500s", e.msg);
+			ours = resolve(g);
+		} else {
+			mig_send_bytes(&g->chan, MIG_DONE, NULL, 0, &e);
+		}
+	}
+	if (ours && g->e.msg[0] && !atomic_load(&g->cancelled))
+		log_warn("migration: %s", g->e.msg);
+	if (ours)
+		take_back(g);
+	else
+		mig_on_loop(g, is_gone);
+	mig_chan_fini(&g->chan);
+	return NULL;
+}

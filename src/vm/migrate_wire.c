@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Records, and the connection they go over: see migrate_wire.h.  The peer is not trusted. */
+#include "vm/migrate_wire.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "base/bits.h"
+
+#define MAGIC 0x4d47444cu	/* "LDGM" */
+#define MAX_PIECES 16
+
+const char *mig_type_name(enum mig_type t)
+{
+	static const char *const names[MIG_TYPES] = {
+		[MIG_HELLO] = "hello", [MIG_ABOUT] = "about", [MIG_BEGIN] = "begin", [MIG_REFUSE] = "refuse", [MIG_PAGES] = "pages",
+		[MIG_ZEROS] = "zeros", [MIG_ROUND] = "round", [MIG_STATE] = "state", [MIG_COMPLETE] = "complete", [MIG_LOADED] = "loaded",
+		[MIG_TAKE] = "take", [MIG_TAKEN] = "taken", [MIG_GO] = "go", [MIG_RUNNING] = "running", [MIG_DONE] = "done", [MIG_FAILED] = "failed",
+		[MIG_CANCEL] = "cancel", [MIG_ANSWER] = "answer",
+	};
+
+	return t < MIG_TYPES && names[t] ? names[t] : "unknown";
+}
+
+/* ---- records ---- */
+
+static uint32_t crc_of(const uint8_t head[MIG_HEAD], const struct iovec *iov, unsigned n)
+{
+	static const uint8_t none[4];
+	uint32_t crc = (uint32_t)crc32_z(crc32_z(crc32_z(0, NULL, 0), head, MIG_HEAD - 4), none, 4);
+
+	for (unsigned i = 0; i < n; i++)
+		if (iov[i].iov_len)	/* zlib takes no bytes at NULL for a beginning */
+			crc = (uint32_t)crc32_z(crc, iov[i].iov_base, iov[i].iov_len);
+	return crc;
+}
+
+void mig_head_put(uint8_t head[MIG_HEAD], enum mig_type type, uint32_t seq, const struct iovec *iov, unsigned n)
+{
+	uint32_t len = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		len += (uint32_t)iov[i].iov_len;
+	st_le32(head, MAGIC);
+	st_le16(head + 4, (uint16_t)type);
+	st_le16(head + 6, 0);
+	st_le32(head + 8, seq);
+	st_le32(head + 12, len);
+	st_le32(head + 16, crc_of(head, iov, n));
+}
+
+int mig_head_get(const uint8_t head[MIG_HEAD], uint32_t seq, struct mig_record *r, struct err *e)
+{
+	uint16_t type = ld_le16(head + 4);
+
+	*r = (struct mig_record){ .type = type, .seq = ld_le32(head + 8), .len = ld_le32(head + 12), .crc = ld_le32(head + 16) };
+	if (ld_le32(head) != MAGIC)
+		return err_set(e, -EPROTO, "the other side does not speak Lodge's migration protocol");
+	if (!type || type >= MIG_TYPES || ld_le16(head + 6) || r->len > MIG_MAX)
+		return err_set(e, -EPROTO, "the stream has a record of an unknown kind (%u, %u bytes)", type, r->len);
+	if (r->seq != seq)
+		return err_set(e, -EPROTO, "record %u of the stream came as number %u", seq, r->seq);
+	return 0;
+}
+
+int mig_check(const uint8_t head[MIG_HEAD], const struct mig_record *r, const void *payload, struct err *e)
+{
+	const struct iovec iov = { .iov_base = (void *)(uintptr_t)payload, .iov_len = r->len };
+
+	return crc_of(head, &iov, 1) == r->crc ? 0 : err_set(e, -EPROTO, "record %u of the stream, %s, was damaged on its way", r->seq,
+							     mig_type_name(r->type));
+}
+
+/* ---- the connection ---- */
+
+int mig_chan_init(struct mig_chan *c, int in, int out, int stop_fd, struct err *e)
+{
+	*c = (struct mig_chan){ .in = in, .out = out, .stop_fd = stop_fd, .timeout_ms = -1, .buf = malloc(MIG_MAX) };
+	if (c->buf)
+		return 0;
+	mig_chan_fini(c);
+	return err_set(e, -ENOMEM, "out of memory");
+}
+
+void mig_chan_fini(struct mig_chan *c)
+{
+	if (c->out >= 0 && c->out != c->in)
+		close(c->out);
+	if (c->in >= 0)
+		close(c->in);
+	c->in = c->out = -1;
+	free(c->buf);
+	c->buf = NULL;
+	/* Its input has ended; what does not end then is not waited for. */
+	for (unsigned i = 0; c->child && i < 50 && !waitpid(c->child, NULL, WNOHANG); i++)
+		usleep(10000);
+	if (c->child && !kill(c->child, SIGTERM))
+		waitpid(c->child, NULL, WNOHANG);
+	c->child = 0;
+}
+
+static int wait_for(struct mig_chan *c, int fd, short events, struct err *e)
+{
+	struct pollfd p[2] = { { .fd = fd, .events = events }, { .fd = c->stop_fd, .events = POLLIN } };
+	int n;
+
+	do
+		n = poll(p, 2, c->timeout_ms);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return err_set(e, -errno, "poll: %s", strerror(errno));
+	if (p[1].revents)
+		return err_set(e, -ECANCELED, "it was cancelled");
+	return n ? 0 : err_set(e, -ETIMEDOUT, "the other side has said nothing for %d seconds", c->timeout_ms / 1000);
+}
+
+static int broken(int ret, struct err *e)
+{
+	return err_set(e, -EPIPE, "the connection was %s%s", ret ? "lost: " : "closed by the other side", ret ? strerror(ret) : "");
+}
+
+static int write_all(struct mig_chan *c, struct iovec *iov, unsigned n, struct err *e)
+{
+	while (n) {
+		ssize_t some = writev(c->out, iov, (int)n);
+		int ret;
+
+		if (some < 0 && errno == EINTR)
+			continue;
+		if (some < 0 && errno != EAGAIN)
+			return broken(errno, e);
+		if (some < 0) {
+			ret = wait_for(c, c->out, POLLOUT, e);
+			if (ret)
+				return ret;
+			continue;
+		}
+		c->sent_bytes += (uint64_t)some;
+		while (n && (size_t)some >= iov->iov_len) {
+			some -= (ssize_t)iov->iov_len;
+			iov++;
+			n--;
+		}
+		if (n) {
+			iov->iov_base = (uint8_t *)iov->iov_base + some;
+			iov->iov_len -= (size_t)some;
+		}
+	}
+	return 0;
+}
+
+int mig_send(struct mig_chan *c, enum mig_type type, const struct iovec *iov, unsigned n, struct err *e)
+{
+	struct iovec all[MAX_PIECES + 1];
+	uint8_t head[MIG_HEAD];
+
+	if (n > MAX_PIECES)
+		return err_set(e, -EINVAL, "a record in too many pieces");
+	mig_head_put(head, type, c->sent_n++, iov, n);
+	all[0] = (struct iovec){ head, MIG_HEAD };
+	if (n)
+		memcpy(all + 1, iov, n * sizeof(*iov));
+	return write_all(c, all, n + 1, e);
+}
+
+int mig_send_bytes(struct mig_chan *c, enum mig_type type, const void *p, size_t len, struct err *e)
+{
+	const struct iovec iov = { (void *)(uintptr_t)p, len };
+
+	return mig_send(c, type, &iov, 1, e);
+}
+
+int mig_send_u32(struct mig_chan *c, enum mig_type type, uint32_t v, struct err *e)
+{
+	uint8_t le[4];
+
+	st_le32(le, v);
+	return mig_send_bytes(c, type, le, sizeof(le), e);
+}
+
+int mig_send_text(struct mig_chan *c, enum mig_type type, const char *text, struct err *e)
+{
+	return mig_send_bytes(c, type, text, strnlen(text, 1000), e);
+}
+
+static int read_all(struct mig_chan *c, uint8_t *p, size_t len, struct err *e)
+{
+	while (len) {
+		ssize_t n = read(c->in, p, len);
+		int ret;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (!n || (n < 0 && errno != EAGAIN))
+			return broken(n ? errno : 0, e);
+		if (n < 0) {
+			ret = wait_for(c, c->in, POLLIN, e);
+			if (ret)
+				return ret;
+			continue;
+		}
+		c->got_bytes += (uint64_t)n;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int mig_recv(struct mig_chan *c, struct mig_record *r, struct err *e)
+{
+	uint8_t head[MIG_HEAD];
+	int ret = read_all(c, head, MIG_HEAD, e);
+
+	ret = ret ? ret : mig_head_get(head, c->got_n, r, e);
+	ret = ret ? ret : read_all(c, c->buf, r->len, e);
+	ret = ret ? ret : mig_check(head, r, c->buf, e);
+	c->got_n++;
+	return ret;
+}
+
+uint32_t mig_u32(const struct mig_chan *c, const struct mig_record *r)
+{
+	return r->len >= 4 ? ld_le32(c->buf) : 0;
+}
+
+void mig_text(const struct mig_chan *c, const struct mig_record *r, char *out, size_t size)
+{
+	size_t n = MIN((size_t)r->len, size - 1);
+
+	for (size_t i = 0; i < n; i++)
+		out[i] = isprint(c->buf[i]) ? (char)c->buf[i] : '?';
+	out[n] = '\0';
+}

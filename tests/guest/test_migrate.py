@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Live migration (migrate.py has the herd, and the long target): a guest that checks itself in memory and on its disk, back and forth; what is
+refused before anything happens; cancelled; over every kind of address; and with connections cut and processes killed."""
+import os
+import socket
+import sys
+import time
+
+import migrate
+from guest import check, lodge, run_all
+from migrate import Herd
+from qmp import QmpError
+
+BRIDGE = """
+import os, socket, sys, threading
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
+def pump(read, write):
+    while data := read(65536):
+        write(data)
+t = threading.Thread(target=pump, args=(lambda n: os.read(0, n), s.sendall)); t.start()
+pump(s.recv, lambda d: os.write(1, d))
+"""
+
+
+def back_and_forth():
+    with Herd(cpus=2) as herd:
+        herd.boot()
+        for _ in range(4):
+            herd.migrate()
+        # Over a link of 20 ms a record or so, compressed, and slowed down.
+        with herd.qmp(herd.vm) as q:
+            q.cmd("migrate-set-capabilities", capabilities=[{"capability": "compress", "state": True},
+                                                            {"capability": "auto-converge", "state": True}])
+        info = herd.migrate(uri=lambda path: migrate.Link(path).uri, downtime_limit=1000)
+        check(info["compression"]["compression-rate"] > 1, f"compressed, it is no smaller: {info}")
+
+
+def refused():
+    """A destination of another make."""
+    with Herd("--watchdog", "i6300esb", disk=False) as herd:
+        herd.boot()
+        herd.args, herd.cpus = ["--cpu", "max,-rdseed"], 2
+        to, path = herd.destination()
+        try:
+            with herd.qmp(herd.vm) as q:
+                q.cmd("migrate", uri="unix:" + path)
+            how, info = herd.settle(herd.vm)
+            text = info.get("error-desc", "")
+            words = ("CPU features that the guest has are missing there", "rdseed", "watchdog is i6300esb here and not given there",
+                     "cpus is 1 here and 2 there")
+            check(how == "failed" and all(w in text for w in words), f"{how}: {text}")
+            check(herd.status(to) == "inmigrate", f"the destination is {herd.status(to)}")
+            try:
+                with herd.qmp(to) as q:
+                    q.cmd("cont")
+                check(False, "a guest that is not there was let go on")
+            except QmpError as e:
+                check("not here yet" in e.desc, e.desc)
+        finally:
+            herd.drop(to)
+        herd.goes_on()
+
+
+def nobody_there(herd):
+    with herd.qmp(herd.vm) as q:
+        for uri, word in (("tcp:127.0.0.1:1", "refused"), ("unix:" + herd.dir + "/none", "No such file"), ("exec:exit 3", "connection")):
+            q.cmd("migrate", uri=uri)
+            how, info = herd.settle(herd.vm)
+            check(how == "failed" and word in info["error-desc"], f"{uri}: {how}: {info}")
+        for uri in ("tcp:x", "ftp:x:1", "fd:nothing"):
+            try:
+                q.cmd("migrate", uri=uri)
+                check(False, f"{uri} was taken")
+            except QmpError:
+                pass
+    herd.goes_on()
+
+
+def cancelled(herd):
+    to, path = herd.destination()
+    with herd.qmp(herd.vm) as q:
+        q.cmd("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        q.cmd("migrate-set-parameters", max_bandwidth=4 << 20)
+        q.cmd("migrate", uri="unix:" + path)
+        while q.cmd("query-migrate")["status"] == "setup":
+            time.sleep(0.01)
+        q.cmd("migrate_cancel")
+        how, info = herd.settle(herd.vm)
+        check(how == "cancelled", f"it ended as {how}: {info}")
+        seen = [e["data"]["status"] for e in q.events if e["event"] == "MIGRATION"]
+        check(seen[:2] == ["setup", "active"], f"the events were {seen}")
+    herd.goes_on()
+    # The destination waits for another one.
+    with herd.qmp(herd.vm) as q:
+        q.cmd("migrate-set-parameters", max_bandwidth=0, downtime_limit=2000)
+        q.cmd("migrate", uri="unix:" + path)
+        how, info = herd.settle(herd.vm)
+        check(how == "completed", f"it ended as {how}: {info}")
+        try:
+            q.cmd("cont")
+            check(False, "a guest that is gone was let go on")
+        except QmpError as e:
+            check("has gone elsewhere" in e.desc, e.desc)
+    herd.drop(herd.vm)
+    herd.vm = to
+    herd.goes_on()
+
+
+def addresses(herd):
+    script = os.path.join(herd.dir, "bridge.py")
+    with open(script, "w", encoding="utf-8") as f:
+        f.write(BRIDGE)
+    herd.migrate(uri=lambda path: f"exec:{sys.executable} {script} {path}", downtime_limit=2000)
+    # By a descriptor, to one that is told later where to wait.
+    a, b = socket.socketpair()
+    to = herd.make("--incoming", "defer")
+    with herd.qmp(to) as q:
+        check(q.cmd("query-status")["status"] == "inmigrate", "it does not wait")
+        q.cmd("getfd", fdname="in", _fds=[b.fileno()])
+        q.cmd("migrate-incoming", uri="fd:in")
+    with herd.qmp(herd.vm) as q:
+        q.cmd("getfd", fdname="out", _fds=[a.fileno()])
+        a.close()
+        b.close()
+        q.cmd("migrate", uri="fd:out")
+    how, info = herd.settle(herd.vm)
+    check(how == "completed", f"it ended as {how}: {info} {to.err()}")
+    herd.drop(herd.vm)
+    herd.vm = to
+    herd.goes_on()
+    # By the verb.
+    to, path = herd.destination()
+    status, out, err = lodge("migrate", "--downtime", "2000", f"m{herd.n - 1}", "unix:" + path, env=herd.env)
+    check(status == 0 and b"stood still for" in out, f"lodge migrate: {status} {err}")
+    check(herd.vm.wait(20) == 0, "the process that had the guest is still there")
+    herd.drop(herd.vm)
+    herd.vm = to
+    herd.goes_on()
+
+
+def ways():
+    with Herd() as herd:
+        herd.boot()
+        nobody_there(herd)
+        cancelled(herd)
+        addresses(herd)
+
+
+def qcow2():
+    with Herd() as herd:
+        os.unlink(herd.disk)
+        check(lodge("img", "create", "-f", "qcow2", herd.disk, "8M")[0] == 0, "no image")
+        herd.args[1] = herd.disk + ",format=qcow2"
+        herd.boot()
+        for _ in range(3):
+            herd.migrate(downtime_limit=1000)
+        herd.vm.p.kill()
+        herd.vm.wait(10)
+        status, out, err = lodge("img", "check", herd.disk)
+        check(status in (0, 3), f"the image after it: {out} {err}")
+
+
+def faults():
+    with Herd() as herd:
+        herd.boot()
+        begun = time.monotonic()
+        seed = 0
+        # Some tens where there is time for them.
+        while seed < 20 and time.monotonic() - begun < 8:
+            migrate.with_faults(herd, 1, f"ci-{seed}")
+            seed += 1
+        check(seed >= 1, f"only {seed} attempts")
+
+
+if __name__ == "__main__":
+    sys.exit(run_all([
+        ("a guest with two CPUs and a disk, five times on", back_and_forth),
+        ("another CPU, other devices: refused, and the guest goes on", refused),
+        ("to nobody; cancelled; over a command, a descriptor, by lodge migrate", ways),
+        ("with a qcow2 image", qcow2),
+        ("connections cut and processes killed: one owner", faults),
+    ]))
