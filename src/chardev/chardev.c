@@ -129,15 +129,16 @@ void chardev_opened(struct chardev *c)
 
 void chardev_break(struct chardev *c)
 {
+	c = chardev_now(c);
 	if (c->ops->brk)
 		c->ops->brk(c);
 	else if (c->f.brk)
 		c->f.brk(c->f.opaque);
 }
 
-bool chardev_is_open(const struct chardev *c) { return !c->closed; }
-bool chardev_in_use(const struct chardev *c) { return c->attached; }
-const char *chardev_name(const struct chardev *c) { return c->label; }
+bool chardev_is_open(const struct chardev *c) { return !(c->now ? c->now : c)->closed; }
+bool chardev_in_use(const struct chardev *c) { return (c->now ? c->now : c)->attached; }
+const char *chardev_name(const struct chardev *c) { return (c->now ? c->now : c)->label; }
 
 void chardev_input_eof(struct chardev *c)
 {
@@ -153,6 +154,7 @@ void chardev_guest_open(struct chardev *c, bool open)
 
 void chardev_kick(struct chardev *c)
 {
+	c = chardev_now(c);
 	if (c->in.n || c->in_stopped || c->eof)
 		loop_bh_post(&c->deliver);
 }
@@ -196,6 +198,7 @@ size_t chardev_write(struct chardev *c, const uint8_t *buf, size_t len)
 {
 	size_t done = 0;
 
+	c = chardev_now(c);
 	/* A serial port writes byte by byte: what comes before the loop's thread
 	 * gets to it leaves together, and no vCPU waits for the reader's wake-up. */
 	if (len == 1 && !c->out.n)
@@ -219,6 +222,7 @@ size_t chardev_write(struct chardev *c, const uint8_t *buf, size_t len)
 
 void chardev_attach(struct chardev *c, const struct chardev_front *f)
 {
+	c = chardev_now(c);
 	c->f = *f;
 	c->attached = f->read != NULL;
 	c->hung_up = false;
@@ -227,6 +231,7 @@ void chardev_attach(struct chardev *c, const struct chardev_front *f)
 
 void chardev_size(struct chardev *c, unsigned *cols, unsigned *rows)
 {
+	c = chardev_now(c);
 	*cols = *rows = 0;
 	if (c->ops->size)
 		c->ops->size(c, cols, rows);
@@ -248,19 +253,55 @@ int chardev_init(struct chardev *c, struct loop *l, const struct chardev_ops *op
 	return 0;
 }
 
-void chardev_discard(struct chardev *c)
+/* All but the struct. */
+static void strip(struct chardev *c)
 {
 	loop_bh_cancel(&c->deliver);
 	loop_bh_cancel(&c->drain);
 	free(c->in.p);
 	free(c->out.p);
+}
+
+void chardev_discard(struct chardev *c)
+{
+	strip(c);
 	free(c);
+}
+
+void chardev_replace(struct chardev *c, struct chardev *by)
+{
+	struct chardev *old = chardev_now(c);
+	struct chardev_front f = old->f;
+	bool waits = old->front_waits;
+	const uint8_t *p;
+	size_t n;
+
+	while ((n = ring_peek(&old->in, &p)) && ring_room(&by->in))
+		ring_drop(&old->in, chardev_input(by, p, n));
+	if (old == c) {
+		flush(c);
+		if (c->ops->free)
+			c->ops->free(c);
+		strip(c);
+	} else {
+		chardev_free(old);
+	}
+	c->now = by;
+	chardev_attach(by, &f);
+	by->tell_open = !by->closed;
+	if (waits && f.writable)
+		f.writable(f.opaque);
 }
 
 void chardev_free(struct chardev *c)
 {
 	if (!c)
 		return;
+	if (c->now) {
+		chardev_free(c->now);
+		free(c);
+		return;
+	}
 	flush(c);			/* what it takes at once; waiting is not for us */
 	if (c->ops->free)
 		c->ops->free(c);

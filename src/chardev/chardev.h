@@ -69,7 +69,9 @@ void chardev_feed_eof(struct chardev *c);
 struct chardev_socket_opts {
 	const char *path;		/* unix socket; NULL: TCP */
 	const char *host, *port;	/* host NULL: the loopback; port: a number */
+	int fd;				/* > 2: connected, or listening if server; it is taken over, on error too */
 	bool server;
+	bool live;			/* the guest stands still meanwhile: addresses are numeric, and a peer answers within a second */
 	bool telnet;			/* the other side is a telnet program */
 	unsigned reconnect_s;		/* client: try again after so many seconds; 0: once, at the start */
 };
@@ -127,6 +129,9 @@ void chardev_guest_open(struct chardev *c, bool open);
 /* The front end has room again. */
 void chardev_kick(struct chardev *c);
 void chardev_size(struct chardev *c, unsigned *cols, unsigned *rows);	/* 0,0 unknown */
+/* `by` takes the place of what is behind c, with its front end and what it has not read yet; c goes on to be its name, and frees it.
+ * Neither is a mux, nor a place on one.  Not from inside of one of c's callbacks. */
+void chardev_replace(struct chardev *c, struct chardev *by);
 void chardev_free(struct chardev *c);
 
 #endif

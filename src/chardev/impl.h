@@ -46,8 +46,12 @@ struct chardev {
 	bool tell_open;			/* f.opened is to be called */
 	bool attached;
 	char label[160];		/* chardev_name */
+	struct chardev *now;		/* chardev_replace: this one is only a name for that one */
 	bool keep_newest;		/* output nobody takes: drop the oldest, not the guest's time */
 };
+
+/* What c stands for: functions that users call begin with it. */
+static inline struct chardev *chardev_now(struct chardev *c) { return c->now ? c->now : c; }
 
 /* c is zeroed memory of the back end; on error nothing is to be undone. */
 int chardev_init(struct chardev *c, struct loop *l, const struct chardev_ops *ops);

@@ -223,6 +223,7 @@ int chardev_mux_part(struct chardev *c, bool behind, struct chardev **out)
 	struct chardev_mux *x;
 	struct mux_part *p;
 
+	c = chardev_now(c);
 	if (c->ops != &ops)
 		return -EINVAL;
 	x = of(c);
@@ -314,8 +315,8 @@ int chardev_mux_new(struct loop *l, struct chardev *base, const struct chardev_m
 	}
 	x->base = base;
 	x->o = *o;
-	x->c.closed = base->closed;
-	snprintf(x->c.label, sizeof(x->c.label), "mux:%.150s", base->label);
+	x->c.closed = !chardev_is_open(base);
+	snprintf(x->c.label, sizeof(x->c.label), "mux:%.150s", chardev_name(base));
 	loop_bh_init(l, &x->quit, quit_cb, x);
 	chardev_attach(base, &(struct chardev_front){
 		.can_read = can_read, .read = on_read, .writable = on_writable, .resized = on_resized,

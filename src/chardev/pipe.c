@@ -73,6 +73,7 @@ int chardev_null_new(struct loop *l, struct chardev **out)
 
 size_t chardev_feed(struct chardev *c, const uint8_t *buf, size_t len)
 {
+	c = chardev_now(c);
 	if (c->ops != &pipe_ops || c->eof)
 		return 0;
 	return chardev_input(c, buf, len);
@@ -80,6 +81,7 @@ size_t chardev_feed(struct chardev *c, const uint8_t *buf, size_t len)
 
 void chardev_feed_eof(struct chardev *c)
 {
+	c = chardev_now(c);
 	if (c->ops == &pipe_ops)
 		chardev_input_eof(c);
 }

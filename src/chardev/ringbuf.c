@@ -46,9 +46,11 @@ static const struct chardev_ops ops = { .send = ringbuf_send, .free = ringbuf_fr
 
 ssize_t chardev_ringbuf_read(struct chardev *c, uint8_t *buf, size_t max)
 {
-	struct chardev_ringbuf *r = container_of(c, struct chardev_ringbuf, c);
+	struct chardev_ringbuf *r;
 	size_t n;
 
+	c = chardev_now(c);
+	r = container_of(c, struct chardev_ringbuf, c);
 	if (c->ops != &ops)
 		return -EINVAL;
 	/* Bytes on their way through the chardev's own buffer first. */
@@ -63,6 +65,7 @@ ssize_t chardev_ringbuf_read(struct chardev *c, uint8_t *buf, size_t max)
 
 int chardev_ringbuf_write(struct chardev *c, const uint8_t *buf, size_t len)
 {
+	c = chardev_now(c);
 	if (c->ops != &ops)
 		return -EINVAL;
 	put(container_of(c, struct chardev_ringbuf, c), buf, len);

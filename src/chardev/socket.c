@@ -297,7 +297,7 @@ static const struct chardev_ops ops = {
 
 static int resolve(const struct chardev_socket_opts *o, struct addrinfo **out, struct err *e)
 {
-	const struct addrinfo hint = { .ai_socktype = SOCK_STREAM, .ai_flags = o->server ? AI_PASSIVE : 0 };
+	const struct addrinfo hint = { .ai_socktype = SOCK_STREAM, .ai_flags = (o->server ? AI_PASSIVE : 0) | (o->live ? AI_NUMERICHOST : 0) };
 	const char *host = o->host && *o->host ? o->host : "127.0.0.1";
 	int r = getaddrinfo(host, o->port, &hint, out);
 
@@ -322,7 +322,9 @@ static void label(struct chardev_socket *s, const struct chardev_socket_opts *o)
 {
 	const char *side = o->server ? ",server=on" : "";
 
-	if (o->path)
+	if (o->fd > 2)
+		snprintf(s->c.label, sizeof(s->c.label), "fd:%d%s", o->fd, side);
+	else if (o->path)
 		snprintf(s->c.label, sizeof(s->c.label), "unix:%.130s%s", o->path, side);
 	else
 		snprintf(s->c.label, sizeof(s->c.label), "%s:%.100s:%.20s%s", o->telnet ? "telnet" : "tcp", o->host && *o->host ? o->host : "127.0.0.1", o->port, side);
@@ -375,8 +377,8 @@ static int find_peer(struct chardev_socket *s, const struct chardev_socket_opts 
 	return 0;
 }
 
-/* One that is not to be repeated says now whether it works: 10 s at most. */
-static int connect_once(struct chardev_socket *s, struct err *e)
+/* One that is not to be repeated says now whether it works. */
+static int connect_once(struct chardev_socket *s, int patience_ms, struct err *e)
 {
 	struct pollfd p = { .events = POLLOUT };
 	int error = 0, ret;
@@ -387,7 +389,7 @@ static int connect_once(struct chardev_socket *s, struct err *e)
 		return err_set(e, -errno, "%s: %s", s->c.label, strerror(errno));
 	ret = connect(p.fd, (struct sockaddr *)&s->at, s->at_len) ? -errno : 0;
 	if (ret == -EINPROGRESS) {
-		ret = poll(&p, 1, 10000) == 1 ? 0 : -ETIMEDOUT;
+		ret = poll(&p, 1, patience_ms) == 1 ? 0 : -ETIMEDOUT;
 		if (!ret && (getsockopt(p.fd, SOL_SOCKET, SO_ERROR, &error, &len) || error))
 			ret = error ? -error : -errno;
 	}
@@ -406,9 +408,36 @@ static int open_client(struct chardev_socket *s, const struct chardev_socket_opt
 	if (ret)
 		return ret;
 	if (!s->reconnect_s)
-		return connect_once(s, e);
+		return connect_once(s, o->live ? 1000 : 10000, e);
 	try_again(s);
 	return 0;
+}
+
+/* One that was handed down. */
+static int open_fd(struct chardev_socket *s, const struct chardev_socket_opts *o, struct err *e)
+{
+	int listening = 0, flags = fcntl(o->fd, F_GETFL), ret;
+	socklen_t len = sizeof(listening);
+
+	if (flags < 0 || getsockopt(o->fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len)) {
+		ret = err_set(e, -errno, "descriptor %d is no socket: %s", o->fd, strerror(errno));
+		close(o->fd);
+		return ret;
+	}
+	s->listen.fd = listening ? o->fd : -1;		/* socket_free closes it */
+	if (!listening && o->server)
+		close(o->fd);
+	if (!listening != !o->server)
+		return err_set(e, -EINVAL, "descriptor %d is a socket that %s; say server=%s", o->fd, listening ? "listens" : "is connected",
+			       listening ? "on" : "off");
+	if (!listening) {
+		take_connection(s, o->fd, false);
+		return s->conn.fd < 0 ? err_set(e, -EIO, "descriptor %d cannot be watched", o->fd) : 0;
+	}
+	if (fcntl(o->fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return err_set(e, -errno, "descriptor %d: %s", o->fd, strerror(errno));
+	ret = loop_fd_add(s->c.l, &s->listen);
+	return ret ? err_set(e, ret, "descriptor %d: %s", o->fd, strerror(-ret)) : 0;
 }
 
 int chardev_socket_new(struct loop *l, const struct chardev_socket_opts *o, struct chardev **out, struct err *e)
@@ -428,7 +457,7 @@ int chardev_socket_new(struct loop *l, const struct chardev_socket_opts *o, stru
 	s->listen = (struct loop_fd){ .fd = -1, .events = EPOLLIN, .cb = listen_ready, .opaque = s };
 	loop_timer_init(l, &s->again, try_again, s);
 	label(s, o);
-	ret = o->server ? open_server(s, o, e) : open_client(s, o, e);
+	ret = o->fd > 2 ? open_fd(s, o, e) : o->server ? open_server(s, o, e) : open_client(s, o, e);
 	if (ret) {
 		socket_free(&s->c);
 		chardev_discard(&s->c);
@@ -449,10 +478,10 @@ static bool signal_waits(void)
 
 int chardev_socket_wait(struct chardev *c, struct err *e)
 {
-	struct chardev_socket *s = of(c);
+	struct chardev_socket *s = of(chardev_now(c));
 	struct pollfd p = { .fd = s->listen.fd, .events = POLLIN };
 
-	if (c->ops != &ops || !s->server)
+	if (s->c.ops != &ops || !s->server)
 		return 0;
 	log_warn("waiting for a client of %s", c->label);
 	while (poll(&p, 1, 200) <= 0)

@@ -34,6 +34,11 @@ void hmp_migrate_set_parameter(struct hmp *h);
 void hmp_info_migrate(struct hmp *h);
 void hmp_info_migrate_parameters(struct hmp *h);
 void hmp_info_migrate_capabilities(struct hmp *h);
+/* hmp_chardev.c */
+void hmp_chardev_add(struct hmp *h);
+void hmp_chardev_change(struct hmp *h);
+void hmp_chardev_remove(struct hmp *h);
+void hmp_chardev_send_break(struct hmp *h);
 
 /* hmp_screen.c */
 void hmp_screendump(struct hmp *h);

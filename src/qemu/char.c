@@ -60,9 +60,12 @@ static int socket_place(struct qemu *q, struct props *p, struct qemu_place *out,
 
 	path = path ? path : v;
 	props_take(p, "addr.type");
-	if (fd && !path && !port)
+	if (fd && !path && !port) {
 		out->text = keepf(q, "fd:%s", fd);
-	else if (path && strchr(path, ','))
+		props_ignore(p, (const char *const[]){ "wait", "reconnect", NULL });
+		return props_bool(p, "server", &out->server, e);
+	}
+	if (path && strchr(path, ','))
 		return err_set(e, -ENOTSUP, "path=%.60s: a comma in a socket's name is not supported", path);
 	else if (path)
 		return socket_switches(q, p, keepf(q, "unix:%s", path), out, e);
@@ -314,17 +317,18 @@ static int emit_chardev(struct qemu *q, const char *id, const struct qemu_place 
 	if (!strcmp(t, "stdio") && q->stdio_used)
 		return err_set(e, -EINVAL, "cannot use stdio by multiple character devices; with mux=on they share one");
 	q->stdio_used |= !strcmp(t, "stdio");
-	if (!strncmp(t, "fd:", 3))
-		return err_set(e, -ENOTSUP, "a socket by its descriptor is for monitors only (-qmp, -mon)");
 	emit_begin(q, "--chardev");
 	if (!strcmp(t, "none"))
 		emit_part(q, NULL, "null");
 	else
-		emit_part(q, NULL, !strncmp(t, "unix:", 5) || !strncmp(t, "tcp:", 4) ? "socket" :
+		emit_part(q, NULL, !strncmp(t, "unix:", 5) || !strncmp(t, "tcp:", 4) || !strncmp(t, "fd:", 3) ? "socket" :
 			  !strncmp(t, "file:", 5) ? "file" : !strncmp(t, "ringbuf", 7) ? "ringbuf" : t);
 	emit_part(q, "id", id);
 	rest = strchr(t, ',');
-	if (!strncmp(t, "unix:", 5)) {
+	if (!strncmp(t, "fd:", 3)) {
+		emit_part(q, "fd", t + 3);
+		emit_part(q, "server", at->server ? "on" : NULL);
+	} else if (!strncmp(t, "unix:", 5)) {
 		emit_part(q, "path", keepf(q, "%.*s", (int)(rest ? rest - t - 5 : (long)strlen(t + 5)), t + 5));
 	} else if (!strncmp(t, "tcp:", 4)) {
 		t = strchr(t, ':') + 1;

@@ -34,6 +34,7 @@ struct qemu_place {
 	bool no_signal;			/* stdio whose Ctrl-c is the guest's */
 	bool append;			/* to the file */
 	bool telnet;
+	bool server;			/* of a descriptor */
 };
 
 /* One -drive, -blockdev, -device, -netdev, -chardev, -object ...: its properties, and its use. */

@@ -504,7 +504,7 @@ const struct opt run_opts[] = {
 	{ "chardev", 0, "KIND,id=ID[,...]", "a byte stream to the outside, for --port; may be repeated",
 	  "A byte stream to the outside with a name, for *--port*: *socket,id=ID,path=PATH* or *socket,id=ID,host=HOST,port=PORT*, which connects, with "
 	  "*reconnect=SECONDS* again and again, or with *server=on* listens (*wait=on*: the guest does not start before somebody came); what the "
-	  "guest writes while nobody is connected is lost, and TCP is for loopback, where it is by default; *telnet=on* is for a telnet program at the other side. *file,id=ID,path=FILE* (*append=on*), *pty,id=ID*, "
+	  "guest writes while nobody is connected is lost, and TCP is for loopback, where it is by default; *telnet=on* is for a telnet program at the other side; *fd=N* is a socket that was handed down. *file,id=ID,path=FILE* (*append=on*), *pty,id=ID*, "
 	  "*ringbuf,id=ID,size=BYTES* keeps the newest bytes for the control protocol's ringbuf-read, *vdagent,id=ID* is this end of SPICE's agent, which "
 	  "*--clipboard* sets up along with its port, *null,id=ID*; *stdio,id=ID* is standard input and "
 	  "output, which the console then has not (*signal=off*: Ctrl-C is the guest's). With *mux=on* several serial ports, ports and monitors share it: what they write "

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/vdagent.h"
 #include "base/bits.h"
@@ -26,7 +27,8 @@
 
 struct vm_chardevs {
 	struct {
-		const char *id;		/* the configuration's; NULL: not there */
+		const char *id;		/* NULL: not there */
+		char *own_id;		/* id, where it is not the configuration's */
 		struct chardev *chr;
 		bool mux, taken;	/* taken: a front end has it; not of a mux */
 		struct vdagent *vdagent;	/* whose chardev it is; NULL: nobody's */
@@ -111,13 +113,15 @@ static int open_stdio(struct vm *vm, const struct vm_chardev *c, struct chardev 
 	return chardev_stdio_new(vm->m->loop, &o, out, e);
 }
 
-static int open_backend(struct vm *vm, const struct vm_chardev *c, struct chardev **out, struct err *e)
+/* pty: NULL, or room for the name of its other end. */
+static int open_backend(struct vm *vm, const struct vm_chardev *c, char *pty, size_t pty_len, struct chardev **out, struct err *e)
 {
 	const struct chardev_socket_opts o = {
-		.path = c->path, .host = c->host, .port = c->port, .server = c->server, .telnet = c->telnet, .reconnect_s = c->reconnect,
+		.path = c->path, .host = c->host, .port = c->port, .fd = (int)c->fd, .server = c->server, .telnet = c->telnet,
+		.reconnect_s = c->reconnect, .live = pty != NULL,
 	};
 	struct loop *l = vm->m->loop;
-	char pty[64];
+	char name[64];
 	int ret;
 
 	switch (c->kind) {
@@ -127,9 +131,11 @@ static int open_backend(struct vm *vm, const struct vm_chardev *c, struct charde
 	case VM_CHARDEV_FILE:
 		return chardev_file_new(l, c->path, c->append, out, e);
 	case VM_CHARDEV_PTY:
-		ret = chardev_pty_new(l, pty, sizeof(pty), out, e);
-		if (!ret)
-			fprintf(stderr, "lodge: chardev %s of guest '%s' on %s\n", c->id, vm->cfg->name, pty);
+		ret = chardev_pty_new(l, name, sizeof(name), out, e);
+		if (!ret && pty)
+			snprintf(pty, pty_len, "%s", name);
+		else if (!ret)
+			fprintf(stderr, "lodge: chardev %s of guest '%s' on %s\n", c->id, vm->cfg->name, name);
 		return ret;
 	case VM_CHARDEV_RINGBUF:
 		return chardev_ringbuf_new(l, c->size, out, e);
@@ -146,7 +152,7 @@ static int open_one(struct vm *vm, const struct vm_chardev *c, struct chardev **
 {
 	const struct chardev_mux_opts o = { .escape = (uint8_t)c->escape, .quit = on_quit, .opaque = vm };
 	struct chardev *base;
-	int ret = open_backend(vm, c, &base, e);
+	int ret = open_backend(vm, c, NULL, 0, &base, e);
 
 	if (ret || !c->mux) {
 		*out = base;
@@ -274,6 +280,7 @@ void vm_chardevs_free(struct vm *vm)
 			vdagent_free(vm->chardevs->dev[i].vdagent);
 		else
 			chardev_free(vm->chardevs->dev[i].chr);
+		free(vm->chardevs->dev[i].own_id);
 	}
 	free(vm->chardevs);
 	vm->chardevs = NULL;
@@ -282,6 +289,106 @@ void vm_chardevs_free(struct vm *vm)
 }
 
 /* ---- while the guest runs ---- */
+
+static int find(struct vm *vm, const char *id)
+{
+	for (unsigned i = 0; vm->chardevs && i < ARRAY_LEN(vm->chardevs->dev); i++)
+		if (vm->chardevs->dev[i].id && !strcmp(vm->chardevs->dev[i].id, id))
+			return (int)i;
+	return -1;
+}
+
+/* A descriptor that comes with a chardev that is not made. */
+static int refuse(const struct vm_chardev *c, int ret)
+{
+	if (c->fd > 2)
+		close((int)c->fd);
+	return ret;
+}
+
+/* The chardev that nobody uses becomes what a mux is on, and the mux takes its entry. */
+static int add_mux(struct vm *vm, const struct vm_chardev *c, const char *mux, struct err *e)
+{
+	const struct chardev_mux_opts o = { .escape = (uint8_t)c->escape, .quit = on_quit, .opaque = vm };
+	int i = find(vm, mux), ret;
+	struct chardev *chr;
+	char *id;
+
+	if (i < 0)
+		return err_set(e, -ENOENT, "chardev '%.60s' not found", mux);
+	if (vm->chardevs->dev[i].taken || vm->chardevs->dev[i].mux || vm->chardevs->dev[i].vdagent)
+		return err_set(e, -EBUSY, "chardev '%.60s' is in use", mux);
+	id = strdup(c->id);
+	ret = id ? chardev_mux_new(vm->m->loop, vm->chardevs->dev[i].chr, &o, &chr) : -ENOMEM;
+	if (ret) {
+		free(id);
+		return err_set(e, ret, "out of memory");
+	}
+	free(vm->chardevs->dev[i].own_id);
+	vm->chardevs->dev[i].id = vm->chardevs->dev[i].own_id = id;
+	vm->chardevs->dev[i].chr = chr;
+	vm->chardevs->dev[i].mux = true;
+	return 0;
+}
+
+int vm_chardev_add(struct vm *vm, const struct vm_chardev *c, const char *mux, char *pty, size_t pty_len, struct err *e)
+{
+	struct vm_chardevs *x = vm->chardevs;
+	unsigned i = 0;
+	int ret;
+
+	if (find(vm, c->id) >= 0)
+		return refuse(c, err_set(e, -EEXIST, "Chardev with id '%.60s' already exists", c->id));
+	if (mux)
+		return add_mux(vm, c, mux, e);
+	while (i < VM_MAX_CHARDEVS && x->dev[i].id)
+		i++;
+	if (i == VM_MAX_CHARDEVS)
+		return refuse(c, err_set(e, -ENOSPC, "a guest has at most %d chardevs", VM_MAX_CHARDEVS));
+	x->dev[i].own_id = strdup(c->id);
+	if (!x->dev[i].own_id)
+		return refuse(c, err_set(e, -ENOMEM, "out of memory"));
+	ret = open_backend(vm, c, pty, pty_len, &x->dev[i].chr, e);
+	if (ret) {
+		free(x->dev[i].own_id);
+		x->dev[i].own_id = NULL;
+		x->dev[i].chr = NULL;
+		return ret;
+	}
+	x->dev[i].id = x->dev[i].own_id;
+	return 0;
+}
+
+int vm_chardev_change(struct vm *vm, const struct vm_chardev *c, char *pty, size_t pty_len, struct err *e)
+{
+	int i = find(vm, c->id), ret;
+	struct chardev *by;
+
+	if (i < 0)
+		return refuse(c, err_set(e, -ENOENT, "Chardev '%.60s' does not exist", c->id));
+	if (vm->chardevs->dev[i].mux)
+		return refuse(c, err_set(e, -ENOTSUP, "Mux device hotswap not supported yet"));
+	if (vm->chardevs->dev[i].vdagent)
+		return refuse(c, err_set(e, -ENOTSUP, "Chardev '%.60s' is the clipboard's", c->id));
+	ret = open_backend(vm, c, pty, pty_len, &by, e);
+	if (!ret)
+		chardev_replace(vm->chardevs->dev[i].chr, by);
+	return ret;
+}
+
+int vm_chardev_remove(struct vm *vm, const char *id, struct err *e)
+{
+	int i = find(vm, id);
+
+	if (i < 0)
+		return err_set(e, -ENOENT, "Chardev '%.60s' not found", id);
+	if (vm->chardevs->dev[i].taken || vm->chardevs->dev[i].vdagent || chardev_in_use(vm->chardevs->dev[i].chr))
+		return err_set(e, -EBUSY, "Chardev '%.60s' is busy", id);
+	chardev_free(vm->chardevs->dev[i].chr);
+	free(vm->chardevs->dev[i].own_id);
+	memset(&vm->chardevs->dev[i], 0, sizeof(vm->chardevs->dev[i]));
+	return 0;
+}
 
 static unsigned port_number(struct vm *vm, const char *name)
 {

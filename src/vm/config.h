@@ -38,7 +38,7 @@
  *   usb.N usb-kbd|usb-mouse|usb-tablet|none   [a tablet with a display]  none: not even that
  *   chardev.N.kind null|file|pty|socket|ringbuf|stdio|vdagent  chardev.N.mux on|off  chardev.N.escape N [1]  chardev.N.signal on|off [on]
  *   chardev.N.id ID  chardev.N.path PATH  chardev.N.append on|off
- *   chardev.N.host H  chardev.N.port P  chardev.N.server on|off  chardev.N.wait on|off  chardev.N.reconnect SECONDS  chardev.N.telnet on|off  chardev.N.size SIZE
+ *   chardev.N.host H  chardev.N.port P  chardev.N.server on|off  chardev.N.wait on|off  chardev.N.reconnect SECONDS  chardev.N.telnet on|off  chardev.N.fd N  chardev.N.size SIZE
  *   port.N.name NAME  port.N.chardev ID  port.N.console on|off  guest-agent PATH  clipboard on|off [off]
  *   share.N.path FOLDER  share.N.tag TAG [shareN]  share.N.security-model none|passthrough|mapped-xattr|mapped-file [none]
  *   share.N.readonly on|off [off]  share.N.multidevs remap|warn|forbid [remap]  share.N.writeout none|immediate [none]
@@ -95,7 +95,7 @@ enum vm_usb { VM_USB_KEYBOARD, VM_USB_MOUSE, VM_USB_TABLET, VM_USB_NONE };	/* as
 enum vm_nic { VM_NIC_VIRTIO, VM_NIC_E1000E };
 enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_NONE };
 #define VM_MAX_INPUTS 8
-#define VM_MAX_CHARDEVS 16
+#define VM_MAX_CHARDEVS 32
 #define VM_MAX_PORTS 16
 #define VM_MAX_MONITORS 8
 enum vm_chardev_kind { VM_CHARDEV_NULL, VM_CHARDEV_FILE, VM_CHARDEV_PTY, VM_CHARDEV_SOCKET, VM_CHARDEV_RINGBUF, VM_CHARDEV_STDIO, VM_CHARDEV_VDAGENT };
@@ -108,6 +108,7 @@ struct vm_chardev {
 	bool mux;			/* several may use it */
 	bool signal;			/* stdio: Ctrl-C ends the guest */
 	unsigned escape;		/* control character of the mux; 0: none */
+	unsigned fd;			/* > 2: a socket that was handed down */
 	unsigned reconnect;		/* seconds */
 	uint64_t size;			/* bytes of a ring buffer */
 };

@@ -53,6 +53,8 @@ int config_chardev(struct vm_config *v, unsigned n, const char *field, const cha
 		return config_bool(val, &c->server, e);
 	if (!strcmp(field, "wait"))
 		return config_bool(val, &c->wait, e);
+	if (!strcmp(field, "fd"))
+		return config_uint(val, 3, 1 << 20, &c->fd, e);
 	if (!strcmp(field, "telnet"))
 		return config_bool(val, &c->telnet, e);
 	if (!strcmp(field, "mux"))
@@ -92,10 +94,10 @@ static int check_chardev(const struct vm_config *v, unsigned i, struct err *e)
 			return err_set(e, -EINVAL, "--chardev: there are two with id=%.60s", c->id);
 	if (file && !c->path)
 		return err_set(e, -EINVAL, "--chardev %.60s: a file needs a path=", c->id);
-	if (socket && !c->path == !c->port)
-		return err_set(e, -EINVAL, "--chardev %.60s: a socket has a path=, or a port= (and a host=)", c->id);
-	if (!socket && (c->port || c->host || c->server || c->wait || c->reconnect || c->telnet))
-		return err_set(e, -EINVAL, "--chardev %.60s: host=, port=, server=, wait=, reconnect= and telnet= belong to a socket", c->id);
+	if (socket && !c->path + !c->port + !c->fd != 2)
+		return err_set(e, -EINVAL, "--chardev %.60s: a socket has a path=, or a port= (and a host=), or an fd=", c->id);
+	if (!socket && (c->port || c->host || c->server || c->wait || c->reconnect || c->telnet || c->fd))
+		return err_set(e, -EINVAL, "--chardev %.60s: host=, port=, server=, wait=, reconnect=, telnet= and fd= belong to a socket", c->id);
 	if (c->wait && !c->server)
 		return err_set(e, -EINVAL, "--chardev %.60s: wait=on belongs to server=on", c->id);
 	if (c->server && c->reconnect)

@@ -49,6 +49,9 @@ static int setup(void **state)
 		assert_int_equal(conf_setf(r->conf, i ? "p1" : "p0", NULL, "port.%u.name", i), 0);
 		assert_int_equal(conf_setf(r->conf, i ? "c1" : "c0", NULL, "port.%u.chardev", i), 0);
 	}
+	set(r, "chardev.2.kind", "ringbuf");
+	set(r, "chardev.2.id", "mon");
+	set(r, "monitor.0", "mon");
 	assert_int_equal(vm_config_from(r->conf, &r->cfg, &e), 0);
 	if (vm_new(&r->cfg, &r->vm, &e))
 		fail_msg("%s", e.msg);
@@ -382,6 +385,64 @@ static void test_ports(void **state)
 	turns(r, 20);
 }
 
+/* Chardevs that come and go; the monitor's is exchanged under it. */
+static void test_chardevs(void **state)
+{
+	static const struct { const char *say, *hear; } of[] = {
+		{ "{\"execute\":\"chardev-remove\",\"arguments\":{\"id\":\"c0\"}}", "Chardev 'c0' is busy" },
+		{ "{\"execute\":\"chardev-remove\",\"arguments\":{\"id\":\"mon\"}}", "Chardev 'mon' is busy" },
+		{ "{\"execute\":\"chardev-remove\",\"arguments\":{\"id\":\"x\"}}", "Chardev 'x' not found" },
+		{ "{\"execute\":\"chardev-send-break\",\"arguments\":{\"id\":\"x\"}}", "Chardev 'x' not found" },
+		{ "{\"execute\":\"chardev-send-break\",\"arguments\":{\"id\":\"mon\"}}", DONE },
+		{ "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"c0\",\"backend\":{\"type\":\"null\",\"data\":{}}}}", "Chardev with id 'c0' already exists" },
+		{ "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"x\",\"backend\":{\"type\":\"odd\",\"data\":{}}}}", "does not accept value 'odd'" },
+		{ "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"x\",\"backend\":{\"type\":\"ringbuf\",\"data\":{\"size\":3}}}}", "power of two" },
+		{ "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"x\",\"backend\":{\"type\":\"socket\",\"data\":{\"addr\":{\"type\":\"fd\","
+		  "\"data\":{\"str\":\"none\"}}}}}}", "'none' has not been found" },
+		{ "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"x\",\"backend\":{\"type\":\"socket\",\"data\":{\"server\":false,\"addr\":{\"type\":\"inet\","
+		  "\"data\":{\"host\":\"a.name\",\"port\":\"1\"}}}}}}", "a.name:1: " },
+		{ "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"x\",\"backend\":{\"type\":\"pty\",\"data\":{}}}}", "{\"return\": {\"pty\": \"/dev/pts/" },
+		{ "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"m\",\"backend\":{\"type\":\"mux\",\"data\":{\"chardev\":\"x\"}}}}", DONE },
+		{ "{\"execute\":\"chardev-change\",\"arguments\":{\"id\":\"m\",\"backend\":{\"type\":\"null\",\"data\":{}}}}", "hotswap not supported" },
+		{ "{\"execute\":\"x-lodge-port-add\",\"arguments\":{\"name\":\"n\",\"chardev\":\"m\"}}", DONE },
+		{ "{\"execute\":\"chardev-remove\",\"arguments\":{\"id\":\"m\"}}", "Chardev 'm' is busy" },
+		{ "{\"execute\":\"x-lodge-port-remove\",\"arguments\":{\"name\":\"n\"}}", DONE },
+		{ "{\"execute\":\"chardev-remove\",\"arguments\":{\"id\":\"m\"}}", DONE },
+		{ "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"chardev-add ringbuf,id=a,,b,size=64\"}}", "{\"return\": \"\"}" },
+		{ "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"chardev-add null,odd=1\"}}", "Invalid parameter 'odd'" },
+		{ "{\"execute\":\"human-monitor-command\",\"arguments\":{\"command-line\":\"chardev-remove a,b\"}}", "{\"return\": \"\"}" },
+		{ "{\"execute\":\"chardev-change\",\"arguments\":{\"id\":\"x\",\"backend\":{\"type\":\"null\",\"data\":{}}}}", "Chardev 'x' does not exist" },
+		/* The monitor greets who is there now; twice, so that what came in between goes, too. */
+		{ "{\"execute\":\"ringbuf-read\",\"arguments\":{\"device\":\"mon\",\"size\":4096}}", "(qemu) " },
+		{ "{\"execute\":\"chardev-change\",\"arguments\":{\"id\":\"mon\",\"backend\":{\"type\":\"null\",\"data\":{}}}}", DONE },
+		{ "{\"execute\":\"chardev-change\",\"arguments\":{\"id\":\"mon\",\"backend\":{\"type\":\"ringbuf\",\"data\":{}}}}", DONE },
+		{ "{\"execute\":\"ringbuf-read\",\"arguments\":{\"device\":\"mon\",\"size\":4096}}", "(qemu) " },
+	};
+	struct rig *r = *state;
+	int fd = join(r), pair[2];
+	char got[2048] = "";
+
+	say(r, fd, CAPS);
+	for (unsigned i = 0; i < ARRAY_LEN(of); i++)
+		if (!strstr(say(r, fd, of[i].say), of[i].hear))
+			fail_msg("%s\n%s", of[i].say, say(r, fd, of[i].say));
+	/* A socket that comes along: the monitor is on it from now on. */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	send_fd(fd, "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"s\"}}", pair[1]);
+	assert_string_equal(say(r, fd, ""), DONE);
+	close(pair[1]);
+	assert_string_equal(say(r, fd, "{\"execute\":\"chardev-change\",\"arguments\":{\"id\":\"mon\",\"backend\":{\"type\":\"socket\",\"data\":{\"server\":false,"
+				       "\"addr\":{\"type\":\"fd\",\"data\":{\"str\":\"s\"}}}}}}"), DONE);
+	assert_int_equal(send(pair[0], "info name\n", 10, MSG_NOSIGNAL), 10);
+	say(r, fd, "");
+	assert_true(recv(pair[0], got, sizeof(got) - 1, MSG_DONTWAIT) > 0);
+	assert_non_null(strstr(got, "monitor - type 'help'"));
+	assert_non_null(strstr(got, "\r\nguest\r\n(qemu) "));
+	close(pair[0]);
+	close(fd);
+	turns(r, 20);
+}
+
 static void test_uuid(void **state)
 {
 	struct rig *r = *state;
@@ -500,7 +561,7 @@ int main(void)
 #define CASE(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(test_negotiation), CASE(test_requests), CASE(test_oob), CASE(test_deaf), CASE(test_endless), CASE(test_descriptors),
-		CASE(test_stray), CASE(test_ending), CASE(test_nbd_listener), CASE(test_ports), CASE(test_bitmap_modes), CASE(test_uuid), CASE(test_gdb_gone_and_cont),
+		CASE(test_stray), CASE(test_ending), CASE(test_nbd_listener), CASE(test_ports), CASE(test_chardevs), CASE(test_bitmap_modes), CASE(test_uuid), CASE(test_gdb_gone_and_cont),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -280,7 +280,7 @@ static void chars(void **state)
 	fails("-chardev|file,id=x|-serial|chardev:x", "path is missing");
 	fails("-chardev|file,id=x,path=/x,append=on|-debugcon|chardev:x", "append=on is not supported");
 	fails("-chardev|socket,id=x,path=/x,abstract=on|-serial|chardev:x", "abstract=on is not supported");
-	fails("-chardev|socket,id=x,fd=4|-serial|chardev:x", "for monitors only");
+	gives("-chardev|socket,id=x,fd=4,server=on|-serial|chardev:x", "--chardev|socket,id=x,fd=4,server=on|--serial|x|");
 	gives("-monitor|stdio", "--chardev|stdio,id=compat_monitor0|--monitor|compat_monitor0|");
 	gives("-monitor|unix:/a=b,server=on,wait=off", "--chardev|socket,id=compat_monitor0,path=/a=b,server=on,wait=off|--monitor|compat_monitor0|");
 	gives("-monitor|telnet:127.0.0.1:4444,server=on,wait=off",
