@@ -161,7 +161,7 @@ static void machine(void **state)
 	gives("-M|q35,accel=kvm:tcg|-cpu|max,la57=off", "--accel|auto|--cpu|max,-la57|");
 	gives("-machine|microvm|-kernel|k", "--machine|micro|");
 	gives("-accel|tcg,tb-size=64,thread=multi", "--accel|translate|--code-cache|64M|");
-	gives("-enable-kvm", "--accel|kvm|");
+	gives("-enable-kvm", "--accel|auto|");
 	gives("-kernel|k|-initrd|i|-append|a b=c,d", "--kernel|k|--initrd|i|--append|a b=c,d|");
 	lacks("-kernel|k", "--firmware");
 	gives("-boot|dc,menu=on", "--boot|order=dc,menu=on|");
