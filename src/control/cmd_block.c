@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "storage/scsi.h"
+#include "storage/media.h"
 
 /* ---- errors ---- */
 
@@ -157,11 +157,24 @@ void ctl_disks_resumed(struct control *ctl)
 
 /* ---- names ---- */
 
+/* A drive without a medium. */
+static bool is_empty(struct disk *d)
+{
+	struct disk_media_state is = { 0 };
+
+	if (!d->media)
+		return false;
+	disk_lock(d);
+	d->media->state(d, &is);
+	disk_unlock(d);
+	return is.no_medium;
+}
+
 struct disk *ctl_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index)
 {
 	struct disk *d = ctl_find_disk(c, device, node_name, index);
 
-	if (!d || !d->drive || !d->drive->no_medium)
+	if (!d || !is_empty(d))
 		return d;
 	ctl_fail(c, CTL_GENERIC_ERROR, "Device '%s' has no medium", d->id);
 	return NULL;

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Media of CD and DVD drives (storage/scsi.h) under QEMU's names: trays, and images
- * that go in and come out.  The guest may have locked a tray.
+ * Media of CD, DVD and floppy drives (storage/media.h) under QEMU's names: trays, and images
+ * that go in and come out.  The guest may have locked a tray; floppy drives have none.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "control/disk.h"
-#include "storage/scsi.h"
+#include "storage/media.h"
 
 /* A drive that nothing but the guest uses. NULL: the call has failed. */
-static struct scsi_lun *drive(struct ctl_call *c, const char *device, const char *id, unsigned *index)
+static struct disk *drive(struct ctl_call *c, const char *device, const char *id, unsigned *index)
 {
 	struct disk *d;
 
@@ -22,7 +22,7 @@ static struct scsi_lun *drive(struct ctl_call *c, const char *device, const char
 	d = ctl_find_disk(c, device ? device : id, NULL, index);
 	if (!d)
 		return NULL;
-	if (!d->drive) {
+	if (!d->media) {
 		ctl_fail(c, CTL_GENERIC_ERROR, "Device '%s' is not removable", d->id);
 		return NULL;
 	}
@@ -34,126 +34,142 @@ static struct scsi_lun *drive(struct ctl_call *c, const char *device, const char
 		ctl_fail(c, CTL_GENERIC_ERROR, "disk '%s' is in use by an NBD export", d->id);
 		return NULL;
 	}
-	return d->drive;
+	return d;
+}
+
+/* The same, and it has a tray. */
+static struct disk *tray(struct ctl_call *c, const char *device, const char *id)
+{
+	struct disk *d = drive(c, device, id, NULL);
+
+	if (!d || d->media->open_tray)
+		return d;
+	ctl_fail(c, CTL_GENERIC_ERROR, "Device '%s' does not have a tray", d->id);
+	return NULL;
 }
 
 /* The disk's lock held. False: the call has failed. */
-static bool open_tray(struct ctl_call *c, struct scsi_lun *l, bool force)
+static bool open_tray(struct ctl_call *c, struct disk *d, bool force)
 {
-	if (!scsi_open_tray(l, force))
+	if (!d->media->open_tray || !d->media->open_tray(d, force))
 		return true;
-	ctl_fail(c, CTL_GENERIC_ERROR, "Device '%s' is locked and force was not specified, wait for tray to open and try again", l->disk.id);
+	ctl_fail(c, CTL_GENERIC_ERROR, "Device '%s' is locked and force was not specified, wait for tray to open and try again", d->id);
 	return false;
 }
 
 /* What has moved is told before the answer. */
-static void done(struct ctl_call *c, struct scsi_lun *l)
+static void done(struct ctl_call *c, struct disk *d)
 {
-	disk_unlock(&l->disk);
+	disk_unlock(d);
 	ctl_disks_tell(c->ctl);
 }
 
-static void remove_medium(struct ctl_call *c, struct scsi_lun *l)
+static void remove_medium(struct ctl_call *c, struct disk *d)
 {
 	struct err e = { .msg = "" };
-	int ret = scsi_remove_medium(l);
+	int ret = d->media->remove(d);
 
 	if (ret)
-		err_set(&e, ret, "the medium of '%s' cannot be taken out: %s", l->disk.id, strerror(-ret));
+		err_set(&e, ret, "the medium of '%s' cannot be taken out: %s", d->id, strerror(-ret));
 	ctl_failed(c, ret, &e);
 }
 
 void ctl_cmd_eject(struct ctl_call *c, const struct ctl_args_eject *a)
 {
-	struct scsi_lun *l = drive(c, a->device, a->id, NULL);
+	struct disk *d = drive(c, a->device, a->id, NULL);
 
-	if (!l)
+	if (!d)
 		return;
-	disk_lock(&l->disk);
-	if (open_tray(c, l, a->force))
-		remove_medium(c, l);
-	done(c, l);
+	disk_lock(d);
+	if (open_tray(c, d, a->force))
+		remove_medium(c, d);
+	done(c, d);
 }
 
 /* A guest that was asked is no error here. */
 void ctl_cmd_blockdev_open_tray(struct ctl_call *c, const struct ctl_args_blockdev_open_tray *a)
 {
-	struct scsi_lun *l = drive(c, a->device, a->id, NULL);
+	struct disk *d = tray(c, a->device, a->id);
 
-	if (!l)
+	if (!d)
 		return;
-	disk_lock(&l->disk);
-	scsi_open_tray(l, a->force);
-	done(c, l);
+	disk_lock(d);
+	d->media->open_tray(d, a->force);
+	done(c, d);
 }
 
 void ctl_cmd_blockdev_close_tray(struct ctl_call *c, const struct ctl_args_blockdev_close_tray *a)
 {
-	struct scsi_lun *l = drive(c, a->device, a->id, NULL);
+	struct disk *d = tray(c, a->device, a->id);
 
-	if (!l)
+	if (!d)
 		return;
-	disk_lock(&l->disk);
-	scsi_close_tray(l);
-	done(c, l);
+	disk_lock(d);
+	d->media->close_tray(d);
+	done(c, d);
 }
 
 void ctl_cmd_blockdev_remove_medium(struct ctl_call *c, const struct ctl_args_blockdev_remove_medium *a)
 {
-	struct scsi_lun *l = drive(c, NULL, a->id, NULL);
+	struct disk *d = drive(c, NULL, a->id, NULL);
+	struct disk_media_state is;
 
-	if (!l)
+	if (!d)
 		return;
-	disk_lock(&l->disk);
-	if (l->tray_open)
-		remove_medium(c, l);
+	disk_lock(d);
+	d->media->state(d, &is);
+	if (is.tray_open || !d->media->open_tray)
+		remove_medium(c, d);
 	else
-		ctl_fail(c, CTL_GENERIC_ERROR, "Tray of device '%s' is not open", l->disk.id);
-	done(c, l);
+		ctl_fail(c, CTL_GENERIC_ERROR, "Tray of device '%s' is not open", d->id);
+	done(c, d);
 }
 
-/* As the drive's first image was opened, but for its format. The disk's lock held. */
-static int open_image(struct ctl_call *c, unsigned i, struct scsi_lun *l, const struct ctl_args_blockdev_change_medium *a, struct blk_node **out,
+/* As the drive's first image was opened, but for its format, and whether it is written to. The disk's lock held. */
+static int open_image(struct ctl_call *c, unsigned i, struct disk *d, const struct ctl_args_blockdev_change_medium *a, struct blk_node **out,
 		      struct err *e)
 {
 	struct blk_image_opts o = vm_config_of(c->ctl->vm)->disk[i].open;
 
-	o.file.read_only = true;
+	if (a->has_read_only_mode && a->read_only_mode != CTL_BLOCKDEV_CHANGE_READ_ONLY_MODE_RETAIN)
+		o.file.read_only = a->read_only_mode == CTL_BLOCKDEV_CHANGE_READ_ONLY_MODE_READ_ONLY;
+	o.file.read_only |= !d->media->writable;
 	o.format = a->format;
-	return blk_open_image(l->disk.node->loop, a->filename, &o, out, e);
+	return blk_open_image(d->node->loop, a->filename, &o, out, e);
 }
 
 /* The new image is there before the old one goes. */
-static void change(struct ctl_call *c, unsigned i, struct scsi_lun *l, const struct ctl_args_blockdev_change_medium *a)
+static void change(struct ctl_call *c, unsigned i, struct disk *d, const struct ctl_args_blockdev_change_medium *a)
 {
 	struct err e = { .msg = "" };
 	struct blk_node *image;
-	int ret = open_image(c, i, l, a, &image, &e);
+	int ret = open_image(c, i, d, a, &image, &e);
 
 	if (ctl_failed(c, ret, &e))
 		return;
-	if (open_tray(c, l, a->force))
-		remove_medium(c, l);
+	ret = d->media->check(d, image, &e);
+	if (!ctl_failed(c, ret, &e) && open_tray(c, d, a->force))
+		remove_medium(c, d);
 	if (!c->failed)
-		ctl_failed(c, scsi_insert_medium(l, image, &e), &e);
+		ctl_failed(c, d->media->insert(d, image, &e), &e);
 	if (c->failed)
 		blk_close(image);
-	else
-		scsi_close_tray(l);
+	else if (d->media->close_tray)
+		d->media->close_tray(d);
 }
 
 void ctl_cmd_blockdev_change_medium(struct ctl_call *c, const struct ctl_args_blockdev_change_medium *a)
 {
 	unsigned i = 0;
-	struct scsi_lun *l = drive(c, a->device, a->id, &i);
+	struct disk *d = drive(c, a->device, a->id, &i);
 
-	if (!l)
+	if (!d)
 		return;
-	if (a->has_read_only_mode && a->read_only_mode == CTL_BLOCKDEV_CHANGE_READ_ONLY_MODE_READ_WRITE) {
-		ctl_fail(c, CTL_GENERIC_ERROR, "Device '%s' is a CD drive: its medium is read only", l->disk.id);
+	if (!d->media->writable && a->has_read_only_mode && a->read_only_mode == CTL_BLOCKDEV_CHANGE_READ_ONLY_MODE_READ_WRITE) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "Device '%s' is a CD drive: its medium is read only", d->id);
 		return;
 	}
-	disk_lock(&l->disk);
-	change(c, i, l, a);
-	done(c, l);
+	disk_lock(d);
+	change(c, i, d, a);
+	done(c, d);
 }

@@ -10,7 +10,7 @@
 
 #include "block/blockdev.h"
 #include "control/disk.h"
-#include "storage/scsi.h"
+#include "storage/media.h"
 
 #define MAX_LAYERS 256
 
@@ -155,22 +155,21 @@ void ctl_node_name(struct control *ctl, struct disk *d, char out[BLK_NAME_MAX + 
 static json_t *block_info(struct control *ctl, struct disk *d, unsigned i)
 {
 	static const char *const status[] = { [CTL_IO_OK] = "ok", [CTL_IO_FAILED] = "failed", [CTL_IO_NOSPACE] = "nospace" };
-	bool locked, open, empty;
+	struct disk_media_state is = { 0 };
 	json_t *j, *in;
 
 	disk_lock(d);
-	locked = d->drive && d->drive->locked;
-	open = d->drive && d->drive->tray_open;
-	empty = d->drive && d->drive->no_medium;
-	in = empty ? NULL : node_info(ctl->vm, top_of(d), &ctl->disks->of[i].limits, false);
+	if (d->media)
+		d->media->state(d, &is);
+	in = is.no_medium ? NULL : node_info(ctl->vm, top_of(d), &ctl->disks->of[i].limits, false);
 	/* Whatever the image allows. */
 	if (in)
 		json_object_set_new(in, "ro", json_boolean(d->node->i.read_only));
 	disk_unlock(d);
-	j = json_pack("{s:s,s:s,s:s,s:b,s:b,s:s}", "device", d->id, "qdev", d->id, "type", "unknown", "removable", d->drive != NULL, "locked", locked,
+	j = json_pack("{s:s,s:s,s:s,s:b,s:b,s:s}", "device", d->id, "qdev", d->id, "type", "unknown", "removable", d->media != NULL, "locked", is.locked,
 		      "io-status", status[ctl->disks->of[i].status]);
-	if (d->drive)
-		json_object_set_new(j, "tray_open", json_boolean(open));
+	if (d->media && d->media->open_tray)
+		json_object_set_new(j, "tray_open", json_boolean(is.tray_open));
 	if (in)
 		json_object_set_new(j, "inserted", in);
 	return j;

@@ -56,6 +56,8 @@ static int image(struct qemu *q, const char *file, const char *rest, struct err 
 	return ret;
 }
 
+int opt_fda(struct qemu *q, const char *val, struct err *e) { return image(q, val, ",if=floppy,index=0", e); }
+int opt_fdb(struct qemu *q, const char *val, struct err *e) { return image(q, val, ",if=floppy,index=1", e); }
 int opt_hda(struct qemu *q, const char *val, struct err *e) { return image(q, val, ",index=0,media=disk", e); }
 int opt_hdb(struct qemu *q, const char *val, struct err *e) { return image(q, val, ",index=1,media=disk", e); }
 int opt_hdc(struct qemu *q, const char *val, struct err *e) { return image(q, val, ",index=2,media=disk", e); }
@@ -447,6 +449,76 @@ int emit_flash(struct qemu *q, struct err *e)
 	return ret;
 }
 
+/* ---- floppy drives ---- */
+
+/* Drive n, or with ANY_FLOPPY the first that is free. */
+#define ANY_FLOPPY 2
+
+static int keep_floppy(struct qemu *q, uint64_t n, struct qemu_item *drive, struct qemu_item *node, struct qemu_item *dev, struct err *e)
+{
+	if (n == ANY_FLOPPY)
+		n = q->floppy[0].there;
+	if (q->floppy[n].there)
+		return err_set(e, -EBUSY, "floppy drive %u is there already", (unsigned)n);
+	q->floppy[n].there = true;
+	q->floppy[n].drive = drive;
+	q->floppy[n].node = node;
+	q->floppy[n].dev = dev;
+	if (drive)
+		drive->used = true;
+	return 0;
+}
+
+static int drive_floppy(struct qemu *q, struct qemu_item *it, struct err *e)
+{
+	uint64_t n = ANY_FLOPPY;
+	int ret = props_number(&it->p, "unit", 0, 1, &n, NULL, e);
+
+	if (!ret)
+		ret = props_number(&it->p, "index", 0, 1, &n, NULL, e);
+	return ret ? ret : keep_floppy(q, n, it, NULL, NULL, e);
+}
+
+int floppy_device(struct qemu *q, struct qemu_item *dev, struct err *e)
+{
+	const char *name = props_take(&dev->p, "drive");
+	struct qemu_item *drive = item_find(&q->drives, name), *node = item_find(&q->blockdevs, name);
+	uint64_t n = ANY_FLOPPY;
+	int ret = props_number(&dev->p, "unit", 0, 1, &n, NULL, e);
+
+	if (ret)
+		return ret;
+	if (name && !drive && !node)
+		return err_set(e, -ENOENT, "there is no drive '%.60s'", name);
+	if (drive && drive->used)
+		return err_set(e, -EBUSY, "drive '%.60s' is already in use", name);
+	props_ignore(&dev->p, (const char *const[]){ "drive-type", "bus", NULL });
+	return keep_floppy(q, n, drive, drive ? NULL : node, dev, e);
+}
+
+static int emit_floppy(struct qemu *q, unsigned n, struct err *e)
+{
+	struct qemu_item *drive = q->floppy[n].drive, *node = q->floppy[n].node, *dev = q->floppy[n].dev;
+	struct disk d = { .interface = "floppy", .snapshot = q->snapshot, .more = { dev ? &dev->p : NULL } };
+	int ret = drive ? drive_image(q, drive, &d, e) : node ? node_image(q, node, &d, 0, e) : 0;
+
+	if (!ret && dev)
+		ret = take_common(q, &dev->p, &d, e);
+	return ret ? ret : finish_disk(q, &d, e);
+}
+
+int emit_floppies(struct qemu *q, struct err *e)
+{
+	int ret = 0;
+
+	/* The second one is the second one, even if it is alone. */
+	q->floppy[0].there |= q->floppy[1].there;
+	for (unsigned n = 0; n < 2 && !ret; n++)
+		if (q->floppy[n].there)
+			ret = emit_floppy(q, n, e);
+	return ret ? err_prefix(e, ret, "floppy drive") : 0;
+}
+
 /* Drives that are devices by themselves. */
 int emit_drives(struct qemu *q, struct err *e)
 {
@@ -462,11 +534,16 @@ int emit_drives(struct qemu *q, struct err *e)
 
 		if (it->used || !strcmp(kind, "none"))
 			continue;
+		if (!strcmp(kind, "floppy")) {
+			if ((ret = drive_floppy(q, it, e)))
+				return err_prefix(e, ret, "-drive if=floppy");
+			continue;
+		}
 		for (unsigned i = 0; i < ARRAY_LEN(words); i++)
 			if (!strcmp(kind, words[i].theirs))
 				d.interface = words[i].ours;
 		if (!d.interface)
-			return err_set(e, -ENOTSUP, "-drive if=%.20s is not supported; virtio, ide, scsi, pflash and none are", kind);
+			return err_set(e, -ENOTSUP, "-drive if=%.20s is not supported; virtio, ide, scsi, floppy, pflash and none are", kind);
 		ret = drive_image(q, it, &d, e);
 		if (!ret && !d.file && !d.cd)
 			ret = err_set(e, -EINVAL, "-drive: file is missing");

@@ -36,6 +36,18 @@ static int dev_disk(struct qemu *q, struct qemu_item *it, const struct kind *k, 
 	return emit_disk_device(q, it, keepf(q, "%.*s", (int)strlen(k->arg) - cd, k->arg), cd, e);
 }
 
+static int dev_floppy(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	return floppy_device(q, it, e);
+}
+
+/* The controller comes with its drives. */
+static int dev_fdc(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	props_ignore(&it->p, (const char *const[]){ "iobase", "irq", "dma", "check_media_rate", "fdtypeA", "fdtypeB", "fallback", NULL });
+	return done(it, e);
+}
+
 static int dev_net(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
 {
 	return emit_card(q, it, k->arg, e);
@@ -196,6 +208,8 @@ static const struct kind kinds[] = {
 	{ "ide-hd", "IDE", "Storage", "virtual IDE disk", dev_disk, "ahci", DISK },
 	{ "ide-cd", "IDE", "Storage", "virtual IDE CD-ROM", dev_disk, "ahciC", DISK },
 	{ "nvme", "PCI", "Storage", "Non-Volatile Memory Express", dev_disk, "nvme", DISK },
+	{ "isa-fdc", "ISA", "Storage", "virtual floppy controller", dev_fdc, NULL, "" },
+	{ "floppy", "floppy-bus", "Storage", "virtual floppy drive", dev_floppy, NULL, "unit=<uint32> drive=<str> bootindex=<int32>" },
 	{ "ahci", "PCI", "Storage", NULL, dev_bus, NULL, CARD },
 	{ "ich9-ahci", "PCI", "Storage", NULL, dev_bus, NULL, CARD },
 	{ "virtio-9p-pci", "PCI", "Storage", NULL, dev_share, NULL, "fsdev=<str> mount_tag=<str> " CARD },

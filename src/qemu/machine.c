@@ -326,8 +326,8 @@ int opt_boot(struct qemu *q, const char *val, struct err *e)
 	for (; v && *v && !ret; v++) {
 		if (!strchr("abcdnop", *v))
 			ret = err_set(e, -EINVAL, "Invalid boot device '%c'", *v);
-		else if (!strchr("cdn", *v))
-			warn("-boot: '%c' has no effect: c is the disks, d the CDs, n the network cards", *v);
+		else if (!strchr("acdn", *v))
+			warn("-boot: '%c' has no effect: a is the floppies, c the disks, d the CDs, n the network cards", *v);
 		else if (!strchr(order, *v))
 			order[strlen(order)] = *v;
 	}
@@ -335,7 +335,7 @@ int opt_boot(struct qemu *q, const char *val, struct err *e)
 		warn("-boot: once=%s holds for every boot", v);
 		order[0] = '\0';
 		for (; *v; v++)
-			if (strchr("cdn", *v) && strlen(order) < 3 && !strchr(order, *v))
+			if (strchr("acdn", *v) && strlen(order) < 4 && !strchr(order, *v))
 				order[strlen(order) + 1] = '\0', order[strlen(order)] = *v;
 	}
 	if (!ret && props_peek(&p, "menu")) {

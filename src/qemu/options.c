@@ -195,7 +195,7 @@ static int opt_incoming(struct qemu *q, const char *val, struct err *e)
 #define MISSING(fn, text) \
 	static int fn(struct qemu *q, const char *val, struct err *e) { return err_set(e, -ENOTSUP, "%s", text); }
 
-MISSING(no_floppy, "there is no floppy drive; use -drive or -cdrom")
+MISSING(no_flash, "there are no such flash chips; use -drive or -cdrom")
 MISSING(no_loadvm, "QEMU's snapshots of a guest's state cannot be read; lodge snapshot create and lodge run --from-snapshot have their own")
 MISSING(no_readconfig, "files of settings are not read; lodge run --config reads its own")
 MISSING(no_window, "there are no windows; use -vnc or -display vnc=ADDRESS")
@@ -236,7 +236,7 @@ const struct qemu_option qemu_options[] = {
 	{ "numa", "node", "one node of memory", opt_numa },
 	{ "add-fd", "fd=fd,set=set[,opaque=opaque]", "Add 'fd' to fd 'set'", opt_add_fd },
 	{ "global", "driver.property=value", "set a global default for a driver property", opt_global },
-	{ "boot", "[order=drives][,once=drives][,menu=on|off]", "'drives': hard disk (c), CD-ROM (d), network (n)", opt_boot },
+	{ "boot", "[order=drives][,once=drives][,menu=on|off]", "'drives': floppy (a), hard disk (c), CD-ROM (d), network (n)", opt_boot },
 	{ "k", "language", "use keyboard layout (no effect)", opt_keyboard },
 	{ "name", "string1[,process=string2][,debug-threads=on|off]", "set the name of the guest", opt_name },
 	{ "incoming", "tcp:host:port|unix:path|exec:command|fd:number|defer", "wait for a guest that migrates here", opt_incoming },
@@ -257,6 +257,8 @@ const struct qemu_option qemu_options[] = {
 	{ "blockdev", "[driver=]driver[,node-name=N][,discard=ignore|unmap]\n"
 	  "          [,cache.direct=on|off][,cache.no-flush=on|off]\n"
 	  "          [,read-only=on|off][,driver specific parameters...]", "configure a block backend", opt_blockdev },
+	{ "fda", "file", "use 'file' as floppy disk 0 image", opt_fda },
+	{ "fdb", "file", "use 'file' as floppy disk 1 image", opt_fdb },
 	{ "hda", "file", "use 'file' as hard disk 0 image", opt_hda },
 	{ "hdb", "file", "use 'file' as hard disk 1 image", opt_hdb },
 	{ "hdc", "file", "use 'file' as hard disk 2 image", opt_hdc },
@@ -323,13 +325,12 @@ const struct qemu_option qemu_options[] = {
 	{ "daemonize", NULL, "daemonize when initialized", opt_daemonize },
 	{ "print-lodge", NULL, "print the equivalent 'lodge run' command and exit", opt_print_lodge },
 	/* Not there: no help, an error that says so. */
-	{ "fda", "file", NULL, no_floppy }, { "fdb", "file", NULL, no_floppy },
 	{ "loadvm", "tag", NULL, no_loadvm }, { "readconfig", "file", NULL, no_readconfig },
 	{ "writeconfig", "file", NULL, no_readconfig },
 	{ "sdl", NULL, NULL, no_window }, { "curses", NULL, NULL, no_window }, { "spice", "spec", NULL, no_window },
 	{ "runas", "user", NULL, no_user }, { "chroot", "dir", NULL, no_user }, { "icount", "spec", NULL, no_icount },
 	{ "no-shutdown", NULL, NULL, no_shutdown }, { "soundhw", "card", NULL, no_audio },
 	{ "audio", "spec", NULL, no_audio }, { "plugin", "file", NULL, no_plugin }, { "dtb", "file", NULL, no_dtb },
-	{ "semihosting", NULL, NULL, no_semihosting }, { "mtdblock", "file", NULL, no_floppy }, { "sd", "file", NULL, no_floppy },
+	{ "semihosting", NULL, NULL, no_semihosting }, { "mtdblock", "file", NULL, no_flash }, { "sd", "file", NULL, no_flash },
 	{ NULL },
 };

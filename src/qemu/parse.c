@@ -295,6 +295,8 @@ int qemu_emit(struct qemu *q, struct err *e)
 	if (!ret)
 		ret = emit_devices(q, e);
 	if (!ret)
+		ret = emit_floppies(q, e);
+	if (!ret)
 		ret = emit_virtfs(q, e);
 	if (!ret)
 		ret = emit_nets(q, e);

@@ -66,6 +66,11 @@ struct qemu {
 	unsigned n_kept;
 
 	struct list drives, blockdevs, devices, netdevs, nics, chardevs, objects, monitors, fdsets, tpmdevs, fsdevs, virtfs;
+	/* Floppy drives: what is in them by -drive or -blockdev, and the -device; each may be NULL. */
+	struct {
+		bool there;
+		struct qemu_item *drive, *node, *dev;
+	} floppy[2];
 	const char *serial[QEMU_MAX_SERIALS];
 	unsigned n_serial, n_nets, n_ports, n_monitors;
 
@@ -149,6 +154,8 @@ int emit_machine(struct qemu *q, struct err *e);
 /* block.c */
 int opt_drive(struct qemu *q, const char *val, struct err *e);
 int opt_blockdev(struct qemu *q, const char *val, struct err *e);
+int opt_fda(struct qemu *q, const char *val, struct err *e);
+int opt_fdb(struct qemu *q, const char *val, struct err *e);
 int opt_hda(struct qemu *q, const char *val, struct err *e);
 int opt_hdb(struct qemu *q, const char *val, struct err *e);
 int opt_hdc(struct qemu *q, const char *val, struct err *e);
@@ -160,6 +167,9 @@ int opt_add_fd(struct qemu *q, const char *val, struct err *e);
 int emit_flash(struct qemu *q, struct err *e);
 int emit_drives(struct qemu *q, struct err *e);
 /* A device that is a disk; adapter: the kind. */
+/* A -device floppy is kept, and with those of -drive emitted at the end: their order is that of their numbers. */
+int floppy_device(struct qemu *q, struct qemu_item *dev, struct err *e);
+int emit_floppies(struct qemu *q, struct err *e);
 int emit_disk_device(struct qemu *q, struct qemu_item *dev, const char *interface, bool cd, struct err *e);
 
 /* net.c */

@@ -84,7 +84,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 	ret = val ? blk_disk_option(&trial, name, val, e) : -ENOENT;
 	if (ret != -ENOENT)
 		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
-	return err_set(e, -EINVAL, "'%.40s' is not one of node=NAME, size=N, snapshot=on, if=virtio|scsi|nvme|ahci|usb, cdrom=on, controller=NAME, scsi-id=N, lun=N, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
+	return err_set(e, -EINVAL, "'%.40s' is not one of node=NAME, size=N, snapshot=on, if=virtio|scsi|nvme|ahci|usb|floppy, cdrom=on, controller=NAME, scsi-id=N, lun=N, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
 		       "key-file=FILE, key-fd=N, copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
 		       "num-queues=N, discard=unmap|ignore, bootindex=N and the block sizes "
 		       "(a comma in a file's name is written twice)", name);
@@ -117,7 +117,7 @@ static int boot_part(void *opaque, const char *name, const char *val, struct err
 	struct target *t = opaque;
 
 	/* QEMU's short form: letters alone. */
-	if (!name && *val && strspn(val, "cdn") == strlen(val))
+	if (!name && *val && strspn(val, "acdn") == strlen(val))
 		return conf_set(t->c, "boot-order", val, e);
 	/* The first part has a name like the others here. */
 	if (!name && !strncmp(val, "order=", 6))
@@ -162,6 +162,14 @@ static int parse_cdrom(struct conf *c, struct opt_state *st, const char *val, st
 
 	if (!ret)
 		ret = conf_setf(c, "on", e, "disk.%u.cdrom", t.n);
+	return ret ? ret : each_part(val, disk_part, &t, e);
+}
+
+static int parse_floppy(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { c, st->n_disks++, 0 };
+	int ret = conf_setf(c, "floppy", e, "disk.%u.if", t.n);
+
 	return ret ? ret : each_part(val, disk_part, &t, e);
 }
 
@@ -398,8 +406,8 @@ const struct opt run_opts[] = {
 	  "Where the guest's UEFI variables (boot entries, keys) are kept. The file is made from the firmware's template if it is not there. Without "
 	  "this option it lies beside the first disk, with *.efivars* after its name; without a disk image that is written to, variables are "
 	  "lost when the guest ends.", COMPLETE_FILE, .key = "firmware-vars" },
-	{ "boot", 0, "order=LETTERS,menu=on|off|MS", "what firmware boots from [order=cdn,menu=off]",
-	  "*order=* names what firmware tries, one after the other: *c* the disks in the order of their options, *d* CDs, *n* network cards; the letters alone will do (*--boot n*). "
+	{ "boot", 0, "order=LETTERS,menu=on|off|MS", "what firmware boots from [order=cadn,menu=off]",
+	  "*order=* names what firmware tries, one after the other: *c* the disks in the order of their options, *a* floppies, *d* CDs, *n* network cards; the letters alone will do (*--boot n*). "
 	  "Disks and cards with *bootindex=N* come first, the lowest number before the others. "
 	  "*menu=on* offers firmware's boot menu for 5 seconds, *menu=MILLISECONDS* for a time.", .parse = parse_boot },
 	{ "fw-cfg", 0, "NAME,string=TEXT|file=FILE", "a file for the guest's firmware or system",
@@ -417,6 +425,11 @@ const struct opt run_opts[] = {
 	  "A block node as QEMU's *blockdev-add* describes it, for a disk (*--disk node=NAME*), another node or commands of the control protocol: "
 	  "*{\"driver\": \"qcow2\", \"node-name\": \"n\", \"file\": {\"driver\": \"file\", \"filename\": \"FILE\"}}*. Drivers are file, host_device, nbd, http, https, "
 	  "null-co, raw, qcow2, luks, vmdk, vdi, vhdx, vpc, throttle, copy-on-read and blkdebug.", .parse = parse_blockdev },
+	{ "floppy", 0, "FILE[,ro]", "floppy disk image in a drive; may be repeated",
+	  "A floppy drive with the image, which is raw and of 160K, 180K, 320K, 360K or 1200K (5.25 inches), or 720K, 1440K or 2880K (3.5 inches), in it; the same as *--disk FILE,if=floppy*. "
+	  "An empty name ('') is a drive of 2880K without a medium; *blockdev-change-medium* and *eject* of the control protocol change it, for what the drive can take. "
+	  "There are two drives at most. OVMF has no driver for them.",
+	  COMPLETE_FILE, .parse = parse_floppy },
 	{ "disk", 'd', "FILE[,size=N][,if=I][,ro][,format=F]", "disk, image file or block device; may be repeated",
 	  "A disk on an image file, a block device or an NBD server; may be repeated. A server's export is named by a URI: "
 	  "*nbd://HOST/EXPORT*, *nbd+unix:///EXPORT?socket=PATH*, with TLS *nbds://* and *nbds+unix://* (*tls-certificates=FOLDER* "
@@ -430,7 +443,7 @@ const struct opt run_opts[] = {
 	  "holds the passphrase of an encrypted image, every byte of it; it is also tried on encrypted backing files, unless they get keys of their own, "
 	  "in order, by repeating the option. *if=* says what the guest sees: *virtio* (the default), *scsi*, a unit of a virtio-scsi "
 	  "adapter, one for all such disks unless *controller=NAME* names several, at the address *scsi-id=N*, *lun=N* (by default the next free target), *nvme*, an NVMe controller, one for "
-	  "each disk unless *controller=NAME* makes those of one name its namespaces, *ahci*, one of six ports of a SATA controller, or *usb*, a stick on a USB 3 port. *cdrom=on* makes it a CD or DVD drive (scsi, ahci, usb). *ro* makes it read-only. *snapshot=on* leaves the image as it is: what the guest writes goes to a temporary file in $TMPDIR (/var/tmp), which is gone when the guest ends. *serial=* is seen by "
+	  "each disk unless *controller=NAME* makes those of one name its namespaces, *ahci*, one of six ports of a SATA controller, *usb*, a stick on a USB 3 port, or *floppy* (*--floppy*). *cdrom=on* makes it a CD or DVD drive (scsi, ahci, usb). *ro* makes it read-only. *snapshot=on* leaves the image as it is: what the guest writes goes to a temporary file in $TMPDIR (/var/tmp), which is gone when the guest ends. *serial=* is seen by "
 	  "the guest in /dev/disk/by-id. *cache=* is *writeback* (the default), *none* (direct I/O), *writethrough* "
 	  "or *unsafe* (flushes are ignored). *aio=* is *auto*, *uring* or *threads*. *copy-on-read=on* keeps what is read from "
 	  "backing files in the image. *bps=N* and *iops=N* limit bytes and requests a second, *bps-rd*, *bps-wr*, *iops-rd* and *iops-wr* "

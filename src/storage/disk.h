@@ -62,7 +62,7 @@ struct disk_stats {
 
 struct disk_req;
 struct disk;
-struct scsi_lun;
+struct disk_media_ops;
 
 /* Who wants to hear of a disk; its lock held, on its thread or with the machine lock. Either may be NULL. */
 struct disk_watch {
@@ -83,7 +83,7 @@ struct disk {
 	void (*batch_done)(struct disk *d);
 	/* The node's size is another: the guest is told. Set by the front end; both locks held. */
 	void (*resized)(struct disk *d);
-	struct scsi_lun *drive;		/* whose media can be changed (storage/scsi.h); NULL: not a drive */
+	const struct disk_media_ops *media;	/* they can be changed (storage/media.h); NULL: not a drive */
 	struct disk_watch watch;
 	unsigned errors_logged;
 	/* Failed on the host, to be submitted again when the machine goes on; in order. */

@@ -312,7 +312,7 @@ int scsi_lun_init(struct scsi_lun *l, struct machine *m, const char *id, struct 
 	if (disk_init(&l->disk, m, id, node, &own, e))
 		return -EINVAL;
 	if (cd)
-		l->disk.drive = l;
+		l->disk.media = &scsi_media_ops;
 	return 0;
 }
 

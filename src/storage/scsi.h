@@ -10,7 +10,7 @@
 #ifndef LODGE_STORAGE_SCSI_H
 #define LODGE_STORAGE_SCSI_H
 
-#include "storage/disk.h"
+#include "storage/media.h"
 
 #define SCSI_CDB_MAX 16
 #define SCSI_SENSE_LEN 18
@@ -91,6 +91,7 @@ int scsi_remove_medium(struct scsi_lun *l);
 int scsi_insert_medium(struct scsi_lun *l, struct blk_node *image, struct err *e);
 
 /* For scsi.c, scsi_info.c, scsi_cd.c and scsi_media.c. */
+extern const struct disk_media_ops scsi_media_ops;
 /* There is something to be read. */
 static inline bool scsi_ready(const struct scsi_lun *l)
 {

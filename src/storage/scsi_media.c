@@ -11,8 +11,7 @@
 
 #include <errno.h>
 
-#include "block/disk.h"
-#include "block/graph.h"
+#include "base/bits.h"
 
 static void tell(struct scsi_lun *l)
 {
@@ -53,36 +52,43 @@ void scsi_close_tray(struct scsi_lun *l)
 
 int scsi_remove_medium(struct scsi_lun *l)
 {
-	struct blk_node *slot = l->disk.node, *none;
-	int ret;
+	int ret = l->no_medium ? 0 : disk_take_medium(&l->disk);
 
-	if (l->no_medium)
-		return 0;
-	if (!blk_is_slot(slot))
-		return -ENOTSUP;
-	ret = blk_open_empty(slot->loop, &none);
-	if (ret)
-		return ret;
-	blk_slot_hold(slot);
-	none = blk_slot_replace(slot, none);
-	blk_slot_release(slot);
-	l->no_medium = true;
-	blk_close(none);
+	l->no_medium |= !ret;
+	return ret;
+}
+
+static int check(const struct disk *d, const struct blk_node *image, struct err *e)
+{
+	if (!image->i.size || image->i.size % d->o.block_size)
+		return err_set(e, -EINVAL, "%s: a medium's size is a multiple of %u bytes, and not 0", d->id, d->o.block_size);
 	return 0;
 }
 
 int scsi_insert_medium(struct scsi_lun *l, struct blk_node *image, struct err *e)
 {
-	struct blk_node *slot = l->disk.node, *none;
+	int ret = check(&l->disk, image, e);
 
-	if (!blk_is_slot(slot))
-		return err_set(e, -ENOTSUP, "%s: the medium of this drive cannot be changed", l->disk.id);
-	if (!image->i.size || image->i.size % l->disk.o.block_size)
-		return err_set(e, -EINVAL, "%s: a medium's size is a multiple of %u bytes, and not 0", l->disk.id, l->disk.o.block_size);
-	blk_slot_hold(slot);
-	none = blk_slot_replace(slot, image);
-	blk_slot_release(slot);
-	l->no_medium = false;
-	blk_close(none);
-	return 0;
+	if (!ret)
+		ret = disk_put_medium(&l->disk, image, e);
+	l->no_medium &= ret != 0;
+	return ret;
 }
+
+static struct scsi_lun *lun_of(struct disk *d) { return container_of(d, struct scsi_lun, disk); }
+
+static void state(const struct disk *d, struct disk_media_state *out)
+{
+	const struct scsi_lun *l = container_of(d, const struct scsi_lun, disk);
+
+	*out = (struct disk_media_state){ .locked = l->locked, .tray_open = l->tray_open, .no_medium = l->no_medium };
+}
+
+static int open_tray(struct disk *d, bool force) { return scsi_open_tray(lun_of(d), force); }
+static void close_tray(struct disk *d) { scsi_close_tray(lun_of(d)); }
+static int remove_medium(struct disk *d) { return scsi_remove_medium(lun_of(d)); }
+static int insert_medium(struct disk *d, struct blk_node *image, struct err *e) { return scsi_insert_medium(lun_of(d), image, e); }
+
+const struct disk_media_ops scsi_media_ops = {
+	.state = state, .check = check, .open_tray = open_tray, .close_tray = close_tray, .remove = remove_medium, .insert = insert_medium,
+};

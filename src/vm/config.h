@@ -9,11 +9,11 @@
  *   huge-pages off|thp|2m [off]  pin LIST
  *   kernel FILE  initrd.N FILE  append TEXT
  *   firmware bios|uefi|FILE [none with a kernel, else by what is on the first disk]  firmware-vars FILE
- *   boot-order LETTERS: c disk, d CD, n network [cdn]  boot-menu on|off|MILLISECONDS [off]
+ *   boot-order LETTERS: c disk, a floppy, d CD, n network [cadn]  boot-menu on|off|MILLISECONDS [off]
  *   fw-cfg.N.name NAME  fw-cfg.N.string TEXT  fw-cfg.N.file FILE
- *   disk.N.file F [none: an empty drive, with cdrom]  disk.N.ro on|off  disk.N.serial S  disk.N.cache writeback|none|writethrough|unsafe
+ *   disk.N.file F [none: an empty drive, with cdrom or if floppy]  disk.N.ro on|off  disk.N.serial S  disk.N.cache writeback|none|writethrough|unsafe
  *   disk.N.aio auto|uring|threads  disk.N.format raw|qcow2|vmdk|vdi|vhdx|vpc [by looking]  disk.N.backing folder|on|off [folder]
- *   disk.N.if virtio|scsi|nvme|ahci|usb [virtio]  disk.N.cdrom on|off [off]
+ *   disk.N.if virtio|scsi|nvme|ahci|usb|floppy [virtio]  disk.N.cdrom on|off [off]
  *   disk.N.controller NAME   NVMe: namespaces of one controller; SCSI: disks of one adapter [one for all]
  *   disk.N.scsi-id N [the first that is free]  disk.N.lun N [0, or with scsi-id the first that is free]
  *   disk.N.rerror report|stop|ignore [report]  disk.N.werror report|stop|ignore|enospc [enospc]
@@ -77,6 +77,7 @@
 #include "vm/conf.h"
 
 #define VM_MAX_DISKS 16
+#define VM_MAX_FLOPPIES 2
 #define VM_MAX_KEYS 8
 #define VM_MAX_BLOCKDEVS 64
 #define VM_MAX_OBJECTS 32
@@ -90,7 +91,7 @@
 
 enum vm_machine { VM_MACHINE_PC, VM_MACHINE_MICRO };
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP, VM_ACCEL_TRANSLATE, VM_ACCEL_CHECK };
-enum vm_disk_if { VM_DISK_VIRTIO, VM_DISK_NVME, VM_DISK_AHCI, VM_DISK_SCSI, VM_DISK_USB };
+enum vm_disk_if { VM_DISK_VIRTIO, VM_DISK_NVME, VM_DISK_AHCI, VM_DISK_SCSI, VM_DISK_USB, VM_DISK_FLOPPY };
 enum vm_usb { VM_USB_KEYBOARD, VM_USB_MOUSE, VM_USB_TABLET, VM_USB_NONE };	/* as enum usb_hid_kind */
 enum vm_nic { VM_NIC_VIRTIO, VM_NIC_E1000E };
 enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_NONE };
@@ -289,6 +290,9 @@ struct vm_config {
 /* Checks every key of the tree and fills *out.  -EINVAL (and others) with a
  * message that names the option as the user wrote it. */
 int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e);
+
+/* The disk of the configuration that is first among those a guest is installed on; NULL: there is none. */
+const struct vm_disk *vm_config_first_disk(const struct vm_config *cfg);
 
 /* "512M", "2G", "1048576K"; a plain number is MiB, as QEMU and kvmtool read it. */
 int vm_parse_size(const char *text, uint64_t *bytes, struct err *e);

@@ -22,6 +22,11 @@ int config_check_host(const struct vm_config *v, struct err *e);
 
 /* config_parts.c: keys of the small devices.  -ENOENT: not one of them. */
 int config_part(const char *key, const char *val, struct vm_config *v, struct err *e);
+/* A place in the boot order. */
+int config_bootindex(const char *val, int *out, struct err *e);
+/* config_disk.c: a field of a disk, -ENOENT: there is none of that name; what only shows when all are known, with the option's name. */
+int config_disk(struct vm_disk *d, const char *field, const char *val, struct err *e);
+int config_check_disk(const struct vm_config *v, unsigned i, struct err *e);
 /* config_chardev.c: fields of the N-th.  -ENOENT: no such field. */
 int config_chardev(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 int config_port(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);

@@ -332,6 +332,25 @@ static int add_usb(struct adding *a, struct blk_node *node, struct err *e)
 	return vm_bootable(a->vm, a->d->cdrom ? VM_BOOT_CDROM : VM_BOOT_DISK, path, a->d->bootindex, e);
 }
 
+/* ---- floppy ---- */
+
+static int add_floppy(struct adding *a, struct blk_node *node, struct err *e)
+{
+	const struct disk_opts o = disk_opts(a);
+	unsigned n = 0;
+	char path[64];
+	int ret;
+
+	for (unsigned k = 0; k < a->i; k++)
+		n += a->vm->cfg->disk[k].interface == VM_DISK_FLOPPY;
+	ret = platform_add_floppy(a->vm->platform, n, a->id, node, &o, &a->vm->disk[a->i], path, sizeof(path), e);
+	if (ret) {
+		blk_close(node);
+		return err_prefix(e, ret, "--floppy");
+	}
+	return vm_bootable(a->vm, VM_BOOT_FLOPPY, path, a->d->bootindex, e);
+}
+
 static int controller_for(struct adding *a, struct err *e)
 {
 	switch (a->d->interface) {
@@ -339,6 +358,7 @@ static int controller_for(struct adding *a, struct err *e)
 	case VM_DISK_NVME: return nvme_for(a, e);
 	case VM_DISK_AHCI: return ahci_for(a, e);
 	case VM_DISK_USB: return vm_usb_controller(a->vm, e);
+	case VM_DISK_FLOPPY: return 0;
 	case VM_DISK_VIRTIO:
 	default: return iothread_for(a->vm, a->i, &a->io, e);
 	}
@@ -351,6 +371,7 @@ static int add_device(struct adding *a, struct blk_node *node, struct err *e)
 	case VM_DISK_NVME: return add_nvme(a, node, e);
 	case VM_DISK_AHCI: return add_ahci(a, node, e);
 	case VM_DISK_USB: return add_usb(a, node, e);
+	case VM_DISK_FLOPPY: return add_floppy(a, node, e);
 	case VM_DISK_VIRTIO:
 	default: return add_virtio(a, node, e);
 	}
@@ -385,7 +406,7 @@ static int open_node(struct vm *vm, const struct adding *a, struct blk_secrets *
 	if (d->node) {
 		ret = vm_node_use(vm, d->node, a->io, !d->open.file.read_only, &d->more, node, e);
 		iothread_lock(a->io);
-		if (!ret && a->i == 0)
+		if (!ret && d == vm_config_first_disk(vm->cfg))
 			vm_look_at_disk(vm, *node);
 		iothread_unlock(a->io);
 		return ret;
@@ -401,7 +422,7 @@ static int open_node(struct vm *vm, const struct adding *a, struct blk_secrets *
 	ret = waits ? 0 : vm_make_disk(l, d, e);
 	if (!ret)
 		ret = (d->snapshot ? vm_open_snapshot : blk_open_disk)(l, d->path, &open, &d->more, node, e);
-	if (!ret && a->i == 0)
+	if (!ret && d == vm_config_first_disk(vm->cfg))
 		vm_look_at_disk(vm, *node);
 	if (!ret && waits && (ret = mig_disk_wait(*node, e)))
 		blk_close(*node);

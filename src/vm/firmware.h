@@ -6,7 +6,7 @@
 #include "vm/internal.h"
 
 /* What a device that can be booted from is, by the letter that --boot order= has for it. */
-enum { VM_BOOT_DISK = 'c', VM_BOOT_CDROM = 'd', VM_BOOT_NET = 'n' };
+enum { VM_BOOT_FLOPPY = 'a', VM_BOOT_DISK = 'c', VM_BOOT_CDROM = 'd', VM_BOOT_NET = 'n' };
 
 /* The guest can boot from the device with this Open Firmware path (as firmware's boot order has it:
  * platform_boot_path makes it for virtio devices); devices of a kind are tried in the order of the calls.

@@ -80,11 +80,11 @@ static int write_all(int fd, uint64_t off, const uint8_t *p, size_t len)
 /* Beside the first disk, if that is a file the guest writes to. */
 static int default_path(const struct vm_config *cfg, char **out)
 {
-	const struct vm_disk *d = &cfg->disk[0];
+	const struct vm_disk *d = vm_config_first_disk(cfg);
 	struct stat st;
 
 	*out = NULL;
-	if (cfg->from_snapshot || !cfg->n_disks || d->open.file.read_only || stat(d->path, &st) || !S_ISREG(st.st_mode))
+	if (cfg->from_snapshot || !d || !d->path || d->open.file.read_only || stat(d->path, &st) || !S_ISREG(st.st_mode))
 		return 0;
 	return asprintf(out, "%s.efivars", d->path) < 0 ? -ENOMEM : 0;
 }

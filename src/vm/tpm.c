@@ -22,12 +22,12 @@
 /* Beside the first disk, if that is a file the guest writes to. */
 static int default_folder(struct vm *vm, char **out, struct err *e)
 {
-	const struct vm_disk *d = &vm->cfg->disk[0];
+	const struct vm_disk *d = vm_config_first_disk(vm->cfg);
 	const char *tmp = getenv("TMPDIR");
 	struct stat st;
 
 	*out = NULL;
-	if (vm->cfg->n_disks && !d->open.file.read_only && !stat(d->path, &st) && S_ISREG(st.st_mode))
+	if (d && d->path && !d->open.file.read_only && !stat(d->path, &st) && S_ISREG(st.st_mode))
 		return asprintf(out, "%s.tpm", d->path) < 0 ? err_set(e, -ENOMEM, "out of memory") : 0;
 	if (asprintf(out, "%s/lodge-tpm-XXXXXX", tmp && *tmp == '/' ? tmp : "/tmp") < 0)
 		return err_set(e, -ENOMEM, "out of memory");

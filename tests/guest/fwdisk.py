@@ -116,6 +116,110 @@ TIMER = r"""
 """
 
 
+# Reads sectors of a floppy by cylinder, head and sector (one more than half a track at once, across the heads' places), writes what was typed to one,
+# reads that back, and powers off.
+FLOPPY = r"""
+    mov %dl, drive
+    mov $hello, %si
+    call print
+    mov $0x0201, %ax            # the second sector
+    mov $0x0002, %cx
+    xor %dh, %dh
+    call disk
+    mov $0x8000, %si
+    call print
+    mov $LAST_COUNT, %al        # the last cylinder's second side
+    mov $0x02, %ah
+    mov $LAST_CX, %cx
+    mov $1, %dh
+    call disk
+    mov $0x8000 + (LAST_COUNT - 1) * 512, %si
+    call print
+    mov $ask, %si
+    call print
+    xor %ax, %ax
+    int $0x16
+    mov %al, key
+    mov $0x8000, %di            # the sector to be written: the key, 512 times
+    mov $512, %cx
+    rep stosb
+    mov $0x0301, %ax
+    mov $0x0503, %cx            # cylinder 5, sector 3
+    xor %dh, %dh
+    call disk
+    mov $0x8000, %di
+    mov $512, %cx
+    xor %al, %al
+    rep stosb
+    mov $0x0201, %ax
+    mov $0x0503, %cx
+    xor %dh, %dh
+    call disk
+    mov 0x81ff, %al
+    cmp key, %al
+    jne bad
+    mov $got, %si
+    call print
+    xor %ax, %ax
+    int $0x16
+    mov $0x2000, %ax
+    mov $0x604, %dx
+    out %ax, %dx
+    jmp .
+disk:
+    mov drive, %dl
+    mov $0x8000, %bx
+    int $0x13
+    jc bad
+    ret
+bad:
+    mov %ah, %al
+    shr $4, %al
+    add $65, %al
+    mov %al, code
+    and $15, %ah
+    add $65, %ah
+    mov %ah, code + 1
+    mov $error, %si
+    call print
+    xor %ax, %ax
+    int $0x16
+    jmp .
+print:
+    lodsb
+    test %al, %al
+    jz 2f
+    mov $0x0e, %ah
+    xor %bx, %bx
+    int $0x10
+    jmp print
+2:  ret
+drive:  .byte 0
+hello:  .asciz "lodge floppy\r\n"
+error:  .ascii "disk error "
+code:   .asciz "xx\r\n"
+ask:    .asciz "key? "
+got:    .ascii "wrote "
+key:    .byte 0
+    .asciz "!\r\n"
+    .org 510
+    .word 0xaa55
+"""
+
+FLOPPIES = {"360K": (40, 9), "720K": (80, 9), "1200K": (80, 15), "1440K": (80, 18), "2880K": (80, 36)}
+
+
+def floppy(d, size):
+    """A floppy's image with a program that reads and writes it; its path."""
+    cylinders, sectors = FLOPPIES[size]
+    count = sectors // 2 + 1
+    img = program(d, f".set LAST_COUNT, {count}\n.set LAST_CX, {(cylinders - 1) << 8 | (sectors - count + 1)}\n" + FLOPPY)
+    os.truncate(img, cylinders * 2 * sectors * SECTOR)
+    put(img, 1, b"second sector\r\n\0")
+    put(img, cylinders * 2 * sectors - 1, b"last sector\r\n\0")
+    return img
+
+
 # Shows, one after each key: all characters in all attributes; a VBE mode of 256 colours, written through the window at
 # a0000; one of 32 bits a pixel, written where its memory is; text again.  Then off.
 SCREENS = r"""

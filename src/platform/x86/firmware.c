@@ -165,12 +165,12 @@ static int add_console(struct platform *p, struct err *e)
 }
 
 /* Numbers SeaBIOS and older firmware expect in CMOS: CPUs beside the first, and disk, CD, network in
- * this order for what the boot order does not name, boot sectors of floppies not checked. */
+ * this order for what the boot order does not name; a floppy without a boot sector is passed over. */
 static void set_cmos(struct platform *p)
 {
 	mc146818_set(p->rtc, 0x5f, (uint8_t)(p->cfg.n_vcpus - 1));
 	mc146818_set(p->rtc, 0x3d, 0x32);
-	mc146818_set(p->rtc, 0x38, 0x41);
+	mc146818_set(p->rtc, 0x38, 0x40);
 }
 
 int platform_add_firmware(struct platform *p, const struct platform_firmware *fw, struct err *e)

@@ -91,6 +91,11 @@
 #define LAYOUT_PORT_PM 0x600
 #define LAYOUT_PORT_SMI 0xb2
 #define LAYOUT_PORT_RESET 0xcf9
+#define LAYOUT_PORT_FLOPPY 0x3f0	/* to 0x3f7, but 0x3f6 */
+#define LAYOUT_PORT_DMA_LOW 0x00
+#define LAYOUT_PORT_DMA_PAGES 0x80
+#define LAYOUT_PORT_DMA_HIGH 0xc0
+#define LAYOUT_DMA_FLOPPY 2		/* channel */
 #define LAYOUT_PORT_VGA 0x3b0		/* 0x3b0..0x3df */
 #define LAYOUT_PORT_DISPI 0x1ce
 
@@ -106,6 +111,7 @@
 #define LAYOUT_GSI_COM2 3		/* and COM4 */
 #define LAYOUT_GSI_COM1 4		/* and COM3 */
 #define LAYOUT_GSI_TPM 5
+#define LAYOUT_GSI_FLOPPY 6
 #define LAYOUT_GSI_RTC 8
 #define LAYOUT_GSI_SCI 9
 #define LAYOUT_GSI_MOUSE 12

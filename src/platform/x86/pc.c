@@ -12,6 +12,7 @@
 #include "chipset/debugcon.h"
 #include "chipset/hpet.h"
 #include "chipset/i8042.h"
+#include "chipset/i8237.h"
 #include "chipset/i8254.h"
 #include "chipset/mc146818.h"
 #include "chipset/port92.h"
@@ -212,6 +213,8 @@ static void pc_init_without_firmware(struct platform *p)
 {
 	q35_mch_init(p->mch, LAYOUT_ECAM);
 	ich9_lpc_init(p->lpc, LAYOUT_PIC_PCI_A, LAYOUT_PIC_PCI_B);
+	if (p->dma)
+		i8237_init(p->dma);
 }
 
 static void pc_power_button(struct platform *p)

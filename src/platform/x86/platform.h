@@ -28,6 +28,9 @@
 #include "machine/machine.h"
 #include "virtio/device.h"
 
+struct blk_node;
+struct disk;
+struct disk_opts;
 struct display;
 struct tpm;
 struct input;
@@ -127,6 +130,13 @@ struct pci_dev *platform_vga(struct platform *p);
 
 /* The PCI root bus, for devices that are not virtio; NULL on micro. */
 struct pci_bus *platform_pci_bus(struct platform *p);
+
+/*
+ * Floppy drive n, 0 or 1, with the controllers it needs, by the rules of i82078_add (device/i82078.h); *path: what firmware's boot order
+ * calls it.  pc only, before platform_add_firmware.
+ */
+int platform_add_floppy(struct platform *p, unsigned n, const char *id, struct blk_node *node, const struct disk_opts *o, struct disk **out,
+			char *path, size_t path_len, struct err *e);
 
 /*
  * Firmware, instead of what platform_boot does itself: it finds devices, tables and a kernel by fw_cfg

@@ -11,6 +11,8 @@
 struct acpi_ged;
 struct acpi_pm;
 struct fw_cfg;
+struct i8237;
+struct i82078;
 struct i8259;
 struct i82093aa;
 struct ich9_lpc;
@@ -58,6 +60,8 @@ struct platform {
 	struct q35_mch *mch;
 	struct ich9_lpc *lpc;
 	struct fw_cfg *fw_cfg;
+	struct i8237 *dma;		/* both NULL without floppy drives */
+	struct i82078 *floppy;
 	struct vmgenid *vmgenid;	/* or NULL */
 	bool firmware;			/* it runs, and does what platform_boot else does */
 	int last_devfn;			/* of the virtio device added last */
@@ -84,6 +88,10 @@ int parts_build(struct platform *p, struct err *e);
 int serial_build(struct platform *p, struct err *e);
 /* video.c: the VGA, if there is one. */
 int video_build(struct platform *p, struct err *e);
+
+/* floppy.c: its drives, for the ACPI tables. */
+struct acpi_config;
+void floppy_acpi_config(const struct platform *p, struct acpi_config *c);
 
 /* firmware_tables.c: the tables as files for firmware, made anew when it asks for them. */
 int firmware_add_tables(struct platform *p, struct err *e);

@@ -24,6 +24,7 @@ void tables_acpi_config(const struct platform *p, struct acpi_config *c)
 		.tpm = !p->cfg.tpm ? ACPI_TPM_NONE : p->cfg.tpm_kind == PLATFORM_TPM_CRB ? ACPI_TPM_CRB : ACPI_TPM_TIS,
 		.vmgenid = p->vmgenid != NULL,
 	};
+	floppy_acpi_config(p, c);
 	for (unsigned i = 0; i < PLATFORM_MAX_SERIAL; i++)
 		if (p->cfg.serial[i])
 			c->serial |= 1u << i;

@@ -32,7 +32,7 @@ static uint8_t sum(const uint8_t *p, size_t n)
 static const struct acpi_config pc = {
 	.n_vcpus = 4, .serial = 0xf, .pci64_base = 1ull << 38, .pci64_size = 1ull << 38,
 	.pci32 = { { 0xc0000000, 0x20000000 }, { 0xf0000000, 0xec00000 } }, .ecam_base = 0xe0000000, .ecam_buses = 256,
-	.pic_irq = { 10, 11, 10, 11 }, .tpm = ACPI_TPM_CRB, .vmgenid = true,
+	.pic_irq = { 10, 11, 10, 11 }, .tpm = ACPI_TPM_CRB, .vmgenid = true, .floppy = { { 4, 80, 2, 18 }, { 2, 80, 2, 15 } },
 };
 static const struct acpi_config micro = { .reduced = true, .n_vcpus = 64, .serial = 1, .n_mmio = 32, .vmgenid = true };
 

@@ -141,7 +141,7 @@ static void effects(void **state)
 	is_quiet("-device|virtio-rng-pci,disable-modern=false,disable-legacy=on");
 	warns("-drive|if=virtio,file=f,detect-zeroes=unmap", "detect-zeroes=unmap has no effect");
 	warns("-drive|if=virtio,file=f,cache=directsync", "the guest has to flush");
-	warns("-boot|ac", "-boot: 'a' has no effect");
+	warns("-boot|bc", "-boot: 'b' has no effect");
 	warns("-k|de", "-k de: there is no choice");
 	warns("-drive|if=none,id=d,file=f|-device|scsi-hd,drive=d,lun=1", "-device scsi-hd: lun=1 has no effect without scsi-id");
 	is_quiet("-drive|if=none,id=d,file=f|-device|scsi-hd,drive=d,scsi-id=2,lun=1");
@@ -188,6 +188,14 @@ static void disks(void **state)
 	      "--disk|x,,y.qcow2,if=virtio,format=qcow2,backing=on,cache=none,discard=unmap|");
 	gives("-drive|if=none,id=d,file=f,snapshot=on,readonly=off|-device|virtio-scsi-pci,id=s|-device|scsi-hd,drive=d,bus=s.0,serial=S",
 	      "--disk|f,if=scsi,snapshot=on,backing=on,serial=S|");
+	gives("-fda|f.img", "--disk|f.img,if=floppy,backing=on|");
+	gives("-fdb|f.img", "--disk|,if=floppy|--disk|f.img,if=floppy,backing=on|");
+	gives("-drive|if=floppy,index=1,file=b,format=raw,readonly=on|-drive|if=floppy,file=a",
+	      "--disk|a,if=floppy,backing=on|--disk|b,if=floppy,ro=on,format=raw,backing=on|");
+	gives("-drive|if=none,id=d,file=a|-device|isa-fdc,id=f|-device|floppy,unit=0,drive=d,bootindex=1", "--disk|a,if=floppy,backing=on,bootindex=1|");
+	gives("-boot|order=ca", "--boot|order=ca|");
+	fails("-fda|a|-drive|if=floppy,unit=0,file=b", "floppy drive 0 is there already");
+	fails("-drive|if=floppy,index=2,file=a", "index");
 	gives("-cdrom|c.iso", "--disk|c.iso,if=ahci,cdrom=on,backing=on|");
 	gives("-snapshot|-hda|f", ",snapshot=on,");
 	gives("-drive|if=pflash,unit=0,file=CODE,format=raw,readonly=on|-drive|if=pflash,unit=1,file=VARS,format=raw",

@@ -178,6 +178,31 @@ static void test_contradictions(void **state)
 	}
 }
 
+/* Two drives at most, which may be empty; they are not the disk that firmware is chosen by. */
+static void test_floppies(void **state)
+{
+	struct conf *c = conf_of((const char *[]){ "disk.0.if", "floppy", "disk.1.file", "f", "disk.1.if", "floppy", "disk.2.file", "d", "boot-order", "ac", NULL });
+	struct vm_config cfg;
+	struct err e = { 0 };
+
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_ptr_equal(vm_config_first_disk(&cfg), &cfg.disk[2]);
+	assert_int_equal(conf_set(c, "disk.2.if", "floppy", NULL), 0);
+	assert_true(vm_config_from(c, &cfg, &e) < 0);
+	assert_non_null(strstr(e.msg, "at most 2 floppy drives"));
+	conf_free(c);
+	c = conf_of((const char *[]){ "disk.0.if", "floppy", NULL });
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_null(vm_config_first_disk(&cfg));
+	assert_int_equal(conf_set(c, "disk.0.iothread", "x", NULL), 0);
+	assert_true(vm_config_from(c, &cfg, &e) < 0);
+	conf_free(c);
+	c = conf_of((const char *[]){ "kernel", "k", "machine", "micro", "disk.0.if", "floppy", NULL });
+	assert_true(vm_config_from(c, &cfg, &e) < 0);
+	assert_non_null(strstr(e.msg, "--machine micro has no floppy drives"));
+	conf_free(c);
+}
+
 /* One that nobody asked for is a display like another, but is not insisted on. */
 static void test_display_auto(void **state)
 {
@@ -476,7 +501,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_refusals_name_the_option),
 		cmocka_unit_test(test_contradictions),
-		cmocka_unit_test(test_pin_list), cmocka_unit_test(test_display_auto), cmocka_unit_test(test_usb),
+		cmocka_unit_test(test_pin_list), cmocka_unit_test(test_floppies), cmocka_unit_test(test_display_auto), cmocka_unit_test(test_usb),
 		cmocka_unit_test(test_dump_reads_back),
 		cmocka_unit_test(test_bad_text_names_the_line),
 		cmocka_unit_test(test_list_length),

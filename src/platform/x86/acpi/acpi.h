@@ -14,6 +14,11 @@
 
 enum acpi_tpm { ACPI_TPM_NONE, ACPI_TPM_TIS, ACPI_TPM_CRB };
 
+/* A floppy drive, and the largest medium it takes. kind: as CMOS numbers them, 0: none */
+struct acpi_floppy {
+	uint8_t kind, cylinders, heads, sectors;
+};
+
 struct acpi_config {
 	bool reduced;			/* micro: reduced hardware */
 	unsigned n_vcpus;
@@ -28,6 +33,7 @@ struct acpi_config {
 	unsigned n_mmio;		/* micro: virtio-mmio slots in use */
 	enum acpi_tpm tpm;		/* pc */
 	bool vmgenid;
+	struct acpi_floppy floppy[2];	/* pc; both 0: no controller either */
 };
 
 /*

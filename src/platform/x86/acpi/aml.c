@@ -314,6 +314,13 @@ void aml_crs_irq(struct aml *a, unsigned irq)
 	aml_num(a, 1u << irq, 2);
 }
 
+void aml_crs_dma(struct aml *a, unsigned channel)
+{
+	aml_op(a, 0x2a);
+	aml_op(a, (uint8_t)(1u << channel));
+	aml_op(a, 0);
+}
+
 void aml_crs_mem32(struct aml *a, uint32_t base, uint32_t len)
 {
 	aml_op(a, 0x86);

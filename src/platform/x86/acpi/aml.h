@@ -71,6 +71,7 @@ size_t aml_crs_begin(struct aml *a);
 void aml_crs_end(struct aml *a, size_t mark);
 void aml_crs_io(struct aml *a, uint16_t base, uint8_t len);
 void aml_crs_irq(struct aml *a, unsigned irq);			/* ISA: edge, active high */
+void aml_crs_dma(struct aml *a, unsigned channel);		/* ISA: bytes, no bus master */
 void aml_crs_mem32(struct aml *a, uint32_t base, uint32_t len);
 void aml_crs_interrupt(struct aml *a, uint32_t gsi, bool level, bool shared);
 /* Windows a bridge passes on. */

@@ -265,6 +265,56 @@ static void legacy(const struct acpi_config *c, struct aml *a)
 		isa_device(c, a, &dev[i]);
 }
 
+/* ACPI 6.5, 9.9.2: a drive, as INT 13h, AH = 8 and the diskette parameter table of its largest medium have it. */
+static void floppy_drive(struct aml *a, unsigned n, const struct acpi_floppy *f)
+{
+	const uint64_t info[16] = {
+		n, f->kind, f->cylinders - 1u, f->sectors, f->heads - 1u,
+		0xaf, 0x02, 0x25, 2, f->sectors, 0x1b, 0xff, 0x6c, 0xf6, 0x0f, 8,
+	};
+	size_t dev, pkg;
+	char name[] = "FLPA";
+
+	name[3] = (char)('A' + n);
+	dev = aml_device(a, name);
+	aml_name_int(a, "_ADR", n);
+	aml_name(a, "_FDI");
+	pkg = aml_package(a, 16);
+	for (unsigned i = 0; i < 16; i++)
+		aml_int(a, info[i]);
+	aml_end(a, pkg);
+	aml_end(a, dev);
+}
+
+/* 9.9.1: which drives there are, and that nothing is known of a tape. */
+static void floppy(const struct acpi_config *c, struct aml *a)
+{
+	uint8_t fde[20] = { 0 };
+	size_t dev, crs;
+
+	if (!c->floppy[0].kind && !c->floppy[1].kind)
+		return;
+	dev = aml_device(a, "FDC0");
+	aml_name_eisaid(a, "_HID", "PNP0700");
+	aml_name_int(a, "_STA", 0xf);
+	for (unsigned n = 0; n < 2; n++)
+		fde[4 * n] = c->floppy[n].kind != 0;
+	fde[16] = 2;
+	aml_name(a, "_FDE");
+	aml_buffer(a, fde, sizeof(fde));
+	for (unsigned n = 0; n < 2; n++)
+		if (c->floppy[n].kind)
+			floppy_drive(a, n, &c->floppy[n]);
+	aml_name(a, "_CRS");
+	crs = aml_crs_begin(a);
+	aml_crs_io(a, LAYOUT_PORT_FLOPPY + 2, 4);
+	aml_crs_io(a, LAYOUT_PORT_FLOPPY + 7, 1);
+	aml_crs_irq(a, LAYOUT_GSI_FLOPPY);
+	aml_crs_dma(a, LAYOUT_DMA_FLOPPY);
+	aml_crs_end(a, crs);
+	aml_end(a, dev);
+}
+
 static void pci_root(const struct acpi_config *c, struct aml *a)
 {
 	size_t dev = aml_device(a, "PCI0");
@@ -278,6 +328,7 @@ static void pci_root(const struct acpi_config *c, struct aml *a)
 	pci_osc(a);
 	pci_routing(c, a);
 	legacy(c, a);
+	floppy(c, a);
 	rtc(c, a);
 	serial(c, a);
 	pvpanic(a);
