@@ -442,9 +442,13 @@ int p9_op_rename(struct p9_call *c)
 	p9_get_name(&c->in, new);
 	ret = !f || !to ? -EBADF : c->in.err ? c->in.err : !f->node->parent ? -EBUSY : p9_node_check(c->s, f->node);
 	if (!ret) {
-		/* A copy, since the node gets the new name. */
+		/* A copy and a reference, since the node gets a new name and parent. */
+		struct p9_node *parent = f->node->parent;
+
 		strcpy(old, f->node->name);
-		ret = rename_in(c->s, f->node->parent, old, to->node, new);
+		p9_node_ref(c->s, parent);
+		ret = rename_in(c->s, parent, old, to->node, new);
+		p9_node_unref(c->s, parent);
 	}
 	p9_fid_put(c->s, to);
 	p9_fid_put(c->s, f);

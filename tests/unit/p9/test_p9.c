@@ -217,6 +217,20 @@ static void renaming_takes_fids_along(void **state)
 		assert_int_equal(cl_read(&c, 5, 0, buf, 8), 2);
 		assert_memory_equal(buf, "xy", 2);
 		assert_int_equal(cl_walk(&c, 0, 6, "a"), -ENOENT);
+		/* By its handle, which was all that kept its folder's. */
+		assert_int_equal(cl_mkdir(&c, 0, "k", 0700), 0);
+		assert_int_equal(cl_walk(&c, 0, 8, "k"), 0);
+		assert_int_equal(cl_mkdir(&c, 8, "kk", 0700), 0);
+		assert_int_equal(cl_clunk(&c, 8), 0);
+		assert_int_equal(cl_walk(&c, 0, 8, "k/kk"), 0);
+		cl_begin(&c, TRENAME);
+		cl_n(&c, 4, 8);
+		cl_n(&c, 4, 0);
+		cl_s(&c, "moved");
+		assert_int_equal(cl_send(&c), 0);
+		assert_int_equal(access(cl_path(&c, "moved"), F_OK), 0);
+		assert_int_equal(cl_walk(&c, 8, 9, ".."), 0);
+		assert_int_equal(cl_walk(&c, 9, 10, "moved"), 0);
 		/* Into itself it does not go. */
 		assert_int_equal(cl_renameat(&c, 4, "aa", 2, "x"), -EINVAL);
 		assert_int_equal(cl_walk(&c, 2, 7, ".."), 0);
