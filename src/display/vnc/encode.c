@@ -76,10 +76,32 @@ static int find(const struct palette *pal, uint32_t c)
 	return -1;
 }
 
+/* One colour or two, as in text. */
+static bool two_colours(struct palette *pal, const struct vnc_piece *p, unsigned x, unsigned y, unsigned w, unsigned h)
+{
+	uint32_t a = *row(p, x, y), b = a;
+
+	for (unsigned j = 0; j < h; j++) {
+		const uint32_t *px = row(p, x, y + j);
+		size_t done = vnc_scan_two(px, w, a, b);
+
+		if (done < w && same(a, b)) {
+			b = px[done];
+			done += vnc_scan_two(px + done, w - done, a, b);
+		}
+		if (done < w)
+			return false;
+	}
+	*pal = (struct palette){ { a, b }, same(a, b) ? 1 : 2 };
+	return true;
+}
+
 static void colours(struct palette *pal, const struct vnc_piece *p, unsigned x, unsigned y, unsigned w, unsigned h)
 {
 	uint32_t last = 0;
 
+	if (two_colours(pal, p, x, y, w, h))
+		return;
 	pal->n = 0;
 	for (unsigned j = 0; j < h; j++) {
 		const uint32_t *px = row(p, x, y + j);
@@ -107,29 +129,30 @@ enum { HEX_RAW = 1, HEX_BACKGROUND = 2, HEX_FOREGROUND = 4, HEX_SUBRECTS = 8 };
 static void hextile_two(const struct vnc_format *f, const struct vnc_piece *p, unsigned x, unsigned y, unsigned w, unsigned h,
 			const struct palette *pal, struct vnc_buf *b)
 {
-	size_t count;
-	unsigned n = 0;
+	uint8_t *to, *count;
 
 	vnc_put8(b, HEX_BACKGROUND | HEX_FOREGROUND | HEX_SUBRECTS);
 	vnc_put_pixel(f, b, pal->colour[0]);
 	vnc_put_pixel(f, b, pal->colour[1]);
-	count = b->len;
-	vnc_put8(b, 0);
+	to = count = vnc_room(b, 1 + 16 * 8 * 2);
+	if (!to)
+		return;
+	*to++ = 0;
 	for (unsigned j = 0; j < h; j++) {
-		const uint32_t *px = row(p, x, y + j);
+		uint8_t bits[2] = { 0 };
+		uint32_t left;		/* the row's first pixel in the highest bit */
 
-		for (unsigned i = 0, end; i < w; i = end) {
-			for (end = i + 1; end < w && same(px[end], px[i]); end++)
-				;
-			if (same(px[i], pal->colour[0]))
-				continue;
-			vnc_put8(b, i << 4 | j);
-			vnc_put8(b, (end - i - 1) << 4);
-			n++;
+		vnc_scan_bits(row(p, x, y + j), w, pal->colour[1], bits);
+		left = (uint32_t)be16(bits) << 16;
+		for (unsigned i, n; left; left &= UINT32_MAX >> (i + n)) {
+			i = (unsigned)__builtin_clz(left);
+			n = (unsigned)__builtin_clz(~(left << i));
+			*to++ = (uint8_t)(i << 4 | j);
+			*to++ = (uint8_t)((n - 1) << 4);
+			++*count;
 		}
 	}
-	if (!b->failed)
-		b->data[count] = (uint8_t)n;
+	b->len += (size_t)(to - count);
 }
 
 static unsigned hextile(const struct vnc_format *f, const struct vnc_piece *p, struct vnc_buf *b)
@@ -157,14 +180,30 @@ static unsigned hextile(const struct vnc_format *f, const struct vnc_piece *p, s
 
 /* ---- ZRLE ---- */
 
+static void zrle_bits(const struct vnc_piece *p, unsigned x, unsigned y, unsigned w, unsigned h, uint32_t one, struct vnc_buf *b)
+{
+	size_t line = (w + 7) / 8;
+	uint8_t *to = vnc_room(b, line * h);
+
+	if (!to)
+		return;
+	for (unsigned j = 0; j < h; j++)
+		vnc_scan_bits(row(p, x, y + j), w, one, to + j * line);
+	b->len += line * h;
+}
+
 static void zrle_packed(const struct vnc_format *f, const struct vnc_piece *p, unsigned x, unsigned y, unsigned w, unsigned h,
 			const struct palette *pal, struct vnc_buf *b)
 {
-	unsigned bits = pal->n == 2 ? 1 : pal->n <= 4 ? 2 : 4;
+	unsigned bits = pal->n <= 4 ? 2 : 4;
 
 	vnc_put8(b, pal->n);
 	for (unsigned i = 0; i < pal->n; i++)
 		vnc_put_cpixel(f, b, pal->colour[i]);
+	if (pal->n == 2) {
+		zrle_bits(p, x, y, w, h, pal->colour[1], b);
+		return;
+	}
 	for (unsigned j = 0; j < h; j++) {
 		const uint32_t *px = row(p, x, y + j);
 		unsigned acc = 0, have = 0;

@@ -42,10 +42,23 @@ static int lookup(struct tight_palette *p, uint32_t c, bool enter)
 	}
 }
 
+/* One colour or two, as text has them: without a table. */
+static bool collect_two(struct tight_palette *p, const uint32_t *px, size_t n)
+{
+	size_t same = vnc_scan_two(px, n, px[0], px[0]);
+
+	p->n = same < n ? 2 : 1;
+	p->colour[0] = px[0] & 0xffffff;
+	p->colour[1] = same < n ? px[same] & 0xffffff : 0;
+	return same == n || vnc_scan_two(px + same, n - same, px[0], px[same]) == n - same;
+}
+
 static void collect(struct tight_palette *p, const uint32_t *px, size_t n)
 {
 	uint32_t last = ~px[0];
 
+	if (collect_two(p, px, n))
+		return;
 	p->n = 0;
 	memset(p->slot, 0, sizeof(p->slot));
 	for (size_t i = 0; i < n; i++) {
@@ -97,19 +110,14 @@ static void put_stream(struct vnc_encoder *e, unsigned stream, struct vnc_buf *b
 static void two_colours(struct vnc_encoder *e, const struct vnc_piece *p, const struct tight_palette *pal, struct vnc_buf *b)
 {
 	struct vnc_buf *s = &e->scratch;
+	size_t line = (p->r.w + 7) / 8;
+	uint8_t *to;
 
 	s->at = s->len = 0;
-	for (unsigned y = 0; y < p->r.h; y++) {
-		const uint32_t *px = p->pixels + (size_t)y * p->r.w;
-
-		for (unsigned x = 0; x < p->r.w; x += 8) {
-			unsigned byte = 0;
-
-			for (unsigned i = 0; i < 8; i++)
-				byte = byte << 1 | (x + i < p->r.w && (px[x + i] & 0xffffff) == pal->colour[1]);
-			vnc_put8(s, byte);
-		}
-	}
+	to = vnc_room(s, line * p->r.h);
+	for (unsigned y = 0; to && y < p->r.h; y++)
+		vnc_scan_bits(p->pixels + (size_t)y * p->r.w, p->r.w, pal->colour[1], to + y * line);
+	s->len = to ? line * p->r.h : 0;
 	put_stream(e, STREAM_TWO, b);
 }
 

@@ -114,6 +114,11 @@ void vnc_put_pixels(const struct vnc_format *f, struct vnc_buf *b, const uint32_
 void vnc_put_pixel(const struct vnc_format *f, struct vnc_buf *b, uint32_t p);
 void vnc_put_cpixel(const struct vnc_format *f, struct vnc_buf *b, uint32_t p);
 
+/* scan.c: how many of the first n pixels are of one of two colours. */
+size_t vnc_scan_two(const uint32_t *px, size_t n, uint32_t a, uint32_t b);
+/* A bit for each of n pixels, 1: it is of that colour; from the highest down, (n + 7) / 8 bytes. */
+void vnc_scan_bits(const uint32_t *px, unsigned n, uint32_t one, uint8_t *to);
+
 /* ---- encodings ---- */
 
 enum { ENC_RAW = 0, ENC_HEXTILE = 5, ENC_TIGHT = 7, ENC_ZRLE = 16, ENC_TIGHT_PNG = -260 };
