@@ -4,14 +4,16 @@
 bochs-drm, looked at with TigerVNC's vncviewer and with noVNC in Chromium, on an X server without a screen.
 
 What is checked, each time by pictures: the viewer shows what lodge screenshot takes; a text typed into the viewer is in
-the guest's terminal; a click reaches what is under the pointer; the screen takes the size of the viewer's window, and
-with bochs-drm keeps its own; connections by unix socket, TCP with a password, TLS with a certificate, WebSocket.
+the guest's terminal; a click reaches what is under the pointer; the screen takes the size of the viewer's window, also
+when that changes, and with bochs-drm keeps its own; what is copied at one side is pasted at the other, through the viewer's
+own clipboard and SPICE's agent in the guest; connections by unix socket, TCP with a password, TLS with a certificate, WebSocket.
 
 usage: tests/desktop/desktop.py [PATTERN...]
 
-A long target (three to five minutes): packages xvfb, xdotool, tigervnc-viewer, tigervnc-common, chromium, novnc, openssl.
+A long target (three to five minutes): packages xvfb, xdotool, xclip, tigervnc-viewer, tigervnc-common, chromium, novnc, openssl.
 LODGE is the program (build/lodge), LODGE_DESKTOP_KEEP a folder that pictures are left in."""
 import http.server
+import json
 import mmap
 import os
 import re
@@ -23,6 +25,8 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
+import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../guest"))
@@ -121,6 +125,16 @@ class Screen:
             out[i::3] = px[order[i]::4]
         return Picture(self.w, self.h, bytes(out))
 
+    def copy(self, text):
+        """Something is on the clipboard of this screen."""
+        need("xclip")
+        subprocess.run(["xclip", "-selection", "clipboard"], input=text.encode(), env=self.env, stdout=subprocess.DEVNULL, check=True)
+
+    def pasted(self):
+        p = subprocess.run(["timeout", "5", "xclip", "-selection", "clipboard", "-o"], env=self.env, stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL)
+        return p.stdout.decode(errors="replace")
+
     def xdo(self, *args):
         return subprocess.run(["xdotool", *map(str, args)], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
 
@@ -141,7 +155,7 @@ class Desktop:
         disk = os.path.join(tempfile.mkdtemp(dir=TMP), "disk.qcow2")
         subprocess.run([LODGE, "img", "create", "-q", "-f", "qcow2", "-b", f"{d}/disk.raw", "-F", "raw", disk], check=True)
         self.name = f"desktop-{vga}"
-        self.vm = Vm("--name", self.name, "--cpus", "2", "--memory", "1G", "--vga", vga, "--display", ",".join(display), "--net", "none",
+        self.vm = Vm("--name", self.name, "--cpus", "2", "--memory", "1G", "--vga", vga, "--display", ",".join(display), "--net", "none", "--clipboard", "on",
                      "--kernel", f"{d}/vmlinuz", "--initrd", f"{d}/initrd.img", "--append", "root=/dev/vda rw quiet console=ttyS0",
                      "--disk", f"{disk},backing=on", "--shutdown-timeout", "0")
         self.vm.expect(r"desktop:~# ", 120)
@@ -164,6 +178,10 @@ class Desktop:
     def shell(self, command):
         return self.vm.shell(command)
 
+    def agent(self):
+        """SPICE's agent is there, and has been told what the clipboard may hold."""
+        until("the agent", lambda: "Set max clipboard" in self.shell("journalctl -b -u spice-vdagentd | cat"), 60)
+
     def close(self):
         self.vm.__exit__(None, None, None)
 
@@ -174,7 +192,7 @@ class Viewer:
     def __init__(self, screen, *args):
         need("vncviewer")
         self.screen = screen
-        self.p = subprocess.Popen(["vncviewer", "-Shared", "-geometry", f"{W}x{H}+0+0", "-AcceptClipboard=0", "-SendClipboard=0", *args],
+        self.p = subprocess.Popen(["vncviewer", "-Shared", "-geometry", f"{W}x{H}+0+0", *args],
                                   env={**screen.env, "HOME": TMP}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.id = screen.window("TigerVNC")
         geo = screen.xdo("getwindowgeometry", "--shell", self.id)
@@ -186,6 +204,39 @@ class Viewer:
     def close(self):
         self.p.terminate()
         self.p.wait()
+
+
+class Inspector:
+    """The page in a Chromium, by its DevTools protocol."""
+
+    def __init__(self, folder):
+        port = int(until("Chromium's DevTools", lambda: os.path.exists(f"{folder}/DevToolsActivePort") and
+                         open(f"{folder}/DevToolsActivePort").readline().strip(), 40))
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json") as f:
+            page = next(p for p in json.load(f) if p["type"] == "page")
+        self.s = socket.create_connection(("127.0.0.1", port))
+        self.s.settimeout(20)
+        self.f = self.s.makefile("rb")
+        self.s.sendall(f"GET {urllib.parse.urlparse(page['webSocketDebuggerUrl']).path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+                       "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
+        while self.f.readline().strip():
+            pass
+
+    def value(self, script):
+        """What the script comes to."""
+        text = json.dumps({"id": 1, "method": "Runtime.evaluate", "params": {"expression": script, "returnByValue": True}}).encode()
+        head = struct.pack(">BBH", 0x81, 0x80 | 126, len(text)) + bytes(4)
+        self.s.sendall(head + text)
+        while True:
+            size = self.f.read(2)[1] & 127
+            if size >= 126:
+                size = int.from_bytes(self.f.read(2 if size == 126 else 8), "big")
+            answer = json.loads(self.f.read(size))
+            if answer.get("id") == 1:
+                return answer["result"]["result"].get("value")
+
+    def close(self):
+        self.s.close()
 
 
 class Browser:
@@ -207,15 +258,33 @@ class Browser:
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
         args = "&".join(f"{k}={v}" for k, v in {"autoconnect": 1, "host": "127.0.0.1", "port": port, "path": "", "shared": 1, **query}.items())
         self.screen = screen
+        self.folder = tempfile.mkdtemp(dir=TMP)
+        self.inspector = None
         self.p = subprocess.Popen(
-            ["chromium", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage", "--test-type", "--kiosk",
-             f"--user-data-dir={tempfile.mkdtemp(dir=TMP)}", "--window-position=0,0", f"--window-size={screen.w},{screen.h}",
+            ["chromium", "--remote-debugging-port=0", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage", "--test-type", "--kiosk",
+             f"--user-data-dir={self.folder}", "--window-position=0,0", f"--window-size={screen.w},{screen.h}",
              f"http://127.0.0.1:{self.http.server_port}/vnc.html?{args}"],
             env=screen.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         self.id = screen.window("noVNC")
         self.x = self.y = 0
 
+    def page(self, script):
+        self.inspector = self.inspector or Inspector(self.folder)
+        return self.inspector.value(script)
+
+    def copy(self, text):
+        """Into noVNC's clipboard, a field of its panel, as somebody would who pastes there."""
+        self.page("(t => { t.value = %s; t.dispatchEvent(new Event('change')); })(document.getElementById('noVNC_clipboard_text'))" % json.dumps(text))
+
+    def pasted(self):
+        return self.page("document.getElementById('noVNC_clipboard_text').value")
+
+    def size(self, w, h):
+        self.screen.xdo("windowsize", self.id, w, h)
+
     def close(self):
+        if self.inspector:
+            self.inspector.close()
         try:
             os.killpg(self.p.pid, 15)
             self.p.wait(10)
@@ -278,6 +347,33 @@ def resizes(desk, viewer, w, h):
     check(f"current {w} x {h}" in desk.shell("xrandr"), "the guest says so, too")
 
 
+PASTE = "echo 'pasted \u00e4 {} ok' | tee /tmp/pasted\n"
+
+
+def pastes(desk, viewer, name, copy, pasted):
+    """A text from the viewer's clipboard into the guest's terminal, by the key that pastes there, and a word of the
+    terminal's, marked by two clicks, out."""
+    goes_to(viewer, 300, 250)
+    viewer.screen.xdo("click", 1)
+    time.sleep(0.5)
+    line = PASTE.replace("{}", name)
+    desk.shell("rm -f /tmp/pasted")
+    copy(line)
+    until("the guest has the clipboard's text", lambda: line.strip() in desk.shell("timeout 5 xclip -selection clipboard -o"), 20)
+    viewer.screen.xdo("key", "shift+Insert")
+    time.sleep(1)
+    viewer.screen.xdo("key", "Return")          # the shell knows that it is pasted, and waits for a key
+    until("what was pasted arrived", lambda: re.search(f"pasted .+ {name} ok", desk.shell("cat -v /tmp/pasted 2>/dev/null")), 15)
+    word = "Marked-" + name.replace("novnc", "n")
+    viewer.screen.xdo("type", "--delay", 60, "clear; echo " + word)
+    viewer.screen.xdo("key", "Return")
+    time.sleep(1)
+    goes_to(viewer, XTERM[0] + 3 + 4 * 9, XTERM[1] + 3 + 6)     # the first line is what echo printed
+    viewer.screen.xdo("click", "--repeat", 2, "--delay", 150, 1)
+    # xterm takes "-" for the end of a word.
+    until("the viewer's clipboard has what was marked in the guest", lambda: pasted() in (word, "Marked"), 20)
+
+
 # ---- cases ----
 
 def vncviewer_unix(vga, follows):
@@ -289,6 +385,9 @@ def vncviewer_unix(vga, follows):
         viewer = Viewer(screen, "-SecurityTypes=None", f"-RemoteResize={int(follows)}", sock)
         shows(desk, viewer, f"{vga}-viewer")
         types(desk, viewer, "vncviewer")
+        clicks(desk, viewer)
+        desk.agent()
+        pastes(desk, viewer, "vncviewer", screen.copy, screen.pasted)
         clicks(desk, viewer)
         shows(desk, viewer, f"{vga}-viewer-2")
         if follows:
@@ -345,7 +444,11 @@ def novnc():
         desk.shell("xsetroot -solid navy")
         types(desk, browser, "novnc")
         clicks(desk, browser)
+        desk.agent()
+        pastes(desk, browser, "novnc", browser.copy, browser.pasted)
         shows(desk, browser, "novnc-2")
+        resizes(desk, browser, 1000, 640)
+        resizes(desk, browser, W, H)
     finally:
         end(browser, desk, screen)
 
