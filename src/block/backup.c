@@ -79,7 +79,7 @@ static void give_bitmap_back(struct blk_job *j, bool failed)
 
 static int backup_end(struct blk_job *j, int ret)
 {
-	give_bitmap_back(j, ret != 0);
+	give_bitmap_back(j, ret != 0 || j->o.keep_bitmap);
 	blk_close(j->target);
 	j->target = NULL;
 	return ret;

@@ -19,8 +19,7 @@
 #include "block/protocol.h"
 #include "block/qcow2/qcow2.h"
 
-/* The layer `depth` below the disk's image. NULL: there are not so many */
-static struct blk_node *layer(struct blk_node *slot, unsigned depth)
+struct blk_node *job_layer(struct blk_node *slot, unsigned depth)
 {
 	struct blk_node *n = *blk_slot_image(slot);
 
@@ -41,23 +40,15 @@ static int give_access(struct blk_node *n, bool read_only, struct err *e)
 	return n->i.read_only == read_only ? 0 : blk_reopen(n, &how, e);
 }
 
-/* Takes base from under the layers that were committed, which are closed then. */
-static void drop_layers(struct blk_node *first, struct blk_node *last)
-{
-	struct blk_node *base = NULL;
-
-	qcow2_plug_backing(last, NULL, &base);
-	blk_close(first);
-}
-
 static int active_end(struct blk_job *j, int ret)
 {
-	struct blk_node *base = j->target, *last = layer(j->slot, j->base - 1);
+	struct blk_node *base = j->target;
 	struct err e = { 0 };
 
 	j->target = NULL;
 	if (!ret && j->switch_over) {
-		drop_layers(blk_slot_replace(j->slot, base), last);
+		/* It is below those layers as well, for as long as they have other owners. */
+		blk_close(blk_slot_replace(j->slot, blk_ref(base)));
 		return 0;
 	}
 	if (give_access(base, true, &e))
@@ -76,7 +67,7 @@ static bool in_one_folder(const char *a, const char *b)
 }
 
 /* What `over` is to call base: as the last layer did, if that means the same from there. */
-static char *name_for(const struct blk_node *over, struct blk_node *last, const struct blk_node *base)
+char *job_base_name(const struct blk_node *over, struct blk_node *last, const struct blk_node *base)
 {
 	struct qcow2_info i;
 
@@ -88,10 +79,10 @@ static char *name_for(const struct blk_node *over, struct blk_node *last, const 
 	return blk_is_uri(base->path) ? strdup(base->path) : realpath(base->path, NULL);
 }
 
-static int rename_backing(struct blk_node *over, struct blk_node *last, struct blk_node *base, struct err *e)
+static int rename_backing(struct blk_node *over, struct blk_node *last, struct blk_node *base, const char *given, struct err *e)
 {
 	bool was_read_only = over->i.read_only;
-	char *name = name_for(over, last, base);
+	char *name = given ? strdup(given) : job_base_name(over, last, base);
 	int ret = name ? give_access(over, false, e) : err_set(e, -ENOMEM, "the path of '%s' cannot be found", layer_name(base));
 
 	if (!ret)
@@ -109,20 +100,20 @@ static int rename_backing(struct blk_node *over, struct blk_node *last, struct b
 
 static int lower_end(struct blk_job *j, int ret)
 {
-	struct blk_node *over = layer(j->slot, j->top - 1), *first = layer(j->slot, j->top), *old = NULL;
-	struct blk_node *last = layer(j->slot, j->base - 1), *base = j->target;
+	struct blk_node *over = job_layer(j->slot, j->top - 1), *old = NULL;
+	struct blk_node *last = job_layer(j->slot, j->base - 1), *base = j->target;
 	struct err e = { 0 };
 
 	j->target = NULL;
 	if (give_access(base, true, &e))
 		log_warn("%s", e.msg);
 	if (!ret)
-		ret = rename_backing(over, last, base, &j->e);
+		ret = rename_backing(over, last, base, j->base_name, &j->e);
 	if (ret)
 		return ret;
 	blk_drain(over);
-	qcow2_plug_backing(over, base, &old);
-	drop_layers(first, last);
+	qcow2_plug_backing(over, blk_ref(base), &old);
+	blk_close(old);
 	return 0;
 }
 
@@ -131,15 +122,15 @@ static const struct job_kind lower_kind = { .name = "commit", .end = lower_end }
 
 static int check_chain(struct blk_node *slot, unsigned top, unsigned base, struct err *e)
 {
-	if (base <= top || !layer(slot, base))
+	if (base <= top || !job_layer(slot, base))
 		return err_set(e, -EINVAL, "commit of disk '%s': there is no layer %u below layer %u", layer_name(slot), base, top);
 	for (unsigned i = top ? top - 1 : 0; i < base; i++) {
-		const struct blk_node *n = layer(slot, i);
+		const struct blk_node *n = job_layer(slot, i);
 
 		/* What a short layer hides would show. */
-		if (i >= top && n->i.size < layer(slot, base)->i.size)
+		if (i >= top && n->i.size < job_layer(slot, base)->i.size)
 			return err_set(e, -EINVAL, "commit of disk '%s': layer %u ('%s') is shorter than '%s': make it as long first",
-				       layer_name(slot), i, layer_name(n), layer_name(layer(slot, base)));
+				       layer_name(slot), i, layer_name(n), layer_name(job_layer(slot, base)));
 		if (!n->format || strcmp(n->format, "qcow2") != 0)
 			return err_set(e, -ENOTSUP, "commit of disk '%s': layer %u ('%s') is not a qcow2 image", layer_name(slot), i,
 				       layer_name(n));
@@ -149,7 +140,7 @@ static int check_chain(struct blk_node *slot, unsigned top, unsigned base, struc
 
 static int prepare_base(struct blk_node *slot, unsigned top, struct blk_node *base, struct err *e)
 {
-	uint64_t size = layer(slot, top)->i.size;
+	uint64_t size = job_layer(slot, top)->i.size;
 	int ret = give_access(base, false, e);
 
 	if (ret)
@@ -169,7 +160,7 @@ static int begin(struct blk_job *j, struct blk_node *base, struct err *e)
 		return ret;
 	j->scan_depth = j->copy_depth = j->base - j->top;
 	if (j->top) {
-		j->from = layer(j->slot, j->top);
+		j->from = job_layer(j->slot, j->top);
 	} else if (job_insert_filter(j)) {
 		give_access(base, true, NULL);
 		return err_set(e, -ENOMEM, "out of memory");
@@ -187,13 +178,14 @@ int blk_commit_start(struct blk_node *slot, unsigned top, unsigned base, const s
 	if (ret)
 		return ret;
 	ret = check_chain(slot, top, base, e);
-	ret = ret ? ret : job_new(top ? &lower_kind : &active_kind, slot, layer(slot, base), layer(slot, top)->i.size, o,
+	ret = ret ? ret : job_new(top ? &lower_kind : &active_kind, slot, job_layer(slot, base), job_layer(slot, top)->i.size, o,
 			    &j, e);
 	if (ret) {
 		blk_slot_unclaim(slot);
 		return ret;
 	}
 	j->claimed = true;
+	j->base_name = o && o->base_name ? strdup(o->base_name) : NULL;
 	j->top = top;
 	j->base = base;
 	j->in_chain = true;

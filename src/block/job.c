@@ -88,7 +88,7 @@ static bool may_go(struct blk_job *j)
 {
 	if (j->final)
 		return true;
-	if (!not_held(j))
+	if (j->paused || !not_held(j))
 		return false;
 	if (j->o.rate && loop_now_ns() < j->next_ns) {
 		loop_timer_arm(&j->pace, j->next_ns);
@@ -108,9 +108,9 @@ static void paid(struct blk_job *j, uint64_t len)
 
 /* ---- copying ---- */
 
-static bool layers_have(const struct blk_extent *x, unsigned depth)
+static bool layers_have(const struct blk_job *j, const struct blk_extent *x, unsigned depth)
 {
-	return !depth || (x->allocated && x->depth < depth);
+	return !depth || (x->allocated && x->depth >= j->skip_depth && x->depth < depth);
 }
 
 /* One extent of a piece. */
@@ -148,7 +148,7 @@ int job_copy(struct blk_job *j, struct co *c, uint64_t off, uint64_t len, uint8_
 			job_fail(j, ret, "the disk cannot be read", off);
 			return ret;
 		}
-		if (layers_have(&x, j->copy_depth))
+		if (layers_have(j, &x, j->copy_depth))
 			ret = copy_extent(j, c, off, x.len, x.zero, buf);
 	}
 	return ret;
@@ -206,7 +206,7 @@ static void scan(struct job_worker *w)
 			job_fail(j, ret ? ret : -EIO, "the disk cannot be read", at);
 			return;
 		}
-		if (layers_have(&x, j->scan_depth)) {
+		if (layers_have(j, &x, j->scan_depth)) {
 			blk_dirty_set(j->todo, at, x.len);
 			job_wake(j);
 		}
@@ -370,6 +370,18 @@ static void finish(struct blk_job *j)
 	say_event(j, BLK_JOB_ENDED);
 }
 
+/* A good end may have to wait until somebody agrees. */
+static bool may_end(struct blk_job *j)
+{
+	if (!j->o.hold_end || j->finalized)
+		return true;
+	if (!j->pending) {
+		j->pending = true;
+		say_event(j, BLK_JOB_PENDING);
+	}
+	return false;
+}
+
 /* Looks whether the job has come to a point where something happens. */
 static void job_turn(void *opaque)
 {
@@ -380,14 +392,15 @@ static void job_turn(void *opaque)
 		return;
 	if (!j->alive) {
 		finish(j);
-	} else if (j->stop || !not_held(j)) {
+	} else if (j->stop || j->paused || !not_held(j)) {
 		/* The workers are on their way out, or somebody else is at work. */
 	} else if (j->completing && (blk_dirty_bytes(j->todo) <= SMALL_REST || ++j->tries > MAX_TRIES)) {
-		finish(j);
+		if (may_end(j))
+			finish(j);
 	} else if (rest && j->kind->ready && !j->ready) {
 		j->ready = true;
 		say_event(j, BLK_JOB_READY);
-	} else if (rest && !j->kind->ready && !j->endless) {
+	} else if (rest && !j->kind->ready && !j->endless && may_end(j)) {
 		j->stop = true;
 		job_wake(j);
 	}
@@ -453,6 +466,7 @@ void job_discard(struct blk_job *j)
 	blk_dirty_free(j->todo);
 	blk_dirty_free(j->before);
 	free(j->map_name);
+	free(j->base_name);
 	co_pool_fini(&j->cos);
 	free(j);
 }
@@ -486,11 +500,35 @@ int blk_job_complete(struct blk_job *j, bool switch_over, struct err *e)
 
 void blk_job_cancel(struct blk_job *j)
 {
-	if (j->ended || j->completing)
+	if (j->ended || (j->completing && !j->pending) || j->finalized)
 		return;
 	j->cancelled = true;
 	j->stop = true;
 	job_wake(j);
+}
+
+void blk_job_pause(struct blk_job *j, bool on)
+{
+	j->paused = on;
+	if (!on)
+		job_wake(j);
+}
+
+void blk_job_finalize(struct blk_job *j)
+{
+	j->finalized = true;
+	loop_bh_post(&j->turn);
+}
+
+/* Its workers have parked before they did anything, and end when they are woken. */
+void blk_job_abandon(struct blk_job *j)
+{
+	j->o.event = NULL;
+	j->cancelled = true;
+	j->stop = true;
+	job_wake(j);
+	finish(j);
+	job_discard(j);
 }
 
 void blk_job_set_rate(struct blk_job *j, uint64_t rate)
@@ -503,7 +541,7 @@ void blk_job_set_rate(struct blk_job *j, uint64_t rate)
 void blk_job_info(const struct blk_job *j, struct blk_job_info *out)
 {
 	*out = (struct blk_job_info){
-		.kind = j->kind->name, .ready = j->ready, .ended = j->ended, .cancelled = j->cancelled,
+		.kind = j->kind->name, .ready = j->ready, .pending = j->pending, .paused = j->paused, .ended = j->ended, .cancelled = j->cancelled,
 		.done = j->copied, .total = j->copied + j->copying + blk_dirty_bytes(j->todo), .ret = j->ended ? j->ret : 0,
 		.message = j->e.msg,
 	};

@@ -24,19 +24,23 @@ struct blk_job;
 
 enum blk_job_event {
 	BLK_JOB_READY,			/* mirror, active commit: all is copied, and stays so; complete or cancel it */
+	BLK_JOB_PENDING,		/* with hold_end: all is done but its end, which blk_job_finalize is to allow */
 	BLK_JOB_ENDED,
 };
 
 struct blk_job_opts {
 	unsigned in_flight;		/* pieces at a time, 0: 4; 32 at most. Memory: 1 MiB each */
 	uint64_t rate;			/* bytes copied a second, 0: no limit */
+	bool hold_end;			/* a good end waits for blk_job_finalize; till then the guest goes on, and so does the job for what it writes */
+	const char *base_name;		/* commit of lower layers: what the layer over top is to call base; NULL: as before */
+	bool keep_bitmap;		/* backup: its bitmap is as after a failure also if it succeeds */
 	void (*event)(void *opaque, struct blk_job *j, enum blk_job_event ev);	/* may be NULL */
 	void *opaque;
 };
 
 struct blk_job_info {
-	const char *kind;		/* "mirror", "backup", "commit" */
-	bool ready, ended, cancelled;
+	const char *kind;		/* "mirror", "backup", "commit", "stream" */
+	bool ready, pending, paused, ended, cancelled;
 	uint64_t done, total;		/* bytes; total may grow while the guest writes */
 	int ret;			/* once it has ended: 0, -ECANCELED, or what went wrong, */
 	const char *message;		/* in words ("" if nothing did) */
@@ -85,6 +89,19 @@ int blk_backup_start_persistent(struct blk_node *slot, struct blk_node *target, 
 int blk_commit_start(struct blk_node *slot, unsigned top, unsigned base, const struct blk_job_opts *o, struct blk_job **out,
 		     struct err *e);
 
+/*
+ * Stream: what layers between the disk's image and layer `base` (0: none, then all layers) have is written into the image, which then
+ * stands on base, or on nothing.  In the image base is named `name`, or as the last layer above it did (NULL).
+ */
+int blk_stream_start(struct blk_node *slot, unsigned base, const char *name, const struct blk_job_opts *o, struct blk_job **out, struct err *e);
+
+/* Is nothing but what the guest writes to be done, or not even that? It may be asked for again. [mirror: writes are noted] */
+void blk_job_pause(struct blk_job *j, bool on);
+/* PENDING jobs: now they may end. */
+void blk_job_finalize(struct blk_job *j);
+/* As if it had never begun, at once: for one that was begun while its slot was held, as it is still.  Frees it. */
+void blk_job_abandon(struct blk_job *j);
+
 /* READY jobs.  Switch: the target becomes the disk's image, and the old one is closed.  Else the target is left as the
  * disk is at this moment, and closed.  EBUSY: not ready */
 int blk_job_complete(struct blk_job *j, bool switch_over, struct err *e);
@@ -105,5 +122,7 @@ int blk_track_new(struct blk_node *child, struct blk_dirty *d, struct blk_node *
 int blk_snapshot_attach(struct blk_node *slot, struct blk_node *overlay, struct err *e);
 /* The same with a new file, which must not exist. ENOTSUP: the disk is encrypted, which the file would not be */
 int blk_snapshot_file(struct blk_node *slot, const char *path, struct err *e);
+/* Undoes either, while the slot is held and was since: the disk is on the image below again.  Its overlay is the caller's then. */
+struct blk_node *blk_snapshot_undo(struct blk_node *slot);
 
 #endif

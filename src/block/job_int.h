@@ -53,6 +53,8 @@ struct blk_job {
 	bool scanned, both;		/* both: writes go to source and target (mirror) */
 	bool in_chain;			/* the target is below the source, and may be written only where that hides it */
 	bool ready, completing, switch_over, cancelled, stop, final, ended;
+	bool paused, pending, finalized;
+	unsigned skip_depth;		/* of a piece not what so many layers have (stream) */
 	int ret;
 	struct err e;
 	uint64_t copied, copying;	/* bytes; copying: taken out of todo, but not there yet */
@@ -76,6 +78,7 @@ struct blk_job {
 	/* commit */
 	unsigned top, base;
 	bool claimed;
+	char *base_name;		/* or of a stream; NULL: as the layer above it called it */
 };
 
 /* All zero but for what is given here; nothing is to be done yet. size: of what is copied from. */
@@ -97,6 +100,10 @@ struct blk_node *job_source(const struct blk_job *j);
 int job_copy(struct blk_job *j, struct co *c, uint64_t off, uint64_t len, uint8_t *buf);
 /* EINVAL unless target can take the disk's place. */
 int job_check_target(const struct blk_node *slot, const struct blk_node *target, const char *what, struct err *e);
+/* The layer so many below the disk's image; NULL: there are not so many. */
+struct blk_node *job_layer(struct blk_node *slot, unsigned depth);
+/* What `over` is to call base in place of the layer `last`: malloc'ed; NULL: it has no path, or no memory. */
+char *job_base_name(const struct blk_node *over, struct blk_node *last, const struct blk_node *base);
 /* A mirror in all but name, for commit. */
 int mirror_write(struct blk_job *j, struct co *c, struct blk_req *r);
 

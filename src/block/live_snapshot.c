@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "block/job.h"
 #include "block/protocol.h"
 #include "block/qcow2/qcow2.h"
@@ -116,4 +117,16 @@ int blk_snapshot_file(struct blk_node *slot, const char *path, struct err *e)
 	if (ret)
 		unlink(path);
 	return ret;
+}
+
+struct blk_node *blk_snapshot_undo(struct blk_node *slot)
+{
+	const struct blk_reopen writable = { .read_only = false };
+	struct blk_node *overlay = *blk_slot_image(slot), *image = NULL;
+	struct err e = { .msg = "" };
+
+	qcow2_plug_backing(overlay, NULL, &image);
+	if (blk_reopen(image, &writable, &e))
+		log_warn("%s", e.msg);
+	return blk_slot_replace(slot, image);
 }

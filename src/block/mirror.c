@@ -89,7 +89,7 @@ int mirror_write(struct blk_job *j, struct co *c, struct blk_req *r)
 	struct iovec data = { NULL, r->len };
 	int ret;
 
-	if (!j->both || r->op == BLK_DISCARD)
+	if (!j->both || j->paused || r->op == BLK_DISCARD)
 		return write_noted(j, c, r);
 	if (r->op == BLK_WRITE) {
 		data.iov_base = io_buf(r->len);

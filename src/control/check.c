@@ -37,12 +37,22 @@ static int check_int(const struct ctl_type *t, json_t *v, const char *name, stru
 	return 0;
 }
 
+/* QEMU calls values by the last part of their path, and elements of lists "null". */
+static const char *last_part(const char *name)
+{
+	const char *dot = strrchr(name, '.');
+
+	if (*name && name[strlen(name) - 1] == ']')
+		return "null";
+	return dot ? dot + 1 : name;
+}
+
 static int check_enum(const struct ctl_type *t, json_t *v, const char *name, struct err *e)
 {
 	if (!json_is_string(v))
 		return wrong_type(name, "string", e);
 	if (ctl_enum(t, json_string_value(v)) < 0)
-		return err_set(e, -EINVAL, "Parameter '%s' does not accept value '%.60s'", name, json_string_value(v));
+		return err_set(e, -EINVAL, "Parameter '%s' does not accept value '%.60s'", last_part(name), json_string_value(v));
 	return 0;
 }
 

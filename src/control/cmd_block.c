@@ -217,6 +217,14 @@ static struct disk *by_node(struct control *ctl, const char *name, unsigned *ind
 	return d;
 }
 
+struct disk *ctl_find_quietly(struct control *ctl, const char *name)
+{
+	unsigned i;
+	struct disk *d = by_id(ctl, name, &i);
+
+	return d ? d : by_node(ctl, name, &i);
+}
+
 struct disk *ctl_find_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index)
 {
 	const char *name = device && *device ? device : node_name ? node_name : "";

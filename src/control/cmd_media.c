@@ -125,6 +125,32 @@ void ctl_cmd_blockdev_remove_medium(struct ctl_call *c, const struct ctl_args_bl
 	done(c, d);
 }
 
+void ctl_cmd_blockdev_insert_medium(struct ctl_call *c, const struct ctl_args_blockdev_insert_medium *a)
+{
+	struct disk *d = drive(c, NULL, a->id, NULL);
+	struct disk_media_state is;
+	struct blk_node *image = NULL;
+	struct err e = { .msg = "" };
+	int ret;
+
+	if (!d)
+		return;
+	ret = vm_node_take(c->ctl->vm, a->node_name, d->o.io, d->media->writable && !d->node->i.read_only, &image, &e);
+	if (ctl_failed(c, ret, &e))
+		return;
+	disk_lock(d);
+	d->media->state(d, &is);
+	if (!is.tray_open && d->media->open_tray)
+		ctl_fail(c, CTL_GENERIC_ERROR, "Tray of device '%s' is not open", d->id);
+	else if (!is.no_medium)
+		ctl_fail(c, CTL_GENERIC_ERROR, "There already is a medium in device '%s'", d->id);
+	else if (!ctl_failed(c, d->media->check(d, image, &e), &e))
+		ctl_failed(c, d->media->insert(d, image, &e), &e);
+	if (c->failed)
+		blk_close(image);
+	done(c, d);
+}
+
 /* As the drive's first image was opened, but for its format, and whether it is written to. The disk's lock held. */
 static int open_image(struct ctl_call *c, unsigned i, struct disk *d, const struct ctl_args_blockdev_change_medium *a, struct blk_node **out,
 		      struct err *e)

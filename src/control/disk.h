@@ -52,6 +52,8 @@ void ctl_disks_resumed(struct control *ctl);
 struct disk *ctl_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index);
 /* The same, with or without a medium. */
 struct disk *ctl_find_disk(struct ctl_call *c, const char *device, const char *node_name, unsigned *index);
+/* The same without a word if there is none. */
+struct disk *ctl_find_quietly(struct control *ctl, const char *name);
 /* The name of what the disk's requests go to first. No I/O thread's lock is held. */
 void ctl_node_name(struct control *ctl, struct disk *d, char out[BLK_NAME_MAX + 1]);
 /* The dirty bitmaps of an image, for query-block; NULL: it has none. The node's lock held. */

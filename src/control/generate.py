@@ -188,13 +188,13 @@ def header(defs):
             " * pointers are NULL if it was not given, and has_NAME tells of the rest. */"]
     for d in of_kind(defs, "command"):
         out.append(f"struct ctl_args_{c_name(d.name)} {{")
-        for name, t, optional, _ in d.members:
+        for name, t, optional, _ in arguments(defs, d):
             if optional and not by_pointer(defs, t):
                 out.append(f"\tbool has_{c_name(name)};")
             out += ["\t" + x for x in field_of(defs, name, t)]
-        if d.boxed:
+        if is_boxed(defs, d):
             out.append("\tjson_t *all;")
-        elif not d.members:
+        elif not arguments(defs, d):
             out.append("\tchar none;")
         out += ["};", f"void ctl_cmd_{c_name(d.name)}(struct ctl_call *c, const struct ctl_args_{c_name(d.name)} *a);"]
     return "\n".join(out + ["", "#endif", ""])
@@ -260,6 +260,17 @@ def getter(defs, name, t, optional):
     return f"v = json_object_get(in, {text(name)});\n\t{has}{'v != NULL' if has else '(void)v'};\n\tif (v)\n\t\ta.{n} = {v};"
 
 
+def is_boxed(defs, d):
+    """Handlers get the JSON object as it is."""
+    return d.boxed and defs[d.boxed].kind == "union"
+
+
+def arguments(defs, d):
+    if is_boxed(defs, d):
+        return []
+    return members(defs, defs[d.boxed]) if d.boxed else d.members
+
+
 def args_of(d):
     return f"&ctl_type_{c_name(d.boxed)}" if d.boxed else f"&ctl_type_args_{c_name(d.name)}"
 
@@ -275,11 +286,11 @@ def source(defs):
         n = c_name(d.name)
         out += [] if d.boxed else struct_def(defs, d, "args_" + n, False)
         out += [f"static void run_{n}(struct ctl_call *c, json_t *in)", "{", f"\tstruct ctl_args_{n} a = {{ 0 }};"]
-        if any(not by_pointer(defs, t) for _, t, _, _ in d.members):
+        if any(not by_pointer(defs, t) for _, t, _, _ in arguments(defs, d)):
             out.append("\tjson_t *v;")
         out.append("")
-        out += ["\t" + getter(defs, name, t, o) for name, t, o, _ in d.members]
-        out += ["\ta.all = in;"] if d.boxed else []
+        out += ["\t" + getter(defs, name, t, o) for name, t, o, _ in arguments(defs, d)]
+        out += ["\ta.all = in;"] if is_boxed(defs, d) else []
         out += [f"\tctl_cmd_{n}(c, &a);", "}"]
     out.append("const struct ctl_command ctl_commands[] = {")
     for d in sorted(commands, key=lambda x: x.name):

@@ -49,4 +49,12 @@ void hmp_change_password(struct hmp *h);
 void hmp_info_vnc(struct hmp *h);
 void hmp_info_mice(struct hmp *h);
 
+/* hmp_block.c */
+void hmp_drive_mirror(struct hmp *h);
+void hmp_drive_backup(struct hmp *h);
+void hmp_block_stream(struct hmp *h);
+void hmp_job_pause(struct hmp *h);
+void hmp_job_resume(struct hmp *h);
+void hmp_job_set_speed(struct hmp *h);
+
 #endif

@@ -33,6 +33,7 @@
 enum ctl_class { CTL_GENERIC_ERROR, CTL_COMMAND_NOT_FOUND, CTL_DEVICE_NOT_ACTIVE, CTL_DEVICE_NOT_FOUND, CTL_KVM_MISSING_CAP };
 
 struct ctl_monitor;
+struct ctl_txn;
 
 /* One command from its start to its answer. */
 struct ctl_call {
@@ -41,6 +42,7 @@ struct ctl_call {
 	json_t *id, *args;		/* id: NULL if there was none */
 	json_t *ret;			/* NULL: {} */
 	bool failed, deferred, oob;
+	struct ctl_txn *txn;		/* that it is part of (job.h); NULL: none */
 	enum ctl_class class;
 	struct err e;
 	struct list node;		/* of those deferred, by whoever will answer */
@@ -170,7 +172,7 @@ void ctl_listener_room(struct ctl_listener *l);
 /* cmd_machine.c */
 void ctl_machine_init(struct control *ctl);
 void ctl_machine_fini(struct control *ctl);
-/* cmd_job.c */
+/* job.c */
 /* Is something at work on the disk? */
 bool ctl_disk_busy(const struct control *ctl, const struct disk *d);
 /* Cancels all jobs and waits for their end; no lock held. */

@@ -85,7 +85,7 @@ int opt_add_fd(struct qemu *q, const char *val, struct err *e)
 }
 
 /* "/dev/fdset/N": the first descriptor of that set, opened anew. */
-static const char *real_path(struct qemu *q, const char *file)
+const char *drive_path(struct qemu *q, const char *file)
 {
 	const char *prefix = "/dev/fdset/";
 
@@ -106,6 +106,7 @@ static const char *real_path(struct qemu *q, const char *file)
 /* ---- what a drive has for `lodge run --disk` ---- */
 
 struct disk {
+	const char *node;		/* in place of the file; NULL: none */
 	const char *file, *format, *interface, *cache, *aio, *serial, *controller, *bootindex, *scsi_id, *lun;
 	bool cd, ro, snapshot;
 	struct props *more[2];		/* of drive and device: the rest */
@@ -217,7 +218,9 @@ static void emit_disk(struct qemu *q, const struct disk *d)
 	bool on = true;
 
 	emit_begin(q, "--disk");
-	emit_part(q, NULL, d->file ? d->file : "");
+	if (d->node)
+		emit_raw(q, "node=");
+	emit_part(q, NULL, d->node ? d->node : d->file ? d->file : "");
 	emit_part(q, "if", d->interface);
 	if (d->cd)
 		emit_part(q, "cdrom", "on");
@@ -264,7 +267,7 @@ static int finish_disk(struct qemu *q, struct disk *d, struct err *e)
 	return ret;
 }
 
-/* ---- from -blockdev: a format node over a protocol node, or one that has it inside ---- */
+/* ---- flash from -blockdev: a format node over a protocol node, or one that has it inside ---- */
 
 static bool is_protocol(const char *driver)
 {
@@ -285,7 +288,7 @@ static int protocol_file(struct qemu *q, struct props *p, const char *prefix, st
 	v = props_take(p, IN("filename"));
 	if (!v)
 		return err_set(e, -EINVAL, "%sfilename is missing", prefix);
-	d->file = real_path(q, v);
+	d->file = drive_path(q, v);
 	if ((v = props_take(p, IN("aio"))))
 		d->aio = aio_word(v);
 	for (unsigned i = 0; i < 4; i++)
@@ -365,7 +368,7 @@ static int drive_image(struct qemu *q, struct qemu_item *it, struct disk *d, str
 	if (!v)
 		v = props_take(&it->p, "file.filename");
 	if (v && *v)
-		d->file = real_path(q, v);
+		d->file = drive_path(q, v);
 	props_take(&it->p, "file.driver");
 	d->format = props_take(&it->p, "format");
 	d->format = d->format ? d->format : driver;
@@ -567,10 +570,15 @@ int emit_disk_device(struct qemu *q, struct qemu_item *dev, const char *interfac
 		return err_set(e, -ENOENT, "there is no drive '%.60s'", name);
 	if (!name && !cd)
 		return err_set(e, -EINVAL, "drive= is missing");
+	if (node && node->in_device)
+		return err_set(e, -EBUSY, "node '%.60s' is already in use", name);
+	if (node)
+		node->in_device = true;
 	if (drive && drive->used)
 		return err_set(e, -EBUSY, "drive '%.60s' is already in use", name);
-	d.snapshot = q->snapshot;
-	ret = drive ? drive_image(q, drive, &d, e) : node ? node_image(q, node, &d, 0, e) : 0;
+	d.snapshot = q->snapshot && !node;
+	d.node = node ? name : NULL;
+	ret = drive ? drive_image(q, drive, &d, e) : 0;
 	d.cd |= cd;
 	if (!ret)
 		ret = take_common(q, &dev->p, &d, e);

@@ -339,7 +339,8 @@ static int object_memory(struct qemu *q, struct qemu_item *it, struct err *e)
 
 int opt_object(struct qemu *q, const char *val, struct err *e)
 {
-	static const char *const plain[] = { "rng-random", "rng-builtin", "iothread", "memory-backend-ram", "memory-backend-file", "memory-backend-memfd" };
+	static const char *const plain[] = { "rng-random", "rng-builtin", "iothread", "memory-backend-ram", "memory-backend-file", "memory-backend-memfd",
+					     "secret", "throttle-group" };
 	struct qemu_item *it;
 	const char *type;
 	int ret;
@@ -356,7 +357,7 @@ int opt_object(struct qemu *q, const char *val, struct err *e)
 	for (unsigned i = 0; i < ARRAY_LEN(plain); i++)
 		if (type && !strcmp(type, plain[i]))
 			return it->type = plain[i], 0;
-	return err_set(e, -ENOTSUP, "type '%.60s' is not supported; rng-random, rng-builtin, iothread and memory-backend-* are", type ? type : "");
+	return err_set(e, -ENOTSUP, "type '%.60s' is not supported; rng-random, rng-builtin, iothread, memory-backend-*, secret and throttle-group are", type ? type : "");
 }
 
 static int emit_object(struct qemu *q, struct qemu_item *it, struct err *e)
@@ -364,6 +365,8 @@ static int emit_object(struct qemu *q, struct qemu_item *it, struct err *e)
 	const char *v;
 	int ret = 0;
 
+	if (!strcmp(it->type, "secret") || !strcmp(it->type, "throttle-group"))
+		return emit_node_object(q, it, e);
 	if (!strcmp(it->type, "rng-random") && (v = props_take(&it->p, "filename")) && strcmp(v, "/dev/urandom") && strcmp(v, "/dev/random"))
 		return err_set(e, -ENOTSUP, "filename=%.60s: random numbers come from the host's kernel (/dev/urandom)", v);
 	if (!strncmp(it->type, "memory", 6))
@@ -371,6 +374,19 @@ static int emit_object(struct qemu *q, struct qemu_item *it, struct err *e)
 	if (!strcmp(it->type, "iothread"))
 		props_ignore(&it->p, (const char *const[]){ "poll-max-ns", "poll-grow", "poll-shrink", "aio-max-batch", NULL });
 	return ret ? ret : props_done(&it->p, e);
+}
+
+int emit_objects(struct qemu *q, struct err *e)
+{
+	int ret;
+
+	list_for_each(n, &q->objects) {
+		struct qemu_item *it = list_entry(n, struct qemu_item, node);
+
+		if ((ret = emit_object(q, it, e)))
+			return err_prefix(e, ret, "-object %s", it->id);
+	}
+	return 0;
 }
 
 int emit_devices(struct qemu *q, struct err *e)
@@ -381,12 +397,6 @@ int emit_devices(struct qemu *q, struct err *e)
 	};
 	int ret;
 
-	list_for_each(n, &q->objects) {
-		struct qemu_item *it = list_entry(n, struct qemu_item, node);
-
-		if ((ret = emit_object(q, it, e)))
-			return err_prefix(e, ret, "-object %s", it->id);
-	}
 	list_for_each(n, &q->devices) {
 		struct qemu_item *it = list_entry(n, struct qemu_item, node);
 		const struct kind *k = find_kind(props_take(&it->p, "driver"));

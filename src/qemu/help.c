@@ -87,7 +87,7 @@ static const struct {
 	{ "tpmdev", "Supported TPM types (choose only one):\n   emulator   TPM emulator backend driver\n" },
 	{ "audiodev", "Available audio drivers:\nnone\n" },
 	{ "drive", "Supported formats: raw qcow2 luks vmdk vdi vhdx vpc\n" },
-	{ "blockdev", "Supported drivers: file host_device raw qcow2 luks vmdk vdi vhdx vpc\n" },
+	{ "blockdev", "Supported drivers: blkdebug copy-on-read file host_cdrom host_device http https luks nbd null-aio null-co qcow2 raw throttle vdi vhdx vmdk vpc\n" },
 };
 
 static int list(const struct qemu *q, FILE *f)

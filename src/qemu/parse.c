@@ -291,6 +291,10 @@ int qemu_emit(struct qemu *q, struct err *e)
 	if (!ret)
 		ret = emit_chars(q, e);
 	if (!ret)
+		ret = emit_objects(q, e);
+	if (!ret)
+		ret = emit_nodes(q, e);
+	if (!ret)
 		ret = emit_drives(q, e);
 	if (!ret)
 		ret = emit_devices(q, e);

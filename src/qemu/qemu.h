@@ -47,6 +47,7 @@ struct qemu_item {
 	bool used;
 	struct qemu_place place;	/* of a chardev */
 	bool emitted;
+	bool in_device;			/* a block node that a device stands on */
 };
 
 struct qemu {
@@ -166,6 +167,12 @@ int opt_add_fd(struct qemu *q, const char *val, struct err *e);
 /* What is flash: before emit_machine, whose firmware it is. */
 int emit_flash(struct qemu *q, struct err *e);
 int emit_drives(struct qemu *q, struct err *e);
+/* nodes.c: what -blockdev makes, but for flash. */
+int emit_nodes(struct qemu *q, struct err *e);
+/* A secret or throttle group. */
+int emit_node_object(struct qemu *q, struct qemu_item *it, struct err *e);
+/* What a file name of a drive stands for: "/dev/fdset/N" is a descriptor. */
+const char *drive_path(struct qemu *q, const char *file);
 /* A device that is a disk; adapter: the kind. */
 /* A -device floppy is kept, and with those of -drive emitted at the end: their order is that of their numbers. */
 int floppy_device(struct qemu *q, struct qemu_item *dev, struct err *e);
@@ -198,6 +205,7 @@ int emit_chars(struct qemu *q, struct err *e);
 /* device.c */
 int opt_device(struct qemu *q, const char *val, struct err *e);
 int opt_object(struct qemu *q, const char *val, struct err *e);
+int emit_objects(struct qemu *q, struct err *e);
 int emit_devices(struct qemu *q, struct err *e);
 void device_list(FILE *f);
 int device_properties(const char *name, FILE *f);

@@ -59,6 +59,7 @@ struct looking {
 	struct iothread *held;		/* whose lock is held already; NULL: none */
 	struct vm_node at;
 	const char *name;
+	const struct blk_node *child, *parent;
 	unsigned mark;
 	void (*fn)(void *opaque, const struct vm_node *x);
 	void *opaque;
@@ -126,6 +127,26 @@ static bool find(struct vm *vm, const char *name, struct iothread *held, struct 
 	*out = l.at;
 	out->added = find_added(vm, out->n) != NULL;
 	return true;
+}
+
+static bool is_parent(void *opaque, struct blk_node *n)
+{
+	struct looking *l = opaque;
+
+	if (!n->name[0] || (n->file != l->child && n->backing != l->child))
+		return false;
+	l->parent = n;
+	return true;
+}
+
+const char *vm_node_parent(struct vm *vm, const struct blk_node *n, bool *backing)
+{
+	struct looking l = { .vm = vm, .child = n };
+
+	if (!each_graph(&l, is_parent))
+		return NULL;
+	*backing = l.parent->backing == n;
+	return l.parent->name;
 }
 
 bool vm_node_find(struct vm *vm, const char *name, struct vm_node *out)
@@ -339,6 +360,8 @@ static void drop(struct vm *vm, struct added *a)
 int vm_node_del(struct vm *vm, const char *name, struct err *e)
 {
 	struct vm_node x;
+	const char *over;
+	bool backing;
 
 	if (!vm_node_find(vm, name, &x))
 		return err_set(e, -ENOENT, "Failed to find node with node-name='%.60s'", name);
@@ -346,8 +369,12 @@ int vm_node_del(struct vm *vm, const char *name, struct err *e)
 		return err_set(e, -EBUSY, "Node %s is in use", name);
 	if (!x.added)
 		return err_set(e, -EPERM, "Node %s is not owned by the monitor", name);
+	/* By another node, or by a device or job. */
+	over = in_use(&x) ? vm_node_parent(vm, x.n, &backing) : NULL;
+	if (over && backing)
+		return err_set(e, -EBUSY, "Node '%s' is busy: node is used as backing hd of '%s'", name, over);
 	if (in_use(&x))
-		return err_set(e, -EBUSY, "Block device %s is in use", name);
+		return err_set(e, -EBUSY, over ? "Block device %s is in use" : "Node %s is in use", name);
 	drop(vm, find_added(vm, x.n));
 	return 0;
 }
@@ -364,10 +391,7 @@ static int settle(struct vm *vm, const char *name, struct iothread *io, bool wri
 	if (in_use(x))
 		return err_set(e, -EBUSY, "Node '%s' is busy: it is in use already", name);
 	ret = bring(vm, x, io, e);
-	ret = ret ? ret : blockdev_as_image(x->n, writes, e);
-	if (!ret && writes && x->n->i.read_only)
-		ret = err_set(e, -EROFS, "Block node is read-only");
-	return ret;
+	return ret ? ret : blockdev_as_image(x->n, writes, e);
 }
 
 int vm_node_take(struct vm *vm, const char *name, struct iothread *io, bool writes, struct blk_node **out, struct err *e)
@@ -377,6 +401,8 @@ int vm_node_take(struct vm *vm, const char *name, struct iothread *io, bool writ
 
 	iothread_lock(io);
 	ret = settle(vm, name, io, writes, &x, e);
+	if (!ret && writes && x.n->i.read_only)
+		ret = err_set(e, -EROFS, "Block node is read-only");
 	if (!ret)
 		*out = blk_ref(x.n);
 	iothread_unlock(io);
@@ -386,17 +412,34 @@ int vm_node_take(struct vm *vm, const char *name, struct iothread *io, bool writ
 int vm_node_use(struct vm *vm, const char *name, struct iothread *io, bool writes, const struct blk_disk_opts *o, struct blk_node **slot,
 		struct err *e)
 {
-	struct blk_node *n;
-	int ret = vm_node_take(vm, name, io, writes, &n, e);
+	const struct blk_reopen read_only = { .read_only = true };
+	struct vm_node x;
+	int ret;
 
-	if (ret)
-		return ret;
 	iothread_lock(io);
-	ret = blk_disk_on(n, o, slot, e);
-	if (ret)
-		blk_close(n);
+	ret = settle(vm, name, io, writes, &x, e);
+	if (!ret && !writes && !x.n->i.read_only)
+		ret = blk_reopen(x.n, &read_only, e);
+	if (!ret) {
+		ret = blk_disk_on(blk_ref(x.n), o, slot, e);
+		if (ret)
+			blk_close(x.n);
+	}
 	iothread_unlock(io);
 	return ret;
+}
+
+unsigned vm_idle_owners(const struct vm *vm, const struct blk_node *n)
+{
+	unsigned count = 0;
+
+	if (vm->nodes)
+		list_for_each(p, &vm->nodes->added) {
+			const struct blk_node *o = list_entry(p, struct added, in)->n;
+
+			count += o == n || (o->loop == n->loop && o->refs == 1 && (o->backing == n || o->file == n));
+		}
+	return count;
 }
 
 void vm_nodes_come_home(struct vm *vm, struct iothread *io)

@@ -34,6 +34,8 @@ int vm_node_add(struct vm *vm, const json_t *description, struct err *e);
 /* ENOENT, EBUSY, EPERM (it was not added) */
 int vm_node_del(struct vm *vm, const char *name, struct err *e);
 bool vm_node_find(struct vm *vm, const char *name, struct vm_node *out);
+/* The name of a node that stands on n, as its backing image or not; NULL: none does, or it has no name. */
+const char *vm_node_parent(struct vm *vm, const struct blk_node *n, bool *backing);
 /* Calls fn for every node that is not just a filter of a job or a limit, with its lock held; each node once. All have names then.
  * The names of nodes last as long as these. */
 void vm_nodes_each(struct vm *vm, void (*fn)(void *opaque, const struct vm_node *x), void *opaque);
@@ -44,7 +46,8 @@ const char *vm_node_name(struct vm *vm, struct blk_node *n);
 
 /*
  * A disk that stands on a node, for a device whose I/O thread is `io` (NULL: none): a slot (block/graph.h), with the filters
- * of `o`.  The caller owns the slot and closes it, with its lock held.  EBUSY: something else uses the node.
+ * of `o`.  A node that is read-only makes a disk that is, too.  The caller owns the slot and closes it, with its lock held.  EBUSY: something
+ * else uses the node.
  */
 int vm_node_use(struct vm *vm, const char *name, struct iothread *io, bool writes, const struct blk_disk_opts *o, struct blk_node **slot,
 		struct err *e);
@@ -53,6 +56,8 @@ int vm_node_use(struct vm *vm, const char *name, struct iothread *io, bool write
 void vm_nodes_come_home(struct vm *vm, struct iothread *io);
 /* One owner more of a node that something is to be done with on the loop of `io`, where it is then. EBUSY */
 int vm_node_take(struct vm *vm, const char *name, struct iothread *io, bool writes, struct blk_node **out, struct err *e);
+/* Owners of a node, whose lock is held, that do nothing with it: the list of nodes, and nodes that nobody uses. */
+unsigned vm_idle_owners(const struct vm *vm, const struct blk_node *n);
 /* The thread whose loop it is; NULL: the machine's. */
 struct iothread *vm_iothread_of(const struct vm *vm, const struct loop *l);
 /* Secrets, for as long as the VM lives. */

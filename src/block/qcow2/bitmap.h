@@ -42,6 +42,13 @@ int qcow2_bitmap_record(struct blk_node *n, const char *name, bool on, struct er
 /* What changed by the bitmap `from_name` of `from` (may be n itself; of the same size), changed by this one too. */
 int qcow2_bitmap_merge(struct blk_node *n, const char *name, struct blk_node *from, const char *from_name, struct err *e);
 
+/* What a bitmap says, to be put back if what follows does not succeed.  Restore: as it was then, which takes the copy; what the guest
+ * wrote since is lost, so nothing may have been written. */
+struct qcow2_bitmap_copy;
+int qcow2_bitmap_save(struct blk_node *n, const char *name, struct qcow2_bitmap_copy **out, struct err *e);
+void qcow2_bitmap_restore(struct blk_node *n, const char *name, struct qcow2_bitmap_copy *c);
+void qcow2_bitmap_copy_free(struct blk_node *n, struct qcow2_bitmap_copy *c);
+
 /* The first range at or behind off that is dirty: *len 0 if there is none. Also of a node open read-only. */
 int qcow2_bitmap_next(struct blk_node *n, const char *name, uint64_t off, uint64_t *at, uint64_t *len, struct err *e);
 /* Bytes that are dirty, all together; unchanged on an error. */

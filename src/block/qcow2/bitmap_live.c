@@ -8,6 +8,7 @@
  * until the backup has succeeded.
  */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "base/log.h"
 #include "block/qcow2/bitmap_int.h"
@@ -119,4 +120,81 @@ void qcow2_bitmap_thaw(struct blk_node *n, const char *name, const void *owner, 
 	b->owner = NULL;
 	/* One that records is written when the image is closed; the other was just now. */
 	b->changed |= (b->flags & BITMAP_AUTO) != 0;
+}
+
+/* ---- copies ---- */
+
+struct qcow2_bitmap_copy {
+	struct bits bits;
+	bool recording;
+};
+
+struct copying {
+	const char *name;
+	struct qcow2_bitmap_copy *c;
+};
+
+static int save_main(struct qcow2 *q, struct co *c, void *arg)
+{
+	const struct copying *x = arg;
+	struct bitmap *b;
+	int ret = bitmap_get(q, c, x->name, &b);
+
+	if (!ret && b->bits.n > BITS_MAX - q->bitmap_bits)
+		ret = -EFBIG;
+	ret = ret ? ret : bits_init(&x->c->bits, b->bits.n, &q->bitmap_pages);
+	if (ret)
+		return ret;
+	q->bitmap_bits += x->c->bits.n;
+	bits_merge(&x->c->bits, &b->bits);
+	x->c->recording = b->flags & BITMAP_AUTO;
+	return 0;
+}
+
+int qcow2_bitmap_save(struct blk_node *n, const char *name, struct qcow2_bitmap_copy **out, struct err *e)
+{
+	struct copying x = { name, calloc(1, sizeof(*x.c)) };
+	int ret = x.c ? q_alone(to_q(n), save_main, &x) : -ENOMEM;
+
+	if (ret)
+		free(x.c);
+	else
+		*out = x.c;
+	return bitmap_explain(n, name, ret, e);
+}
+
+void qcow2_bitmap_copy_free(struct blk_node *n, struct qcow2_bitmap_copy *c)
+{
+	to_q(n)->bitmap_bits -= c->bits.n;
+	bits_fini(&c->bits);
+	free(c);
+}
+
+/* The copy's bits become the bitmap's. */
+static int restore_main(struct qcow2 *q, struct co *c, void *arg)
+{
+	const struct copying *x = arg;
+	struct bits now;
+	struct bitmap *b;
+	int ret = bitmap_get(q, c, x->name, &b);
+
+	if (ret || b->bits.n != x->c->bits.n)
+		return ret ? ret : -EINVAL;
+	now = b->bits;
+	b->bits = x->c->bits;
+	x->c->bits = now;
+	b->changed = true;
+	return bitmaps_store(q, c, false);
+}
+
+void qcow2_bitmap_restore(struct blk_node *n, const char *name, struct qcow2_bitmap_copy *c)
+{
+	struct copying x = { name, c };
+	struct err e = { .msg = "" };
+	int ret = q_alone(to_q(n), restore_main, &x);
+
+	ret = ret ? bitmap_explain(n, name, ret, &e) : qcow2_bitmap_record(n, name, c->recording, &e);
+	if (ret)
+		log_warn("%s", e.msg);
+	qcow2_bitmap_copy_free(n, c);
 }
