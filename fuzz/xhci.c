@@ -277,7 +277,7 @@ static void build(struct fz *f, size_t size)
 {
 	struct disk_opts o = card_disk_opts(size);
 	struct err e;
-	unsigned port;
+	unsigned port = 0;
 
 	if (input_new(&f->c.m->lock, &f->in) || xhci_new(f->c.m, f->c.root, PCI_ANY_DEVFN, &f->x, &e))
 		abort();
@@ -285,6 +285,7 @@ static void build(struct fz *f, size_t size)
 		int ret = i < 2 ? usb_storage_new(f->c.m, i ? "disk1" : "disk0", f->c.node[i], i, &o, &f->dev[i], &e) :
 				  usb_hid_new(f->c.m, f->in, (enum usb_hid_kind)(i - 2), i == 2 ? "kbd" : i == 3 ? "mouse" : "tablet", &f->dev[i], &e);
 
+		port = 0;
 		if (ret || xhci_plug(f->x, f->dev[i], &port, &e))
 			abort();
 	}

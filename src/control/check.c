@@ -129,7 +129,7 @@ static int check_struct(const struct ctl_type *t, json_t *v, const char *name, s
 		more = variant_of(t, v);
 	if (more)
 		ret = check_members(more, v, name, &seen, e);
-	if (ret || seen == json_object_size(v))
+	if (ret || t->open || seen == json_object_size(v))
 		return ret;
 	json_object_foreach(v, key, x) {
 		if (has_member(t, key) || (more && has_member(more, key)))

@@ -6,6 +6,7 @@
  * An error is noted on the disk's I/O thread and told on the machine's loop; a
  * disk that fails faster than that is told of CTL_ERRORS times.
  */
+#include "control/device.h"
 #include "control/disk.h"
 
 #include <errno.h>
@@ -17,22 +18,22 @@
 
 /* ---- errors ---- */
 
-static unsigned index_of(struct control *ctl, const struct disk *d)
+/* By its name: which other disks there are may change meanwhile. */
+static unsigned index_of(const struct disk *d)
 {
-	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
-		if (vm_disk_of(ctl->vm, i) == d)
-			return i;
-	return VM_MAX_DISKS;
+	unsigned i;
+
+	return sscanf(d->id, "disk%u", &i) == 1 && i < VM_MAX_DISKS ? i : VM_MAX_DISKS;
 }
 
-/* The disk's lock held, on its thread; which disks there are does not change. */
+/* The disk's lock held, on its thread. */
 static void on_disk_error(void *opaque, struct disk *d, bool is_read, enum disk_on_error action, int ret)
 {
 	struct ctl_disks *s = opaque;
 
 	pthread_mutex_lock(&s->lock);
 	if (s->n_errors < CTL_ERRORS)
-		s->error[s->n_errors++] = (struct ctl_io_error){ index_of(s->ctl, d), is_read, action, ret };
+		s->error[s->n_errors++] = (struct ctl_io_error){ index_of(d), is_read, action, ret };
 	pthread_mutex_unlock(&s->lock);
 	loop_bh_post(&s->bh);
 }
@@ -58,7 +59,7 @@ static void tell_error(struct control *ctl, const struct ctl_io_error *x)
 static void on_tray(void *opaque, struct disk *d, bool open)
 {
 	struct ctl_disks *s = opaque;
-	unsigned i = index_of(s->ctl, d);
+	unsigned i = index_of(d);
 
 	if (i >= VM_MAX_DISKS)
 		return;
@@ -106,17 +107,34 @@ void ctl_disks_tell(struct control *ctl)
 	on_news(ctl->disks);
 }
 
+static void watch_one(struct disk *d, const struct disk_watch *w)
+{
+	disk_lock(d);
+	d->watch = *w;
+	disk_unlock(d);
+}
+
 static void watch_all(struct control *ctl, const struct disk_watch *w)
 {
 	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
 		struct disk *d = vm_disk_of(ctl->vm, i);
 
-		if (!d)
-			continue;
-		disk_lock(d);
-		d->watch = *w;
-		disk_unlock(d);
+		if (d)
+			watch_one(d, w);
 	}
+}
+
+void ctl_disk_event(struct control *ctl, enum vm_device_event ev, unsigned index)
+{
+	const struct disk_watch w = { .error = on_disk_error, .tray = on_tray, .opaque = ctl->disks }, none = { 0 };
+	struct disk *d = vm_disk_of(ctl->vm, index);
+
+	if (d)
+		watch_one(d, ev == VM_DEVICE_ADDED ? &w : &none);
+	if (ev == VM_DEVICE_LEAVES)
+		ctl_disks_tell(ctl);
+	else
+		ctl->disks->of[index] = (struct ctl_disk){ .limits = vm_config_of(ctl->vm)->disk[index].more.throttle };
 }
 
 int ctl_disks_init(struct control *ctl)
@@ -213,7 +231,7 @@ static struct disk *by_node(struct control *ctl, const char *name, unsigned *ind
 		disk_unlock(x.d);
 	}
 	if (d)
-		*index = index_of(ctl, d);
+		*index = index_of(d);
 	return d;
 }
 
@@ -405,5 +423,5 @@ void ctl_cmd_block_set_io_throttle(struct ctl_call *c, const struct ctl_args_blo
 	ret = ctl_disk_limit(d, &o, &e);
 	disk_unlock(d);
 	if (!ctl_failed(c, ret, &e))
-		c->ctl->disks->of[index_of(c->ctl, d)].limits = o;
+		c->ctl->disks->of[index_of(d)].limits = o;
 }

@@ -8,6 +8,7 @@
 #include "chardev/chardev.h"
 #include "control/internal.h"
 #include "vm/chardevs.h"
+#include "vm/hotplug.h"
 
 #define READ_MAX (1u << 20)
 
@@ -188,14 +189,32 @@ void ctl_port_event(struct control *ctl, int64_t value)
 
 void ctl_cmd_x_lodge_port_add(struct ctl_call *c, const struct ctl_args_x_lodge_port_add *a)
 {
-	struct err e;
+	struct vm_device d;
+	struct conf *fields;
+	struct err e = { "" };
+	int ret = conf_new(&fields);
 
-	ctl_failed(c, vm_port_add(c->ctl->vm, a->name, a->chardev, &e), &e);
+	if (ret) {
+		ctl_failed(c, ret, NULL);
+		return;
+	}
+	ret = conf_set(fields, "name", a->name, &e);
+	if (!ret)
+		ret = conf_set(fields, "chardev", a->chardev, &e);
+	if (!ret)
+		ret = vm_device_add(c->ctl->vm, VM_DEVICE_PORT, fields, &d, &e);
+	conf_free(fields);
+	ctl_failed(c, ret, &e);
 }
 
 void ctl_cmd_x_lodge_port_remove(struct ctl_call *c, const struct ctl_args_x_lodge_port_remove *a)
 {
-	struct err e;
+	const struct vm_config *cfg = vm_config_of(c->ctl->vm);
 
-	ctl_failed(c, vm_port_remove(c->ctl->vm, a->name, &e), &e);
+	for (unsigned i = 0; i < cfg->n_ports; i++)
+		if (cfg->port[i].name && !strcmp(cfg->port[i].name, a->name)) {
+			vm_device_remove(c->ctl->vm, &(struct vm_device){ VM_DEVICE_PORT, i });
+			return;
+		}
+	ctl_fail(c, CTL_GENERIC_ERROR, "there is no port %.60s", a->name);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "control/device.h"
 #include "control/disk.h"
 #include "virtio/balloon.h"
 #include "vm/migrate.h"
@@ -91,7 +92,7 @@ static void on_machine_event(void *opaque, enum machine_event ev, int64_t value)
 
 void ctl_machine_init(struct control *ctl)
 {
-	const struct vm_watch w = { .event = on_vm_event, .opaque = ctl };
+	const struct vm_watch w = { .event = on_vm_event, .device = ctl_device_event, .busy = ctl_disk_in_use, .opaque = ctl };
 
 	vm_set_watch(ctl->vm, &w);
 	ctl->m->event = on_machine_event;
@@ -100,6 +101,7 @@ void ctl_machine_init(struct control *ctl)
 
 void ctl_machine_fini(struct control *ctl)
 {
+	ctl_drives_free(ctl);
 	vm_set_watch(ctl->vm, NULL);
 	ctl->m->event = NULL;
 	answer_stops(ctl);

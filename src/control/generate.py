@@ -11,7 +11,8 @@ that begins with '|' is its documentation, and so is what follows a ' | ' of a m
     struct NAME [: BASE]                      members follow
     union NAME : BASE by MEMBER               lines "VALUE -> STRUCT" follow; BASE holds the enum MEMBER
     alternate NAME = TYPE TYPE ...            by the JSON type
-    command NAME [oob] [ours] [of TYPE] [-> TYPE]   its arguments follow, or are those of a struct or union
+    command NAME [oob] [ours] [open] [of TYPE] [-> TYPE]   its arguments follow, or are those of a struct or union;
+                                              open: and others, which the handler looks at
     event NAME [ours] [limited]               its data follow; limited: once a second at most
 
 A member is "name: type" or "name?: type" if it is optional.  Types are str, int, uint8, uint16, uint32,
@@ -63,7 +64,7 @@ def parse_head(line):
         flags, _, ret = rest.partition("->")
         flags, _, d.boxed = (" " + flags).partition(" of ")
         d.flags, d.ret, d.boxed = set(flags.split()), ret.strip() or None, d.boxed.strip() or None
-        if d.flags - {"oob", "ours", "limited"}:
+        if d.flags - {"oob", "ours", "limited", "open"}:
             raise Bad(f"unknown flag {d.flags}")
         if ("ours" in d.flags) != d.name.lower().replace("_", "-").startswith("x-lodge-"):
             raise Bad("'ours' and the prefix x-lodge- go together")
@@ -237,6 +238,8 @@ def struct_def(defs, d, n, public):
         out.append(f"static const struct ctl_variant variants_{n}[] = {{ "
                    + ", ".join(f"{{ {text(v)}, {type_ref(t)} }}" for v, t in d.variants) + ", { NULL } };")
         more = f", .tag = {text(d.tag)}, .variants = variants_{n}"
+    if "open" in d.flags:
+        more += ", .open = true"
     out.append(f"{'' if public else 'static '}const struct ctl_type ctl_type_{n} = {{ .kind = CTL_STRUCT, .name = {text(d.name)}, "
                f".members = members_{n}{more} }};")
     return out

@@ -25,6 +25,14 @@ void hmp_just(struct hmp *h, const char *name, json_t *args);
 const char *hmp_text(const json_t *j, const char *key);		/* "" if there is none */
 long long hmp_number(const json_t *j, const char *key);
 
+/* hmp_device.c */
+void hmp_device_add(struct hmp *h);
+void hmp_device_del(struct hmp *h);
+void hmp_drive_add(struct hmp *h);
+void hmp_drive_del(struct hmp *h);
+void hmp_netdev_add(struct hmp *h);
+void hmp_netdev_del(struct hmp *h);
+
 /* hmp_migrate.c */
 void hmp_migrate(struct hmp *h);
 void hmp_migrate_cancel(struct hmp *h);

@@ -160,6 +160,7 @@ struct control {
 	bool points;			/* it was last moved to a position, not by a distance */
 	struct list fdsets;
 	struct ctl_disks *disks;
+	struct list drives;		/* of drive_add: hmp_device.c */
 	struct list jobs;		/* struct ctl_job */
 	struct gdb *gdb;		/* NULL: no gdb stub */
 	struct ctl_nbd *nbd;		/* NULL: not started */

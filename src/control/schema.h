@@ -42,6 +42,7 @@ struct ctl_type {
 	const struct ctl_member *members;	/* STRUCT, ALTERNATE (its branches); ends with name NULL */
 	const char *tag;			/* STRUCT that is a union: the member that chooses; else NULL */
 	const struct ctl_variant *variants;	/* ends with value NULL */
+	bool open;				/* STRUCT: members that are not known pass */
 };
 
 struct ctl_command {

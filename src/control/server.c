@@ -221,6 +221,7 @@ int control_new(struct vm *vm, struct control **out, struct err *e)
 	list_init(&ctl->shots);
 	list_init(&ctl->typing);
 	list_init(&ctl->jobs);
+	list_init(&ctl->drives);
 	loop_timer_init(ctl->m->loop, &ctl->accept_again, on_retry, ctl);
 	ctl_events_init(ctl);
 	machine_lock(ctl->m);

@@ -489,16 +489,28 @@ int xhci_new(struct machine *m, struct pci_bus *bus, int devfn, struct xhci **ou
 
 int xhci_plug(struct xhci *x, struct usb_device *d, unsigned *port, struct err *e)
 {
+	if (*port > XHCI_SOCKETS)
+		return err_set(e, -EINVAL, "USB port %u: the controller has %u", *port, XHCI_SOCKETS);
 	for (unsigned i = 0; i < XHCI_SOCKETS; i++) {
 		struct xhci_port *usb3 = &x->port[i], *usb2 = &x->port[XHCI_SOCKETS + i];
 
-		if (usb3->port.dev || usb2->port.dev)
+		if (usb3->port.dev || usb2->port.dev || (*port && *port != i + 1))
 			continue;
 		usb_plug(d->speed == USB_SUPER ? &usb3->port : &usb2->port, d);
 		*port = i + 1;
 		return 0;
 	}
+	if (*port)
+		return err_set(e, -EBUSY, "USB port %u is taken", *port);
 	return err_set(e, -ENOSPC, "the USB controller has %u sockets, and all are taken", XHCI_SOCKETS);
+}
+
+unsigned xhci_port_of(const struct xhci *x, const struct usb_device *d)
+{
+	for (unsigned i = 0; i < XHCI_PORTS; i++)
+		if (x->port[i].port.dev == d)
+			return i % XHCI_SOCKETS + 1;
+	return 0;
 }
 
 unsigned xhci_devfn(const struct xhci *x)

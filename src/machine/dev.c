@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Registration of devices; the order of registration is the order of reset. */
+/* Registration of devices; their order is that of reset. */
 #include "machine/dev.h"
 
 #include <stdio.h>
@@ -8,10 +8,15 @@
 
 void dev_add(struct machine *m, struct dev *d, const struct dev_ops *ops, const char *id)
 {
+	struct list *after = m->devs.prev;
+
 	d->ops = ops;
 	d->m = m;
 	snprintf(d->id, sizeof(d->id), "%s", id);
-	list_add_tail(&m->devs, &d->node);
+	d->rank = m->rank;
+	while (after != &m->devs && list_entry(after, struct dev, node)->rank > d->rank)
+		after = after->prev;
+	list_add_tail(after->next, &d->node);
 }
 
 void dev_del(struct dev *d)

@@ -3,7 +3,7 @@
  * What every device is to the machine: a name and a life cycle.
  *
  * A device embeds `struct dev` first and is registered by its constructor with
- * dev_add; all methods run with the machine lock held, in registration order
+ * dev_add; all methods run with the machine lock held, in the order of their ranks and then of registration
  * (free: in reverse).  Only reset is mandatory.
  */
 #ifndef LODGE_MACHINE_DEV_H
@@ -32,6 +32,7 @@ struct dev {
 	struct machine *m;
 	char id[32];				/* unique: "pc.i8259", "pci.0:3.0" */
 	struct list node;
+	unsigned rank;			/* machine.rank when it was added */
 };
 
 void dev_add(struct machine *m, struct dev *d, const struct dev_ops *ops, const char *id);

@@ -55,6 +55,9 @@ struct machine {
 	struct mem *mem;
 	struct bus *pio, *mmio;
 	struct list devs;
+	/* Of devices that are added now: they come before those of a higher rank.  So one that comes late stands where it would
+	 * have stood from the start, and saved state has it there. */
+	unsigned rank;
 
 	unsigned n_vcpus;
 	struct vcpu *vcpus[MACHINE_MAX_VCPUS];	/* owned by the engine */

@@ -30,7 +30,7 @@ static uint16_t command(const struct pci_dev *d)
 
 int pci_free_slot(const struct pci_bus *b)
 {
-	for (int slot = 0; slot < 32; slot++) {
+	for (int slot = 0; slot < (b->port_bus ? 1 : 32); slot++) {
 		bool used = false;
 
 		for (int fn = 0; fn < 8; fn++)
@@ -81,9 +81,11 @@ int pci_dev_init(struct pci_dev *d, struct machine *m, struct pci_bus *bus, int 
 
 	if (devfn == PCI_ANY_DEVFN)
 		devfn = pci_free_slot(bus);
+	if (devfn < 0 && bus->port_bus)
+		return err_set(e, -EBUSY, "the root port has a card already: no place for %s", ops->dev.name);
 	if (devfn < 0)
 		return err_set(e, -ENOSPC, "no free PCI slot for %s: all 32 are taken", ops->dev.name);
-	if (devfn > 255)
+	if (devfn > 255 || (bus->port_bus && devfn > 7))
 		return err_set(e, -EINVAL, "PCI slot %d for %s does not exist (0 to 31)", devfn >> 3, ops->dev.name);
 	if (bus->devs[devfn])
 		return err_set(e, -EEXIST, "PCI slot %d.%d is taken by %s; choose another for %s", devfn >> 3,
@@ -184,6 +186,8 @@ void pci_dev_add_pcie(struct pci_dev *d, unsigned type)
 	uint8_t body[0x3a] = { 0 };
 	int off;
 
+	if (type == 9 && d->bus->port_bus)
+		type = 0;
 	st_le16(body + 0x00, 2 | (type & 15) << 4);
 	st_le32(body + 0x02, 1u << 15);			/* device: role-based error reporting */
 	if (type != 9) {

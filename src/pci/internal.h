@@ -14,6 +14,8 @@ struct pci_bus {
 	struct pci_dev *bridge;		/* the function this bus is behind */
 	struct pci_dev *devs[256];	/* by devfn */
 	struct list children;		/* buses */
+	bool port_bus;			/* behind a root port: one place, and the bridge is its function */
+	bool off;			/* no link: the guest finds nothing there */
 	struct list node;
 };
 

@@ -37,6 +37,8 @@
 #define PCI_MEMORY_LIMIT 0x22
 #define PCI_PREF_BASE 0x24
 #define PCI_PREF_LIMIT 0x26
+#define PCI_PREF_BASE_UPPER 0x28
+#define PCI_PREF_LIMIT_UPPER 0x2c
 #define PCI_SUBSYSTEM_VENDOR_ID 0x2c
 #define PCI_SUBSYSTEM_ID 0x2e
 #define PCI_ROM 0x30
@@ -127,8 +129,8 @@ int pci_dev_add_msix(struct pci_dev *d, unsigned vectors, unsigned bar, uint32_t
 uint64_t pci_msix_read(struct pci_dev *d, uint64_t off, unsigned len);	/* off inside the BAR */
 void pci_msix_write(struct pci_dev *d, uint64_t off, unsigned len, uint64_t val);
 bool pci_msix_covers(struct pci_dev *d, uint64_t off);
-void pci_dev_add_pcie(struct pci_dev *d, unsigned type);	/* 0 endpoint, 9 root complex integrated */
-/* Function 0 of the first slot that is free; PCI_ANY_DEVFN: none. */
+void pci_dev_add_pcie(struct pci_dev *d, unsigned type);	/* 0 endpoint, 9 root complex integrated: an endpoint behind a port */
+/* Function 0 of the first slot that is free (a root port's bus has one); PCI_ANY_DEVFN: none. */
 int pci_free_slot(const struct pci_bus *b);
 void pci_dev_use_intx(struct pci_dev *d, unsigned pin);		/* 1..4 = A..D */
 void pci_dev_ready(struct pci_dev *d);
@@ -172,6 +174,8 @@ void pci_bus_free(struct pci_bus *b);
 void pci_root_assign(struct pci_bus *root, const uint8_t irq_line_of_pirq[4]);
 /* Calls fn for every function, root bus first. */
 void pci_for_each(struct pci_bus *root, void (*fn)(void *opaque, struct pci_dev *d), void *opaque);
+/* What is on this bus, also where the guest has given it no number or finds nothing. */
+struct pci_dev *pci_bus_dev(const struct pci_bus *b, unsigned devfn);
 struct pci_dev *pci_find(struct pci_bus *root, unsigned bus, unsigned devfn);
 /* Configuration access as CF8/ECAM do it; for tests and firmware tables. */
 uint32_t pci_config_read(struct pci_dev *d, unsigned off, unsigned len);

@@ -67,12 +67,14 @@ static struct pci_bus *bus_find(struct pci_bus *b, unsigned number)
 		if (!sec || number < sec)
 			continue;
 		if (number == sec)
-			return c;
+			return c->off ? NULL : c;
 		if (number <= config[PCI_SUBORDINATE_BUS])
 			return bus_find(c, number);
 	}
 	return NULL;
 }
+
+struct pci_dev *pci_bus_dev(const struct pci_bus *b, unsigned devfn) { return devfn < 256 ? b->devs[devfn] : NULL; }
 
 struct pci_dev *pci_find(struct pci_bus *root, unsigned bus, unsigned devfn)
 {
@@ -387,14 +389,34 @@ static void assign_function(struct assign *a, struct pci_dev *d)
 
 static void assign_bus(struct assign *a, struct pci_bus *b, unsigned number);
 
+/* A slot whose card comes later needs windows now: 2 MiB, and for large BARs what is prefetchable and 64 bits wide. */
+#define SLOT_MEM (2u << 20)
+#define SLOT_PREF (64u << 20)
+
+static uint64_t reserve_pref(struct window *w, const struct pci_bus *c)
+{
+	return c->port_bus ? window_take(w, SLOT_PREF) : 0;
+}
+
+static void set_pref(struct pci_dev *d, uint64_t at)
+{
+	uint64_t last = at + SLOT_PREF - 1;
+
+	/* An empty window has its limit below its base. */
+	pci_config_write(d, PCI_PREF_BASE, 2, at ? at >> 16 : 0xfff0);
+	pci_config_write(d, PCI_PREF_LIMIT, 2, at ? last >> 16 : 0);
+	pci_config_write(d, PCI_PREF_BASE_UPPER, 4, at >> 32);
+	pci_config_write(d, PCI_PREF_LIMIT_UPPER, 4, at ? last >> 32 : 0);
+}
+
 /* The bridge's windows are what the bus behind it took, in their granules:
- * 4 KiB of ports, 1 MiB of memory; none for the prefetchable kind. */
+ * 4 KiB of ports, 1 MiB of memory; of the prefetchable kind only what is set aside for a slot. */
 static void assign_bridge(struct assign *a, struct pci_bus *c)
 {
 	struct pci_dev *d = c->bridge;
+	uint64_t io, mem, pref = reserve_pref(&a->mem64, c);
 	struct window mem64 = a->mem64;
 	unsigned number = a->next_bus++;
-	uint64_t io, mem;
 
 	io = a->io.next = align_up(a->io.next, 0x1000);
 	mem = a->mem32.next = align_up(a->mem32.next, 1 << 20);
@@ -405,14 +427,15 @@ static void assign_bridge(struct assign *a, struct pci_bus *c)
 	pci_config_write(d, PCI_SUBORDINATE_BUS, 1, a->next_bus - 1);
 	a->io.next = align_up(a->io.next, 0x1000);
 	a->mem32.next = align_up(a->mem32.next, 1 << 20);
+	if (c->port_bus && mem + SLOT_MEM <= a->mem32.end)
+		a->mem32.next = MAX(a->mem32.next, mem + SLOT_MEM);
 	a->mem64 = mem64;
 	/* An empty window has its limit below its base. */
 	pci_config_write(d, PCI_IO_BASE, 1, a->io.next > io ? io >> 8 : 0xf0);
 	pci_config_write(d, PCI_IO_LIMIT, 1, a->io.next > io ? (a->io.next - 1) >> 8 : 0);
 	pci_config_write(d, PCI_MEMORY_BASE, 2, a->mem32.next > mem ? mem >> 16 : 0xfff0);
 	pci_config_write(d, PCI_MEMORY_LIMIT, 2, a->mem32.next > mem ? (a->mem32.next - 1) >> 16 : 0);
-	pci_config_write(d, PCI_PREF_BASE, 2, 0xfff0);
-	pci_config_write(d, PCI_PREF_LIMIT, 2, 0);
+	set_pref(d, pref);
 	pci_config_write(d, PCI_COMMAND, 2,
 			 pci_config_read(d, PCI_COMMAND, 2) | PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }

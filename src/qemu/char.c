@@ -457,6 +457,7 @@ int emit_port(struct qemu *q, struct qemu_item *it, bool console, struct err *e)
 	emit_part(q, "chardev", id);
 	if (console)
 		emit_part(q, "console", "on");
+	emit_part(q, "id", it->id);
 	emit_end(q);
 	q->n_ports++;
 	return 0;

@@ -61,7 +61,67 @@ static int dev_bus(struct qemu *q, struct qemu_item *it, const struct kind *k, s
 
 	props_ignore(&it->p, same);
 	if (!strcmp(k->group, "USB"))
-		q->usb = keepf(q, "-device %s", k->name);
+		q->usb_controller = true;
+	return done(it, e);
+}
+
+static bool has_bus(const struct qemu *q, const struct qemu_item *on, const char *id)
+{
+	const char *bus = props_peek(&on->p, "bus");
+
+	return !bus || (id && !strncmp(bus, id, strlen(id)) && bus[strlen(id)] == '.');
+}
+
+/* One with nothing on it yet, for disks that come later. */
+static int dev_scsi(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	bool used = false;
+
+	list_for_each(n, &q->devices) {
+		struct qemu_item *on = list_entry(n, struct qemu_item, node);
+		const char *driver = props_peek(&on->p, "driver");
+
+		/* Those that have been emitted have no driver any more, but then they came before their adapter, which QEMU does not take. */
+		used |= driver && !strncmp(driver, "scsi-", 5) && has_bus(q, on, it->id);
+	}
+	list_for_each(n, &q->drives) {
+		const char *kind = props_peek(&list_entry(n, struct qemu_item, node)->p, "if");
+
+		used |= kind && !strcmp(kind, "scsi");
+	}
+	if (!used) {
+		emit_begin(q, "--disk");
+		emit_part(q, NULL, "");
+		emit_part(q, "if", "scsi");
+		emit_part(q, "absent", "on");
+		emit_part(q, "controller", q->n_scsi > 1 ? it->id : NULL);
+		emit_end(q);
+	}
+	return dev_bus(q, it, k, e);
+}
+
+/* The same, for ports. */
+static int dev_serial_bus(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	q->serial_bus = true;
+	return dev_bus(q, it, k, e);
+}
+
+/* A slot for a card, which comes with bus=ID or while the guest runs. */
+static int dev_root_port(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	static const char *const same[] = { "chassis", "port", "io-reserve", "mem-reserve", "pref32-reserve", "pref64-reserve", "bus-reserve", "hotplug",
+					    "x-speed", "x-width", "disable-acs", "power_controller_present", NULL };
+	const char *slot = props_take(&it->p, "slot");
+
+	if (!it->id)
+		return err_set(e, -EINVAL, "id is missing, without which nothing can be put in");
+	emit_begin(q, "--root-port");
+	emit_part(q, NULL, it->id);
+	/* QEMU's default is the same for all of them, and with several of them in one chassis an error. */
+	emit_part(q, "slot", slot);
+	emit_end(q);
+	props_ignore(&it->p, same);
 	return done(it, e);
 }
 
@@ -183,7 +243,11 @@ static int dev_share(struct qemu *q, struct qemu_item *it, const struct kind *k,
 static int dev_input(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
 {
 	props_ignore(&it->p, (const char *const[]){ "port", "usb_version", "serial", "display", "head", "wheel-axis", NULL });
-	emitf(q, k->arg[0] == 'u' ? "--usb" : "--input", "%s", k->arg);
+	emit_begin(q, k->arg[0] == 'u' ? "--usb" : "--input");
+	emit_part(q, NULL, k->arg);
+	if (k->arg[0] == 'u')
+		emit_part(q, "id", it->id);
+	emit_end(q);
 	return done(it, e);
 }
 
@@ -200,9 +264,9 @@ static const struct kind kinds[] = {
 	{ "virtio-blk", "PCI", "Storage", NULL, dev_disk, "virtio", DISK },
 	{ "virtio-blk-device", "virtio-bus", "Storage", NULL, dev_disk, "virtio", DISK },
 	{ "virtio-blk-pci-non-transitional", "PCI", "Storage", NULL, dev_disk, "virtio", DISK },
-	{ "virtio-scsi-pci", "PCI", "Storage", NULL, dev_bus, NULL, "num_queues=<uint32> " CARD },
-	{ "virtio-scsi", "PCI", "Storage", NULL, dev_bus, NULL, "" },
-	{ "virtio-scsi-device", "virtio-bus", "Storage", NULL, dev_bus, NULL, "" },
+	{ "virtio-scsi-pci", "PCI", "Storage", NULL, dev_scsi, NULL, "num_queues=<uint32> " CARD },
+	{ "virtio-scsi", "PCI", "Storage", NULL, dev_scsi, NULL, "" },
+	{ "virtio-scsi-device", "virtio-bus", "Storage", NULL, dev_scsi, NULL, "" },
 	{ "scsi-hd", "SCSI", "Storage", "virtual SCSI disk", dev_disk, "scsi", DISK " scsi-id=<uint32> lun=<uint32>" },
 	{ "scsi-cd", "SCSI", "Storage", "virtual SCSI CD-ROM", dev_disk, "scsiC", DISK " scsi-id=<uint32> lun=<uint32>" },
 	{ "ide-hd", "IDE", "Storage", "virtual IDE disk", dev_disk, "ahci", DISK },
@@ -222,9 +286,9 @@ static const struct kind kinds[] = {
 	{ "virtio-rng-device", "virtio-bus", "Misc", NULL, dev_rng, NULL, "rng=<link<rng-backend>>" },
 	{ "virtio-balloon-pci", "PCI", "Misc", NULL, dev_balloon, NULL, CARD },
 	{ "virtio-balloon", "PCI", "Misc", NULL, dev_balloon, NULL, "" },
-	{ "virtio-serial-pci", "PCI", "Input", NULL, dev_bus, NULL, "max_ports=<uint32> " CARD },
-	{ "virtio-serial", "PCI", "Input", NULL, dev_bus, NULL, "" },
-	{ "virtio-serial-device", "virtio-bus", "Input", NULL, dev_bus, NULL, "" },
+	{ "virtio-serial-pci", "PCI", "Input", NULL, dev_serial_bus, NULL, "max_ports=<uint32> " CARD },
+	{ "virtio-serial", "PCI", "Input", NULL, dev_serial_bus, NULL, "" },
+	{ "virtio-serial-device", "virtio-bus", "Input", NULL, dev_serial_bus, NULL, "" },
 	{ "virtserialport", "virtio-serial-bus", "Input", NULL, dev_port, NULL, "chardev=<str> name=<str> nr=<uint32>" },
 	{ "virtconsole", "virtio-serial-bus", "Input", NULL, dev_port, "console", "chardev=<str> name=<str> nr=<uint32>" },
 	{ "virtio-keyboard-pci", "PCI", "Input", NULL, dev_input, "virtio-keyboard", CARD },
@@ -250,7 +314,9 @@ static const struct kind kinds[] = {
 	{ "tpm-tis", "ISA", "Misc", NULL, dev_tpm, "tis", "tpmdev=<str>" },
 	{ "tpm-crb", NULL, "Misc", NULL, dev_tpm, "crb", "tpmdev=<str>" },
 	{ "vmgenid", NULL, "Misc", NULL, dev_vmgenid, NULL, "guid=<str>" },
-	{ "pcie-root-port", "PCI", "Controller/Bridge/Hub", "PCI Express Root Port (cards are on the root bus)", dev_bus, NULL, CARD },
+	{ "pcie-root-port", "PCI", "Controller/Bridge/Hub", "PCI Express Root Port", dev_root_port, NULL, "chassis=<uint8> slot=<uint16> " CARD },
+	{ "ioh3420", "PCI", "Controller/Bridge/Hub", "Intel IOH device id 3420 PCIE Root Port (a pcie-root-port here)", dev_root_port, NULL,
+	  "chassis=<uint8> slot=<uint16> " CARD },
 	{ "pci-bridge", "PCI", "Controller/Bridge/Hub", "Standard PCI Bridge (cards are on the root bus)", dev_bus, NULL, CARD },
 };
 
@@ -318,6 +384,7 @@ int opt_device(struct qemu *q, const char *val, struct err *e)
 		return err_set(e, -EINVAL, "'%.60s' is not a valid device model name; -device help lists those there are", driver);
 	if (!strncmp(driver, "virtio-scsi", 11))
 		q->n_scsi++;
+	it->root_port = !strcmp(driver, "pcie-root-port") || !strcmp(driver, "ioh3420");
 	return 0;
 }
 
@@ -387,6 +454,17 @@ int emit_objects(struct qemu *q, struct err *e)
 			return err_prefix(e, ret, "-object %s", it->id);
 	}
 	return 0;
+}
+
+const char *slot_of(struct qemu *q, const char *bus)
+{
+	list_for_each(n, &q->devices) {
+		struct qemu_item *it = list_entry(n, struct qemu_item, node);
+
+		if (bus && it->id && !strcmp(it->id, bus) && it->root_port)
+			return bus;
+	}
+	return NULL;
 }
 
 int emit_devices(struct qemu *q, struct err *e)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "qemu/qemu.h"
+#include "vm/config.h"
 
 int opt_netdev(struct qemu *q, const char *val, struct err *e)
 {
@@ -36,23 +37,14 @@ int opt_net(struct qemu *q, const char *val, struct err *e)
 	return item_add(q, &q->netdevs, "-net", "type", val, e);
 }
 
-/* "tcp::2222-:22", "tcp:127.0.0.1:2222-10.0.2.15:22": the two sides have one hyphen between them. */
 static int forward(struct qemu *q, const char *rule, struct err *e)
 {
-	char copy[200], *dash;
+	char text[200];
+	int ret = vm_fwd_of_qemu(rule, text, sizeof(text), e);
 
-	if (snprintf(copy, sizeof(copy), "%s", rule) >= (int)sizeof(copy) || !(dash = strrchr(copy, '-')))
-		return err_set(e, -EINVAL, "invalid host forwarding rule '%.60s'", rule);
-	*dash++ = '\0';
-	if (*dash == ':')
-		dash++;
-	if (!strncmp(copy, "tcp::", 5) || !strncmp(copy, "udp::", 5))	/* all addresses */
-		emit_part(q, "fwd", keepf(q, "%.4s0.0.0.0:%s:%s", copy, copy + 5, dash));
-	else if (copy[0] == ':')
-		emit_part(q, "fwd", keepf(q, "tcp:%s%s:%s", copy[1] == ':' ? "0.0.0.0" : "", copy + 1, dash));
-	else
-		emit_part(q, "fwd", keepf(q, "%s:%s", copy, dash));
-	return 0;
+	if (!ret)
+		emit_part(q, "fwd", keepf(q, "%s", text));
+	return ret;
 }
 
 static int user_parts(struct qemu *q, struct props *p, struct err *e)
@@ -106,7 +98,7 @@ static int network(struct qemu *q, struct props *p, struct err *e)
 }
 
 /* The card's part; p may have other things, too. */
-static int card(struct qemu *q, struct props *p, const char *model, struct err *e)
+static int card(struct qemu *q, struct props *p, const char *id, const char *model, struct err *e)
 {
 	static const char *const same[] = {
 		"addr", "bus", "disable-legacy", "disable-modern", "packed", "ioeventfd", "event_idx", "indirect_desc", "iommu_platform", "ats",
@@ -120,6 +112,8 @@ static int card(struct qemu *q, struct props *p, const char *model, struct err *
 		mac = props_take(p, "macaddr");
 	emit_part(q, "mac", mac);
 	emit_part(q, "model", model);
+	emit_part(q, "id", id);
+	emit_part(q, "bus", slot_of(q, props_take(p, "bus")));
 	emit_part(q, "romfile", props_take(p, "romfile"));
 	emit_part(q, "rombar", props_take(p, "rombar"));
 	emit_part(q, "bootindex", props_take(p, "bootindex"));
@@ -162,7 +156,9 @@ int emit_card(struct qemu *q, struct qemu_item *dev, const char *kind, struct er
 	q->n_nets++;
 	emit_begin(q, "--net");
 	ret = network(q, &net->p, e);
-	ret = ret ? err_prefix(e, ret, "%s", net->option) : card(q, &dev->p, model, e);
+	ret = ret ? err_prefix(e, ret, "%s", net->option) : card(q, &dev->p, dev->id, model, e);
+	if (net->id)
+		emit_part(q, "netdev", net->id);
 	emit_end(q);
 	if (!ret && (ret = props_done(&net->p, e)))
 		err_prefix(e, ret, "-netdev %s", name);
@@ -202,7 +198,7 @@ static int emit_nic(struct qemu *q, struct qemu_item *nic, struct err *e)
 	emit_begin(q, "--net");
 	ret = network(q, net ? &net->p : &nic->p, e);
 	if (!ret)
-		ret = card(q, &nic->p, model, e);
+		ret = card(q, &nic->p, nic->id, model, e);
 	if (net)
 		net->used = true;
 	if (net)

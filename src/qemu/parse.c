@@ -298,6 +298,8 @@ int qemu_emit(struct qemu *q, struct err *e)
 		ret = emit_drives(q, e);
 	if (!ret)
 		ret = emit_devices(q, e);
+	if (!ret && q->serial_bus && !q->n_ports)
+		emitf(q, "--port-places", "9");
 	if (!ret)
 		ret = emit_floppies(q, e);
 	if (!ret)
@@ -315,7 +317,9 @@ int qemu_emit(struct qemu *q, struct err *e)
 		unused(&q->chardevs);
 		unused(&q->tpmdevs);
 		unused(&q->fsdevs);
-		if (q->usb && !q->usb_device)
+		if (q->usb_controller && !q->usb_device)
+			emitf(q, "--usb", "absent");
+		else if (q->usb && !q->usb_device)
 			warn("%s has no effect: a USB controller comes with a device on it (-device usb-tablet, usb-kbd, usb-mouse, usb-storage)", q->usb);
 	}
 	return ret;

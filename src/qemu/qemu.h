@@ -48,6 +48,7 @@ struct qemu_item {
 	struct qemu_place place;	/* of a chardev */
 	bool emitted;
 	bool in_device;			/* a block node that a device stands on */
+	bool root_port;			/* of a -device */
 };
 
 struct qemu {
@@ -85,6 +86,7 @@ struct qemu {
 	bool none;			/* -machine none: for questions only */
 	const char *usb;		/* what asks for a USB controller, which comes with what is on it; NULL: nothing */
 	bool usb_device;		/* there is something on it */
+	bool usb_controller, serial_bus;	/* these are there even with nothing on them */
 	const char *memory_backend, *pflash_node[2];
 	const char *pidfile, *watchdog_action;
 	const char *pflash[2], *debugcon;
@@ -207,6 +209,8 @@ int opt_device(struct qemu *q, const char *val, struct err *e);
 int opt_object(struct qemu *q, const char *val, struct err *e);
 int emit_objects(struct qemu *q, struct err *e);
 int emit_devices(struct qemu *q, struct err *e);
+/* The bus if it is a root port's, else NULL: other buses are the root bus here. */
+const char *slot_of(struct qemu *q, const char *bus);
 void device_list(FILE *f);
 int device_properties(const char *name, FILE *f);
 

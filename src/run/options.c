@@ -64,7 +64,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 {
 	static const char *const keys[] = {
 		"node", "size", "if", "cdrom", "snapshot", "controller", "scsi-id", "lun", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
-		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity", "bootindex",
+		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity", "bootindex", "bus", "id", "absent",
 	};
 	struct target *t = opaque;
 	struct blk_disk_opts trial = { 0 };
@@ -86,7 +86,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
 	return err_set(e, -EINVAL, "'%.40s' is not one of node=NAME, size=N, snapshot=on, if=virtio|scsi|nvme|ahci|usb|floppy, cdrom=on, controller=NAME, scsi-id=N, lun=N, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
 		       "key-file=FILE, key-fd=N, copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
-		       "num-queues=N, discard=unmap|ignore, bootindex=N and the block sizes "
+		       "num-queues=N, discard=unmap|ignore, bootindex=N, bus=PORT, id=ID, absent=on and the block sizes "
 		       "(a comma in a file's name is written twice)", name);
 }
 
@@ -176,7 +176,7 @@ static int parse_floppy(struct conf *c, struct opt_state *st, const char *val, s
 static int net_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	static const char *const keys[] = {
-		"mac", "model", "if", "queues", "tftp", "bootfile", "tftp-server-name", "hostname", "domainname", "dnssearch", "romfile", "rombar", "bootindex",
+		"mac", "model", "if", "queues", "tftp", "bootfile", "tftp-server-name", "hostname", "domainname", "dnssearch", "romfile", "rombar", "bootindex", "bus", "id", "netdev",
 	};
 	struct target *t = opaque;
 
@@ -190,7 +190,7 @@ static int net_part(void *opaque, const char *name, const char *val, struct err 
 		if (!strcmp(name, keys[i]))
 			return conf_setf(t->c, val, e, "net.%u.%s", t->n, name);
 	return err_set(e, -EINVAL, "'%.40s' is not one of fwd=tcp:HOSTPORT:GUESTPORT, model=virtio|e1000e, mac=M, if=NAME, queues=N, restrict, tftp=FOLDER, bootfile=NAME, "
-		       "tftp-server-name=NAME, romfile=FILE, rombar=on|off, bootindex=N", name);
+		       "tftp-server-name=NAME, romfile=FILE, rombar=on|off, bootindex=N, bus=PORT, id=ID, netdev=ID", name);
 }
 
 static int parse_net(struct conf *c, struct opt_state *st, const char *val, struct err *e)
@@ -282,15 +282,27 @@ static int parse_initrd(struct conf *c, struct opt_state *st, const char *val, s
 	return conf_setf(c, val, e, "initrd.%u", st->n_initrds++);
 }
 
-/* "kbd" is as good as "usb-kbd". */
-static int parse_usb(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+static int usb_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	static const char *const names[] = { "usb-kbd", "usb-mouse", "usb-tablet" };
+	struct target *t = opaque;
 
+	if (name && val && !strcmp(name, "id"))
+		return conf_setf(t->c, val, e, "usb.%u.id", t->n);
+	if (name)
+		return err_set(e, -EINVAL, "'%.40s' is not id=ID", name);
 	for (unsigned i = 0; i < ARRAY_LEN(names); i++)
 		if (!strcmp(val, names[i] + 4))
 			val = names[i];
-	return conf_setf(c, val, e, "usb.%u", st->n_usbs++);
+	return conf_setf(t->c, val, e, "usb.%u", t->n);
+}
+
+/* "kbd" is as good as "usb-kbd". */
+static int parse_usb(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { c, st->n_usbs++, 0, 0 };
+
+	return each_part(val, usb_part, &t, e);
 }
 
 static int parse_qmp(struct conf *c, struct opt_state *st, const char *val, struct err *e)
@@ -340,6 +352,7 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 	st->n_smbios = conf_list_len(c, "smbios");
 	st->n_inputs = conf_list_len(c, "input");
 	st->n_usbs = conf_list_len(c, "usb");
+	st->n_root_ports = conf_list_len(c, "root-port");
 	st->n_chardevs = conf_list_len(c, "chardev");
 	st->n_ports = conf_list_len(c, "port");
 	st->n_shares = conf_list_len(c, "share");
@@ -454,7 +467,7 @@ const struct opt run_opts[] = {
 	  "there is no room left, else report (the default for writes; for reads it is report). Each disk has an I/O thread; disks with the "
 	  "same *iothread=NAME* share one, *iothread=off* uses the thread of the other devices. *num-queues=N* sets the number of "
 	  "queues (of an adapter, with its first disk), *discard=ignore* keeps the guest from giving space back. *logical_block_size=*, *physical_block_size=*, "
-	  "*min_io_size=*, *opt_io_size=* and *discard_granularity=* (bytes) are what the guest is told; by default what the image or device says. *bootindex=N* is a place in the boot order. "
+	  "*min_io_size=*, *opt_io_size=* and *discard_granularity=* (bytes) are what the guest is told; by default what the image or device says. *bootindex=N* is a place in the boot order, *bus=ID* puts a virtio disk into the slot of a *--root-port*. *id=ID* is a name by which *device_del* takes it out. *absent=on*, with an empty name, makes only the controller (scsi, usb) for disks that come while the guest runs. "
 	  "A comma in the file's name is written twice. The file is locked while the guest runs.", COMPLETE_FILE, .parse = parse_disk },
 	{ "net", 'n', "user[,fwd=...][,tftp=FOLDER,bootfile=NAME]|tap[,if=NAME][,model=M]|none", "network card; may be repeated [user]",
 	  "A network card; may be repeated. *model=* is *virtio* (the default), or *e1000e*, Intel's 82574L, for systems without virtio drivers. *user* needs no rights: the guest gets 10.0.2.15 by DHCP, reaches what "
@@ -465,7 +478,7 @@ const struct opt run_opts[] = {
 	  "folder's files by TFTP (whatever links in it lead to, too) and *bootfile=NAME* is what DHCP tells it to load from there, or an URL (http://10.0.2.2:PORT/FILE is a "
 	  "web server on the host's loopback) where iPXE does the loading; *tftp-server-name=* is DHCP's option 66. *hostname=*, *domainname=* and *dnssearch=* are what DHCP says of the guest's name. *romfile=FILE* is the card's option ROM: with *--firmware bios* it is "
 	  "iPXE's, from the package ipxe-qemu, else there is none, since OVMF has a driver (efi-virtio.rom has iPXE for it); *romfile=* alone or "
-	  "*rombar=off* leave it out. *bootindex=N* is a place in the boot order. Without --net there is one user "
+	  "*rombar=off* leave it out. *bootindex=N* is a place in the boot order, *bus=ID* the slot of a *--root-port*, *id=ID* a name by which *device_del* takes the card out, *netdev=ID* that of the network. Without --net there is one user "
 	  "network; *none* means no card.", COMPLETE_WORDS, "user tap none", .parse = parse_net },
 	{ "console", 0, "stdio|pty|none|FILE", "where the guest's console goes [stdio]",
 	  "*stdio* is this terminal (raw while the guest runs; Ctrl-] leaves) or whatever standard input and output "
@@ -494,8 +507,14 @@ const struct opt run_opts[] = {
 	{ "usb", 0, "DEVICE", "USB device: tablet, kbd, mouse [tablet with a display]; may be repeated",
 	  "Something to type or point with on USB (a qemu-xhci controller): *usb-tablet*, *usb-mouse* or *usb-kbd*, or the same without *usb-*. With a display (*--display*) there is a "
 	  "tablet, by which the guest's pointer is where the viewer's is, unless another pointer is given here or by *--input*, or *none*. Keys and motions go to the USB device "
-	  "once the guest has asked it, and until then to the PS/2 one. For disks on USB see *--disk*.", COMPLETE_WORDS, "usb-tablet usb-kbd usb-mouse none",
+	  "once the guest has asked it, and until then to the PS/2 one. *id=ID* is a name by which *device_del* takes it out; *absent* is a controller for devices that come while the guest runs. For disks on USB see *--disk*.", COMPLETE_WORDS, "usb-tablet usb-kbd usb-mouse none",
 	  .parse = parse_usb },
+	{ "root-port", 0, "ID[,slot=N]", "PCI Express root port with a slot for a card; may be repeated",
+	  "A PCI Express root port, which is a slot that a card can be put in and taken out of while the guest runs (the control protocol's *device_add* with *bus=ID*, and "
+	  "*device_del*). *slot=N* is the number that the guest shows, by default the next one. Disks with *if=virtio* and network cards begin in it with *bus=ID*. "
+	  "For --machine pc. May be repeated, up to 16 times.", .parse = parse_root_port },
+	{ "hotplug", 0, "N", "number of free root ports [0]",
+	  "So many root ports more, *hotplug1* and so on, for cards that are added without a *bus*; at most 8.", .key = "hotplug" },
 	{ "exec", 'e', "COMMAND", "run a command in the guest and return its exit status",
 	  "Waits until the guest is up, runs the command there with sh -c, standard input, output and error "
 	  "connected to this program's, powers the guest off and returns the command's status. The guest needs the "
@@ -528,7 +547,10 @@ const struct opt run_opts[] = {
 	  "May be repeated, for up to four.", .parse = parse_serial },
 	{ "port", 0, "NAME,chardev=ID", "virtio serial port; may be repeated",
 	  "A port of a virtio serial device that leads to a *--chardev*: /dev/virtio-ports/NAME in Linux; with *console=on* it is a console "
-	  "(/dev/hvc0 and so on). May be repeated.", .parse = parse_port },
+	  "(/dev/hvc0 and so on). *id=ID* is a name by which *device_del* takes it out. May be repeated.", .parse = parse_port },
+	{ "port-places", 0, "N", "places for ports of the virtio serial device [8 more than ports]",
+	  "How many ports the virtio serial device can have, up to 31, with one that is never used counted, for those that come while the guest runs. With this option there is such a "
+	  "device even without a *--port*.", .key = "port-places" },
 	{ "share", 0, "FOLDER[,tag=TAG][,readonly][,...]", "a folder of the host that the guest may mount; may be repeated",
 	  "A folder of the host that the guest may mount: *mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt* in Linux (add *msize=512000* for speed). "
 	  "Without *tag=* the tags are share0, share1 and so on. "

@@ -25,6 +25,7 @@ int parse_watchdog(struct conf *c, struct opt_state *st, const char *val, struct
 int parse_share(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_serial(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_smbios(struct conf *c, struct opt_state *st, const char *val, struct err *e);
+int parse_root_port(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_rtc(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 
 #endif

@@ -34,11 +34,11 @@ static int port_part(void *opaque, const char *name, const char *val, struct err
 
 	if (!name)
 		return conf_setf(t->c, !strncmp(val, "name=", 5) ? val + 5 : val, e, "port.%u.name", t->n);
-	if (val && !strcmp(name, "chardev"))
-		return conf_setf(t->c, val, e, "port.%u.chardev", t->n);
+	if (val && (!strcmp(name, "chardev") || !strcmp(name, "id")))
+		return conf_setf(t->c, val, e, "port.%u.%s", t->n, name);
 	if (!strcmp(name, "console"))
 		return conf_setf(t->c, val ? val : "on", e, "port.%u.console", t->n);
-	return err_set(e, -EINVAL, "'%.40s' is not chardev=ID or console=on|off", name);
+	return err_set(e, -EINVAL, "'%.40s' is not chardev=ID, id=ID or console=on|off", name);
 }
 
 int parse_port(struct conf *c, struct opt_state *st, const char *val, struct err *e)
@@ -128,4 +128,22 @@ int parse_share(struct conf *c, struct opt_state *st, const char *val, struct er
 	struct target t = { .c = c, .n = st->n_shares++ };
 
 	return each_part(val, share_part, &t, e);
+}
+
+static int root_port_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	struct target *t = opaque;
+
+	if (!name)
+		return conf_setf(t->c, !strncmp(val, "id=", 3) ? val + 3 : val, e, "root-port.%u.id", t->n);
+	if (val && !strcmp(name, "slot"))
+		return conf_setf(t->c, val, e, "root-port.%u.slot", t->n);
+	return err_set(e, -EINVAL, "'%.40s' is not slot=N", name);
+}
+
+int parse_root_port(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { .c = c, .n = st->n_root_ports++ };
+
+	return each_part(val, root_port_part, &t, e);
 }

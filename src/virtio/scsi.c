@@ -349,3 +349,45 @@ struct scsi_lun *virtio_scsi_unit(struct virtio_dev *d, unsigned target, unsigne
 
 	return u ? &u->lun : NULL;
 }
+
+bool virtio_scsi_place(struct virtio_dev *d, const struct disk *disk, unsigned *target, unsigned *lun)
+{
+	const struct virtio_scsi *v = to_scsi(d);
+
+	for (unsigned i = 0; i < v->n_units; i++) {
+		if (&v->unit[i]->lun.disk != disk)
+			continue;
+		*target = v->unit[i]->target;
+		*lun = v->unit[i]->number;
+		return true;
+	}
+	return false;
+}
+
+/* Its address leads nowhere any more. */
+static void drop_gone(struct disk_req *q) { vscsi_abort(vscsi_req_of(q), S_BAD_TARGET); }
+
+void virtio_scsi_remove(struct virtio_dev *d, struct disk *disk)
+{
+	struct virtio_scsi *v = to_scsi(d);
+	struct vscsi_unit *u = unit_of(disk);
+	unsigned i = 0;
+
+	virtio_dev_lock(d);
+	blk_drain(disk->node);
+	disk_forget(disk, NULL, NULL, drop_gone);
+	vscsi_settled(u);
+	while (v->unit[i] != u)
+		i++;
+	v->unit[i] = NULL;
+	for (v->n_units--; i < v->n_units; i++)
+		v->unit[i] = v->unit[i + 1];
+	for (i = 0; i < v->n_units; i++)
+		if (v->unit[i]->target == u->target && !v->unit[i]->lun.attention)
+			v->unit[i]->lun.attention = 0x3f0e;	/* REPORTED LUNS DATA HAS CHANGED */
+	if (virtio_has(&v->d, F_HOTPLUG))
+		vscsi_event(v, u, T_TRANSPORT_RESET, RESET_REMOVED);
+	vscsi_flush(v);
+	unit_free(u, 0);
+	virtio_dev_unlock(d);
+}

@@ -29,6 +29,10 @@ int virtio_scsi_new(struct machine *m, const char *id, const struct virtio_scsi_
  * is the adapter's.  On success the node is the adapter's, and closed with it.  EEXIST: the address is taken. EINVAL, ENOSPC, ENOMEM */
 int virtio_scsi_add(struct virtio_dev *d, unsigned target, unsigned lun, const char *id, struct blk_node *node, bool cd,
 		    const struct disk_opts *o, struct err *e);
+/* Takes a disk away and frees it; what is under way is answered before, and a driver that runs is told. */
+void virtio_scsi_remove(struct virtio_dev *d, struct disk *disk);
+/* The address of a disk; false: it is none of this adapter's. */
+bool virtio_scsi_place(struct virtio_dev *d, const struct disk *disk, unsigned *target, unsigned *lun);
 /* NULL: there is nothing. */
 struct scsi_lun *virtio_scsi_unit(struct virtio_dev *d, unsigned target, unsigned lun);
 

@@ -133,8 +133,8 @@ static int save_unit(const struct virtio_scsi *v, unsigned i, struct snap_out *o
 
 static int load_unit(struct virtio_scsi *v, unsigned i, struct snap_in *in, struct err *e)
 {
-	struct vscsi_unit *u = v->unit[i];
 	struct unit_state s = { 0 };
+	struct vscsi_unit *u;
 	struct scsi_lun_state l;
 	char id[48];
 	int ret;
@@ -144,7 +144,11 @@ static int load_unit(struct virtio_scsi *v, unsigned i, struct snap_in *in, stru
 	if (ret)
 		return ret;
 	l = (struct scsi_lun_state){ s.tray_open, s.locked, s.changed, s.eject_asked, s.no_medium, s.attention, s.sense };
-	if (s.target != u->target || s.number != u->number || s.cd != u->lun.cd || s.size != u->lun.disk.node->i.size)
+	/* By address: disks may have come in another order than they were made in here. */
+	u = vscsi_find(v, s.target, s.number);
+	if (!u)
+		return err_set(e, -EINVAL, "saved state of adapter %s has a disk at %u:%u, where there is none", v->d.id, s.target, s.number);
+	if (s.cd != u->lun.cd || s.size != u->lun.disk.node->i.size)
 		return err_set(e, -EINVAL, "saved state of adapter %s has another disk at %u:%u", v->d.id, u->target, u->number);
 	u->subscribed = u->lun.cd ? s.subscribed & EVT_MEDIA_CHANGE : 0;
 	return scsi_lun_set(&u->lun, &l) ? err_set(e, -EINVAL, "saved state of adapter %s: the drive at %u:%u has %s medium here", v->d.id,

@@ -22,6 +22,7 @@
 #include "vm/chardevs.h"
 #include "vm/exec.h"
 #include "vm/firmware.h"
+#include "vm/hotplug.h"
 #include "vm/internal.h"
 #include "vm/nodes.h"
 
@@ -280,6 +281,19 @@ static int add_small(struct vm *vm, struct err *e)
 	return ret;
 }
 
+static int add_rest(struct vm *vm, struct err *e)
+{
+	int ret;
+
+	vm->m->rank = VM_RANK_REST;
+	ret = add_small(vm, e);
+	if (!ret)
+		ret = vm_add_ports(vm, e);
+	if (!ret)
+		ret = vm_add_parts(vm, e);
+	return ret ? ret : vm_add_shares(vm, e);
+}
+
 /* Machine lock held. */
 static int build_machine(struct vm *vm, struct err *e)
 {
@@ -295,6 +309,10 @@ static int build_machine(struct vm *vm, struct err *e)
 		ret = vm_tpm_new(vm, e);
 	if (!ret)
 		ret = build_platform(vm, e);
+	vm->m->rank = VM_RANK_PORTS;
+	if (!ret)
+		ret = vm_add_root_ports(vm, e);
+	vm->m->rank = VM_RANK_CONSOLE;
 	/* The console first: the guest's first virtio device is where it prints. */
 	if (!ret)
 		ret = add_console(vm, e);
@@ -305,17 +323,15 @@ static int build_machine(struct vm *vm, struct err *e)
 	if (!ret)
 		ret = vm_add_nets(vm, e);
 	if (!ret)
-		ret = add_small(vm, e);
-	if (!ret)
-		ret = vm_add_ports(vm, e);
-	if (!ret)
-		ret = vm_add_parts(vm, e);
-	if (!ret)
-		ret = vm_add_shares(vm, e);
+		ret = add_rest(vm, e);
 	/* Last: the others stay where they were before there was a display. */
 	if (!ret)
 		ret = vm_add_usb(vm, e);
-	return ret ? ret : vm_add_firmware(vm, e);
+	vm->m->rank = VM_RANK_FIRMWARE;
+	if (!ret)
+		ret = vm_add_firmware(vm, e);
+	vm->built = !ret;
+	return ret;
 }
 
 int vm_build(struct vm *vm, struct err *e)
@@ -346,6 +362,7 @@ void vm_unbuild(struct vm *vm)
 	vm_display_hide(vm);
 	machine_lock(vm->m);
 	machine_free_devs(vm->m);
+	vm_netdevs_free(vm);
 	vm_display_free(vm);
 	vm_exec_free(vm->exec);
 	vm_chardevs_free(vm);

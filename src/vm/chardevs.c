@@ -18,7 +18,6 @@
 #include "virtio/console.h"
 #include "vm/internal.h"
 
-#define AGENT_PORT "org.qemu.guest_agent.0"
 #define AGENT_ID "agent"
 #define CLIPBOARD_ID "clipboard"
 #define NAME_LEN 64
@@ -237,6 +236,10 @@ static int set_port(struct vm *vm, struct virtio_console_port *ports, unsigned a
 
 	if (ret)
 		return err_prefix(e, ret, "--port");
+	if (at >= VIRTIO_CONSOLE_MAX_PORTS || !ports[at].absent) {
+		vm_chardev_release(vm, chr);
+		return err_set(e, -EBUSY, "--port: place %u for %.60s is taken, or not there", at, name);
+	}
 	vm->chardevs->port_chr[at] = chr;
 	ports[at] = (struct virtio_console_port){ .chr = chr, .name = name, .console = console };
 	snprintf(vm->chardevs->port[at], NAME_LEN, "%s", name);
@@ -248,20 +251,28 @@ int vm_add_ports(struct vm *vm, struct err *e)
 	struct virtio_console_port ports[VIRTIO_CONSOLE_MAX_PORTS];
 	const struct vm_config *cfg = vm->cfg;
 	struct vm_chardevs *x = vm->chardevs;
-	unsigned n = 1;
+	unsigned n = 1, at;
 	int ret = 0;
 
-	if (!cfg->n_ports && !cfg->guest_agent && !cfg->clipboard)
+	if (!cfg->n_ports && !cfg->guest_agent && !cfg->clipboard && !cfg->port_places)
 		return 0;
 	for (unsigned i = 0; i < ARRAY_LEN(ports); i++)
 		ports[i] = (struct virtio_console_port){ .absent = true };
-	for (unsigned i = 0; i < cfg->n_ports && !ret; i++)
-		ret = set_port(vm, ports, n++, cfg->port[i].name, cfg->port[i].chardev, cfg->port[i].console, e);
+	for (unsigned i = 0; i < cfg->n_ports && !ret; i++) {
+		const struct vm_port *p = &cfg->port[i];
+
+		if (!p->name)
+			continue;
+		at = p->nr ? p->nr : n;
+		ret = set_port(vm, ports, at, p->name, p->chardev, p->console, e);
+		n = MAX(n, at) + 1;
+	}
 	if (!ret && cfg->guest_agent)
-		ret = set_port(vm, ports, n++, AGENT_PORT, AGENT_ID, false, e);
+		ret = set_port(vm, ports, cfg->agent_nr ? cfg->agent_nr : n++, VM_PORT_AGENT, AGENT_ID, false, e);
 	if (!ret && cfg->clipboard)
-		ret = set_port(vm, ports, n++, VDAGENT_PORT, CLIPBOARD_ID, false, e);
-	x->n_places = MIN(n + SPARE_PORTS, VIRTIO_CONSOLE_MAX_PORTS);
+		ret = set_port(vm, ports, cfg->clipboard_nr ? cfg->clipboard_nr : n++, VM_PORT_CLIPBOARD, CLIPBOARD_ID, false, e);
+	n = cfg->port_places ? MAX(n, cfg->port_places) : n + SPARE_PORTS;
+	x->n_places = MIN(n, VIRTIO_CONSOLE_MAX_PORTS);
 	if (!ret)
 		ret = virtio_console_new(vm->m, "serial0", ports, x->n_places, true, &x->serial, e);
 	if (ret)
@@ -390,6 +401,7 @@ int vm_chardev_remove(struct vm *vm, const char *id, struct err *e)
 	return 0;
 }
 
+/* 0: there is none. */
 static unsigned port_number(struct vm *vm, const char *name)
 {
 	for (unsigned i = 1; i < vm->chardevs->n_places; i++)
@@ -398,11 +410,12 @@ static unsigned port_number(struct vm *vm, const char *name)
 	return 0;
 }
 
-int vm_port_add(struct vm *vm, const char *name, const char *chardev, struct err *e)
+int vm_add_port(struct vm *vm, unsigned i, struct err *e)
 {
+	const char *name = vm->cfg->port[i].name, *chardev = vm->cfg->port[i].chardev;
+	struct virtio_console_port p = { .name = name, .console = vm->cfg->port[i].console };
+	unsigned at = vm->cfg->port[i].nr;
 	struct vm_chardevs *x = vm->chardevs;
-	struct virtio_console_port p = { .name = name };
-	unsigned at;
 	int ret;
 
 	if (!x || !x->serial)
@@ -411,9 +424,11 @@ int vm_port_add(struct vm *vm, const char *name, const char *chardev, struct err
 		return err_set(e, -EINVAL, "a port's name has 1 to %d characters", NAME_LEN - 1);
 	if (port_number(vm, name))
 		return err_set(e, -EEXIST, "there is a port %.60s already", name);
-	for (at = 1; at < x->n_places && x->port[at][0]; at++)
+	if (at && at < x->n_places && x->port[at][0])
+		return err_set(e, -EBUSY, "place %u is taken by port %.60s", at, x->port[at]);
+	for (at = at ? at : 1; at < x->n_places && x->port[at][0]; at++)
 		;
-	if (at == x->n_places)
+	if (at >= x->n_places)
 		return err_set(e, -ENOSPC, "this guest has no place for another port");
 	ret = vm_chardev_take(vm, chardev, false, &p.chr, e);
 	if (ret)
@@ -428,14 +443,15 @@ int vm_port_add(struct vm *vm, const char *name, const char *chardev, struct err
 	return 0;
 }
 
-int vm_port_remove(struct vm *vm, const char *name, struct err *e)
+void vm_remove_port(struct vm *vm, unsigned i)
 {
-	unsigned at = vm->chardevs && vm->chardevs->serial && *name ? port_number(vm, name) : 0;
+	unsigned at = port_number(vm, vm->cfg->port[i].name);
 
-	if (!at)
-		return err_set(e, -ENOENT, "there is no port %.60s", name);
 	virtio_console_remove_port(vm->chardevs->serial, at);
 	vm->chardevs->port[at][0] = '\0';
 	vm_chardev_release(vm, vm->chardevs->port_chr[at]);
-	return 0;
 }
+
+unsigned vm_port_places(const struct vm *vm) { return vm->chardevs && vm->chardevs->serial ? vm->chardevs->n_places : 0; }
+
+unsigned vm_port_number(struct vm *vm, const char *name) { return vm_port_places(vm) ? port_number(vm, name) : 0; }

@@ -34,9 +34,10 @@ int vm_chardev_remove(struct vm *vm, const char *id, struct err *e);
 struct chardev *vm_chardev_nth(struct vm *vm, unsigned i, const char **id);
 /* The name of port `number`; NULL: none is there. */
 const char *vm_port_name(struct vm *vm, unsigned number);
-/* A port while the guest runs.  EEXIST: one of that name; EBUSY: the chardev is in use; ENOENT: no such chardev; ENOSPC; ENODEV: no
- * serial device. */
-int vm_port_add(struct vm *vm, const char *name, const char *chardev, struct err *e);
-int vm_port_remove(struct vm *vm, const char *name, struct err *e);
+#define VM_PORT_AGENT "org.qemu.guest_agent.0"
+#define VM_PORT_CLIPBOARD "com.redhat.spice.0"
+/* The number of a port; 0: there is none. And how many places there are. */
+unsigned vm_port_number(struct vm *vm, const char *name);
+unsigned vm_port_places(const struct vm *vm);
 
 #endif

@@ -131,6 +131,23 @@ const char *conf_get(const struct conf *c, const char *key)
 	return p ? p->value : NULL;
 }
 
+void conf_unset(struct conf *c, const char *prefix)
+{
+	size_t len = strlen(prefix), n = 0;
+
+	for (size_t i = 0; i < c->n; i++) {
+		const char *k = c->pairs[i].key;
+
+		if (strncmp(k, prefix, len) || (k[len] && k[len] != '.')) {
+			c->pairs[n++] = c->pairs[i];
+			continue;
+		}
+		free(c->pairs[i].key);
+		free(c->pairs[i].value);
+	}
+	c->n = n;
+}
+
 unsigned conf_list_len(const struct conf *c, const char *prefix)
 {
 	size_t plen = strlen(prefix);

@@ -31,6 +31,8 @@ int conf_setf(struct conf *c, const char *value, struct err *e, const char *key_
 	__attribute__((format(printf, 4, 5)));
 /* NULL if the key is not set; the text stays valid until the key is set again. */
 const char *conf_get(const struct conf *c, const char *key);
+/* Takes away a key and all that begin with it and a dot; texts that conf_get gave for them are gone. */
+void conf_unset(struct conf *c, const char *prefix);
 /* How many elements the list `prefix` has: 1 + the highest number N for which a
  * key "prefix.N" or "prefix.N.…" exists. */
 unsigned conf_list_len(const struct conf *c, const char *prefix);

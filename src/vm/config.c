@@ -526,7 +526,7 @@ static int set_net_boot(struct vm_net *n, const char *field, const char *val, st
 	return -ENOENT;
 }
 
-static int set_net(struct vm_net *n, const char *field, const char *val, struct err *e)
+int config_net(struct vm_net *n, const char *field, const char *val, struct err *e)
 {
 	int w = 0, ret;
 
@@ -545,6 +545,12 @@ static int set_net(struct vm_net *n, const char *field, const char *val, struct 
 		return *val && strlen(val) < 16 ? 0 :
 			err_set(e, -EINVAL, "'%.40s': an interface's name has 1 to 15 characters", val);
 	}
+	if (!strcmp(field, "bus"))
+		return config_text(val, &n->bus, e);
+	if (!strcmp(field, "id"))
+		return config_id(val, &n->id, e);
+	if (!strcmp(field, "netdev"))
+		return config_text(val, &n->netdev, e);
 	if (!strcmp(field, "mac")) {
 		n->mac_given = true;
 		return vm_parse_mac(val, n->mac, e);
@@ -561,8 +567,7 @@ static int set_net(struct vm_net *n, const char *field, const char *val, struct 
 	return set_net_boot(n, field, val, e);
 }
 
-/* Splits "disk.3.file" for list "disk" into 3 and "file" ("" if nothing follows). */
-static bool indexed(const char *key, const char *list, unsigned *n, const char **field)
+bool config_indexed(const char *key, const char *list, unsigned *n, const char **field)
 {
 	size_t len = strlen(list);
 	char *end;
@@ -581,46 +586,52 @@ static int too_many(const char *what, unsigned max, struct err *e)
 	return err_set(e, -E2BIG, "a guest has at most %u %s", max, what);
 }
 
-static int set_key(const char *key, const char *val, struct vm_config *v, struct err *e)
+int config_set(const char *key, const char *val, struct vm_config *v, struct err *e)
 {
 	const char *field;
 	unsigned n;
 
-	if (indexed(key, "initrd", &n, &field) && !*field) {
+	if (config_indexed(key, "initrd", &n, &field) && !*field) {
 		if (n >= VM_MAX_INITRDS)
 			return too_many("initrds", VM_MAX_INITRDS, e);
 		return config_text(val, &v->initrd[n], e);
 	}
-	if (indexed(key, "chardev", &n, &field))
+	if (config_indexed(key, "chardev", &n, &field))
 		return config_chardev(v, n, field, val, e);
-	if (indexed(key, "port", &n, &field))
+	if (config_indexed(key, "port", &n, &field))
 		return config_port(v, n, field, val, e);
-	if (indexed(key, "share", &n, &field))
+	if (config_indexed(key, "share", &n, &field))
 		return config_share(v, n, field, val, e);
-	if (indexed(key, "input", &n, &field) && !*field)
+	if (config_indexed(key, "root-port", &n, &field))
+		return config_root_port(v, n, field, val, e);
+	if (!strcmp(key, "hotplug")) {
+		v->free_ports_given = true;
+		return config_uint(val, 0, VM_MAX_FREE_PORTS, &v->free_ports, e);
+	}
+	if (config_indexed(key, "input", &n, &field) && !*field)
 		return config_input(v, n, val, e);
 	if (!strcmp(key, "gdb"))
 		return config_text(val, &v->gdb, e);
-	if (indexed(key, "qmp", &n, &field) && !*field)
+	if (config_indexed(key, "qmp", &n, &field) && !*field)
 		return n < VM_MAX_QMPS ? config_text(val, &v->qmp[n], e) : too_many("monitors", VM_MAX_QMPS, e);
-	if (indexed(key, "monitor", &n, &field) && !*field)
+	if (config_indexed(key, "monitor", &n, &field) && !*field)
 		return n < VM_MAX_MONITORS ? config_text(val, &v->monitor[n], e) : too_many("monitors", VM_MAX_MONITORS, e);
-	if (indexed(key, "usb", &n, &field) && !*field)
-		return config_usb(v, n, val, e);
-	if (indexed(key, "serial", &n, &field) && !*field)
+	if (config_indexed(key, "usb", &n, &field))
+		return config_usb(v, n, field, val, e);
+	if (config_indexed(key, "serial", &n, &field) && !*field)
 		return config_serial(v, n, val, e);
-	if (indexed(key, "smbios", &n, &field) && !*field)
+	if (config_indexed(key, "smbios", &n, &field) && !*field)
 		return config_smbios(v, val, e);
-	if (indexed(key, "object", &n, &field))
+	if (config_indexed(key, "object", &n, &field))
 		return n < VM_MAX_OBJECTS ? config_text(val, &v->object[n], e) : too_many("objects", VM_MAX_OBJECTS, e);
-	if (indexed(key, "blockdev", &n, &field))
+	if (config_indexed(key, "blockdev", &n, &field))
 		return n < VM_MAX_BLOCKDEVS ? config_text(val, &v->blockdev[n], e) : too_many("block nodes", VM_MAX_BLOCKDEVS, e);
-	if (indexed(key, "disk", &n, &field))
+	if (config_indexed(key, "disk", &n, &field))
 		return n < VM_MAX_DISKS ? config_disk(&v->disk[n], field, val, e) : too_many("disks", VM_MAX_DISKS, e);
-	if (indexed(key, "fw-cfg", &n, &field))
+	if (config_indexed(key, "fw-cfg", &n, &field))
 		return n < VM_MAX_FW_CFGS ? set_fw_cfg(&v->fw_cfg[n], field, val, e) : too_many("fw_cfg files", VM_MAX_FW_CFGS, e);
-	if (indexed(key, "net", &n, &field))
-		return n < VM_MAX_NETS ? set_net(&v->net[n], field, val, e) : too_many("network cards", VM_MAX_NETS, e);
+	if (config_indexed(key, "net", &n, &field))
+		return n < VM_MAX_NETS ? config_net(&v->net[n], field, val, e) : too_many("network cards", VM_MAX_NETS, e);
 	return set_scalar(key, val, v, e);
 }
 
@@ -654,7 +665,7 @@ static void default_mac(const char *name, unsigned card, uint8_t mac[6])
 	memcpy(mac, (uint8_t[]){ 0x52, 0x54, 0x00, h >> 16 & 0xff, h >> 8 & 0xff, h & 0xff }, 6);
 }
 
-static int check_net(struct vm_net *n, unsigned i, const struct vm_config *v, struct err *e)
+int config_check_net(struct vm_net *n, unsigned i, const struct vm_config *v, struct err *e)
 {
 	if (!n->mac_given)
 		default_mac(v->name, i, n->mac);
@@ -666,6 +677,8 @@ static int check_net(struct vm_net *n, unsigned i, const struct vm_config *v, st
 		return err_set(e, -EINVAL, "--net: if= and queues= belong to tap");
 	if (n->model == VM_NIC_E1000E && v->machine == VM_MACHINE_MICRO)
 		return err_set(e, -EINVAL, "--net: model=e1000e needs PCI, which --machine micro has not; use --machine pc");
+	if (n->bus && v->machine == VM_MACHINE_MICRO)
+		return err_set(e, -EINVAL, "--net: bus= is for PCI, which --machine micro has not");
 	if (n->model == VM_NIC_E1000E && n->queues > 1)
 		return err_set(e, -EINVAL, "--net: queues= is for model=virtio");
 	for (unsigned k = 0; k < i; k++)
@@ -744,7 +757,7 @@ static int check_whole(struct vm_config *v, struct err *e)
 	for (unsigned i = 0; i < v->n_disks && !ret; i++)
 		ret = config_check_disk(v, i, e);
 	for (unsigned i = 0; i < v->n_nets && !ret; i++)
-		ret = check_net(&v->net[i], i, v, e);
+		ret = config_check_net(&v->net[i], i, v, e);
 	if (!ret && v->debugcon == VM_CONSOLE_PTY)
 		ret = err_set(e, -EINVAL, "--debugcon is stdio, none or a file");
 	if (!ret && v->debugcon == VM_CONSOLE_STDIO && v->console == VM_CONSOLE_STDIO)
@@ -754,6 +767,8 @@ static int check_whole(struct vm_config *v, struct err *e)
 			      "use --console none, pty or a file");
 	if (!ret && v->machine == VM_MACHINE_MICRO && (v->debug_exit || v->test_device))
 		ret = err_set(e, -EINVAL, "--debug-exit and --test-device exist on --machine pc only");
+	if (!ret)
+		ret = config_check_root_ports(v, e);
 	if (!ret)
 		ret = check_display(v, e);
 	if (!ret)
@@ -780,15 +795,13 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)
 	};
 	config_defaults(c, out);
 	for (unsigned i = 0; i < VM_MAX_NETS; i++)
-		out->net[i].queues = 1, out->net[i].bootindex = -1;
-	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
-		out->disk[i].on_write_error = DISK_ENOSPC;
-		out->disk[i].bootindex = out->disk[i].scsi_id = out->disk[i].lun = -1;
-	}
+		config_clear_net(&out->net[i]);
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
+		config_clear_disk(&out->disk[i]);
 	for (size_t i = 0; !ret && conf_nth(c, i, &key, &val); i++) {
 		char opt[64];
 
-		ret = set_key(key, val, out, e);
+		ret = config_set(key, val, out, e);
 		option_of(key, opt, sizeof(opt));
 		if (ret == -ENOENT)
 			ret = err_set(e, -EINVAL, "'%s' is not a configuration key", key);

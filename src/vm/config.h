@@ -24,6 +24,13 @@
  *   net.N.kind user|tap|none  net.N.model virtio|e1000e [virtio]  net.N.fwd.N SPEC  net.N.mac M  net.N.if NAME  net.N.queues N  net.N.restrict on|off
  *   net.N.tftp FOLDER  net.N.bootfile NAME  net.N.tftp-server-name NAME  net.N.hostname NAME  net.N.domainname NAME  net.N.dnssearch NAME
  *   net.N.romfile FILE [iPXE's, with firmware bios; empty: none]  net.N.rombar on|off [on]  net.N.bootindex N [by boot-order]
+ *   disk.N.id, net.N.id, usb.N.id, port.N.id ID   the device's name for those who take it out again [none]
+ *   disk.N.drive ID of a drive_add [none]
+ *   disk.N.absent on|off [off]: only its controller is made, for disks that come later
+ *   usb.N absent: likewise  disk.N.usb-port N, usb.N.port N, port.N.nr N [the next that is free]  net.N.netdev ID of the network [none]
+ *   port-places N [ports and 8 more]: of the serial device, which is there even without a port  agent-port N, clipboard-port N [the next]
+ *   disk.N.bus, net.N.bus ID of a root port [the root bus]
+ *   root-port.N.id ID  root-port.N.slot N [the next number]  hotplug N [0]: free root ports, called hotplug1 ...
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
  *   escape N[,x]   control character that leaves the console, x: with an x behind it [29, Ctrl-]]
  *   serial.N ID of a chardev|none   the port COM(N+1); serial.0 instead of the console [none]
@@ -88,11 +95,14 @@
 #define VM_MAX_QMPS 8
 #define VM_MAX_USB 8
 #define VM_MAX_SHARES 8
+#define VM_MAX_ROOT_PORTS 16
+#define VM_MAX_FREE_PORTS 8
+#define VM_ID_MAX 64			/* with the NUL */
 
 enum vm_machine { VM_MACHINE_PC, VM_MACHINE_MICRO };
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP, VM_ACCEL_TRANSLATE, VM_ACCEL_CHECK };
 enum vm_disk_if { VM_DISK_VIRTIO, VM_DISK_NVME, VM_DISK_AHCI, VM_DISK_SCSI, VM_DISK_USB, VM_DISK_FLOPPY };
-enum vm_usb { VM_USB_KEYBOARD, VM_USB_MOUSE, VM_USB_TABLET, VM_USB_NONE };	/* as enum usb_hid_kind */
+enum vm_usb { VM_USB_KEYBOARD, VM_USB_MOUSE, VM_USB_TABLET, VM_USB_NONE, VM_USB_ABSENT };	/* as enum usb_hid_kind */
 enum vm_nic { VM_NIC_VIRTIO, VM_NIC_E1000E };
 enum vm_net_kind { VM_NET_USER, VM_NET_TAP, VM_NET_NONE };
 #define VM_MAX_INPUTS 8
@@ -116,7 +126,9 @@ struct vm_chardev {
 
 /* A port of the virtio serial device. */
 struct vm_port {
-	const char *name, *chardev;
+	const char *name, *chardev;	/* NULL: it is not there (any more) */
+	const char *id;			/* NULL: none */
+	unsigned nr;			/* 0: the next place */
 	bool console;
 };
 
@@ -134,6 +146,7 @@ enum vm_watchdog_action {
 	VM_WATCHDOG_RESET, VM_WATCHDOG_SHUTDOWN, VM_WATCHDOG_POWEROFF, VM_WATCHDOG_PAUSE, VM_WATCHDOG_DEBUG, VM_WATCHDOG_NONE,
 	VM_WATCHDOG_NMI,
 };
+extern const char *const vm_usb_words[];	/* in the order of enum vm_usb; NULL behind them */
 extern const char *const vm_watchdog_action_words[];	/* QEMU's; NULL behind them */
 enum vm_vga { VM_VGA_NONE, VM_VGA_STD, VM_VGA_VIRTIO, VM_VGA_GPU };	/* VIRTIO: a VGA and virtio-gpu in one; GPU: no VGA */
 enum vm_console { VM_CONSOLE_STDIO, VM_CONSOLE_PTY, VM_CONSOLE_NONE, VM_CONSOLE_FILE };
@@ -143,11 +156,16 @@ struct vm_disk {
 	const char *node;		/* the block node it stands on; NULL: one that is opened for it */
 	uint64_t size;			/* bytes, of an image to be made if there is none; 0: it has to be there */
 	enum vm_disk_if interface;
+	bool there;			/* there is such a disk; else only its controller if it is absent, or nothing */
+	bool absent;
+	const char *id, *drive;		/* of the device, and of what drive_add said of it; NULL: none */
 	bool cdrom;			/* a CD/DVD drive with the image in it */
 	/* NVMe: disks of one name are namespaces of one controller, NULL: its own.  SCSI: disks of one adapter, NULL: the one of all those */
 	const char *controller;
 	int scsi_id, lun;		/* -1: the builder's choice */
+	unsigned usb_port;		/* 0: the builder's choice */
 	const char *serial;		/* NULL: none */
+	const char *bus;		/* id of a root port; NULL: the root bus */
 	struct blk_image_opts open;
 	const char *key[VM_MAX_KEYS];	/* "file:PATH" or "fd:N", which also is the secret's id */
 	unsigned n_keys;
@@ -179,7 +197,16 @@ struct vm_net {
 	unsigned n_fwd;
 	const char *tftp, *bootfile, *tftp_server_name, *hostname, *domainname, *dnssearch;	/* user; NULL: none */
 	struct vm_rom rom;
+	const char *id, *netdev;	/* of the card, and of the network; NULL: none */
+	const char *bus;		/* id of a root port; NULL: the root bus */
 	int bootindex;			/* -1: by its kind */
+};
+
+/* A PCI Express root port, with a slot for a card. */
+struct vm_root_port {
+	const char *id;
+	unsigned slot;			/* its physical number */
+	bool slot_given;
 };
 
 /* A file for the guest's firmware or system to find. */
@@ -230,6 +257,9 @@ struct vm_config {
 	unsigned n_disks;
 	struct vm_net net[VM_MAX_NETS];
 	unsigned n_nets;
+	struct vm_root_port root_port[VM_MAX_ROOT_PORTS];	/* the free ones come last */
+	unsigned n_root_ports, free_ports;
+	bool free_ports_given;
 	enum vm_console console;
 	const char *console_file;
 	enum vm_console debugcon;	/* NONE: absent */
@@ -244,10 +274,14 @@ struct vm_config {
 	unsigned n_chardevs;
 	struct vm_port port[VM_MAX_PORTS];
 	unsigned n_ports;
+	unsigned port_places;		/* of the virtio serial device, port 0 counted; 0: some more than ports */
+	unsigned agent_nr, clipboard_nr;	/* the agent's port and the clipboard's; 0: the next place */
 	const char *guest_agent;	/* socket of its port; NULL: no port for it */
 	bool clipboard;			/* SPICE's agent and its port */
 	enum vm_input input[VM_MAX_INPUTS];
 	enum vm_usb usb[VM_MAX_USB];
+	const char *usb_id[VM_MAX_USB];	/* NULL: none */
+	unsigned usb_port[VM_MAX_USB];	/* 0: the builder's choice */
 	unsigned n_usb;
 	struct vm_share share[VM_MAX_SHARES];
 	unsigned n_shares;
@@ -294,10 +328,22 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e);
 /* The disk of the configuration that is first among those a guest is installed on; NULL: there is none. */
 const struct vm_disk *vm_config_first_disk(const struct vm_config *cfg);
 
+/*
+ * Adds element n of a list ("disk", "net", "usb", "port"), whose keys the tree has by now, to a configuration that is in use; on an error
+ * it stays as it was.  And takes an element away again, down to what the tree still has of it.  The texts are the tree's.
+ */
+int vm_config_more(struct vm_config *v, const struct conf *tree, const char *list, unsigned n, struct err *e);
+/* A card's and network's fields, without the prefix. */
+int vm_config_net(const struct vm_config *v, const struct conf *fields, struct vm_net *out, struct err *e);
+int vm_config_id(const char *text, struct err *e);
+void vm_config_forget(struct vm_config *v, const char *list, unsigned n, const struct conf *tree);
+
 /* "512M", "2G", "1048576K"; a plain number is MiB, as QEMU and kvmtool read it. */
 int vm_parse_size(const char *text, uint64_t *bytes, struct err *e);
 /* "tcp:[ADDR:]HOSTPORT:[ADDR:]GUESTPORT" (or udp:). */
 int vm_parse_fwd(const char *text, struct net_fwd *out, struct err *e);
+/* QEMU's form of it, "tcp:[HOSTADDR]:PORT-[GUESTADDR]:PORT", in the one above. */
+int vm_fwd_of_qemu(const char *rule, char *out, size_t len, struct err *e);
 /* "01234567-89ab-cdef-0123-456789abcdef", in the order of RFC 4122. */
 int vm_parse_uuid(const char *text, uint8_t uuid[16], struct err *e);
 int vm_parse_mac(const char *text, uint8_t mac[6], struct err *e);

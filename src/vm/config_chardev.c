@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "virtio/console.h"
 #include "vm/config_int.h"
 
 static const char *const kind_words[] = { "null", "file", "pty", "socket", "ringbuf", "stdio", "vdagent", NULL };	/* as enum vm_chardev_kind */
@@ -79,6 +80,10 @@ int config_port(struct vm_config *v, unsigned n, const char *field, const char *
 		return config_text(val, &v->port[n].name, e);
 	if (!strcmp(field, "chardev"))
 		return config_text(val, &v->port[n].chardev, e);
+	if (!strcmp(field, "id"))
+		return config_id(val, &v->port[n].id, e);
+	if (!strcmp(field, "nr"))
+		return config_uint(val, 1, VIRTIO_CONSOLE_MAX_PORTS - 1, &v->port[n].nr, e);
 	return strcmp(field, "console") ? -ENOENT : config_bool(val, &v->port[n].console, e);
 }
 
@@ -136,14 +141,21 @@ int config_check_chardevs(struct vm_config *v, struct err *e)
 		if (!v->chardev[i].size)
 			v->chardev[i].size = 65536;
 	}
-	for (unsigned i = 0; i < v->n_ports && !ret; i++) {
+	return ret ? ret : config_check_ports(v, e);
+}
+
+int config_check_ports(const struct vm_config *v, struct err *e)
+{
+	for (unsigned i = 0; i < v->n_ports; i++) {
 		const struct vm_port *p = &v->port[i];
 
+		if (!p->name && !p->chardev && !p->id && !p->nr)	/* gone */
+			continue;
 		if (!p->name || !p->chardev || strlen(p->name) > 63)
 			return err_set(e, -EINVAL, "--port: it has a name of up to 63 characters, and a chardev=");
 		for (unsigned k = 0; k < i; k++)
-			if (!strcmp(v->port[k].name, p->name))
+			if (v->port[k].name && !strcmp(v->port[k].name, p->name))
 				return err_set(e, -EINVAL, "--port: there are two of the name %.60s", p->name);
 	}
-	return ret;
+	return 0;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "device/xhci.h"
 #include "virtio/scsi.h"
 #include "vm/config_int.h"
 
@@ -110,6 +111,14 @@ static int set_disk_device(struct vm_disk *d, const char *field, const char *val
 		return set_bytes(val, &d->discard_unit, e);
 	if (!strcmp(field, "bootindex"))
 		return config_bootindex(val, &d->bootindex, e);
+	if (!strcmp(field, "bus"))
+		return config_text(val, &d->bus, e);
+	if (!strcmp(field, "id"))
+		return config_id(val, &d->id, e);
+	if (!strcmp(field, "drive"))
+		return config_text(val, &d->drive, e);
+	if (!strcmp(field, "usb-port"))
+		return config_uint(val, 1, XHCI_SOCKETS, &d->usb_port, e);
 	return -ENOENT;
 }
 
@@ -147,6 +156,12 @@ int config_disk(struct vm_disk *d, const char *field, const char *val, struct er
 {
 	int w = 0, ret;
 
+	d->there = !d->absent;
+	if (!strcmp(field, "absent")) {
+		ret = config_bool(val, &d->absent, e);
+		d->there = !d->absent;
+		return ret;
+	}
 	if (!strcmp(field, "file"))
 		return config_text(val, &d->path, e);
 	if (!strcmp(field, "node"))
@@ -208,7 +223,7 @@ static int check_floppy(const struct vm_config *v, unsigned i, struct err *e)
 const struct vm_disk *vm_config_first_disk(const struct vm_config *cfg)
 {
 	for (unsigned i = 0; i < cfg->n_disks; i++)
-		if (cfg->disk[i].interface != VM_DISK_FLOPPY)
+		if (cfg->disk[i].there && cfg->disk[i].interface != VM_DISK_FLOPPY)
 			return &cfg->disk[i];
 	return NULL;
 }
@@ -217,6 +232,9 @@ int config_check_disk(const struct vm_config *v, unsigned i, struct err *e)
 {
 	const struct vm_disk *d = &v->disk[i];
 
+	if (!d->there)
+		return d->absent && d->interface != VM_DISK_SCSI && d->interface != VM_DISK_USB ?
+			err_set(e, -EINVAL, "--disk: absent=on is for if=scsi and if=usb") : 0;
 	if (d->node && (d->path || d->size || d->n_keys || d->snapshot || d->more.temporary || d->open.format))
 		return err_set(e, -EINVAL, "--disk: node=%.40s is the image; what is said of a file does not go with it", d->node);
 	if (!d->path && !d->cdrom && !d->node && d->interface != VM_DISK_FLOPPY)
@@ -238,6 +256,8 @@ int config_check_disk(const struct vm_config *v, unsigned i, struct err *e)
 		return err_set(e, -EINVAL, "--disk: size= makes a new disk, which ro would keep empty for ever");
 	if (d->cdrom && !d->open.file.read_only)
 		return err_set(e, -EINVAL, "--cdrom: a CD is read only, so ro=off cannot be");
+	if (d->bus && (d->interface != VM_DISK_VIRTIO || v->machine == VM_MACHINE_MICRO))
+		return err_set(e, -EINVAL, "--disk: bus= is for if=virtio on --machine pc");
 	if (d->controller && d->interface != VM_DISK_NVME && d->interface != VM_DISK_SCSI)
 		return err_set(e, -EINVAL, "--disk: controller= is for if=nvme and if=scsi, whose controllers take several disks");
 	return blk_disk_check(&d->more, &d->open, e) ? err_prefix(e, -EINVAL, "--disk") : 0;

@@ -31,13 +31,31 @@ int config_check_disk(const struct vm_config *v, unsigned i, struct err *e);
 int config_chardev(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 int config_port(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 int config_check_chardevs(struct vm_config *v, struct err *e);
+int config_check_ports(const struct vm_config *v, struct err *e);
+
+/* config.c, for config_more.c.  Splits "disk.3.file" for list "disk" into 3 and "file" ("" if nothing follows). */
+bool config_indexed(const char *key, const char *list, unsigned *n, const char **field);
+/* Any key, and a field of a card.  -ENOENT: there is no such one. */
+int config_set(const char *key, const char *val, struct vm_config *v, struct err *e);
+int config_net(struct vm_net *n, const char *field, const char *val, struct err *e);
+int config_check_net(struct vm_net *n, unsigned i, const struct vm_config *v, struct err *e);
+/* config_more.c: what they are before there is a key for them. */
+void config_clear_disk(struct vm_disk *d);
+void config_clear_net(struct vm_net *n);
+
+/* config_hotplug.c */
+/* What QEMU takes for an id. */
+int config_id(const char *val, const char **out, struct err *e);
+int config_root_port(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
+/* The free ports are put behind those that have names. */
+int config_check_root_ports(struct vm_config *v, struct err *e);
 
 /* config_share.c: the same, of shared folders. */
 int config_share(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 int config_check_shares(struct vm_config *v, struct err *e);
 
 int config_input(struct vm_config *v, unsigned n, const char *val, struct err *e);
-int config_usb(struct vm_config *v, unsigned n, const char *val, struct err *e);
+int config_usb(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 int config_check_parts(struct vm_config *v, struct err *e);
 
 #endif

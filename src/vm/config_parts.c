@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "device/xhci.h"
+#include "virtio/console.h"
+
 static const char *const watchdog_words[] = { "none", "i6300esb", NULL };	/* as enum vm_watchdog */
 const char *const vm_watchdog_action_words[] = { "reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi", NULL };
 
@@ -22,15 +25,21 @@ int config_input(struct vm_config *v, unsigned n, const char *val, struct err *e
 	return ret;
 }
 
-static const char *const usb_words[] = { "usb-kbd", "usb-mouse", "usb-tablet", "none", NULL };	/* as enum vm_usb */
+const char *const vm_usb_words[] = { "usb-kbd", "usb-mouse", "usb-tablet", "none", "absent", NULL };	/* as enum vm_usb */
 
-int config_usb(struct vm_config *v, unsigned n, const char *val, struct err *e)
+int config_usb(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e)
 {
 	int w = 0, ret;
 
 	if (n >= VM_MAX_USB)
 		return err_set(e, -E2BIG, "a guest has at most %d USB devices", VM_MAX_USB);
-	ret = config_word(val, usb_words, &w, e);
+	if (!strcmp(field, "id"))
+		return config_id(val, &v->usb_id[n], e);
+	if (!strcmp(field, "port"))
+		return config_uint(val, 1, XHCI_SOCKETS, &v->usb_port[n], e);
+	if (*field)
+		return -ENOENT;
+	ret = config_word(val, vm_usb_words, &w, e);
 	v->usb[n] = (enum vm_usb)w;
 	return ret;
 }
@@ -71,6 +80,12 @@ int config_part(const char *key, const char *val, struct vm_config *v, struct er
 {
 	int w = 0, ret;
 
+	if (!strcmp(key, "port-places"))
+		return config_uint(val, 1, VIRTIO_CONSOLE_MAX_PORTS, &v->port_places, e);
+	if (!strcmp(key, "agent-port"))
+		return config_uint(val, 1, VIRTIO_CONSOLE_MAX_PORTS - 1, &v->agent_nr, e);
+	if (!strcmp(key, "clipboard-port"))
+		return config_uint(val, 1, VIRTIO_CONSOLE_MAX_PORTS - 1, &v->clipboard_nr, e);
 	if (!strcmp(key, "guest-agent"))
 		return config_text(val, &v->guest_agent, e);
 	if (!strcmp(key, "clipboard"))
@@ -106,7 +121,7 @@ static int check_usb(struct vm_config *v, struct err *e)
 
 	for (unsigned i = 0; i < v->n_usb; i++) {
 		none |= v->usb[i] == VM_USB_NONE;
-		pointer |= v->usb[i] != VM_USB_KEYBOARD;
+		pointer |= v->usb[i] == VM_USB_MOUSE || v->usb[i] == VM_USB_TABLET || v->usb[i] == VM_USB_NONE;
 	}
 	for (unsigned i = 0; i < VM_MAX_INPUTS; i++)
 		pointer |= v->input[i] == VM_INPUT_VIRTIO_TABLET || v->input[i] == VM_INPUT_VIRTIO_MOUSE;

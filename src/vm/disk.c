@@ -31,14 +31,15 @@
 struct vm_iothreads {
 	unsigned n;
 	struct {
-		const char *name;	/* NULL: of one disk alone */
+		char *name;		/* NULL: of one disk alone */
 		struct iothread *t;
-	} of[VM_MAX_DISKS];
+		bool idle;		/* the disk it was of has gone */
+	} of[2 * VM_MAX_DISKS];		/* those with names stay when their disks go */
 };
 
 /* Adapters of virtio-scsi. */
 struct vm_scsi {
-	const char *name;		/* controller=; NULL: of all that say nothing */
+	char *name;			/* controller=; NULL: of all that say nothing */
 	struct virtio_dev *dev;
 	struct iothread *io;
 	char path[64];			/* firmware's */
@@ -66,6 +67,14 @@ static int start_iothread(struct vm *vm, unsigned i, const char *name, struct io
 	char shown[16];
 	int ret;
 
+	for (unsigned k = 0; !name && k < all->n; k++)
+		if (all->of[k].idle) {
+			all->of[k].idle = false;
+			*out = all->of[k].t;
+			return 0;
+		}
+	if (all->n == ARRAY_LEN(all->of))
+		return err_set(e, -ENOSPC, "disk %u: there are %u I/O threads already", i, all->n);
 	if (name)
 		snprintf(shown, sizeof(shown), "io-%s", name);
 	else
@@ -73,9 +82,9 @@ static int start_iothread(struct vm *vm, unsigned i, const char *name, struct io
 	ret = iothread_new(vm->m, shown, out);
 	if (ret)
 		return err_set(e, ret, "the I/O thread of disk %u cannot be started: %s", i, strerror(-ret));
-	all->of[all->n].name = name;
+	all->of[all->n].name = name ? strdup(name) : NULL;
 	all->of[all->n++].t = *out;
-	return 0;
+	return name && !all->of[all->n - 1].name ? err_set(e, -ENOMEM, "out of memory") : 0;
 }
 
 static int iothread_for(struct vm *vm, unsigned i, struct iothread **out, struct err *e)
@@ -142,7 +151,7 @@ static int add_virtio(struct adding *a, struct blk_node *node, struct err *e)
 
 	if (ret)
 		return not_taken(a, node, ret, e);
-	ret = platform_add_virtio(a->vm->platform, dev, e);
+	ret = vm_add_card(a->vm, dev, a->d->bus, e);
 	if (ret)
 		return ret;
 	a->vm->disk[a->i] = virtio_blk_disk(dev);
@@ -256,9 +265,9 @@ static int new_scsi(struct adding *a, struct vm_scsi *s, struct err *e)
 	if (ret)
 		return err_prefix(e, ret, "--disk");
 	platform_device_path(a->vm->platform, s->path, sizeof(s->path));
-	s->name = a->d->controller;
+	s->name = a->d->controller ? strdup(a->d->controller) : NULL;
 	a->vm->scsi->n++;
-	return 0;
+	return a->d->controller && !s->name ? err_set(e, -ENOMEM, "out of memory") : 0;
 }
 
 /* The first disk of an adapter decides about its thread and queues. */
@@ -272,6 +281,8 @@ static int scsi_for(struct adding *a, struct err *e)
 	if (!vm->scsi)
 		return err_set(e, -ENOMEM, "out of memory");
 	a->scsi = find_scsi(vm->scsi, a->d->controller);
+	if (!a->scsi && vm->built)
+		return err_set(e, -ENOENT, "there is no SCSI adapter%s%.60s", a->d->controller ? " " : "", a->d->controller ? a->d->controller : "");
 	if (!a->scsi) {
 		a->scsi = &vm->scsi->of[vm->scsi->n];
 		ret = new_scsi(a, a->scsi, e);
@@ -323,10 +334,14 @@ static int add_usb(struct adding *a, struct blk_node *node, struct err *e)
 
 	if (ret)
 		return not_taken(a, node, ret, e);
-	a->vm->disk[a->i] = usb_storage_disk(dev);
+	port = a->d->usb_port;
 	ret = xhci_plug(a->vm->xhci, dev, &port, e);
-	if (ret)
+	if (ret) {
+		dev->dev.ops->free(&dev->dev);
 		return err_prefix(e, ret, "--disk");
+	}
+	a->vm->usb_disk[a->i] = dev;
+	a->vm->disk[a->i] = usb_storage_disk(dev);
 	snprintf(where, sizeof(where), devfn & 7 ? "%x,%x" : "%x", devfn >> 3, devfn & 7);
 	snprintf(path, sizeof(path), "/pci@i0cf8/usb@%s/storage@%x/channel@0/disk@0,0", where, port);
 	return vm_bootable(a->vm, a->d->cdrom ? VM_BOOT_CDROM : VM_BOOT_DISK, path, a->d->bootindex, e);
@@ -439,10 +454,13 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 	int ret;
 
 	snprintf(a.id, sizeof(a.id), "disk%u", i);
-	ret = unchanged(d, e);
-	if (!ret)
+	vm->m->rank = VM_RANK_DISKS + i;
+	ret = d->there ? unchanged(d, e) : 0;
+	if (!ret && (d->there || d->absent))
 		ret = controller_for(&a, e);
-	ret = ret ? ret : open_node(vm, &a, secrets, &node, e);
+	if (ret || !d->there)
+		return ret;
+	ret = open_node(vm, &a, secrets, &node, e);
 	if (ret)
 		return err_prefix(e, ret, "--disk");
 	return add_device(&a, node, e);
@@ -466,29 +484,79 @@ int vm_disk_secrets(const struct vm_disk *d, struct blk_secrets *s, struct err *
 	return ret;
 }
 
-int vm_add_disks(struct vm *vm, struct err *e)
+static int add_range(struct vm *vm, unsigned first, unsigned end, struct err *e)
 {
 	struct blk_secrets *s;
 	int ret = blk_secrets_new(&s);
 
 	if (ret)
 		return err_set(e, ret, "out of memory");
-	for (unsigned i = 0; i < vm->cfg->n_disks && !ret; i++)
+	for (unsigned i = first; i < end && !ret; i++)
 		ret = vm_disk_secrets(&vm->cfg->disk[i], s, e);
-	for (unsigned i = 0; i < vm->cfg->n_disks && !ret; i++)
+	for (unsigned i = first; i < end && !ret; i++)
 		ret = add_disk(vm, i, s, e);
 	/* Wiped before the guest runs. */
 	blk_secrets_free(s);
 	return ret;
 }
 
+int vm_add_disks(struct vm *vm, struct err *e) { return add_range(vm, 0, vm->cfg->n_disks, e); }
+int vm_add_disk(struct vm *vm, unsigned i, struct err *e) { return add_range(vm, i, i + 1, e); }
+
+bool vm_scsi_place(const struct vm *vm, unsigned i, unsigned *target, unsigned *lun)
+{
+	for (unsigned k = 0; vm->disk[i] && vm->scsi && k < vm->scsi->n; k++)
+		if (virtio_scsi_place(vm->scsi->of[k].dev, vm->disk[i], target, lun))
+			return true;
+	return false;
+}
+
+static void idle_iothread(struct vm *vm, const struct iothread *t)
+{
+	for (unsigned k = 0; vm->io && t && k < vm->io->n; k++)
+		if (vm->io->of[k].t == t && !vm->io->of[k].name)
+			vm->io->of[k].idle = true;
+}
+
+void vm_remove_disk(struct vm *vm, unsigned i)
+{
+	const struct vm_disk *d = &vm->cfg->disk[i];
+	struct iothread *io = vm->disk[i]->o.io;
+	struct vm_scsi *s;
+
+	switch (d->interface) {
+	case VM_DISK_SCSI:
+		s = find_scsi(vm->scsi, d->controller);
+		virtio_scsi_remove(s->dev, vm->disk[i]);
+		break;
+	case VM_DISK_USB:
+		vm->usb_disk[i]->dev.ops->free(&vm->usb_disk[i]->dev);
+		vm->usb_disk[i] = NULL;
+		break;
+	case VM_DISK_VIRTIO:
+		vm_free_card(vm, d->bus);
+		/* Its thread cannot end while the machine lock is held; the next disk has it. */
+		idle_iothread(vm, io);
+		break;
+	case VM_DISK_NVME:
+	case VM_DISK_AHCI:
+	case VM_DISK_FLOPPY:
+		return;
+	}
+	vm->disk[i] = NULL;
+}
+
 void vm_free_disks(struct vm *vm)
 {
 	vm_free_nodes(vm);
+	for (unsigned k = 0; vm->scsi && k < vm->scsi->n; k++)
+		free(vm->scsi->of[k].name);
 	free(vm->scsi);
 	vm->scsi = NULL;
-	for (unsigned k = 0; vm->io && k < vm->io->n; k++)
+	for (unsigned k = 0; vm->io && k < vm->io->n; k++) {
 		iothread_free(vm->io->of[k].t);
+		free(vm->io->of[k].name);
+	}
 	free(vm->io);
 	vm->io = NULL;
 }

@@ -171,7 +171,8 @@ int vm_bootable(struct vm *vm, char kind, const char *path, int bootindex, struc
 {
 	struct vm_boot_device **end = &vm->boot, *d;
 
-	if (!*path)
+	/* Firmware has its list by then. */
+	if (!*path || vm->built)
 		return 0;
 	d = calloc(1, sizeof(*d));
 	if (!d)

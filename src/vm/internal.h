@@ -15,6 +15,7 @@
 #include "machine/machine.h"
 #include "platform/x86/platform.h"
 #include "virtio/gpu.h"
+#include "vm/config.h"
 #include "vm/live.h"
 #include "vm/migrate.h"
 #include "vm/vm.h"
@@ -27,9 +28,13 @@ struct keyseq_player;
 struct ahci;
 struct e1000e;
 struct virtio_net_stats;
+struct net_backend;
 struct nvme;
+struct usb_device;
 struct xhci;
+struct pci_bus;
 struct pci_dev;
+struct pci_root_port;
 struct tpm;
 struct vm_chardevs;
 struct vm_exec;
@@ -40,6 +45,9 @@ struct vm_save;
 struct mig;
 struct vm_restore;
 struct vm_vars;
+
+/* Ranks of devices (machine.h): those that may come and go have one for each place in the configuration. */
+enum { VM_RANK_CHIPS, VM_RANK_PORTS, VM_RANK_CONSOLE, VM_RANK_DISKS = 0x100, VM_RANK_NETS = 0x200, VM_RANK_REST = 0x300, VM_RANK_USB = 0x400, VM_RANK_FIRMWARE = 0x500 };
 
 /* The threads' side of a vCPU. */
 struct vm_vcpu {
@@ -52,8 +60,16 @@ struct vm_vcpu {
 	_Atomic long tid;		/* the host's id of the thread, 0: not yet */
 };
 
+/* The slot of a root port.  Machine lock. */
+struct vm_slot {
+	int64_t asked_ns;		/* when the guest was asked to give the card up; 0: it was not */
+	bool ejected;			/* it has */
+};
+
 struct vm {
-	const struct vm_config *cfg;
+	const struct vm_config *cfg;	/* &live */
+	struct vm_config live;		/* changes when devices come and go: loop thread, machine lock */
+	struct conf *tree;		/* likewise */
 	struct machine *m;
 	const struct cpu_engine_ops *engine_ops;
 	struct cpu_engine *engine;
@@ -75,6 +91,7 @@ struct vm {
 	struct disk *disk[VM_MAX_DISKS];	/* the machine's, for --stats */
 	struct ahci *ahci;		/* NULL: none */
 	struct xhci *xhci;		/* NULL: none */
+	struct usb_device *usb[VM_MAX_USB], *usb_disk[VM_MAX_DISKS];
 	struct nvme *nvme[VM_MAX_DISKS];	/* their controllers, if they are NVMe's */
 	struct vm_scsis *scsi;		/* adapters; NULL: none */
 	struct virtio_dev *net[VM_MAX_NETS];	/* cards, of one model or the other */
@@ -82,6 +99,12 @@ struct vm {
 	struct pci_dev *net_card[VM_MAX_NETS];	/* NULL: not on PCI */
 	const char *net_rom[VM_MAX_NETS];	/* what iPXE calls a driver for it: "virtio" */
 	struct virtio_dev *balloon;
+	struct pci_root_port *root_port[VM_MAX_ROOT_PORTS];
+	struct vm_slot slot[VM_MAX_ROOT_PORTS];
+	struct list netdevs;		/* struct vm_netdev */
+	struct loop_bh plug_bh;
+	struct loop_timer plug_timer;
+	bool built;			/* all that is there from the start is */
 	struct vm_iothreads *io;
 	struct vm_nodes *nodes;		/* named ones (nodes.h); NULL: none */
 	struct vm_vars *vars;		/* UEFI's */
@@ -147,15 +170,33 @@ char *vm_make_cmdline(const struct vm_config *cfg);
 int vm_add_disks(struct vm *vm, struct err *e);
 /* The keys that a disk's configuration names. */
 int vm_disk_secrets(const struct vm_disk *d, struct blk_secrets *s, struct err *e);
+/* The i-th alone, and away with it while the guest runs: it does not know of it any more. */
+int vm_add_disk(struct vm *vm, unsigned i, struct err *e);
+void vm_remove_disk(struct vm *vm, unsigned i);
+/* Its SCSI address. False: it has none. */
+bool vm_scsi_place(const struct vm *vm, unsigned i, unsigned *target, unsigned *lun);
 /* Makes the image of a disk that has a size and no file yet; otherwise does nothing. */
 int vm_make_disk(struct loop *l, const struct vm_disk *d, struct err *e);
 /* What disk.c keeps. The devices are gone. No lock held. */
 void vm_free_disks(struct vm *vm);
 
+/* ports.c */
+int vm_add_root_ports(struct vm *vm, struct err *e);
+/* Its place in the configuration; -ENOENT. */
+int vm_find_root_port(const struct vm *vm, const char *id);
+/* The bus that a card with bus=NAME is on; NULL on micro. ENOENT */
+int vm_card_bus(const struct vm *vm, const char *name, struct pci_bus **out, struct err *e);
+/* platform_add_virtio on that bus. */
+int vm_add_card(struct vm *vm, struct virtio_dev *d, const char *bus, struct err *e);
+/* Frees what is in the slot of this root port. */
+void vm_free_card(struct vm *vm, const char *bus);
+
 /* usb.c */
 /* The USB controller, which is made for the first who asks. */
 int vm_usb_controller(struct vm *vm, struct err *e);
 int vm_add_usb(struct vm *vm, struct err *e);
+int vm_add_usb_device(struct vm *vm, unsigned i, struct err *e);
+void vm_remove_usb_device(struct vm *vm, unsigned i);
 
 /* snapshot.c: blk_open_disk with what is written going to a temporary file. */
 int vm_open_snapshot(struct loop *l, const char *path, const struct blk_image_opts *io, const struct blk_disk_opts *o,
@@ -172,6 +213,8 @@ void vm_display_free(struct vm *vm);
 /* chardevs.c: the named ones, before the devices; ports to them; their end, after the devices.  Machine lock held. */
 int vm_chardevs_new(struct vm *vm, struct err *e);
 int vm_add_ports(struct vm *vm, struct err *e);
+int vm_add_port(struct vm *vm, unsigned i, struct err *e);
+void vm_remove_port(struct vm *vm, unsigned i);
 void vm_chardevs_free(struct vm *vm);
 
 /* parts.c: small devices that the configuration asks for. */
@@ -196,6 +239,9 @@ void vm_request(void *vm, enum machine_request req, int code);
 
 /* net.c */
 int vm_add_nets(struct vm *vm, struct err *e);
+int vm_net_open(struct vm *vm, const struct vm_net *n, struct net_backend **b, struct err *e);
+int vm_add_net(struct vm *vm, unsigned i, struct err *e);
+void vm_remove_net(struct vm *vm, unsigned i);
 /* False: there is no such card. */
 bool vm_net_stats(const struct vm *vm, unsigned i, struct virtio_net_stats *out);
 

@@ -111,6 +111,7 @@ struct display *vm_screen(const struct vm *vm, unsigned output) { return output 
 struct input *vm_input(const struct vm *vm) { return vm->input; }
 struct keyseq_player *vm_typist(const struct vm *vm) { return vm->typist; }
 struct vnc *vm_vnc(const struct vm *vm) { return vm->vnc; }
+bool vm_has_usb(const struct vm *vm) { return vm->xhci != NULL; }
 struct virtio_dev *vm_balloon_of(const struct vm *vm) { return vm->balloon; }
 
 uint64_t vm_run_ms(const struct vm *vm)

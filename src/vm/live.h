@@ -42,9 +42,26 @@ enum vm_event {
 	VM_EVENT_MIGRATION,	/* a migration's status is another (migrate.h) */
 };
 
+/* A device by its place in one of the configuration's lists. */
+enum vm_device_list { VM_DEVICE_DISK, VM_DEVICE_NET, VM_DEVICE_USB, VM_DEVICE_PORT, VM_DEVICE_LISTS };
+struct vm_device {
+	enum vm_device_list list;
+	unsigned index;
+};
+
+enum vm_device_event {
+	VM_DEVICE_ADDED,
+	VM_DEVICE_LEAVES,	/* it is about to be freed */
+	VM_DEVICE_DELETED,	/* it is not there any more */
+};
+
 /* Loop thread, machine lock held. */
 struct vm_watch {
 	void (*event)(void *opaque, enum vm_event ev, enum vm_cause cause);
+	/* id: NULL if it has none.  May be NULL. */
+	void (*device)(void *opaque, enum vm_device_event ev, const struct vm_device *d, const char *id);
+	/* Does somebody else work with this disk, so that it cannot go?  May be NULL. */
+	bool (*busy)(void *opaque, unsigned disk);
 	void *opaque;
 };
 /* One watcher; NULL: nobody. */
@@ -90,6 +107,7 @@ const char *vm_engine_name(const struct vm *vm);
 struct disk *vm_disk_of(const struct vm *vm, unsigned i);
 /* A network card's cable is plugged in or pulled out. False: there is no such card. */
 bool vm_net_set_link(struct vm *vm, unsigned i, bool up);
+bool vm_has_usb(const struct vm *vm);	/* a controller for it */
 struct virtio_dev *vm_balloon_of(const struct vm *vm);
 struct display *vm_screen(const struct vm *vm, unsigned output);
 struct input *vm_input(const struct vm *vm);

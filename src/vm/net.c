@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Network cards of the configuration: back end, then the card of the model that was asked for. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/bits.h"
 #include "device/e1000e.h"
 #include "virtio/net.h"
 #include "vm/firmware.h"
+#include "vm/hotplug.h"
 #include "vm/internal.h"
 
-static int open_back_end(struct vm *vm, const struct vm_net *n, struct net_backend **b, struct err *e)
+int vm_net_open(struct vm *vm, const struct vm_net *n, struct net_backend **b, struct err *e)
 {
 	const struct net_user_opts user = {
 		.fwd = n->fwd, .n_fwd = n->n_fwd, .restrict_ = n->restrict_, .tftp = n->tftp, .bootfile = n->bootfile,
@@ -28,7 +30,7 @@ static int add_virtio(struct vm *vm, unsigned i, const char *id, struct net_back
 	if (ret)
 		net_close(b);
 	if (!ret)
-		ret = platform_add_virtio(vm->platform, dev, e);
+		ret = vm_add_card(vm, dev, n->bus, e);
 	if (ret)
 		return ret;
 	vm->net[i] = dev;
@@ -40,36 +42,58 @@ static int add_virtio(struct vm *vm, unsigned i, const char *id, struct net_back
 static int add_e1000e(struct vm *vm, unsigned i, const char *id, struct net_backend *b, struct err *e)
 {
 	const struct vm_net *n = &vm->cfg->net[i];
+	struct pci_bus *bus;
 	char path[64];
-	int ret = e1000e_new(vm->m, platform_pci_bus(vm->platform), PCI_ANY_DEVFN, id, b, n->mac, &vm->e1000e[i], e);
+	int ret = vm_card_bus(vm, n->bus, &bus, e);
 
+	if (!ret)
+		ret = e1000e_new(vm->m, bus, PCI_ANY_DEVFN, id, b, n->mac, &vm->e1000e[i], e);
 	if (ret) {
 		net_close(b);
 		return ret;
 	}
 	vm->net_card[i] = e1000e_pci(vm->e1000e[i]);
 	vm->net_rom[i] = "e1000e";
-	snprintf(path, sizeof(path), "/pci@i0cf8/ethernet@%x/ethernet-phy@0", vm->net_card[i]->devfn >> 3);
+	platform_card_path(vm->net_card[i], "ethernet", path, sizeof(path));
+	snprintf(path + strlen(path), sizeof(path) - strlen(path), "/ethernet-phy@0");
 	return vm_bootable(vm, VM_BOOT_NET, path, n->bootindex, e);
+}
+
+int vm_add_net(struct vm *vm, unsigned i, struct err *e)
+{
+	const struct vm_net *n = &vm->cfg->net[i];
+	struct net_backend *b = NULL;
+	char id[32];
+	int ret;
+
+	if (n->kind == VM_NET_NONE)
+		return 0;
+	vm->m->rank = VM_RANK_NETS + i;
+	b = n->netdev ? vm_netdev_take(vm, n->netdev) : NULL;
+	ret = b ? 0 : vm_net_open(vm, n, &b, e);
+	snprintf(id, sizeof(id), "net%u", i);
+	if (ret)
+		return ret;
+	return n->model == VM_NIC_E1000E ? add_e1000e(vm, i, id, b, e) : add_virtio(vm, i, id, b, e);
 }
 
 int vm_add_nets(struct vm *vm, struct err *e)
 {
 	int ret = 0;
 
-	for (unsigned i = 0; i < vm->cfg->n_nets && !ret; i++) {
-		const struct vm_net *n = &vm->cfg->net[i];
-		struct net_backend *b = NULL;
-		char id[32];
-
-		if (n->kind == VM_NET_NONE)
-			continue;
-		ret = open_back_end(vm, n, &b, e);
-		snprintf(id, sizeof(id), "net%u", i);
-		if (!ret)
-			ret = n->model == VM_NIC_E1000E ? add_e1000e(vm, i, id, b, e) : add_virtio(vm, i, id, b, e);
-	}
+	for (unsigned i = 0; i < vm->cfg->n_nets && !ret; i++)
+		ret = vm_add_net(vm, i, e);
 	return ret;
+}
+
+void vm_remove_net(struct vm *vm, unsigned i)
+{
+	vm_free_card(vm, vm->cfg->net[i].bus);
+	vm_netdev_leave(vm, i);
+	vm->net[i] = NULL;
+	vm->e1000e[i] = NULL;
+	vm->net_card[i] = NULL;
+	vm->net_rom[i] = NULL;
 }
 
 bool vm_net_set_link(struct vm *vm, unsigned i, bool up)

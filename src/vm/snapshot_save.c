@@ -28,7 +28,9 @@
 #include "cpu/x86/snap.h"
 #include "machine/iothread.h"
 #include "storage/disk.h"
-#include "vm/internal.h"
+#include "device/xhci.h"
+#include "vm/chardevs.h"
+#include "vm/hotplug.h"
 #include "vm/migrate_int.h"
 #include "vm/snapshot.h"
 #include "vm/snapshot_int.h"
@@ -100,6 +102,8 @@ int vm_state_possible(const struct vm *vm, struct err *e)
 		return err_set(e, -EBUSY, "the guest is migrating, or has migrated");
 	if (vm->end != VM_PRELAUNCH)
 		return err_set(e, -ESHUTDOWN, "the guest is at its end");
+	if (vm_hotplug_busy(vm))
+		return err_set(e, -EBUSY, "a device that the guest has given up is on its way out: try again when it is gone");
 	if (vm->cfg->exec)
 		return err_set(e, -ENOTSUP, "a guest that runs a command (--exec) cannot be saved");
 	if (vm->debug && vm->debug->n_int3)
@@ -239,11 +243,50 @@ static int save_disks(struct vm_save *s, struct err *e)
 
 /* ---- configuration ---- */
 
+static int say_number(struct conf *c, unsigned n, const char *key, unsigned i, struct err *e)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", n);
+	return n ? conf_setf(c, text, e, key, i) : 0;
+}
+
+/* Where devices are that had the choice: their neighbours may have gone. */
+static int say_places(struct vm *vm, struct conf *c, struct err *e)
+{
+	unsigned target, lun;
+	int ret = say_number(c, vm_port_places(vm), "port-places", 0, e);
+
+	for (unsigned i = 0; i < vm->cfg->n_ports && !ret; i++)
+		if (vm->cfg->port[i].name)
+			ret = say_number(c, vm_port_number(vm, vm->cfg->port[i].name), "port.%u.nr", i, e);
+	if (!ret && vm->cfg->guest_agent)
+		ret = say_number(c, vm_port_number(vm, VM_PORT_AGENT), "agent-port", 0, e);
+	if (!ret && vm->cfg->clipboard)
+		ret = say_number(c, vm_port_number(vm, VM_PORT_CLIPBOARD), "clipboard-port", 0, e);
+	for (unsigned i = 0; i < VM_MAX_USB && !ret; i++)
+		if (vm->usb[i])
+			ret = say_number(c, xhci_port_of(vm->xhci, vm->usb[i]), "usb.%u.port", i, e);
+	for (unsigned i = 0; i < VM_MAX_DISKS && !ret; i++)
+		if (vm->usb_disk[i])
+			ret = say_number(c, xhci_port_of(vm->xhci, vm->usb_disk[i]), "disk.%u.usb-port", i, e);
+	for (unsigned i = 0; i < vm->cfg->n_disks && !ret; i++) {
+		char text[16];
+
+		if (!vm_scsi_place(vm, i, &target, &lun))
+			continue;
+		snprintf(text, sizeof(text), "%u", target);
+		ret = conf_setf(c, text, e, "disk.%u.scsi-id", i);
+		snprintf(text, sizeof(text), "%u", lun);
+		ret = ret ? ret : conf_setf(c, text, e, "disk.%u.lun", i);
+	}
+	return ret;
+}
+
 /* What was left to defaults, which another version may have others of, and what changed while it ran. */
 int vm_snapshot_defaults(struct vm *vm, struct conf *c, struct err *e)
 {
 	static const char *const vgas[] = { "none", "std", "virtio", "virtio-gpu" };
-	static const char *const usbs[] = { "usb-kbd", "usb-mouse", "usb-tablet", "none" };
 	const struct vm_config *cfg = vm->cfg;
 	char text[32];
 	int ret = conf_set(c, "machine", cfg->machine == VM_MACHINE_PC ? "pc" : "micro", e);
@@ -259,14 +302,16 @@ int vm_snapshot_defaults(struct vm *vm, struct conf *c, struct err *e)
 	if (!ret && !cfg->n_usb)
 		ret = conf_set(c, "usb.0", "none", e);
 	for (unsigned i = 0; i < cfg->n_usb && !ret; i++)
-		ret = conf_setf(c, usbs[cfg->usb[i]], e, "usb.%u", i);
+		ret = conf_setf(c, vm_usb_words[cfg->usb[i]], e, "usb.%u", i);
 	for (unsigned i = 0; i < cfg->n_nets && !ret; i++) {
 		const uint8_t *m = cfg->net[i].mac;
 
+		if (cfg->net[i].kind == VM_NET_NONE)
+			continue;
 		snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
 		ret = conf_setf(c, text, e, "net.%u.mac", i);
 	}
-	return ret;
+	return ret ? ret : say_places(vm, c, e);
 }
 
 static int write_conf(struct vm_save *s, struct err *e)

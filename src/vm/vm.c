@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "vm/hotplug.h"
 #include "vm/internal.h"
 #include "vm/migrate_int.h"
 #include "vm/snapshot_int.h"
@@ -95,6 +96,7 @@ static void restart(struct vm *vm)
 		end(vm, VM_EXIT_REBOOT, VM_SHUT_DOWN, cause);
 		return;
 	}
+	vm_hotplug_reset(vm);
 	ret = platform_boot(vm->platform, vm->err);
 	if (ret) {
 		err_prefix(vm->err, ret, "the guest cannot be restarted");
@@ -315,10 +317,12 @@ static int watch_signals(struct vm *vm, struct err *e)
 
 void vm_init(struct vm *vm, const struct vm_config *cfg, struct err *e)
 {
-	vm->cfg = cfg;
+	vm->live = *cfg;
+	vm->cfg = &vm->live;
 	vm->watchdog_action = cfg->watchdog_action;
 	vm->err = e;
 	vm->signal_fd.fd = -1;
+	list_init(&vm->netdevs);
 	pthread_mutex_init(&vm->run_lock, NULL);
 	pthread_cond_init(&vm->run_cond, NULL);
 }
@@ -331,6 +335,23 @@ void vm_init_loop(struct vm *vm)
 	loop_timer_init(vm->m->loop, &vm->deadline, on_deadline, vm);
 	vm_vcpus_throttle_init(vm);
 	vm_migrate_defaults(&vm->mig_params);
+	vm_hotplug_init(vm);
+}
+
+/* A copy to which devices that come are added, with what is in the configuration unasked. */
+static int own_tree(struct vm *vm, const struct vm_config *cfg, struct err *e)
+{
+	const char *key, *val;
+	int ret = conf_new(&vm->tree);
+
+	if (ret)
+		return err_set(e, ret, "out of memory");
+	for (size_t i = 0; cfg->tree && !ret && conf_nth(cfg->tree, i, &key, &val); i++)
+		ret = conf_set(vm->tree, key, val, e);
+	for (unsigned i = 0; i < cfg->n_usb && !ret; i++)
+		ret = conf_setf(vm->tree, vm_usb_words[cfg->usb[i]], e, "usb.%u", i);
+	vm->live.tree = vm->tree;
+	return ret;
 }
 
 int vm_new(const struct vm_config *cfg, struct vm **out, struct err *e)
@@ -341,7 +362,9 @@ int vm_new(const struct vm_config *cfg, struct vm **out, struct err *e)
 	if (!vm)
 		return err_set(e, -ENOMEM, "out of memory");
 	vm_init(vm, cfg, e);
-	ret = vm_build(vm, e);
+	ret = own_tree(vm, cfg, e);
+	if (!ret)
+		ret = vm_build(vm, e);
 	if (!ret)
 		ret = watch_signals(vm, e);
 	if (ret) {
@@ -415,11 +438,13 @@ void vm_free(struct vm *vm)
 			loop_timer_cancel(&vm->throttle_timer);
 		if (vm->parked_bh.loop)
 			loop_bh_cancel(&vm->parked_bh);
+		vm_hotplug_fini(vm);
 		machine_unlock(vm->m);
 	}
 	if (vm->signal_fd.fd >= 0)
 		close(vm->signal_fd.fd);
 	vm_unbuild(vm);
+	conf_free(vm->tree);
 	pthread_cond_destroy(&vm->run_cond);
 	pthread_mutex_destroy(&vm->run_lock);
 	free(vm);

@@ -15,7 +15,7 @@
 #include "chipset/mc146818.h"
 #include "chipset/pflash_cfi01.h"
 #include "device/q35_mch.h"
-#include "pci/pci.h"
+#include "pci/root_port.h"
 #include "platform/x86/boot.h"
 #include "platform/x86/priv.h"
 #include "platform/x86/smbios.h"
@@ -202,11 +202,24 @@ int platform_add_firmware(struct platform *p, const struct platform_firmware *fw
 	return 0;
 }
 
+void platform_card_path(const struct pci_dev *card, const char *kind, char *path, size_t len)
+{
+	struct pci_root_port *port = pci_root_port_of(card->bus);
+	char bridge[24] = "";
+	unsigned at;
+
+	if (port) {
+		at = pci_root_port_function(port)->devfn;
+		snprintf(bridge, sizeof(bridge), at & 7 ? "pci-bridge@%x,%x/" : "pci-bridge@%x/", at >> 3, at & 7);
+	}
+	snprintf(path, len, "/pci@i0cf8/%s%s@%x", bridge, kind, card->devfn >> 3);
+}
+
 void platform_device_path(struct platform *p, char *path, size_t len)
 {
 	*path = '\0';
-	if (p->last_kind && p->last_devfn >= 0)
-		snprintf(path, len, "/pci@i0cf8/%s@%x", p->last_kind, (unsigned)p->last_devfn >> 3);
+	if (p->last_kind && p->last_card)
+		platform_card_path(p->last_card, p->last_kind, path, len);
 }
 
 void platform_boot_path(struct platform *p, char *path, size_t len)

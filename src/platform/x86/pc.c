@@ -201,11 +201,14 @@ static const char *virtio_kind(unsigned id)
 	return id == 2 || id == 8 ? "scsi" : id == 1 ? "ethernet" : NULL;
 }
 
-static int pc_add_virtio(struct platform *p, struct virtio_dev *d, struct err *e)
+static int pc_add_virtio(struct platform *p, struct virtio_dev *d, struct pci_bus *bus, struct err *e)
 {
-	p->last_devfn = pci_free_slot(p->pci);
+	int devfn = pci_free_slot(bus), r;
+
 	p->last_kind = virtio_kind(d->ops->device_id);
-	return virtio_pci_new(p->m, p->pci, p->last_devfn, d, e);
+	r = virtio_pci_new(p->m, bus, devfn, d, e);
+	p->last_card = r == 0 ? pci_bus_dev(bus, (unsigned)devfn) : NULL;
+	return r;
 }
 
 /* What firmware would have done, for a kernel that is started without. */

@@ -101,7 +101,12 @@ struct pci_bus *platform_pci_bus(struct platform *p)
 
 int platform_add_virtio(struct platform *p, struct virtio_dev *d, struct err *e)
 {
-	int r = p->kind->add_virtio(p, d, e);
+	return platform_add_virtio_on(p, d, p->pci, e);
+}
+
+int platform_add_virtio_on(struct platform *p, struct virtio_dev *d, struct pci_bus *bus, struct err *e)
+{
+	int r = p->kind->add_virtio(p, d, bus, e);
 
 	if (r < 0)
 		d->ops->free(d);
@@ -254,7 +259,7 @@ static int boot_directly(struct platform *p, struct boot_start *start, struct er
 
 struct pci_dev *platform_last_card(struct platform *p)
 {
-	return p->pci ? pci_find(p->pci, 0, (unsigned)p->last_devfn) : NULL;
+	return p->last_card;
 }
 
 struct pci_dev *platform_vga(struct platform *p)

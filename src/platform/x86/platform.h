@@ -119,9 +119,12 @@ void platform_free(struct platform *p);
 /*
  * Attaches a virtio device: PCI on pc, MMIO on micro.  The device is owned by
  * the machine afterwards (on an error too: it is freed).  -ENOSPC: no slot left.
- * Only before the first platform_boot.
+ * Only before the first platform_boot, but for cards in the slots of root ports.
  */
 int platform_add_virtio(struct platform *p, struct virtio_dev *d, struct err *e);
+
+/* The same on a PCI bus, which on micro is NULL. */
+int platform_add_virtio_on(struct platform *p, struct virtio_dev *d, struct pci_bus *bus, struct err *e);
 
 /* The PCI function of the device that platform_add_virtio added last; NULL on micro. */
 struct pci_dev *platform_last_card(struct platform *p);
@@ -148,6 +151,8 @@ int platform_add_fw_cfg_file(struct platform *p, const char *name, const void *d
 /* The Open Firmware path of the device that platform_add_virtio added last, as firmware's boot order names
  * it: "/pci@i0cf8/scsi@3/disk@0,0".  Empty on micro. */
 void platform_boot_path(struct platform *p, char *path, size_t len);
+/* The path of a card of this kind ("scsi", "ethernet"), also behind a root port. */
+void platform_card_path(const struct pci_dev *card, const char *kind, char *path, size_t len);
 /* The same without what is behind the device itself: "/pci@i0cf8/scsi@3". */
 void platform_device_path(struct platform *p, char *path, size_t len);
 

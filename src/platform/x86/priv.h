@@ -25,7 +25,7 @@ struct vmgenid;
 struct platform_kind_ops {
 	const char *name;
 	int (*build)(struct platform *p, struct err *e);
-	int (*add_virtio)(struct platform *p, struct virtio_dev *d, struct err *e);
+	int (*add_virtio)(struct platform *p, struct virtio_dev *d, struct pci_bus *bus, struct err *e);
 	void (*power_button)(struct platform *p);
 	void (*init_without_firmware)(struct platform *p);	/* after a reset; NULL: nothing to do */
 	bool legacy;		/* 8259, PIT, keyboard controller */
@@ -64,7 +64,7 @@ struct platform {
 	struct i82078 *floppy;
 	struct vmgenid *vmgenid;	/* or NULL */
 	bool firmware;			/* it runs, and does what platform_boot else does */
-	int last_devfn;			/* of the virtio device added last */
+	struct pci_dev *last_card;	/* the virtio device added last; only before the machine runs */
 	const char *last_kind;		/* "scsi", "ethernet", ...: by its class */
 	uint64_t pci64_base, pci64_size;
 

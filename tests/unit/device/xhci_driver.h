@@ -225,6 +225,7 @@ static inline struct fix *make(enum disk_on_error on)
 	assert_int_equal(xhci_plug(f->x, f->disk, &port, &e), 0);
 	assert_int_equal(port, 1);
 	assert_int_equal(usb_hid_new(f->m, f->in, USB_HID_KEYBOARD, "kbd0", &f->kbd, &e), 0);
+	port = 0;
 	assert_int_equal(xhci_plug(f->x, f->kbd, &port, &e), 0);
 	assert_int_equal(port, 2);
 	p = (struct pci_dev *)f->x;

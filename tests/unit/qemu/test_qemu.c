@@ -118,7 +118,8 @@ static void effects(void **state)
 	warns("-M|microvm,pit=on|-kernel|k", "-machine: pit=on has no effect");
 	warns("-usb|-nodefaults", "-usb has no effect: a USB controller comes with a device on it");
 	warns("-M|q35,usb=on|-nodefaults", "-machine usb=on has no effect");
-	warns("-device|qemu-xhci|-display|none", "-device qemu-xhci has no effect");
+	gives("-device|qemu-xhci|-display|none", "--usb|absent|");
+	is_quiet("-device|qemu-xhci|-display|none");
 	is_quiet("-usb|-device|usb-kbd|-display|none");
 	is_quiet("-usb|-usbdevice|tablet|-display|none");
 	is_quiet("-usb|-vnc|:1");		/* a tablet comes with it */
@@ -236,10 +237,14 @@ static void nets(void **state)
 	gives("-nodefaults", "--net|none|");
 	gives("-net|none", "--net|none|");
 	gives("-netdev|user,id=n,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp::53-10.0.2.15:53|-device|virtio-net-pci,netdev=n,mac=52:54:00:1:2:3",
-	      "--net|user,fwd=tcp:127.0.0.1:2222:22,fwd=udp:0.0.0.0:53:10.0.2.15:53,mac=52:54:00:1:2:3|");
+	      "--net|user,fwd=tcp:127.0.0.1:2222:22,fwd=udp:0.0.0.0:53:10.0.2.15:53,mac=52:54:00:1:2:3,netdev=n|");
 	gives("-nic|user,hostfwd=tcp::80-:80,model=e1000", "--net|user,fwd=tcp:0.0.0.0:80:80,model=e1000e|");
 	gives("-net|nic,model=virtio|-net|user,hostfwd=tcp:127.0.0.1:10022-:22", "--net|user,fwd=tcp:127.0.0.1:10022:22|");
-	gives("-netdev|tap,id=t,ifname=tap0,script=no,downscript=no|-device|e1000e,netdev=t", "--net|tap,if=tap0,model=e1000e|");
+	gives("-netdev|tap,id=t,ifname=tap0,script=no,downscript=no|-device|e1000e,netdev=t", "--net|tap,if=tap0,model=e1000e,netdev=t|");
+	gives("-netdev|user,id=n|-device|pcie-root-port,id=rp1,chassis=3,slot=7|-device|virtio-net-pci,netdev=n,id=card,bus=rp1",
+	      "--root-port|rp1,slot=7|--net|user,id=card,bus=rp1,netdev=n|");
+	gives("-netdev|user,id=n|-device|e1000e,netdev=n,bus=pcie.0", "--net|user,model=e1000e,netdev=n|");
+	fails("-device|pcie-root-port", "id is missing");
 	fails("-net|nic,netdev=no", "there is no netdev 'no'");
 	fails("-netdev|user,id=n|-net|nic,netdev=n|-net|nic,netdev=n", "netdev 'n' is already in use");
 	fails("-netdev|vde,id=n|-device|virtio-net-pci,netdev=n", "type 'vde' is not supported");

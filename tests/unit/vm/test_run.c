@@ -121,7 +121,7 @@ static int run_with(enum machine_request req, int code, bool no_reboot)
 {
 	struct fake *f = fake_new();
 
-	f->cfg.no_reboot = no_reboot;
+	f->vm.live.no_reboot = no_reboot;
 	fake_start(f);
 	wait_running(f);
 	machine_lock(f->vm.m);

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Configuration of what may be plugged in while the guest runs: root ports, vCPUs. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "pci/root_port.h"
+#include "vm/config_int.h"
+
+/* Names of the ports that nobody named. */
+static const char *const free_ports[] = { "hotplug1", "hotplug2", "hotplug3", "hotplug4", "hotplug5", "hotplug6", "hotplug7", "hotplug8" };
+_Static_assert(ARRAY_LEN(free_ports) == VM_MAX_FREE_PORTS, "each has a name");
+
+int config_id(const char *val, const char **out, struct err *e)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", more[] = "0123456789-._";
+	size_t n = strlen(val);
+
+	*out = val;
+	if (n && n < VM_ID_MAX && strchr(letters, *val) && strspn(val, letters) + strspn(val + strspn(val, letters), more) <= n) {
+		for (const char *p = val; *p; p++)
+			if (!strchr(letters, *p) && !strchr(more, *p))
+				return err_set(e, -EINVAL, "id '%.60s': letters, digits, '-', '.' and '_' make an identifier, and a letter begins it", val);
+		return 0;
+	}
+	return err_set(e, -EINVAL, "id '%.60s': letters, digits, '-', '.' and '_' make an identifier, of at most %d, and a letter begins it", val,
+		       VM_ID_MAX - 1);
+}
+
+int config_root_port(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e)
+{
+	struct vm_root_port *p;
+
+	if (n >= VM_MAX_ROOT_PORTS)
+		return err_set(e, -E2BIG, "a guest has at most %d root ports", VM_MAX_ROOT_PORTS);
+	p = &v->root_port[n];
+	v->n_root_ports = MAX(v->n_root_ports, n + 1);
+	if (!strcmp(field, "id"))
+		return config_id(val, &p->id, e);
+	if (strcmp(field, "slot"))
+		return -ENOENT;
+	p->slot_given = true;
+	return config_uint(val, 0, PCI_ROOT_PORT_SLOTS - 1, &p->slot, e);
+}
+
+static bool slot_taken(const struct vm_config *v, unsigned slot)
+{
+	for (unsigned i = 0; i < v->n_root_ports; i++)
+		if (v->root_port[i].slot_given && v->root_port[i].slot == slot)
+			return true;
+	return false;
+}
+
+/* Numbers for slots that were given none: from 1 on. */
+static void number_slots(struct vm_config *v)
+{
+	unsigned next = 1;
+
+	for (unsigned i = 0; i < v->n_root_ports; i++) {
+		if (v->root_port[i].slot_given)
+			continue;
+		while (slot_taken(v, next))
+			next++;
+		v->root_port[i].slot = next;
+		v->root_port[i].slot_given = true;
+	}
+}
+
+int config_check_root_ports(struct vm_config *v, struct err *e)
+{
+	if (v->machine == VM_MACHINE_MICRO && (v->n_root_ports || (v->free_ports && v->free_ports_given)))
+		return err_set(e, -EINVAL, "--root-port, --hotplug: these are of PCI Express, which --machine micro has not; use --machine pc");
+	for (unsigned i = 0; i < v->n_root_ports; i++) {
+		if (!v->root_port[i].id)
+			return err_set(e, -EINVAL, "--root-port: root-port.%u.id is missing", i);
+		for (unsigned k = 0; k < i; k++)
+			if (!strcmp(v->root_port[k].id, v->root_port[i].id))
+				return err_set(e, -EINVAL, "--root-port: there are two with id=%s", v->root_port[i].id);
+	}
+	if (v->free_ports + v->n_root_ports > VM_MAX_ROOT_PORTS)
+		return err_set(e, -E2BIG, "--hotplug: a guest has at most %d root ports, %u of which have names here", VM_MAX_ROOT_PORTS,
+			       v->n_root_ports);
+	for (unsigned i = 0; v->machine == VM_MACHINE_PC && i < v->free_ports; i++)
+		v->root_port[v->n_root_ports++].id = free_ports[i];
+	number_slots(v);
+	return 0;
+}
