@@ -2,19 +2,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Long target: debian-installer installs Debian 12 unattended, and what it installed boots by its own boot loader.
 
-usage: LODGE=build/lodge PYTHONPATH=tests/guest tests/guest/install.py [--disk virtio|nvme|ahci] [--firmware bios|uefi]
-                [--from netboot|iso] [--vmm lodge|qemu] [--accel A] [--log FOLDER] [--keep FOLDER]
+usage: tests/guest/install.py [--disk virtio|nvme|ahci|all] [--firmware bios|uefi|all] [--from netboot|iso|all]
+                [--vmm lodge|qemu] [--accel A] [--minutes M] [--log FOLDER] [--keep FOLDER]
 
 The packages come from the mirror that tools/mkmirror made, by HTTP from this process at the user network's router; the answers
 are a preseed file from the same place. netboot: the installer's kernel and initial RAM disk are given with --kernel and --initrd.
 iso: they are on a CD with GRUB for both firmwares, made by grub-mkrescue. The installed system is minimal: no tasks, no
 recommended packages. Its login prompt comes through the serial port; root logs in, looks where it is and powers off.
 
-Prints each step with its time since power-on, and at the end one line with seconds and CPU seconds. The console, the syslog and
-the requests of the installer are in the log folder.
+Prints each step with its time since power-on and the machine's CPU time, and at the end one line with seconds and CPU seconds. The
+console, the syslog and the requests of the installer, with the same two times, are in the log folder: two runs, by Lodge and by QEMU,
+can be compared at each of them. With "all" one installation follows the other. LODGE is the program (build/lodge).
 """
 import argparse
 import http.server
+import itertools
 import os
 import re
 import resource
@@ -31,6 +33,7 @@ from guest import Failed, Skip, Vm, check
 
 FOLDER = os.path.join(guest.DIR, "debian-installer")
 DEVICE = {"virtio": "/dev/vda", "nvme": "/dev/nvme0n1", "ahci": "/dev/sda"}
+FIRMWARE, SOURCES = ("bios", "uefi"), ("netboot", "iso")
 OVMF = "/usr/share/OVMF/OVMF_%s_4M.fd"
 MEMORY = "1G"
 # What the installer's text front end prints when it wants an answer that was not given, and when it gives up.
@@ -133,7 +136,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def note(self, path, status):
         with self.lock:
-            self.log.write(f"{self.told.since():7.1f} {status} {path}\n")
+            self.log.write(f"{self.told.now()} {status} {path}\n")
             self.log.flush()
             for step, pattern in STEPS:
                 if step not in self.seen and re.search(pattern, path):
@@ -189,17 +192,38 @@ class Syslog(socketserver.ThreadingUDPServer):
         self.out.close()
 
 
+def tree_seconds(pid):
+    """CPU time of a process and those it has started, the traced ones of the translator among them."""
+    parents, used = {}, {}
+    for p in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{p}/stat", encoding="ascii", errors="replace") as f:
+                fields = f.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(p)], used[int(p)] = int(fields[1]), sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    total, todo = 0, [pid]
+    while todo:
+        at = todo.pop()
+        total += used.get(at, 0)
+        todo += [p for p, parent in parents.items() if parent == at]
+    return total
+
+
 class Told:
-    """Tells steps with the time since power-on."""
+    """Tells steps with the time since power-on, and the CPU time of the machine."""
 
     def __init__(self):
-        self.start = time.monotonic()
+        self.start, self.pid = time.monotonic(), None
 
     def since(self):
         return time.monotonic() - self.start
 
+    def now(self):
+        return f"{self.since():7.1f} s" + (f" {tree_seconds(self.pid):7.1f} CPU s" if self.pid else "")
+
     def step(self, text):
-        print(f"# {self.since():7.1f} s  {text}", flush=True)
+        print(f"# {self.now()}  {text}", flush=True)
 
 
 def qemu_args(args, disk, vars_, cd, boot):
@@ -222,6 +246,7 @@ class Machine(Vm):
         if args.vmm == "qemu":
             boot = ["-kernel", kernel[0], "-initrd", kernel[1], "-append", append] if kernel else []
             self.spawn(qemu_args(args, disk, disk + ".efivars", cd, boot))
+            self.told.pid = self.p.pid
             return
         out = ["--memory", MEMORY]
         out += ["--disk", f"{disk},if={args.disk}" + (f",size={args.size}" if new else "")]
@@ -232,6 +257,7 @@ class Machine(Vm):
         if kernel:
             out += ["--kernel", kernel[0], "--initrd", kernel[1], "--append", append]
         super().__init__(*out, accel=args.accel)
+        self.told.pid = self.p.pid
 
     def spawn(self, command):
         self.args, self.out, self.errfile = command, b"", tempfile.TemporaryFile()
@@ -309,6 +335,7 @@ def finish(args, vm):
             raise Failed(f"not installed within {args.minutes} minutes")
     vm.wait(5)
     check(vm.p.returncode == 0, f"the installer ended with status {vm.p.returncode}")
+    vm.told.pid = None                          # the whole is told at the end
     vm.told.step("installed, power is off")
 
 
@@ -339,9 +366,9 @@ def boot(args, disk, log):
 
 def parse():
     ap = argparse.ArgumentParser(description="Installs Debian 12 by debian-installer and boots it.")
-    ap.add_argument("--disk", choices=list(DEVICE), default="virtio")
-    ap.add_argument("--firmware", choices=["bios", "uefi"], default="bios")
-    ap.add_argument("--from", choices=["netboot", "iso"], default="netboot", dest="source")
+    ap.add_argument("--disk", choices=[*DEVICE, "all"], default="virtio")
+    ap.add_argument("--firmware", choices=[*FIRMWARE, "all"], default="bios")
+    ap.add_argument("--from", choices=[*SOURCES, "all"], default="netboot", dest="source")
     ap.add_argument("--vmm", choices=["lodge", "qemu"], default="lodge")
     ap.add_argument("--accel", default="translate")
     ap.add_argument("--size", default="4G", help="of the disk")
@@ -351,30 +378,40 @@ def parse():
     return ap.parse_args()
 
 
-def main():
-    args = parse()
+def one(args):
     what = f"Debian 12 from {args.source} onto {args.disk}, {args.firmware}, by {args.vmm}"
     try:
         need(args)
     except Skip as e:
-        print(f"skipped: {what}: {e}")
+        print(f"skipped: {what}: {e}", flush=True)
         return 0
-    log = args.log or tempfile.mkdtemp(prefix="lodge-install-log-")
+    log = os.path.join(args.log, f"{args.source}-{args.disk}-{args.firmware}-{args.vmm}")
     os.makedirs(log, exist_ok=True)
     print(f"# {what}; logs in {log}", flush=True)
     with tempfile.TemporaryDirectory(prefix="lodge-install-") as tmp:
         if args.keep:
             os.makedirs(args.keep, exist_ok=True)
-        disk = os.path.join(args.keep or tmp, f"{args.disk}-{args.firmware}.qcow2")
+        disk = os.path.join(args.keep or tmp, f"{args.source}-{args.disk}-{args.firmware}.qcow2")
         try:
             took, cpu = install(args, tmp, disk, log)
             up, boot_cpu = boot(args, disk, log)
         except Failed as e:
-            print(f"failed: {what}: {e}")
+            print(f"failed: {what}: {e}", flush=True)
             return 1
     print(f"passed: {what}: installed in {took:.0f} s ({cpu:.0f} s of CPU); login after {up:.1f} s, and down again "
-          f"with {boot_cpu:.0f} s of CPU")
+          f"with {boot_cpu:.0f} s of CPU", flush=True)
     return 0
+
+
+def main():
+    args = parse()
+    args.log = args.log or tempfile.mkdtemp(prefix="lodge-install-log-")
+    failed = 0
+    for source, disk, firmware in itertools.product(SOURCES if args.source == "all" else [args.source],
+                                                    DEVICE if args.disk == "all" else [args.disk],
+                                                    FIRMWARE if args.firmware == "all" else [args.firmware]):
+        failed |= one(argparse.Namespace(**dict(vars(args), source=source, disk=disk, firmware=firmware)))
+    return failed
 
 
 if __name__ == "__main__":
