@@ -13,7 +13,8 @@
 
 void fdc_answer(struct i82078 *f, const uint8_t *result, unsigned n, bool interrupt)
 {
-	memcpy(f->result, result, n);
+	if (n)
+		memcpy(f->result, result, n);
 	f->n_result = (uint8_t)n;
 	f->result_at = 0;
 	f->phase = n ? FDC_RESULT : FDC_IDLE;
