@@ -455,6 +455,69 @@ static void test_uuid(void **state)
 	turns(r, 20);
 }
 
+/* Ports and networks that come and go; what cannot be plugged in here says so. */
+static void test_devices(void **state)
+{
+	static const struct {
+		const char *line, *answer;
+	} steps[] = {
+		{ "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"tulip\"}}",
+		  "'tulip' is not a valid device model name" },
+		{ "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtserialport\",\"chardev\":\"c1\",\"name\":\"p2\",\"id\":\"x\"}}",
+		  "in use" },
+		{ "{\"execute\":\"x-lodge-port-remove\",\"arguments\":{\"name\":\"p1\"}}",
+		  "{\"return\": {}}" },
+		{ "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtserialport\",\"chardev\":\"c1\",\"name\":\"p2\",\"id\":\"0x\"}}",
+		  "identifier" },
+		{ "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtserialport\",\"chardev\":\"c1\",\"name\":\"p2\",\"id\":\"x\",\"odd\":1}}",
+		  "Property 'virtserialport.odd' not found" },
+		{ "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtserialport\",\"chardev\":\"c1\",\"name\":\"p2\",\"id\":\"x\",\"nr\":[1]}}",
+		  "neither text nor a number" },
+		{ "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtserialport\",\"chardev\":\"c1\",\"name\":\"p2\",\"id\":\"x\",\"nr\":5}}",
+		  "{\"return\": {}}" },
+		{ "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"usb-kbd\",\"id\":\"x\"}}",
+		  "Duplicate device ID 'x'" },
+		{ "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"usb-kbd\",\"id\":\"y\"}}",
+		  "No 'usb-bus' bus found" },
+		{ "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"scsi-hd\",\"drive\":\"d\"}}",
+		  "No 'SCSI' bus found" },
+		{ "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-blk-pci\",\"x-lodge-file\":\"null-co://1M\"}}",
+		  "no root port is free" },
+		{ "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"y\"}}",
+		  "\"class\": \"DeviceNotFound\"" },
+		{ "{\"execute\":\"netdev_add\",\"arguments\":{\"type\":\"hub\",\"id\":\"n\"}}",
+		  "user and tap" },
+		{ "{\"execute\":\"netdev_add\",\"arguments\":{\"type\":\"user\",\"id\":\"n\",\"ifname\":\"t\"}}",
+		  "Parameter 'ifname' is unexpected" },
+		{ "{\"execute\":\"netdev_add\",\"arguments\":{\"type\":\"user\",\"id\":\"n\",\"hostfwd\":[{\"str\":\"x\"}]}}",
+		  "invalid host forwarding rule 'x'" },
+		{ "{\"execute\":\"netdev_add\",\"arguments\":{\"type\":\"user\",\"id\":\"n\",\"restrict\":true}}",
+		  "{\"return\": {}}" },
+		{ "{\"execute\":\"netdev_add\",\"arguments\":{\"type\":\"user\",\"id\":\"n\"}}",
+		  "Duplicate ID 'n'" },
+		{ "{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"e1000e\",\"netdev\":\"m\"}}",
+		  "can't find value 'm'" },
+		{ "{\"execute\":\"netdev_del\",\"arguments\":{\"id\":\"n\"}}",
+		  "{\"return\": {}}" },
+		{ "{\"execute\":\"netdev_del\",\"arguments\":{\"id\":\"n\"}}",
+		  "\"class\": \"DeviceNotFound\"" },
+	};
+	struct rig *r = *state;
+	const char *answer;
+	int fd = join(r);
+
+	say(r, fd, CAPS);
+	for (unsigned i = 0; i < ARRAY_LEN(steps); i++) {
+		answer = say(r, fd, steps[i].line);
+		if (!strstr(answer, steps[i].answer))
+			fail_msg("%s gives %s", steps[i].line, answer);
+	}
+	answer = say(r, fd, "{\"execute\":\"device_del\",\"arguments\":{\"id\":\"/machine/peripheral/x\"}}");
+	assert_non_null(strstr(answer, "\"event\": \"DEVICE_DELETED\", \"data\": {\"device\": \"x\", \"path\": \"/machine/peripheral/x\"}"));
+	close(fd);
+	turns(r, 20);
+}
+
 /* A copy of what is overwritten from now on says nothing of what a bitmap knows. */
 static void test_bitmap_modes(void **state)
 {
@@ -560,7 +623,7 @@ int main(void)
 #define CASE(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(test_negotiation), CASE(test_requests), CASE(test_oob), CASE(test_deaf), CASE(test_endless), CASE(test_descriptors),
-		CASE(test_stray), CASE(test_ending), CASE(test_nbd_listener), CASE(test_ports), CASE(test_chardevs), CASE(test_bitmap_modes), CASE(test_uuid), CASE(test_gdb_gone_and_cont),
+		CASE(test_stray), CASE(test_ending), CASE(test_nbd_listener), CASE(test_ports), CASE(test_chardevs), CASE(test_bitmap_modes), CASE(test_uuid), CASE(test_devices), CASE(test_gdb_gone_and_cont),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

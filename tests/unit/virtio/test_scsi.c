@@ -551,6 +551,61 @@ static void kept_aborted(void **state)
 	assert_int_equal(blk_mem_data(f->disk)[3 * 512], 0);
 }
 
+static void take_out(struct fixture *f, struct blk_node *node)
+{
+	unsigned target = 99, lun = 99;
+	struct disk *d = NULL;
+
+	machine_lock(f->g.m);
+	for (unsigned t = 0; t < 3 && !d; t++)
+		for (unsigned l = 0; l < 400 && !d; l++)
+			if (virtio_scsi_unit(f->d, t, l) && virtio_scsi_unit(f->d, t, l)->disk.node == node)
+				d = &virtio_scsi_unit(f->d, t, l)->disk;
+	assert_true(virtio_scsi_place(f->d, d, &target, &lun));
+	virtio_scsi_remove(f->d, d);
+	assert_null(virtio_scsi_unit(f->d, target, lun));
+	machine_unlock(f->g.m);
+}
+
+/* A unit that goes answers what it had, and the driver and its neighbours hear of it. */
+static void removed(void **state)
+{
+	struct fixture *f = *state;
+	const uint8_t *ev = f->g.ram + EVENTS;
+
+	ready(f);
+	give_event(f, 0);
+	take_out(f, f->other);
+	assert_int_equal(guest_wait(&f->g, EVENT, NULL), 16);
+	assert_int_equal(ld_le32(ev), 1);
+	assert_int_equal(ev[5], 2);
+	assert_int_equal(ev[7], 5);
+	assert_int_equal(ld_le32(ev + 12), 2);			/* removed */
+	assert_int_equal(run(f, 2, 300, C(0), 0, false), 0x063f0e);
+	submit(f, 0, REQUEST, 2, 5, C(0), 0, false);
+	guest_wait(&f->g, REQUEST, NULL);
+	assert_int_equal(response(f, 0)[10], SCSI_CHECK);	/* no such unit of the target */
+	take_out(f, f->cd);
+	submit(f, 0, REQUEST, 2, 300, C(0), 0, false);
+	guest_wait(&f->g, REQUEST, NULL);
+	assert_int_equal(response(f, 0)[11], S_BAD_TARGET);
+	/* The place is free again. */
+	add(f, 2, 5, "disk1", false, &f->other);
+	assert_int_equal(run(f, 2, 5, C(0), 0, false), 0x062900);
+}
+
+static void removed_with_kept_requests(void **state)
+{
+	struct fixture *f = *state;
+
+	fail_one(f);
+	take_out(f, f->disk);
+	guest_wait(&f->g, REQUEST2, NULL);
+	assert_int_equal(response(f, 1)[11], S_BAD_TARGET);
+	pause_resume(f);
+	assert_int_equal(run(f, 2, 5, C(0), 0, false), 0);
+}
+
 static void *save(struct fixture *f, size_t *len)
 {
 	struct snap_out *o;
@@ -691,7 +746,7 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(read_and_write), T(any_layout), T(addresses), T(bidirectional), T(config), T(task_management), T(target_reset), T(events),
+		T(read_and_write), T(any_layout), T(addresses), T(bidirectional), T(config), T(task_management), T(target_reset), T(events), T(removed), T(removed_with_kept_requests),
 		T(notifications), T(tray), T(kept), T(kept_aborted), T(saved_in_mid_request), T(no_room), T(reset_under_way),
 	};
 
