@@ -117,14 +117,19 @@ static void say_message(struct rig *r, unsigned type, const uint8_t *body, uint3
 /* A text of some length, as the first bytes of the input say. */
 static void say_text(struct rig *r)
 {
-	uint32_t n = 8 + (uint32_t)input_take(&r->in, 3) % (CLIPBOARD_RAW_MAX + 4096);
-	uint8_t *p = malloc(n);
+	uint32_t some = (uint32_t)input_take(&r->in, 1), much = (uint32_t)input_take(&r->in, 1) << 4, n = some;
+	uint8_t *p;
 
-	memset(p, (int)input_take(&r->in, 1), n);
+	if (much == 255u << 4)			/* seldom: it takes its time */
+		n = (uint32_t)input_take(&r->in, 3) % (CLIPBOARD_RAW_MAX + 4096) + some;
+	else if (some & 1)
+		n += much;
+	p = malloc(8 + n);
+	memset(p, (int)much, 8 + n);
 	memset(p, 0, 8);
 	p[4] = 1;
-	input_bytes(&r->in, p + 8, MIN(n - 8, (uint32_t)input_take(&r->in, 1)));
-	say_message(r, 4, p, n);
+	input_bytes(&r->in, p + 8, some);
+	say_message(r, 4, p, 8 + n);
 	free(p);
 }
 
@@ -138,7 +143,7 @@ static void open_port(struct rig *r, bool open)
 
 static void put(struct rig *r)
 {
-	size_t n = input_take(&r->in, 1), more = n & 1 ? input_take(&r->in, 3) % (CLIPBOARD_RAW_MAX + 100) : 0;
+	size_t n = input_take(&r->in, 1), more = n == 255 ? input_take(&r->in, 3) % (CLIPBOARD_RAW_MAX + 100) : n & 1 ? n << 4 : 0;
 	char *text = malloc(n + more + 1);
 
 	memset(text, (int)input_take(&r->in, 1), n + more);

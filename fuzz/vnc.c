@@ -232,7 +232,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	};
 	struct display *d = NULL;
 	struct input *in = NULL;
-	struct loop *guest_loop;
+	struct loop *guest_loop = NULL;
 	struct err e;
 	int fds[2];
 

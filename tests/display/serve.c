@@ -4,7 +4,7 @@
  *
  * usage: vnc-serve KEY=VALUE...   port websocket unix password view cert key anon read-only wishes tablet clipboard
  *
- * Lines on standard input: "draw PATTERN WIDTH HEIGHT", "dot X Y COLOUR"; each is answered
+ * Lines on standard input: "draw PATTERN WIDTH HEIGHT", "dot X Y COLOUR", "cursor WIDTH HEIGHT HOTX HOTY SHOWN"; each is answered
  * with "ok".  What viewers type and point at is printed.  With clipboard=1 the guest's part in one: "take", "put HEX", "fill N"
  * (a text of N letters), "drop", and "paste", which prints "text HEX", "wait", "none" or "asked", if a viewer waits for the guest's.
  */
@@ -23,6 +23,7 @@ static pthread_mutex_t machine = PTHREAD_MUTEX_INITIALIZER;
 static unsigned pattern, width = 320, height = 200;
 static unsigned dot_x, dot_y, dot;
 static bool wishes;
+static struct display_cursor cursor;
 
 /* The same formulas as in test_vnc.py. */
 static uint32_t pixel(unsigned x, unsigned y)
@@ -37,6 +38,18 @@ static uint32_t pixel(unsigned x, unsigned y)
 	}
 }
 
+/* Two pixels of three are there, half of them half. */
+static void draw_cursor(struct display *d)
+{
+	static uint32_t shape[64 * 64];
+
+	for (unsigned i = 0; i < cursor.width * cursor.height; i++)
+		shape[i] = (i % 3 ? i % 2 ? 0xff000000u : 0x80000000u : 0) | (i * 0x010305 & 0xffffff);
+	cursor.pixels = shape;
+	display_set_cursor(d, &cursor);
+	cursor.width = 0;
+}
+
 static void refresh(void *opaque, struct display *d)
 {
 	static uint32_t row[DISPLAY_MAX_WIDTH];
@@ -49,6 +62,8 @@ static void refresh(void *opaque, struct display *d)
 			row[dot_x] = dot;
 		display_put(d, 0, y, width, row);
 	}
+	if (cursor.width)
+		draw_cursor(d);
 }
 
 static void watched(void *opaque, bool on) { }
@@ -159,10 +174,13 @@ static void clip_command(char *line)
 
 static void serve(void)
 {
-	char line[256];
+	char line[1 << 17];
+	unsigned c[5];
 
 	while (fgets(line, sizeof(line), stdin)) {
 		pthread_mutex_lock(&machine);
+		if (sscanf(line, "cursor %u %u %u %u %u", &c[0], &c[1], &c[2], &c[3], &c[4]) == 5)
+			cursor = (struct display_cursor){ .width = c[0], .height = c[1], .hot_x = c[2], .hot_y = c[3], .visible = c[4] };
 		if (sscanf(line, "draw %u %u %u", &pattern, &width, &height) == 3)
 			dot = 0;
 		else

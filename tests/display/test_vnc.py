@@ -101,11 +101,39 @@ def encodings():
         for p, w, h in ((0, 320, 200), (1, 320, 200), (2, 333, 97), (3, 130, 70), (4, 100, 33), (5, 2100, 20)):
             want = picture(p, w, h)
             s.say(f"draw {p} {w} {h}")
-            for enc in (rfb.RAW, rfb.HEXTILE, rfb.ZRLE, rfb.TIGHT):
+            for enc in (rfb.RAW, rfb.HEXTILE, rfb.ZRLE, rfb.TIGHT, rfb.TIGHT_PNG):
                 v.set_encodings(enc, rfb.SIZE)
                 v.picture[:] = bytes(len(v.picture))
                 check(plain(v.refresh()) == want, f"pattern {p} by encoding {enc}")
         v.close()
+
+
+def cursors():
+    """The pointer's shape, with a mask and with alpha; none while the guest shows none."""
+    w, h = 19, 11
+    px = [((i * 0x010305 & 0xffffff), (255 if i % 2 else 128) if i % 3 else 0) for i in range(w * h)]
+    with Server() as s:
+        v, a = Rfb(s.port), Rfb(s.port)
+        v.set_encodings(rfb.RAW, rfb.CURSOR)
+        a.set_encodings(rfb.RAW, rfb.CURSOR_ALPHA)
+        s.say(f"cursor {w} {h} 3 4 1")
+        for x in (v, a):
+            while not x.cursor:
+                x.update(False)
+            check(x.cursor[:4] == (3, 4, w, h), f"cursor {x.cursor[:4]}")
+        line = (w + 7) // 8
+        mask = bytearray(line * h)
+        for i, (_, alpha) in enumerate(px):
+            mask[i // w * line + i % w // 8] |= (alpha >> 7) << (7 - i % w % 8)
+        check(v.cursor[4][w * h * 4:] == mask, "the mask")
+        check(all(v.cursor[4][4 * i:4 * i + 3] == c.to_bytes(3, "little") for i, (c, _) in enumerate(px)), "the colours")
+        check(all(a.cursor[4][4 * i:4 * i + 4] == bytes([*((k * alpha // 255) for k in c.to_bytes(3, "big")), alpha])
+                  for i, (c, alpha) in enumerate(px)), "with alpha")
+        s.say(f"cursor {w} {h} 3 4 0")
+        while v.cursor[2]:
+            v.update(False)
+        v.close()
+        a.close()
 
 
 def pixel_formats():
@@ -317,6 +345,12 @@ def tls():
         c.sendall(b"\1")
         check(struct.unpack(">HH", c.recv(4)) == (320, 200), "the screen's size")
         c.close()
+    with Server(cert=cert, key=key, websocket=(ws := free_port()), password="pw") as s:
+        s.say("draw 3 300 200")
+        v = Rfb(ws, websocket=True, tls=x509, password="pw")        # TLS first, so that no VeNCrypt is
+        v.set_encodings(rfb.TIGHT, rfb.SIZE)
+        check(plain(v.refresh()) == picture(3, 300, 200), "the picture")
+        v.close()
     with Server(anon=1, password="pw") as s:
         c = start_tls(s.port, anon, 258)
         c.sendall(rfb.des("pw", c.recv(16)))
@@ -678,6 +712,17 @@ def clipboard_nonsense():
         w.close()
 
 
+def png():
+    with Server() as s:
+        s.say("draw 5 200 100")
+        v = Rfb(s.port)
+        v.set_encodings(rfb.TIGHT_PNG, rfb.SIZE)
+        check(plain(v.refresh()) == picture(5, 200, 100), "the picture")
+        if not v.pngs:
+            raise Skip("built without PNG")
+        v.close()
+
+
 def jpeg():
     with Server() as s:
         s.say("draw 5 256 256")
@@ -699,10 +744,10 @@ def jpeg():
 
 
 sys.exit(run_all([
-    ("encodings", encodings), ("pixel formats", pixel_formats), ("only what changed is sent", changes_only), ("sizes", sizes),
+    ("encodings", encodings), ("cursors", cursors), ("pixel formats", pixel_formats), ("only what changed is sent", changes_only), ("sizes", sizes),
     ("keys and pointers", keys), ("mice", pointers), ("viewers who only look", view_only), ("passwords", passwords), ("sockets", sockets), ("TLS", tls),
     ("fences and continuous updates", flow), ("viewers that do not read", slow_viewers),
-    ("answers that nobody reads", unread_answers), ("no descriptors left", no_descriptors), ("nonsense", nonsense), ("JPEG", jpeg),
+    ("answers that nobody reads", unread_answers), ("no descriptors left", no_descriptors), ("nonsense", nonsense), ("JPEG", jpeg), ("PNG", png),
     ("the clipboard", clipboard), ("plain texts", cut_texts), ("no clipboard for those who look", clipboard_refused),
     ("nonsense about the clipboard", clipboard_nonsense),
 ]))

@@ -2,7 +2,7 @@
 """A VNC viewer for tests: connects, keeps the picture, types and points.
 
 Speaks RFB 3.8 with no or VNC authentication, over TCP, a unix socket or a
-WebSocket, and decodes Raw, Hextile, ZRLE and Tight (without JPEG).  The picture
+WebSocket, and decodes Raw, Hextile, ZRLE and Tight (without JPEG) with PNG.  The picture
 is a bytearray of 4 bytes a pixel: blue, green, red, nothing.
 """
 import base64
@@ -13,7 +13,8 @@ import subprocess
 import time
 import zlib
 
-RAW, HEXTILE, TIGHT, ZRLE = 0, 5, 7, 16
+RAW, HEXTILE, TIGHT, ZRLE, TIGHT_PNG = 0, 5, 7, 16, -260
+CURSOR, CURSOR_ALPHA = -239, -314
 SIZE, EXT_SIZE, KEYS, FENCE, CONTINUOUS = -223, -308, -258, -312, -313
 POINTER_TYPE = -257
 CLIPBOARD = -1063131698
@@ -30,15 +31,39 @@ def des(password, challenge):
                           stdout=subprocess.PIPE, check=True).stdout
 
 
+def unpng(data):
+    """Rows of RGB of a PNG picture without transparency."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    w, h, depth, kind = struct.unpack(">IIBB", data[16:26])
+    assert (depth, kind) == (8, 2), (depth, kind)
+    at, z = 8, b""
+    while at < len(data):
+        n, name = struct.unpack(">I4s", data[at:at + 8])
+        z += data[at + 8:at + 8 + n] if name == b"IDAT" else b""
+        at += n + 12
+    raw, out, up = zlib.decompress(z), b"", bytes(3 * w)
+    for y in range(h):
+        filt, line = raw[y * (3 * w + 1)], bytearray(raw[y * (3 * w + 1) + 1:(y + 1) * (3 * w + 1)])
+        for i in range(len(line) if filt else 0):
+            a, b, c = line[i - 3] if i > 2 else 0, up[i], up[i - 3] if i > 2 else 0
+            paeth = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
+            line[i] = line[i] + (0, a, b, (a + b) // 2, paeth)[filt] & 255
+        up = bytes(line)
+        out += up
+    return w, h, out
+
+
 class Closed(Exception):
     """The server ended the connection."""
 
 
 class Rfb:
-    def __init__(self, port=None, path=None, websocket=False, password=None, timeout=30):
+    def __init__(self, port=None, path=None, websocket=False, password=None, timeout=30, tls=None):
         self.s = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
         self.s.settimeout(timeout)
         self.s.connect(path or ("127.0.0.1", port))
+        if tls:
+            self.s = tls.wrap_socket(self.s)
         self.ws, self.buf = False, b""
         if websocket:
             self.upgrade()
@@ -66,7 +91,8 @@ class Rfb:
         self.name = self.read(struct.unpack(">I", self.read(4))[0]).decode()
         self.picture = bytearray(self.width * self.height * 4)
         self.inflate = [zlib.decompressobj() for _ in range(5)]
-        self.rects = 0
+        self.rects = self.pngs = 0
+        self.cursor = None                      # hot x, hot y, width, height, bytes
 
     def close(self):
         self.s.close()
@@ -220,13 +246,18 @@ class Rfb:
             self.key_ack = True
         elif enc == POINTER_TYPE:
             self.absolute = x == 1
+        elif enc == CURSOR:
+            self.cursor = x, y, w, h, self.read(w * h * 4) + self.read((w + 7) // 8 * h)
+        elif enc == CURSOR_ALPHA:
+            assert self.read(4) == bytes(4)
+            self.cursor = x, y, w, h, self.read(w * h * 4)
         elif enc == RAW:
             self.put(x, y, w, h, self.read(w * h * 4))
         elif enc == HEXTILE:
             self.hextile(x, y, w, h)
         elif enc == ZRLE:
             self.zrle(x, y, w, h)
-        elif enc == TIGHT:
+        elif enc in (TIGHT, TIGHT_PNG):
             self.tight(x, y, w, h)
         else:
             raise AssertionError(f"encoding {enc}")
@@ -322,6 +353,14 @@ class Rfb:
         control = self.read(1)[0]
         if control & 0xf0 == 0x80:
             self.put(x, y, w, h, bgr(self.read(3)) * (w * h))
+            return
+        if control & 0xf0 == 0xa0:
+            pw, ph, rgb = unpng(self.read(self.compact()))
+            assert (pw, ph) == (w, h)
+            out = bytearray(w * h * 4)
+            out[0::4], out[1::4], out[2::4] = rgb[2::3], rgb[1::3], rgb[0::3]
+            self.put(x, y, w, h, bytes(out))
+            self.pngs += 1
             return
         assert control < 0x80, control
         number, palette = control >> 4 & 3, False

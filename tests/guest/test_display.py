@@ -31,7 +31,8 @@ class State:
 def modules(root, *names):
     """The drivers' modules in order, as a second RAM disk; the kernel."""
     version = os.path.basename(glob.glob(f"{root}/boot/vmlinuz-*")[0])[len("vmlinuz-"):]
-    subprocess.run(["/sbin/depmod", "-b", root, version], check=True)
+    if not os.path.exists(f"{root}/lib/modules/{version}/modules.dep"):     # of thousands of files: ten seconds on a busy machine
+        subprocess.run(["/sbin/depmod", "-b", root, version], check=True)
     out = "".join(subprocess.run(["/sbin/modprobe", "-d", root, "-S", version, "--show-depends", name], check=True,
                                  stdout=subprocess.PIPE, text=True).stdout for name in names)
     kos = list(dict.fromkeys(line.split()[1] for line in out.splitlines() if line.startswith("insmod")))

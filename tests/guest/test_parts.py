@@ -11,10 +11,12 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import sys
 import tempfile
 import time
 
+import rfb
 from guest import Skip, Vm, check, run_all
 from qmp import Qmp
 
@@ -304,6 +306,49 @@ def ports():
             check(not os.path.exists(path), "the socket was left behind")
 
 
+def spice(kind, body):
+    """A message of SPICE's agent in a chunk, for the guest's printf."""
+    data = struct.pack("<IIIIQI", 1, 20 + len(body), 1, kind, 0, len(body)) + body
+    return "".join(f"\\{b:03o}" for b in data)
+
+
+def clipboard():
+    """--clipboard, with a shell as the agent: what is copied in the guest can be pasted in a viewer, and the other way
+    round."""
+    caps, grab, request = spice(6, struct.pack("<II", 0, 0x60)), spice(7, struct.pack("<II", 0, 1)), spice(8, struct.pack("<II", 0, 1))
+    with tempfile.TemporaryDirectory() as tmp:
+        with Rig("--display", f"vnc=unix:{tmp}/vnc", "--clipboard", "on") as r, r.qmp() as q:
+            v = rfb.Rfb(path=f"{tmp}/vnc")
+            v.set_encodings(rfb.RAW, rfb.CLIPBOARD)
+            port = port_device(r.vm, "com.redhat.spice.0")
+            check(port, "the guest has no port for the agent")
+
+            def get(n):
+                """Bytes that the agent gets, in hexadecimal."""
+                out = r.vm.shell(f"timeout 20 dd bs=1 count={n} <&3 2>/dev/null | hexdump -ve '1/1 \"%02x\"'; echo =")
+                return re.findall(r"([0-9a-f]*)=", out)[-1]
+            r.vm.shell(f"exec 3<>{port}")
+            check(get(36)[24:32] == "06000000", "it is not told what the host can")
+            r.vm.shell(f"printf '{caps}{grab}' >&3")
+            v.until(lambda: v.clips)
+            v.extended(rfb.REQUEST | rfb.TEXT)
+            check(get(36)[24:32] == "08000000", "nobody asks it for its text")
+            text = spice(4, struct.pack("<II", 0, 1) + b"from the guest\n")
+            r.vm.shell(f"printf '{text}' >&3")
+            v.until(lambda: v.clips[-1][0] & rfb.PROVIDE)
+            check(v.clips[-1][1] == "from the guest\n", f"pasted {v.clips[-1]}")
+            v.copy("from the viewer")
+            v.update(False)
+            check(get(36)[24:32] == "07000000", "it is not told of the viewer's clipboard")
+            r.vm.shell(f"printf '{request}' >&3")
+            n = len(v.clips)
+            v.until(lambda: any(f & rfb.REQUEST for f, _ in v.clips[n:]))
+            check(bytes.fromhex(get(36 + 15))[36:] == b"from the viewer", "the text of the viewer")
+            check(q.event("VSERPORT_CHANGE", 5)["id"] == "com.redhat.spice.0", "the port")
+            v.close()
+            r.poweroff()
+
+
 def main():
     return run_all([
         ("i6300esb", watchdog),
@@ -315,6 +360,7 @@ def main():
         ("VM generation ID", generation),
         ("virtio-input", inputs),
         ("virtio serial ports", ports),
+        ("the clipboard", clipboard),
         ("SMBus", smbus),
     ], jobs=2)
 
