@@ -53,7 +53,7 @@ void interp_poll(struct interp_cpu *ic, uint16_t port, unsigned osz)
 	struct interp_poll *p = &ic->poll;
 	struct x86_cpu *c = &ic->c;
 	uint64_t regs;
-	int64_t left;
+	int64_t until, now;
 
 	if (p->rip != c->s.rip || p->port != port) {
 		*p = (struct interp_poll){ .rip = c->s.rip, .port = port };
@@ -65,7 +65,8 @@ void interp_poll(struct interp_cpu *ic, uint16_t port, unsigned osz)
 	if (likely(p->n < POLLS))
 		return;
 	p->n = POLLS / 2;		/* the chip is asked again after as many */
-	left = bus_quiet_until(c->vcpu.m->pio, port) - clock_now(c->vcpu.m->clock) - EARLY_NS;
-	if (left > 0)
-		sleep_for(ic, MIN(left, LONGEST_NS));
+	until = bus_quiet_until(c->vcpu.m->pio, port);
+	now = clock_now(c->vcpu.m->clock);
+	if (until > now && until - now > EARLY_NS)	/* of a saved state it may be any number */
+		sleep_for(ic, MIN(until - now - EARLY_NS, LONGEST_NS));
 }
