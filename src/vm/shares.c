@@ -8,16 +8,21 @@
 
 /* Requests of one folder that are worked on at a time. */
 #define THREADS 8
+#define FDS_MAX 65536u			/* of the process */
 
-/* A guest keeps many files open, of which few are busy: as many descriptors as may be without asking for more rights. */
-static void raise_limit(void)
+/* A guest keeps many files open, of which few are busy: as many descriptors as may be without asking for more rights.  Half of
+ * them are for shares: what one of n may keep open. */
+static unsigned descriptors(unsigned n)
 {
 	struct rlimit r;
 
-	if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur == RLIM_INFINITY)
-		return;
-	r.rlim_cur = r.rlim_max == RLIM_INFINITY ? 65536 : MIN(r.rlim_max, (rlim_t)65536);
-	setrlimit(RLIMIT_NOFILE, &r);
+	if (getrlimit(RLIMIT_NOFILE, &r))
+		return 64;
+	if (r.rlim_cur != RLIM_INFINITY && r.rlim_cur < FDS_MAX) {
+		r.rlim_cur = MIN(r.rlim_max, (rlim_t)FDS_MAX);
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+	return (unsigned)MAX(MIN(r.rlim_cur, (rlim_t)FDS_MAX) / 2 / n, (rlim_t)64);
 }
 
 static int add_share(struct vm *vm, unsigned i, struct err *e)
@@ -32,6 +37,7 @@ static int add_share(struct vm *vm, unsigned i, struct err *e)
 	o.path = c->path;
 	o.name = c->tag;
 	o.max_threads = THREADS;
+	o.max_fds = descriptors(vm->cfg->n_shares);
 	snprintf(id, sizeof(id), "share%u", i);
 	ret = p9_new(&o, &server, e);
 	if (ret)
@@ -48,8 +54,6 @@ int vm_add_shares(struct vm *vm, struct err *e)
 {
 	int ret = 0;
 
-	if (vm->cfg->n_shares)
-		raise_limit();
 	for (unsigned i = 0; i < vm->cfg->n_shares && !ret; i++)
 		ret = add_share(vm, i, e);
 	return ret;
