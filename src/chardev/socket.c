@@ -140,7 +140,7 @@ static void conn_ready(void *opaque, uint32_t events)
 	if (events & EPOLLOUT) {
 		s->want_out = false;
 		update_events(s);
-		socket_send(&s->c, NULL, 0);	/* what telnet is owed */
+		socket_send(&s->c, (const uint8_t *)"", 0);	/* what telnet is owed */
 		chardev_output_ready(&s->c);
 	}
 	if (s->conn.fd >= 0 && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {

@@ -315,6 +315,11 @@ static int parse_monitor(struct conf *c, struct opt_state *st, const char *val, 
 	return conf_setf(c, val, e, "monitor.%u", st->n_monitors++);
 }
 
+static int parse_ssh_key(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	return conf_setf(c, val, e, "ssh-key.%u", st->n_ssh_keys++);
+}
+
 /* Repeated --append adds words. */
 static int parse_append(struct conf *c, struct opt_state *st, const char *val, struct err *e)
 {
@@ -348,6 +353,7 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 	st->n_fw_cfgs = conf_list_len(c, "fw-cfg");
 	st->n_qmps = conf_list_len(c, "qmp");
 	st->n_monitors = conf_list_len(c, "monitor");
+	st->n_ssh_keys = conf_list_len(c, "ssh-key");
 	st->n_serials = conf_list_len(c, "serial");
 	st->n_smbios = conf_list_len(c, "smbios");
 	st->n_inputs = conf_list_len(c, "input");
@@ -469,6 +475,18 @@ const struct opt run_opts[] = {
 	  "queues (of an adapter, with its first disk), *discard=ignore* keeps the guest from giving space back. *logical_block_size=*, *physical_block_size=*, "
 	  "*min_io_size=*, *opt_io_size=* and *discard_granularity=* (bytes) are what the guest is told; by default what the image or device says. *bootindex=N* is a place in the boot order, *bus=ID* puts a virtio disk into the slot of a *--root-port*. *id=ID* is a name by which *device_del* takes it out. *absent=on*, with an empty name, makes only the controller (scsi, usb) for disks that come while the guest runs. "
 	  "A comma in the file's name is written twice. The file is locked while the guest runs.", COMPLETE_FILE, .parse = parse_disk },
+	{ "user-data", 0, "FILE", "for cloud-init in the guest: what to set up",
+	  "What cloud-init in the guest is to do: a *#cloud-config* file, a script, or whatever else cloud-init takes. With this, *--meta-data*, *--network-config*, "
+	  "*--ssh-key* or *--hostname* the guest gets one more disk, read-only and last, with a file system labelled cidata (data source NoCloud), and SMBIOS says "
+	  "ds=nocloud in the system's serial number unless *--smbios* gives it another. The disk is made in memory. The network is DHCP unless *--network-config* says "
+	  "otherwise. A guest whose files here have changed is set up anew.", COMPLETE_FILE, .key = "user-data" },
+	{ "meta-data", 0, "FILE", "for cloud-init: who the guest is [made from --name]",
+	  "cloud-init's meta-data, instead of what is made from *--hostname* and *--ssh-key*.", COMPLETE_FILE, .key = "meta-data" },
+	{ "network-config", 0, "FILE", "for cloud-init: its network [DHCP]", "cloud-init's network configuration, version 1 or 2.", COMPLETE_FILE, .key = "network-config" },
+	{ "ssh-key", 0, "FILE", "for cloud-init: a public key that may log in; may be repeated",
+	  "A file of public SSH keys, which cloud-init lets the image's default user log in with (Debian's: debian). May be repeated.", COMPLETE_FILE,
+	  .parse = parse_ssh_key },
+	{ "hostname", 0, "NAME", "for cloud-init: the guest's host name [--name]", "The host name that cloud-init sets; *--name* unless it is given.", .key = "hostname" },
 	{ "net", 'n', "user[,fwd=...][,tftp=FOLDER,bootfile=NAME]|tap[,if=NAME][,model=M]|none", "network card; may be repeated [user]",
 	  "A network card; may be repeated. *model=* is *virtio* (the default), or *e1000e*, Intel's 82574L, for systems without virtio drivers. *user* needs no rights: the guest gets 10.0.2.15 by DHCP, reaches what "
 	  "this process can reach, and the host's loopback at 10.0.2.2. *fwd=tcp:HOSTPORT:GUESTPORT* (or udp:, or "

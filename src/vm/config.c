@@ -22,6 +22,7 @@
 #include "device/vga.h"
 #include "virtio/gpu.h"
 #include "vm/config_int.h"
+#include "vm/seed.h"
 #include "vm/migrate_wire.h"
 
 #define MIB (1ull << 20)
@@ -436,6 +437,14 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return set_boot_menu(val, v, e);
 	if (IS("append"))
 		return v->append = val, 0;
+	if (IS("user-data"))
+		return config_text(val, &v->seed.user_data, e);
+	if (IS("meta-data"))
+		return config_text(val, &v->seed.meta_data, e);
+	if (IS("network-config"))
+		return config_text(val, &v->seed.network_config, e);
+	if (IS("hostname"))
+		return config_text(val, &v->seed.hostname, e);
 	if (IS("console"))
 		return set_console(val, &v->console, &v->console_file, e);
 	if (IS("debugcon"))
@@ -616,6 +625,12 @@ int config_set(const char *key, const char *val, struct vm_config *v, struct err
 		return n < VM_MAX_QMPS ? config_text(val, &v->qmp[n], e) : too_many("monitors", VM_MAX_QMPS, e);
 	if (config_indexed(key, "monitor", &n, &field) && !*field)
 		return n < VM_MAX_MONITORS ? config_text(val, &v->monitor[n], e) : too_many("monitors", VM_MAX_MONITORS, e);
+	if (config_indexed(key, "ssh-key", &n, &field) && !*field) {
+		if (n >= VM_MAX_SSH_KEYS)
+			return too_many("files of SSH keys", VM_MAX_SSH_KEYS, e);
+		v->seed.n_keys = MAX(v->seed.n_keys, n + 1);
+		return config_text(val, &v->seed.key[n], e);
+	}
 	if (config_indexed(key, "usb", &n, &field))
 		return config_usb(v, n, field, val, e);
 	if (config_indexed(key, "serial", &n, &field) && !*field)
@@ -726,6 +741,24 @@ static int check_display(struct vm_config *v, struct err *e)
 	return 0;
 }
 
+/* cloud-init's disk is the last one; and who looks at SMBIOS first is told that there is one. */
+static int add_seed(struct vm_config *v, struct err *e)
+{
+	int ret = vm_seed_check(&v->seed, e);
+
+	if (ret || !vm_seed_wanted(&v->seed))
+		return ret;
+	for (unsigned i = 0; i < v->seed.n_keys; i++)
+		if (!v->seed.key[i])
+			return err_set(e, -EINVAL, "ssh-key.%u is missing", i);
+	if (v->n_disks == VM_MAX_DISKS)
+		return too_many("disks, with cloud-init's", VM_MAX_DISKS, e);
+	v->disk[v->n_disks].seed = true;
+	v->disk[v->n_disks].no_iothread = true;
+	v->disk[v->n_disks++].open.file.read_only = true;
+	return v->smbios.at[SMBIOS_SYSTEM + 3] ? 0 : smbios_user_set(&v->smbios, 1, "serial", "ds=nocloud");
+}
+
 /* What only shows when all keys are known. */
 static int check_whole(struct vm_config *v, struct err *e)
 {
@@ -743,6 +776,9 @@ static int check_whole(struct vm_config *v, struct err *e)
 		v->disk[i].more.temporary = false;
 
 	ret = check_boot(v, e);
+	if (ret)
+		return ret;
+	ret = add_seed(v, e);
 	if (ret)
 		return ret;
 	for (unsigned i = 0; i < v->n_initrds; i++)

@@ -46,6 +46,7 @@
  *   chardev.N.kind null|file|pty|socket|ringbuf|stdio|vdagent  chardev.N.mux on|off  chardev.N.escape N [1]  chardev.N.signal on|off [on]
  *   chardev.N.id ID  chardev.N.path PATH  chardev.N.append on|off
  *   chardev.N.host H  chardev.N.port P  chardev.N.server on|off  chardev.N.wait on|off  chardev.N.reconnect SECONDS  chardev.N.telnet on|off  chardev.N.fd N  chardev.N.size SIZE
+ *   user-data FILE  meta-data FILE  network-config FILE  ssh-key.N FILE  hostname NAME: cloud-init's disk (seed.h)
  *   port.N.name NAME  port.N.chardev ID  port.N.console on|off  guest-agent PATH  clipboard on|off [off]
  *   share.N.path FOLDER  share.N.tag TAG [shareN]  share.N.security-model none|passthrough|mapped-xattr|mapped-file [none]
  *   share.N.readonly on|off [off]  share.N.multidevs remap|warn|forbid [remap]  share.N.writeout none|immediate [none]
@@ -151,7 +152,16 @@ extern const char *const vm_watchdog_action_words[];	/* QEMU's; NULL behind them
 enum vm_vga { VM_VGA_NONE, VM_VGA_STD, VM_VGA_VIRTIO, VM_VGA_GPU };	/* VIRTIO: a VGA and virtio-gpu in one; GPU: no VGA */
 enum vm_console { VM_CONSOLE_STDIO, VM_CONSOLE_PTY, VM_CONSOLE_NONE, VM_CONSOLE_FILE };
 
+/* What cloud-init in the guest is told: files, NULL: none (seed.h). */
+#define VM_MAX_SSH_KEYS 16
+struct vm_seed {
+	const char *user_data, *meta_data, *network_config, *hostname;
+	const char *key[VM_MAX_SSH_KEYS];	/* files of public keys */
+	unsigned n_keys;
+};
+
 struct vm_disk {
+	bool seed;			/* made of struct vm_config's seed; no path then */
 	const char *path;		/* NULL: a drive that is empty, unless there is a node */
 	const char *node;		/* the block node it stands on; NULL: one that is opened for it */
 	uint64_t size;			/* bytes, of an image to be made if there is none; 0: it has to be there */
@@ -255,6 +265,7 @@ struct vm_config {
 	unsigned n_blockdevs;
 	struct vm_disk disk[VM_MAX_DISKS];
 	unsigned n_disks;
+	struct vm_seed seed;
 	struct vm_net net[VM_MAX_NETS];
 	unsigned n_nets;
 	struct vm_root_port root_port[VM_MAX_ROOT_PORTS];	/* the free ones come last */

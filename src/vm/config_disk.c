@@ -237,7 +237,7 @@ int config_check_disk(const struct vm_config *v, unsigned i, struct err *e)
 			err_set(e, -EINVAL, "--disk: absent=on is for if=scsi and if=usb") : 0;
 	if (d->node && (d->path || d->size || d->n_keys || d->snapshot || d->more.temporary || d->open.format))
 		return err_set(e, -EINVAL, "--disk: node=%.40s is the image; what is said of a file does not go with it", d->node);
-	if (!d->path && !d->cdrom && !d->node && d->interface != VM_DISK_FLOPPY)
+	if (!d->path && !d->seed && !d->cdrom && !d->node && d->interface != VM_DISK_FLOPPY)
 		return err_set(e, -EINVAL, "--disk: disk %u names no file; only a CD drive (cdrom=on) or a floppy drive may be empty", i);
 	if (d->interface == VM_DISK_FLOPPY && check_floppy(v, i, e))
 		return -EINVAL;

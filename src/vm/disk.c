@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/bits.h"
 #include "block/secret.h"
@@ -25,6 +26,7 @@
 #include "vm/firmware.h"
 #include "vm/migrate_int.h"
 #include "vm/nodes.h"
+#include "vm/seed.h"
 
 #define MAX_DISK_QUEUES 8
 
@@ -409,6 +411,23 @@ static int unchanged(const struct vm_disk *d, struct err *e)
 	return 0;
 }
 
+/* The file is in memory, and goes when it is closed. */
+static int open_seed(struct vm *vm, struct loop *l, const struct vm_disk *d, struct blk_node **node, struct err *e)
+{
+	struct blk_image_opts open = d->open;
+	char path[32];
+	int fd, ret = vm_seed_make(&vm->cfg->seed, vm->cfg->name, &fd, e);
+
+	if (ret)
+		return ret;
+	open.format = "raw";
+	open.file.no_lock = true;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ret = blk_open_disk(l, path, &open, &d->more, node, e);
+	close(fd);
+	return ret;
+}
+
 /* The disk's node: one that the user made, or an image that is opened for it. Nobody's lock is held. */
 static int open_node(struct vm *vm, const struct adding *a, struct blk_secrets *secrets, struct blk_node **node, struct err *e)
 {
@@ -418,6 +437,8 @@ static int open_node(struct vm *vm, const struct adding *a, struct blk_secrets *
 	bool waits;
 	int ret;
 
+	if (d->seed)
+		return open_seed(vm, l, d, node, e);
 	if (d->node) {
 		ret = vm_node_use(vm, d->node, a->io, !d->open.file.read_only, &d->more, node, e);
 		iothread_lock(a->io);

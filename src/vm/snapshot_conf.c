@@ -34,6 +34,7 @@ static const struct {
 	{ "direct", GIVEN | KEPT }, { "huge-pages", GIVEN }, { "vmgenid", GIVEN | KEPT }, { "watchdog-action", GIVEN | KEPT },
 	{ "net.*.kind", GIVEN | KEPT }, { "net.*.if", GIVEN | KEPT }, { "net.*.restrict", GIVEN | KEPT },
 	{ "net.*.tftp", GIVEN | KEPT | PATH },
+	{ "user-data", KEPT | PATH }, { "meta-data", KEPT | PATH }, { "network-config", KEPT | PATH }, { "ssh-key.*", KEPT | PATH },
 	{ "disk.*.size", 0 }, { "disk.*.key.*", KEPT | PATH }, { "kernel", KEPT | PATH }, { "initrd.*", KEPT | PATH },
 	{ "firmware", KEPT | PATH | WORDS }, { "firmware-vars", 0 }, { "fw-cfg.*.file", KEPT | PATH }, { "debugcon", KEPT | PATH | WORDS },
 	{ "net.*.romfile", KEPT | PATH }, { "vga-romfile", KEPT | PATH },
