@@ -56,6 +56,11 @@ static void resume_input(struct chardev *c)
 		c->ops->want_input(c, true);
 }
 
+bool chardev_answer_due(const struct chardev *c)
+{
+	return c->f.answers && (c->in.n || !c->f.can_read(c->f.opaque));
+}
+
 static void deliver(void *opaque)
 {
 	struct chardev *c = opaque;
@@ -80,6 +85,8 @@ static void deliver(void *opaque)
 		c->f.read(c->f.opaque, piece, n);
 	}
 	resume_input(c);
+	if (c->ops->answered && !chardev_answer_due(c))
+		c->ops->answered(c);
 	if (c->eof && !c->in.n && !c->hung_up && c->f.hangup) {
 		c->hung_up = true;
 		c->f.hangup(c->f.opaque);
@@ -155,7 +162,7 @@ void chardev_guest_open(struct chardev *c, bool open)
 void chardev_kick(struct chardev *c)
 {
 	c = chardev_now(c);
-	if (c->in.n || c->in_stopped || c->eof)
+	if (c->in.n || c->in_stopped || c->eof || c->f.answers)
 		loop_bh_post(&c->deliver);
 }
 

@@ -31,6 +31,8 @@ struct chardev_front {
 	void (*brk)(void *opaque);			/* a break condition; may be NULL */
 	/* One of several on a mux: what is typed goes here from now on, or no longer.  May be NULL. */
 	void (*focus)(void *opaque, bool here);
+	/* It answers, and is ready to read (can_read) only when it has: who sends a line and no more hears the answer before the end. */
+	bool answers;
 	void *opaque;
 };
 

@@ -20,6 +20,7 @@ struct chardev_ops {
 	/* There is (or is no longer) room for input.  May be NULL. */
 	void (*want_input)(struct chardev *c, bool yes);
 	void (*size)(struct chardev *c, unsigned *cols, unsigned *rows);	/* may be NULL */
+	void (*answered)(struct chardev *c);	/* chardev_answer_due was true and is no longer.  May be NULL */
 	void (*brk)(struct chardev *c);		/* a break for whoever it is for; NULL: the front end */
 	/* A program in the guest has opened or closed the port.  May be NULL. */
 	void (*guest_open)(struct chardev *c, bool open);
@@ -61,6 +62,8 @@ void chardev_discard(struct chardev *c);
 /* For back ends, lock held. */
 size_t chardev_input_room(const struct chardev *c);
 size_t chardev_input(struct chardev *c, const uint8_t *buf, size_t len);
+/* Has what came so far still to be answered? */
+bool chardev_answer_due(const struct chardev *c);
 void chardev_input_eof(struct chardev *c);	/* the front end hears of it after the last byte */
 void chardev_opened(struct chardev *c);		/* somebody came; before their first byte */
 void chardev_output_ready(struct chardev *c);	/* send may take more now */

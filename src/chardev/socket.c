@@ -36,6 +36,7 @@ struct chardev_socket {
 	struct loop_fd listen, conn;	/* fd -1: none */
 	struct loop_timer again;
 	bool server, connecting, want_in, want_out, said, is_telnet;
+	bool half;			/* the other side says no more, and waits for an answer */
 	struct telnet telnet;
 	unsigned reconnect_s;
 	struct sockaddr_storage at;	/* a client's peer */
@@ -50,7 +51,7 @@ static struct chardev_socket *of(struct chardev *c)
 
 static void update_events(struct chardev_socket *s)
 {
-	uint32_t ev = s->connecting ? EPOLLOUT : (s->want_in ? EPOLLIN : 0u) | (s->want_out ? EPOLLOUT : 0u);
+	uint32_t ev = s->connecting ? EPOLLOUT : (s->want_in && !s->half ? EPOLLIN : 0u) | (s->want_out ? EPOLLOUT : 0u);
 
 	if (s->conn.loop && s->conn.events != ev)
 		loop_fd_mod(&s->conn, ev);
@@ -72,7 +73,7 @@ static void disconnect(struct chardev_socket *s)
 	loop_fd_del(&s->conn);
 	close(s->conn.fd);
 	s->conn.fd = -1;
-	s->connecting = s->want_out = false;
+	s->connecting = s->want_out = s->half = false;
 	if (was_open)
 		chardev_input_eof(&s->c);
 	/* What nobody takes any more must not be in the guest's way. */
@@ -107,8 +108,12 @@ static void read_some(struct chardev_socket *s)
 		chardev_break(&s->c);
 	if (n > 0)
 		return;
-	if (n == 0 || (errno != EAGAIN && errno != EINTR))
+	if (n == 0 && chardev_answer_due(&s->c)) {
+		s->half = true;
+		update_events(s);
+	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 		disconnect(s);
+	}
 }
 
 /* The end of a connect that was begun. */
@@ -143,7 +148,9 @@ static void conn_ready(void *opaque, uint32_t events)
 		socket_send(&s->c, (const uint8_t *)"", 0);	/* what telnet is owed */
 		chardev_output_ready(&s->c);
 	}
-	if (s->conn.fd >= 0 && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
+	if (s->half && events & (EPOLLHUP | EPOLLERR)) {
+		disconnect(s);
+	} else if (s->conn.fd >= 0 && events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
 		/* It is gone, which would be told for ever, and there is no room yet for what it said last. */
 		if (!chardev_input_room(&s->c))
 			loop_fd_del(&s->conn);
@@ -271,6 +278,12 @@ static void socket_want_input(struct chardev *c, bool yes)
 	update_events(s);
 }
 
+static void socket_answered(struct chardev *c)
+{
+	if (of(c)->half)
+		disconnect(of(c));
+}
+
 static void socket_free(struct chardev *c)
 {
 	struct chardev_socket *s = of(c);
@@ -290,6 +303,7 @@ static void socket_free(struct chardev *c)
 static const struct chardev_ops ops = {
 	.send = socket_send,
 	.want_input = socket_want_input,
+	.answered = socket_answered,
 	.free = socket_free,
 };
 

@@ -184,7 +184,7 @@ int hmp_monitor_new(struct control *ctl, const char *id, struct err *e)
 	list_add_tail(&ctl->hmps, &m->node);
 	m->away = chardev_mux_away(m->chr);
 	chardev_attach(m->chr, &(struct chardev_front){
-		.can_read = can_read, .read = on_read, .writable = on_writable, .opened = on_opened, .focus = on_focus, .opaque = m,
+		.can_read = can_read, .read = on_read, .writable = on_writable, .opened = on_opened, .focus = on_focus, .answers = true, .opaque = m,
 	});
 	if (chardev_is_open(m->chr))
 		greet(m);

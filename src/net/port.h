@@ -81,6 +81,8 @@ struct net_user_opts {
 	const char *bootfile;		/* what DHCP names as the file to boot, up to 127 bytes; NULL: none */
 	const char *hostname;		/* the guest's, by DHCP; NULL: none */
 	const char *domainname, *dnssearch;	/* by DHCP; NULL: none */
+	const char *net;		/* NETWORK/BITS or NETWORK/MASK; NULL: 10.0.2.0/24 */
+	const char *host, *dns, *dhcpstart;	/* in it: the router, the name server, the guest; NULL: its 2nd, 3rd, 15th address */
 	const char *tftp_server_name;	/* DHCP option 66, up to 255 bytes; NULL: none */
 };
 

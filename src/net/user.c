@@ -467,7 +467,68 @@ static int add_forward(struct user_net *u, const struct net_fwd *f, struct err *
 	return 0;
 }
 
-static void network_config(SlirpConfig *c, const struct net_user_opts *o, const char *search[2])
+/* "10.0.2.0/24" or "10.0.2.0/255.255.255.0"; host byte order. */
+static int parse_network(const char *text, uint32_t *net, uint32_t *mask)
+{
+	size_t len = strcspn(text, "/");
+	char addr[INET_ADDRSTRLEN], *end;
+	struct in_addr a, m;
+	unsigned long bits;
+
+	if (len >= sizeof(addr) || !text[len])
+		return -EINVAL;
+	memcpy(addr, text, len);
+	addr[len] = '\0';
+	if (inet_pton(AF_INET, addr, &a) != 1)
+		return -EINVAL;
+	bits = strtoul(text + len + 1, &end, 10);
+	if (!*end && end != text + len + 1 && bits >= 4 && bits <= 28)
+		*mask = ~0u << (32 - bits);
+	else if (inet_pton(AF_INET, text + len + 1, &m) == 1)
+		*mask = ntohl(m.s_addr);
+	else
+		return -EINVAL;
+	*net = ntohl(a.s_addr) & *mask;
+	/* Ones and then zeros, with room for the addresses that have to be there. */
+	return (~*mask & (~*mask + 1)) || ~*mask < 15 || *mask < 0xf0000000 ? -EINVAL : 0;
+}
+
+/* An address of the network, by its place unless the user says which. */
+static int place_in(const char *name, const char *text, unsigned nth, const SlirpConfig *c, struct in_addr *out, struct err *e)
+{
+	uint32_t mask = ntohl(c->vnetmask.s_addr), net = ntohl(c->vnetwork.s_addr), a = net | (nth & ~mask);
+	struct in_addr given;
+
+	if (text && inet_pton(AF_INET, text, &given) != 1)
+		return err_set(e, -EINVAL, "%s=%.40s: it is an IPv4 address", name, text);
+	if (text)
+		a = ntohl(given.s_addr);
+	if ((a & mask) != net || a == net || a == (net | ~mask))
+		return err_set(e, -EINVAL, "%s=%.40s: it is no address of the network", name, text ? text : "");
+	out->s_addr = htonl(a);
+	return 0;
+}
+
+static int addresses(SlirpConfig *c, const struct net_user_opts *o, struct err *e)
+{
+	uint32_t net = 0x0a000200, mask = 0xffffff00;
+	int ret = o->net && parse_network(o->net, &net, &mask) ?
+		  err_set(e, -EINVAL, "net=%.40s: it is an IPv4 network, as in 10.0.2.0/24, of 4 to 28 bits", o->net) : 0;
+
+	c->vnetwork.s_addr = htonl(net);
+	c->vnetmask.s_addr = htonl(mask);
+	if (!ret)
+		ret = place_in("host", o->host, 2, c, &c->vhost, e);
+	if (!ret)
+		ret = place_in("dns", o->dns, 3, c, &c->vnameserver, e);
+	if (!ret)
+		ret = place_in("dhcpstart", o->dhcpstart, 15 & ~mask ? (~mask > 15 ? 15 : 14) : 0, c, &c->vdhcp_start, e);
+	if (!ret && (c->vhost.s_addr == c->vnameserver.s_addr || c->vhost.s_addr == c->vdhcp_start.s_addr || c->vnameserver.s_addr == c->vdhcp_start.s_addr))
+		ret = err_set(e, -EINVAL, "host=, dns= and dhcpstart= are different addresses");
+	return ret;
+}
+
+static int network_config(SlirpConfig *c, const struct net_user_opts *o, const char *search[2], struct err *e)
 {
 	memset(c, 0, sizeof(*c));
 	c->vhostname = o->hostname;
@@ -481,16 +542,12 @@ static void network_config(SlirpConfig *c, const struct net_user_opts *o, const 
 	c->bootfile = o->bootfile;
 	c->tftp_server_name = o->tftp_server_name;
 	c->in_enabled = true;
-	c->vnetwork.s_addr = htonl(0x0a000200);
-	c->vnetmask.s_addr = htonl(0xffffff00);
-	c->vhost.s_addr = htonl(0x0a000202);
-	c->vdhcp_start.s_addr = htonl(0x0a00020f);
-	c->vnameserver.s_addr = htonl(0x0a000203);
 	c->in6_enabled = true;
 	inet_pton(AF_INET6, "fec0::", &c->vprefix_addr6);
 	c->vprefix_len = 64;
 	inet_pton(AF_INET6, "fec0::2", &c->vhost6);
 	inet_pton(AF_INET6, "fec0::3", &c->vnameserver6);
+	return addresses(c, o, e);
 }
 
 /* What libslirp would cut off or fail on later. */
@@ -537,9 +594,9 @@ int net_user_new(struct loop *l, const struct net_user_opts *o, struct net_backe
 	loop_bh_init(l, &u->turn_bh, turn, u);
 	loop_timer_init(l, &u->deadline, deadline_passed, u);
 	u->tx = malloc(NET_MAX_FRAME);
-	network_config(&c, o, search);
-	u->slirp = u->tx ? slirp_new(&c, &slirp_callbacks, u) : NULL;
-	if (!u->slirp)
+	ret = network_config(&c, o, search, e);
+	u->slirp = u->tx && !ret ? slirp_new(&c, &slirp_callbacks, u) : NULL;
+	if (!u->slirp && !ret)
 		ret = err_set(e, -ENOMEM, "the user network cannot be set up");
 	for (unsigned i = 0; i < o->n_fwd && !ret; i++)
 		ret = add_forward(u, &o->fwd[i], e);

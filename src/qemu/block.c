@@ -369,11 +369,16 @@ static int drive_image(struct qemu *q, struct qemu_item *it, struct disk *d, str
 	d->more[1] = &it->p;
 	if (!v)
 		v = props_take(&it->p, "file.filename");
+	d->format = props_take(&it->p, "format");
+	d->format = d->format ? d->format : driver;
+	/* The format and the file below it, as libguestfs names its overlays: file.driver=qcow2,file.file.filename=... */
+	if (!v && (v = props_take(&it->p, "file.file.filename")) && !d->format)
+		d->format = props_peek(&it->p, "file.driver");
 	if (v && *v)
 		d->file = drive_path(q, v);
 	props_take(&it->p, "file.driver");
-	d->format = props_take(&it->p, "format");
-	d->format = d->format ? d->format : driver;
+	props_take(&it->p, "file.file.driver");
+	props_take(&it->p, "file.backing.file.locking");	/* as locking= */
 	d->snapshot = q->snapshot;
 	v = props_peek(&it->p, "media");
 	if (v && !strcmp(v, "cdrom"))

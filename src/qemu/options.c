@@ -255,7 +255,7 @@ const struct qemu_option qemu_options[] = {
 	  "       [[,bps=b]|[[,bps_rd=r][,bps_wr=w]]]\n"
 	  "       [[,iops=i]|[[,iops_rd=r][,iops_wr=w]]]", "use 'file' as a drive image", opt_drive },
 	{ "blockdev", "[driver=]driver[,node-name=N][,discard=ignore|unmap]\n"
-	  "          [,cache.direct=on|off][,cache.no-flush=on|off]\n"
+	  "          [,cache.direct=on|off][,cache.no-flush=on|off][,auto-read-only=on|off]\n"
 	  "          [,read-only=on|off][,driver specific parameters...]", "configure a block backend", opt_blockdev },
 	{ "fda", "file", "use 'file' as floppy disk 0 image", opt_fda },
 	{ "fdb", "file", "use 'file' as floppy disk 1 image", opt_fdb },
@@ -274,7 +274,8 @@ const struct qemu_option qemu_options[] = {
 	{ "full-screen", NULL, "start in full screen (no effect)", opt_nothing },
 	{ "vnc", "<display>", "shorthand for -display vnc=<display>", opt_vnc },
 	{ "netdev", "user,id=str[,restrict=on|off][,hostfwd=rule][,tftp=dir][,bootfile=f][,tftp-server-name=name]\n"
-	  "         [,domainname=domain][,dnssearch=domain][,hostname=host]", "configure a user mode network backend with ID 'str'", opt_netdev },
+	  "         [,domainname=domain][,dnssearch=domain][,hostname=host]\n"
+	  "-netdev tap,id=str[,ifname=name][,script=no][,downscript=no][,queues=n][,vhost=on|off]", "configure a user mode network backend with ID 'str'", opt_netdev },
 	{ "nic", "[user|tap|none][,option][,...][mac=macaddr]", "initialize an on-board NIC", opt_nic },
 	{ "net", "nic[,macaddr=mac][,model=type]", "configure or create an on-board (or machine default) NIC", opt_net },
 	{ "chardev", "null|stdio|file|pty|socket|ringbuf|qemu-vdagent,id=id[,...]", "configure a character device", opt_chardev },

@@ -176,7 +176,7 @@ static int parse_floppy(struct conf *c, struct opt_state *st, const char *val, s
 static int net_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	static const char *const keys[] = {
-		"mac", "model", "if", "queues", "tftp", "bootfile", "tftp-server-name", "hostname", "domainname", "dnssearch", "romfile", "rombar", "bootindex", "bus", "id", "netdev",
+		"mac", "model", "if", "queues", "tftp", "bootfile", "tftp-server-name", "hostname", "domainname", "dnssearch", "net", "host", "dns", "dhcpstart", "romfile", "rombar", "bootindex", "bus", "id", "netdev",
 	};
 	struct target *t = opaque;
 
@@ -494,7 +494,7 @@ const struct opt run_opts[] = {
 	  "to the guest. *restrict* cuts a user network off from everything but its forwardings. *tap* uses a "
 	  "tap interface (*if=NAME*, *queues=N*), *mac=* sets the card's address. To boot from a user network, *tftp=FOLDER* shows the guest the "
 	  "folder's files by TFTP (whatever links in it lead to, too) and *bootfile=NAME* is what DHCP tells it to load from there, or an URL (http://10.0.2.2:PORT/FILE is a "
-	  "web server on the host's loopback) where iPXE does the loading; *tftp-server-name=* is DHCP's option 66. *hostname=*, *domainname=* and *dnssearch=* are what DHCP says of the guest's name. *romfile=FILE* is the card's option ROM: with *--firmware bios* it is "
+	  "web server on the host's loopback) where iPXE does the loading; *tftp-server-name=* is DHCP's option 66. *hostname=*, *domainname=* and *dnssearch=* are what DHCP says of the guest's name; *net=NETWORK/BITS* is another network than 10.0.2.0/24, *host=*, *dns=* and *dhcpstart=* are the router, the name server and the guest in it. *romfile=FILE* is the card's option ROM: with *--firmware bios* it is "
 	  "iPXE's, from the package ipxe-qemu, else there is none, since OVMF has a driver (efi-virtio.rom has iPXE for it); *romfile=* alone or "
 	  "*rombar=off* leave it out. *bootindex=N* is a place in the boot order, *bus=ID* the slot of a *--root-port*, *id=ID* a name by which *device_del* takes the card out, *netdev=ID* that of the network. Without --net there is one user "
 	  "network; *none* means no card.", COMPLETE_WORDS, "user tap none", .parse = parse_net },

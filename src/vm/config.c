@@ -522,6 +522,14 @@ static int set_net_boot(struct vm_net *n, const char *field, const char *val, st
 		return config_text(val, &n->hostname, e);
 	if (!strcmp(field, "domainname"))
 		return config_text(val, &n->domainname, e);
+	if (!strcmp(field, "net"))
+		return config_text(val, &n->net, e);
+	if (!strcmp(field, "host"))
+		return config_text(val, &n->host, e);
+	if (!strcmp(field, "dns"))
+		return config_text(val, &n->dns, e);
+	if (!strcmp(field, "dhcpstart"))
+		return config_text(val, &n->dhcpstart, e);
 	if (!strcmp(field, "dnssearch"))
 		return config_text(val, &n->dnssearch, e);
 	if (!strcmp(field, "tftp-server-name"))
@@ -753,7 +761,7 @@ static int add_seed(struct vm_config *v, struct err *e)
 			return err_set(e, -EINVAL, "ssh-key.%u is missing", i);
 	if (v->n_disks == VM_MAX_DISKS)
 		return too_many("disks, with cloud-init's", VM_MAX_DISKS, e);
-	v->disk[v->n_disks].seed = true;
+	v->disk[v->n_disks].seed = v->disk[v->n_disks].there = true;
 	v->disk[v->n_disks].no_iothread = true;
 	v->disk[v->n_disks++].open.file.read_only = true;
 	return v->smbios.at[SMBIOS_SYSTEM + 3] ? 0 : smbios_user_set(&v->smbios, 1, "serial", "ds=nocloud");

@@ -23,6 +23,7 @@
  *   disk.N.key.M file:PATH | fd:NUMBER   key of the image (M = 0), its backing file (1) ...; the last is for all below
  *   net.N.kind user|tap|none  net.N.model virtio|e1000e [virtio]  net.N.fwd.N SPEC  net.N.mac M  net.N.if NAME  net.N.queues N  net.N.restrict on|off
  *   net.N.tftp FOLDER  net.N.bootfile NAME  net.N.tftp-server-name NAME  net.N.hostname NAME  net.N.domainname NAME  net.N.dnssearch NAME
+ *   net.N.net NETWORK/BITS [10.0.2.0/24]  net.N.host ADDRESS  net.N.dns ADDRESS  net.N.dhcpstart ADDRESS
  *   net.N.romfile FILE [iPXE's, with firmware bios; empty: none]  net.N.rombar on|off [on]  net.N.bootindex N [by boot-order]
  *   disk.N.id, net.N.id, usb.N.id, port.N.id ID   the device's name for those who take it out again [none]
  *   disk.N.drive ID of a drive_add [none]
@@ -206,6 +207,7 @@ struct vm_net {
 	struct net_fwd fwd[VM_MAX_FWDS];
 	unsigned n_fwd;
 	const char *tftp, *bootfile, *tftp_server_name, *hostname, *domainname, *dnssearch;	/* user; NULL: none */
+	const char *net, *host, *dns, *dhcpstart;	/* user; NULL: the usual addresses */
 	struct vm_rom rom;
 	const char *id, *netdev;	/* of the card, and of the network; NULL: none */
 	const char *bus;		/* id of a root port; NULL: the root bus */

@@ -30,8 +30,8 @@
 static const char *const own_business[] = {
 	"name", "accel", "disk.*.file", "disk.*.format", "disk.*.cache", "disk.*.aio", "disk.*.iothread", "disk.*.key.*", "disk.*.backing",
 	"disk.*.size", "disk.*.rerror", "disk.*.werror", "disk.*.*iops*", "disk.*.*bps*", "disk.*.copy-on-read", "disk.*.throttling*",
-	"disk.*.bootindex", "kernel", "initrd.*", "append", "firmware", "fw-cfg.*.file", "debugcon", "serial.*", "chardev.*", "guest-agent",
-	"net.*.kind", "net.*.if", "net.*.restrict", "net.*.tftp", "net.*.mac", "net.*.hostname", "net.*.domainname", "net.*.dnssearch",
+	"disk.*.bootindex", "kernel", "initrd.*", "append", "firmware", "fw-cfg.*.file", "debugcon", "serial.*", "chardev.*", "monitor.*", "guest-agent",
+	"net.*.kind", "net.*.if", "net.*.restrict", "net.*.tftp", "net.*.mac", "net.*.hostname", "net.*.domainname", "net.*.dnssearch", "net.*.net", "net.*.host", "net.*.dns", "net.*.dhcpstart",
 	"net.*.bootfile", "net.*.tftp-server-name", "net.*.bootindex", "net.*.romfile", "vga-romfile", "no-reboot", "shutdown-timeout",
 	"code-cache", "direct", "vmgenid", "watchdog-action", "rtc", "cpu", "boot-order", "boot-menu", "escape", "defaults", "exec-timeout",
 	"huge-pages", "accel-split",

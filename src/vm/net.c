@@ -15,6 +15,7 @@ int vm_net_open(struct vm *vm, const struct vm_net *n, struct net_backend **b, s
 	const struct net_user_opts user = {
 		.fwd = n->fwd, .n_fwd = n->n_fwd, .restrict_ = n->restrict_, .tftp = n->tftp, .bootfile = n->bootfile,
 		.tftp_server_name = n->tftp_server_name, .hostname = n->hostname, .domainname = n->domainname, .dnssearch = n->dnssearch,
+		.net = n->net, .host = n->host, .dns = n->dns, .dhcpstart = n->dhcpstart,
 	};
 	int ret = n->kind == VM_NET_USER ? net_user_new(vm->m->loop, &user, b, e) : net_tap_new(vm->m->loop, n->ifname, n->queues, b, e);
 

@@ -20,6 +20,7 @@ DIR = os.environ.get("LODGE_CLOUD_DIR") or os.path.join(
 DISK, KERNEL, INITRD = (os.path.join(DIR, n) for n in ("cloud.raw", "vmlinuz", "initrd.img"))
 
 USER_DATA = """#cloud-config
+locale: C.UTF-8
 write_files:
 - path: /etc/lodge-was-here
   content: written by cloud-init

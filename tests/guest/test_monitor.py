@@ -134,6 +134,13 @@ def several():
                 ta.expect(b"(qemu) ")
                 ta.send(b"\x1b[A\n")          # the last one's history
                 ta.expect(b"unknown command: 'nonsense'\r\n(qemu) ")
+            with connect(a) as sa:      # says a line and no more, as socat does at the end of its input
+                sa.sendall(b"info name\ninfo status\n")
+                sa.shutdown(socket.SHUT_WR)
+                got = b""
+                while data := sa.recv(65536):
+                    got += data
+                check(b"VM status: paused" in got and b"\r\n(qemu) " in got, f"no answer: {got!r}")
             name = [w for w in open(err).read().split() if w.startswith("/dev/pts/")][0]
             fd = os.open(name, os.O_RDWR | os.O_NOCTTY)
             tp = Talk(fd)

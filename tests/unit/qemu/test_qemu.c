@@ -229,6 +229,8 @@ static void disks(void **state)
 	fails("-drive|if=none,id=d,file=f|-device|virtio-blk-pci,drive=d|-device|virtio-blk-pci,drive=d", "already in use");
 	fails("-drive|id=d,file=f|-drive|id=d,file=g", "two with the ID 'd'");
 	fails("-blockdev|{\"driver\":", "JSON");
+	gives("-drive|file.file.filename=/o.qcow2,file.driver=qcow2,file.backing.file.locking=off,cache=unsafe,id=h,if=none|-device|scsi-hd,drive=h", "--disk|/o.qcow2,");
+	gives("-drive|file.file.filename=/o,file.driver=qcow2,id=h,if=none|-device|virtio-blk-pci,drive=h", "format=qcow2");
 }
 
 static void nets(void **state)
