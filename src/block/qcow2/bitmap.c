@@ -201,10 +201,12 @@ void bitmaps_mark(struct qcow2 *q, uint64_t off, uint64_t len)
 {
 	for (unsigned i = 0; i < q->n_bitmaps && len; i++) {
 		struct bitmap *b = &q->bitmap[i];
-		uint64_t first = off >> b->granularity, last = (off + len - 1) >> b->granularity;
+		uint64_t first, last;
 
 		if (!b->held || !(b->flags & BITMAP_AUTO))
-			continue;
+			continue;	/* among them those whose granularity makes no sense */
+		first = off >> b->granularity;
+		last = (off + len - 1) >> b->granularity;
 		bits_set(&b->bits, first, last - first + 1);
 		b->changed = true;
 	}
