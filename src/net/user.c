@@ -16,10 +16,14 @@
  * not fit is dropped, and TCP slows down.  From the card it takes partial
  * checksums and unsegmented TCP: libslirp ends the connection anyway, so only
  * the checksum is completed.
+ *
+ * libslirp is called on the loop's thread alone: it makes sockets and opens files, which a vCPU's thread may not (base/confine.h).
+ * What a card sends from another thread waits in a queue; a card whose queue is full is told when there is room.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <slirp/libslirp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +66,12 @@ struct frame {
 	uint8_t data[];
 };
 
+/* At most QUEUE_BYTES of them. */
+struct frame_queue {
+	struct frame *first, **last;
+	size_t bytes;
+};
+
 struct user_net {
 	struct net_backend b;
 	Slirp *slirp;
@@ -72,8 +82,9 @@ struct user_net {
 	size_t n_by_fd;
 	int *order;			/* descriptor of each index of the last fill */
 	size_t n_order, max_order;
-	struct frame *first, **last;
-	size_t queued;
+	struct frame_queue to_guest, from_guest;
+	bool full;			/* from_guest refused a frame */
+	pthread_t thread;		/* the loop's; until it turns, the one that made this */
 	uint8_t *tx;			/* the guest's frame, copied once, then looked at */
 };
 
@@ -188,6 +199,54 @@ static void sync_fds(struct user_net *u)
 	}
 }
 
+static void queue_init(struct frame_queue *q)
+{
+	*q = (struct frame_queue){ .last = &q->first };
+}
+
+/* -ENOBUFS, -ENOMEM */
+static int enqueue(struct frame_queue *q, const void *buf, size_t len)
+{
+	struct frame *f = q->bytes + len > QUEUE_BYTES ? NULL : malloc(sizeof(*f) + len);
+
+	if (!f)
+		return q->bytes + len > QUEUE_BYTES ? -ENOBUFS : -ENOMEM;
+	f->next = NULL;
+	f->len = len;
+	memcpy(f->data, buf, len);
+	*q->last = f;
+	q->last = &f->next;
+	q->bytes += len;
+	return 0;
+}
+
+static void drop_first(struct frame_queue *q)
+{
+	struct frame *f = q->first;
+
+	q->first = f->next;
+	if (!q->first)
+		q->last = &q->first;
+	q->bytes -= f->len;
+	free(f);
+}
+
+/* What vCPUs' threads have sent. */
+static void take_sent(struct user_net *u)
+{
+	struct frame *f;
+
+	while ((f = u->from_guest.first)) {
+		slirp_input(u->slirp, f->data, (int)f->len);
+		drop_first(&u->from_guest);
+	}
+	if (u->full) {
+		u->full = false;
+		if (u->b.card.tx_ready)
+			u->b.card.tx_ready(u->b.card.opaque, 0);
+	}
+}
+
 static void refill(struct user_net *u)
 {
 	uint32_t timeout = UINT32_MAX;
@@ -205,7 +264,9 @@ static void turn(void *opaque)
 {
 	struct user_net *u = opaque;
 
+	u->thread = pthread_self();
 	slirp_pollfds_poll(u->slirp, 0, get_events, u);
+	take_sent(u);
 	refill(u);
 }
 
@@ -302,21 +363,9 @@ static int give(struct user_net *u, const void *buf, size_t len)
 static ssize_t cb_send_packet(const void *buf, size_t len, void *opaque)
 {
 	struct user_net *u = opaque;
-	struct frame *f;
 
-	if (!u->first && give(u, buf, len))
-		return (ssize_t)len;
-	if (u->queued + len > QUEUE_BYTES)
-		return (ssize_t)len;
-	f = malloc(sizeof(*f) + len);
-	if (!f)
-		return (ssize_t)len;
-	f->next = NULL;
-	f->len = len;
-	memcpy(f->data, buf, len);
-	*u->last = f;
-	u->last = &f->next;
-	u->queued += len;
+	if (u->to_guest.first || !give(u, buf, len))
+		enqueue(&u->to_guest, buf, len);	/* or drop it */
 	return (ssize_t)len;
 }
 
@@ -325,13 +374,8 @@ static void user_rx_ready(struct net_backend *b, unsigned q)
 	struct user_net *u = to_user(b);
 	struct frame *f;
 
-	while ((f = u->first) && give(u, f->data, f->len)) {
-		u->first = f->next;
-		if (!u->first)
-			u->last = &u->first;
-		u->queued -= f->len;
-		free(f);
-	}
+	while ((f = u->to_guest.first) && give(u, f->data, f->len))
+		drop_first(&u->to_guest);
 }
 
 /* ---- frames from the guest ---- */
@@ -341,6 +385,7 @@ static int user_send(struct net_backend *b, unsigned q, const void *vhdr, const 
 	struct user_net *u = to_user(b);
 	size_t len = iov_size(iov, n);
 	struct net_vhdr h;
+	int ret = 0;
 
 	if (len < MIN_FRAME || len > NET_MAX_FRAME)
 		return -EMSGSIZE;
@@ -349,9 +394,14 @@ static int user_send(struct net_backend *b, unsigned q, const void *vhdr, const 
 		memcpy(&h, vhdr, sizeof(h));
 		net_finish_csum(u->tx, len, &h);
 	}
-	slirp_input(u->slirp, u->tx, (int)len);
+	if (pthread_equal(u->thread, pthread_self()) && !u->from_guest.first) {
+		slirp_input(u->slirp, u->tx, (int)len);
+	} else {
+		ret = enqueue(&u->from_guest, u->tx, len);
+		u->full |= ret == -ENOBUFS;
+	}
 	loop_bh_post(&u->turn_bh);
-	return 0;
+	return ret == -ENOBUFS ? -EAGAIN : ret;
 }
 
 static void user_set_offloads(struct net_backend *b, uint32_t guest_offloads)
@@ -366,7 +416,6 @@ static void user_set_queues(struct net_backend *b, unsigned pairs)
 static void user_close(struct net_backend *b)
 {
 	struct user_net *u = to_user(b);
-	struct frame *f;
 
 	u->b.card.recv = NULL;
 	if (u->slirp)
@@ -378,10 +427,10 @@ static void user_close(struct net_backend *b)
 			loop_fd_del(&u->by_fd[i]->lf);
 			free(u->by_fd[i]);
 		}
-	while ((f = u->first)) {
-		u->first = f->next;
-		free(f);
-	}
+	while (u->to_guest.first)
+		drop_first(&u->to_guest);
+	while (u->from_guest.first)
+		drop_first(&u->from_guest);
 	free(u->by_fd);
 	free(u->order);
 	free(u->tx);
@@ -590,7 +639,9 @@ int net_user_new(struct loop *l, const struct net_user_opts *o, struct net_backe
 		.offloads = NET_OFF_CSUM | NET_OFF_TSO4 | NET_OFF_TSO6 | NET_OFF_ECN | NET_OFF_GUEST_CSUM,
 		.max_pairs = 1,
 	};
-	u->last = &u->first;
+	u->thread = pthread_self();
+	queue_init(&u->to_guest);
+	queue_init(&u->from_guest);
 	loop_bh_init(l, &u->turn_bh, turn, u);
 	loop_timer_init(l, &u->deadline, deadline_passed, u);
 	u->tx = malloc(NET_MAX_FRAME);
