@@ -300,8 +300,10 @@ static void device_hints(struct blk_file *f)
 		i->opt_io = n;
 	if (ioctl(f->fd, BLKALIGNOFF, &offset) == 0 && offset > 0)
 		i->align_offset = (uint32_t)offset;
-	if (fstat(f->fd, &st))
+	/* Once: a thread that opens the disk anew opens no other file. */
+	if (f->asked_unit || fstat(f->fd, &st))
 		return;
+	f->asked_unit = true;
 	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/queue/discard_granularity", major(st.st_rdev), minor(st.st_rdev));
 	unit = fopen(path, "re");
 	if (unit && fscanf(unit, "%u", &n) == 1 && is_pow2(n))
@@ -401,7 +403,7 @@ static int start_io(const char *path, struct blk_file *f, const struct blk_open_
 	/* Writes through the page cache wait for each other in the kernel: one thread does them faster than several. */
 	unsigned threads = o->reserve && !f->direct && !f->n.i.is_device ? 1 : POOL_THREADS;
 	enum blk_aio aio = o->aio;
-	int ret = pool_new(threads, run_on_worker, f, &f->pool);
+	int ret = pool_new(threads, CONFINE_IO, run_on_worker, f, &f->pool);
 
 	if (ret)
 		return err_set(e, ret, "out of memory while opening disk '%s'", path);
@@ -465,17 +467,15 @@ static int file_reopen(struct blk_node *n, const struct blk_reopen *how, struct 
 	enum blk_cache cache = how->set_cache ? how->cache : f->cache, old_cache = f->cache;
 	struct blk_info old_info = n->i;
 	int old = f->fd, fd, ret = 0;
-	char link[64];
 
 	if (cache == f->cache && how->read_only == n->i.read_only)
 		return 0;
 	/* Not by its path, where another file may be by now. */
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", old);
-	fd = open(link, open_flags(how->read_only, cache));
+	fd = confine_reopen(old, open_flags(how->read_only, cache));
 	if (fd < 0)
-		return errno == EINVAL && cache == BLK_CACHE_NONE ?
+		return fd == -EINVAL && cache == BLK_CACHE_NONE ?
 			err_set(e, -EINVAL, "disk '%s': its file system has no direct I/O", n->path) :
-			say_cannot_open(n->path, how->read_only, -errno, e);
+			say_cannot_open(n->path, how->read_only, fd, e);
 	f->fd = fd;
 	f->cache = cache;
 	n->i.read_only = how->read_only;

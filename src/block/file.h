@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "base/bits.h"
+#include "base/confine.h"
 #include "block/blk.h"
 
 /* Of r->drv[]: bytes already transferred; whether the request is counted in
@@ -24,6 +25,7 @@ struct blk_file {
 	int fd;
 	enum blk_cache cache;
 	bool no_lock;			/* nobody is kept away */
+	bool asked_unit;		/* a device: for the unit of its discards */
 	bool direct;			/* O_DIRECT: offsets, lengths and memory must be aligned */
 	uint32_t mem_align;		/* of buffers, direct only */
 	struct pool *pool;
@@ -88,8 +90,8 @@ void file_unlock(int fd);
  * is kept. [never towards shared] */
 int file_relock(int fd, bool exclusive);
 
-/* pool.c: threads that appear with work and end with the pool. */
-int pool_new(unsigned max_threads, void (*run)(void *opaque, struct blk_req *r), void *opaque,
+/* pool.c: threads that appear with work and end with the pool; `c` is what they may ask of the kernel. */
+int pool_new(unsigned max_threads, enum confine_class c, void (*run)(void *opaque, struct blk_req *r), void *opaque,
 	     struct pool **out);
 void pool_submit(struct pool *p, struct blk_req *r);
 /* Until some request ends; at once if there is none. */

@@ -468,7 +468,7 @@ int http_node_open(struct loop *l, const char *uri, const struct blk_open_opts *
 	h->n.open_ended = o->open_ended;
 	h->n.path = without_secrets(uri);
 	h->url = strdup(uri);
-	ret = h->n.path && h->url ? pool_new(HTTP_THREADS, http_run, h, &h->pool) : -ENOMEM;
+	ret = h->n.path && h->url ? pool_new(HTTP_THREADS, CONFINE_NET, http_run, h, &h->pool) : -ENOMEM;
 	if (ret)
 		err_set(e, ret, "out of memory");
 	else if (!o->read_only)

@@ -4,7 +4,8 @@
  *
  * Threads are started when work arrives and nobody is idle, up to a maximum,
  * with a small stack and all signals blocked.  If not one can be started the
- * work is done by the caller: slow, but done.
+ * work is done by the caller: slow, but done.  Those that may do more than the threads that bring them work
+ * (CONFINE_NET) are started by the thread that makes the pool.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -17,6 +18,7 @@
 #define POOL_MAX 16
 
 struct pool {
+	enum confine_class confine;
 	pthread_mutex_t lock;
 	pthread_cond_t work, ended;
 	void (*run)(void *opaque, struct blk_req *r);
@@ -54,6 +56,8 @@ static void *worker(void *arg)
 	struct pool *p = arg;
 	struct blk_req *r;
 
+	pthread_setname_np(pthread_self(), "lodge-aio");	/* its own: another's is a file to open */
+	confine_enter(p->confine);
 	pthread_mutex_lock(&p->lock);
 	while ((r = next_work(p))) {
 		pthread_mutex_unlock(&p->lock);
@@ -83,12 +87,11 @@ static int start_thread(struct pool *p)
 	pthread_attr_destroy(&attr);
 	if (ret)
 		return -ret;
-	pthread_setname_np(p->threads[p->n_threads], "lodge-aio");
 	p->n_threads++;
 	return 0;
 }
 
-int pool_new(unsigned max_threads, void (*run)(void *opaque, struct blk_req *r), void *opaque,
+int pool_new(unsigned max_threads, enum confine_class c, void (*run)(void *opaque, struct blk_req *r), void *opaque,
 	     struct pool **out)
 {
 	struct pool *p = calloc(1, sizeof(*p));
@@ -98,10 +101,13 @@ int pool_new(unsigned max_threads, void (*run)(void *opaque, struct blk_req *r),
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->work, NULL);
 	pthread_cond_init(&p->ended, NULL);
+	p->confine = c;
 	p->run = run;
 	p->opaque = opaque;
 	p->last = &p->first;
 	p->max_threads = MIN(max_threads, POOL_MAX);
+	while (c == CONFINE_NET && p->n_threads < p->max_threads && !start_thread(p))
+		;
 	*out = p;
 	return 0;
 }

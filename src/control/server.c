@@ -210,6 +210,7 @@ int control_new(struct vm *vm, struct control **out, struct err *e)
 
 	if (!ctl)
 		return err_set(e, -ENOMEM, "out of memory");
+	json_object_seed(0);		/* reads /dev/urandom: now, not at the first event, on a thread that may open nothing */
 	ctl->vm = vm;
 	ctl->m = vm_machine(vm);
 	list_init(&ctl->monitors);

@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "machine/mem.h"
 
 #define CHUNK (1ull << MEM_AHEAD_SHIFT)
@@ -143,6 +144,8 @@ static void *worker(void *opaque)
 	struct mem_ahead *a = opaque;
 	struct made made = { 0, 0 };
 
+	pthread_setname_np(pthread_self(), "lodge-ram");
+	confine_enter(CONFINE_IO);
 	for (;;) {
 		uint32_t want = atomic_exchange(&a->want, 0);
 
@@ -187,7 +190,6 @@ void mem_ahead_start(struct mem_ahead *a)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	if (!pthread_create(&t, &attr, worker, a)) {
-		pthread_setname_np(t, "lodge-ram");
 		a->thread = (uintptr_t)t;
 		a->started = true;
 	}

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "base/log.h"
 
 struct iothread {
@@ -91,6 +92,7 @@ static void *thread_main(void *opaque)
 
 	t->tid = (long)gettid();
 	pthread_setname_np(pthread_self(), t->name);
+	confine_enter(CONFINE_IO);
 	ret = loop_run(t->loop);
 	if (ret)
 		log_error("I/O thread %s: its event loop failed: error %d", t->name, -ret);

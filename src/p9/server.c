@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "base/log.h"
 #include "p9/internal.h"
 
@@ -284,6 +285,8 @@ static void *worker(void *opaque)
 {
 	struct p9 *s = opaque;
 
+	pthread_setname_np(pthread_self(), "lodge-9p");
+	confine_enter(CONFINE_SHARE);
 	pthread_mutex_lock(&s->queue);
 	for (;;) {
 		if (s->dead) {
@@ -319,7 +322,6 @@ static void start_thread(struct p9 *s)
 	pthread_attr_destroy(&attr);
 	if (ret)
 		return;
-	pthread_setname_np(s->thread[s->n_threads], "lodge-9p");
 	s->n_threads++;
 }
 

@@ -510,6 +510,8 @@ int emit_machine(struct qemu *q, struct err *e)
 		emit(q, "--paused");
 	if (q->daemonize)
 		emit(q, "--daemonize");
+	if (q->sandbox)
+		emitf(q, "--sandbox", "%s", q->sandbox);
 	if (q->pidfile)
 		emitf(q, "--pidfile", "%s", q->pidfile);
 	return 0;

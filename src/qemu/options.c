@@ -118,7 +118,15 @@ static int opt_trace(struct qemu *q, const char *val, struct err *e)
 
 static int opt_sandbox(struct qemu *q, const char *val, struct err *e)
 {
-	return strncmp(val, "off", 3) ? no_effect("-sandbox", val, "system calls are not filtered") : 0;
+	const char *comma = strchr(val, ',');
+	size_t n = comma ? (size_t)(comma - val) : strlen(val);
+
+	if ((n != 2 || strncmp(val, "on", n)) && (n != 3 || strncmp(val, "off", n)))
+		return err_set(e, -EINVAL, "-sandbox %s: 'on' or 'off' comes first", val);
+	if (comma)
+		no_effect("-sandbox", comma + 1, "there is one set of lists, which allows what the guest's threads need and no more");
+	q->sandbox = n == 2 ? "on" : "off";
+	return 0;
 }
 
 static int opt_numa(struct qemu *q, const char *val, struct err *e)
@@ -319,7 +327,7 @@ const struct qemu_option qemu_options[] = {
 	{ "rtc", "[base=utc|localtime|<datetime>][,clock=host|rt|vm][,driftfix=none|slew]", "set the RTC base and clock", opt_rtc },
 	{ "nodefaults", NULL, "don't create default devices", opt_nodefaults },
 	{ "no-user-config", NULL, "do not load default user-provided config files at startup", opt_nothing },
-	{ "sandbox", "on|off", "no effect: system calls are not filtered", opt_sandbox },
+	{ "sandbox", "on|off", "whether the VMM's threads are confined; on unless said otherwise", opt_sandbox },
 	{ "msg", "[timestamp[=on|off]][,guest-name=[on|off]]", "no effect", opt_nothing },
 	{ "object", "TYPENAME[,PROP1=VALUE1,...]", "create a new object of type TYPENAME", opt_object },
 	{ "audiodev", "none,id=id", "no sound", opt_audiodev },

@@ -88,7 +88,7 @@ struct qemu {
 	bool usb_device;		/* there is something on it */
 	bool usb_controller, serial_bus;	/* these are there even with nothing on them */
 	const char *memory_backend, *pflash_node[2];
-	const char *pidfile, *watchdog_action;
+	const char *pidfile, *watchdog_action, *sandbox;
 	const char *pflash[2], *debugcon;
 };
 

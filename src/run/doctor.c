@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "run/opts.h"
 
 static void say(const char *what, const char *mark, const char *text)
@@ -154,6 +155,14 @@ static void check_tap(void)
 	say("tap", "no", text);
 }
 
+static void check_sandbox(void)
+{
+	struct err e = { "" };
+	int ret = confine_self_test(&e);
+
+	say("sandbox", ret ? "no" : "yes", ret ? e.msg : "threads that run the guest can open, connect to and start nothing");
+}
+
 static void check_limits(void)
 {
 	struct rlimit files, as, memlock;
@@ -196,6 +205,7 @@ int doctor_main(const struct verb *v, int argc, char **argv)
 	check_hugepages();
 	check_uring();
 	check_tap();
+	check_sandbox();
 	check_limits();
 	printf("%s\n", ok ? "This host can run guests." : "This host cannot run a guest; the lines marked NO say why.");
 	return ok ? 0 : 1;

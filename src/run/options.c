@@ -661,6 +661,9 @@ const struct opt run_opts[] = {
 	  "long without their kernel run as they are, each in a process of its own that can make no system call; *auto*: where that "
 	  "pays, *always*: whenever it can be done (for tests). It needs ptrace(2) and an operating system whose user segments are as "
 	  "Linux has them.", COMPLETE_WORDS, "auto off always", .key = "direct" },
+	{ "sandbox", 0, "auto|on|off", "whether the VMM's threads are confined [auto]", "Which system calls each thread of the VMM may make is a "
+	  "list: vCPUs and disks' threads can open no file, connect nowhere and start nothing, and have no capabilities; *on* fails where "
+	  "the kernel or this build cannot filter, *auto* goes on with a warning.", COMPLETE_WORDS, "auto on off", .key = "sandbox" },
 	{ "perf-map", 0, NULL, "write /tmp/perf-PID.map for perf", "The translator writes /tmp/perf-PID.map, by which *perf report* "
 	  "names samples in translated code by guest-physical address, mode and the RIP first seen. The file stays.",
 	  .key = "perf-map" },

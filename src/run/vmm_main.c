@@ -13,6 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/confine.h"
+#include "base/log.h"
 #include "base/stdfds.h"
 #include "chardev/chardev.h"
 #include "control/control.h"
@@ -86,6 +88,12 @@ static int ready(const struct vm_config *cfg, struct err *e)
 	return 0;
 }
 
+static int run_confined(struct vm *vm, struct err *e)
+{
+	confine_enter(CONFINE_MAIN);
+	return vm_run(vm, e);
+}
+
 /* The guest runs once all is ready.  The exit status. */
 static int start(struct vm *vm, struct control *ctl, const struct vm_config *cfg, struct err *e)
 {
@@ -100,7 +108,7 @@ static int start(struct vm *vm, struct control *ctl, const struct vm_config *cfg
 	if (!ret)
 		ret = ready(cfg, e);
 	if (!ret)
-		status = vm_run(vm, e);
+		status = run_confined(vm, e);
 	else if (ret == -EINTR)
 		status = VM_EXIT_KILLED;
 	if (fd >= 0 && path)
@@ -111,6 +119,19 @@ static int start(struct vm *vm, struct control *ctl, const struct vm_config *cfg
 	return status;
 }
 
+/* What each thread will be held to.  This one is once everything that the command line names is open. */
+static int confine(const struct vm_config *cfg, struct err *e)
+{
+	struct err why = { "" };
+
+	if (cfg->sandbox == VM_SANDBOX_OFF || !confine_prepare(cfg->direct != CPU_DIRECT_OFF, &why))
+		return 0;
+	if (cfg->sandbox == VM_SANDBOX_ON)
+		return err_set(e, -ENOTSUP, "--sandbox on: %s", why.msg);
+	log_warn("the VM runs without a sandbox: %s", why.msg);
+	return 0;
+}
+
 static int run_vm(const struct vm_config *cfg, struct err *e)
 {
 	int status = VM_EXIT_HOST, ret;
@@ -118,7 +139,7 @@ static int run_vm(const struct vm_config *cfg, struct err *e)
 	struct vm *vm;
 
 	vm_block_signals();
-	if (vm_new(cfg, &vm, e))
+	if (confine(cfg, e) || vm_new(cfg, &vm, e))
 		return status;
 	ret = control_new(vm, &ctl, e);
 	if (!ret)

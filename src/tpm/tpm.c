@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "base/confine.h"
 #include "base/log.h"
 #include "tpm/impl.h"
 
@@ -273,6 +274,7 @@ static void *talk(void *opaque)
 {
 	struct tpm *t = opaque;
 
+	confine_enter(CONFINE_IO);
 	pthread_mutex_lock(&t->lock);
 	while (!t->quit) {
 		if (!has_work(t)) {

@@ -55,7 +55,7 @@
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
  *   object.N JSON, blockdev.N JSON: secrets, throttle groups and block nodes, as QEMU describes them (vm/nodes.h)  disk.N.node NAME
- *   gdb PORT|ADDRESS
+ *   gdb PORT|ADDRESS  sandbox auto|on|off [auto]
  *   monitor.N ID of a chardev: a monitor for people
  *   qmp.N ADDRESS (control/address.h)  control on|off [on]  paused on|off [off]
  *   uuid UUID [none]  smbios.N TEXT, as QEMU's -smbios has it  rtc utc|localtime|DATE[THH:MM:SS] [utc]
@@ -144,6 +144,7 @@ enum vm_input { VM_INPUT_NONE, VM_INPUT_VIRTIO_KEYBOARD, VM_INPUT_VIRTIO_MOUSE, 
 enum vm_tpm { VM_TPM_NONE, VM_TPM_TIS, VM_TPM_CRB };
 enum vm_watchdog { VM_WATCHDOG_OFF, VM_WATCHDOG_I6300ESB };
 /* In the order of QEMU's WatchdogAction. */
+enum vm_sandbox { VM_SANDBOX_AUTO, VM_SANDBOX_ON, VM_SANDBOX_OFF };	/* AUTO: on where the kernel and this build can */
 enum vm_watchdog_action {
 	VM_WATCHDOG_RESET, VM_WATCHDOG_SHUTDOWN, VM_WATCHDOG_POWEROFF, VM_WATCHDOG_PAUSE, VM_WATCHDOG_DEBUG, VM_WATCHDOG_NONE,
 	VM_WATCHDOG_NMI,
@@ -317,6 +318,7 @@ struct vm_config {
 	bool debug_exit, test_device, balloon, rng, stats, no_reboot;
 	uint64_t code_cache;		/* bytes; 0: the engine's choice */
 	enum cpu_direct direct;
+	enum vm_sandbox sandbox;
 	bool perf_map, dump_block;
 	uint64_t dump_address;
 	const char *dump_file;		/* NULL: standard error */

@@ -12,6 +12,7 @@
 static const char *const watchdog_words[] = { "none", "i6300esb", NULL };	/* as enum vm_watchdog */
 const char *const vm_watchdog_action_words[] = { "reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi", NULL };
 
+static const char *const sandbox_words[] = { "auto", "on", "off", NULL };	/* as enum vm_sandbox */
 static const char *const input_words[] = { "none", "virtio-keyboard", "virtio-mouse", "virtio-tablet", NULL };	/* as enum vm_input */
 
 int config_input(struct vm_config *v, unsigned n, const char *val, struct err *e)
@@ -109,6 +110,11 @@ int config_part(const char *key, const char *val, struct vm_config *v, struct er
 	if (!strcmp(key, "watchdog-action")) {
 		ret = config_word(val, vm_watchdog_action_words, &w, e);
 		v->watchdog_action = (enum vm_watchdog_action)w;
+		return ret;
+	}
+	if (!strcmp(key, "sandbox")) {
+		ret = config_word(val, sandbox_words, &w, e);
+		v->sandbox = (enum vm_sandbox)w;
 		return ret;
 	}
 	return config_host(key, val, v, e);

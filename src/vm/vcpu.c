@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "base/log.h"
 #include "vm/internal.h"
 
@@ -113,6 +114,7 @@ static enum vcpu_stop enter_engine(struct vm *vm, struct vm_vcpu *t)
 	if (!t->ready) {
 		if (vm->engine_ops->vcpu_thread_init && vm->engine_ops->vcpu_thread_init(v))
 			return VCPU_STOP_ERROR;
+		confine_enter(CONFINE_VCPU);
 		t->ready = true;
 	}
 	if (!atomic_exchange(&vm->first_insn_seen, true))

@@ -22,6 +22,7 @@ DIR = os.environ.get("LODGE_GUEST_DIR") or os.path.join(
 ACCEL = os.environ.get("LODGE_TEST_ACCEL", "interp")
 ARGS = os.environ.get("LODGE_TEST_ARGS", "").split()
 SLOW = float(os.environ.get("LODGE_TEST_SLOW", "2"))
+os.environ.setdefault("LODGE_SANDBOX_STRICT", "1")  # a system call that is not in a list is a failure
 KERNEL = os.path.join(DIR, "vmlinuz")
 INITRD = os.path.join(DIR, "initrd.img")
 DISK = os.path.join(DIR, "disk.raw")

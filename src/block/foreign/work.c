@@ -55,7 +55,7 @@ int work_open(struct loop *l, struct blk_node **out)
 
 	if (!w)
 		return -ENOMEM;
-	if (pool_new(WORK_THREADS, work_run, NULL, &w->pool)) {
+	if (pool_new(WORK_THREADS, CONFINE_IO, work_run, NULL, &w->pool)) {
 		free(w);
 		return -ENOMEM;
 	}

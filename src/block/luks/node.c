@@ -547,7 +547,7 @@ int luks_node_new(struct blk_node *file, struct luks_cipher *c, const struct luk
 	l->o = *o;
 	l->info = *o->info;
 	l->n.path = strdup(file->path ? file->path : "");
-	ret = l->n.path ? pool_new(CREW_THREADS, luks_crew_run, NULL, &l->pool) : -ENOMEM;
+	ret = l->n.path ? pool_new(CREW_THREADS, CONFINE_IO, luks_crew_run, NULL, &l->pool) : -ENOMEM;
 	if (ret) {
 		luks_node_free(l);
 		return ret;

@@ -240,7 +240,7 @@ static int crew_open(struct qcow2 *q)
 
 	if (!w)
 		return -ENOMEM;
-	if (pool_new(crew_size(), crew_run, w, &w->pool)) {
+	if (pool_new(crew_size(), CONFINE_IO, crew_run, w, &w->pool)) {
 		free(w);
 		return -ENOMEM;
 	}

@@ -20,6 +20,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "base/log.h"
 #include "display/vnc/vnc_int.h"
 
@@ -201,6 +202,7 @@ static void *thread(void *opaque)
 	sigfillset(&all);		/* SIGPIPE among them: writes say EPIPE */
 	pthread_sigmask(SIG_BLOCK, &all, NULL);
 	pthread_setname_np(pthread_self(), "vnc");
+	confine_enter(CONFINE_SCREEN);
 	loop_run(v->loop);
 	return NULL;
 }
