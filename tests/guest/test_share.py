@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 
-from guest import INITRD, Skip, Vm, check, need_guest, run_all
+from guest import INITRD, LODGE, Skip, Vm, check, lodge, need_guest, run_all
 
 DIR = os.environ.get("LODGE_SHARE_DIR") or os.path.join(
     os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lodge/share")
@@ -42,13 +42,13 @@ def program():
     return path
 
 
-def start(*shares, cpus=1, memory="512M", extra=()):
+def start(*shares, cpus=1, memory="512M", extra=(), **kw):
     need_guest(INITRD)
     if not os.path.exists(MODULES):
         raise Skip(f"{MODULES} is missing; run tests/guest/mkshare")
     args = [a for s in shares for a in ("--share", s)]
     vm = Vm("--memory", memory, "--cpus", str(cpus), "--kernel", KERNEL, "--initrd", INITRD, "--initrd", MODULES, "--net", "none",
-            "--append", "quiet", *args, *extra)
+            "--append", "quiet", *args, *extra, **kw)
     try:
         vm.expect("init reached", 120)
         vm.expect("# ", 30)
@@ -158,6 +158,32 @@ def ends():
     State.vm = None
 
 
+def snapshot():
+    """A guest with a file open in a share is saved, and another process goes on with both."""
+    shared, runtime, saved = folder("saved"), folder("runtime"), os.path.join(TMP, "snapshot")
+    env = dict(os.environ, XDG_RUNTIME_DIR=runtime)
+    vm = start(f"{shared},tag=work", extra=("--name", "shared"), env=env)
+    try:
+        mount(vm, "work", "/w")
+        vm.shell("mkdir /w/d; cd /w/d; exec 5>>/w/d/log; echo before >&5")
+        run(LODGE, "snapshot", "create", "--quit", "shared", saved, env=env)
+        check(vm.wait(60) == 0, f"the guest ended with status {vm.p.returncode}")
+    finally:
+        vm.__exit__(None, None, None)
+    with Vm("--from-snapshot", saved, env=env) as vm:
+        vm.send("\n")
+        out = vm.shell("pwd; echo after >&5; cat /w/d/log")
+        check("/w/d" in out and "before\nafter" in out, out)
+        vm.send("poweroff\n")
+        vm.wait(60)
+    with open(os.path.join(shared, "d/log")) as f:
+        check(f.read() == "before\nafter\n", "what was written afterwards is not on the host")
+    # Without the folder it does not go on, and says why.
+    os.rename(shared, shared + ".gone")
+    status, _, err = lodge("run", "--from-snapshot", saved, env=env)
+    check(status != 0 and "cannot be shared" in err, f"status {status}: {err}")
+
+
 WORK = r"""set -e
 export HOME=/tmp GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' LC_ALL=C CCACHE_DISABLE=1
 cd "$1"
@@ -232,6 +258,7 @@ def main():
                 ("the same, mapped-file", lambda: load("file")),
                 ("a read-only share changes nothing", readonly),
                 ("the guest ends with its shares", ends),
+                ("a guest with a share goes on from a snapshot", snapshot),
                 ("git and a compiler work in a shared folder as natively", git_and_gcc),
             ])
         finally:
