@@ -17,6 +17,8 @@ struct disk;
 struct display;
 struct input;
 struct keyseq_player;
+struct pci_bus;
+struct pci_dev;
 struct vnc;
 struct virtio_dev;
 struct vm_config;
@@ -107,6 +109,9 @@ const char *vm_engine_name(const struct vm *vm);
 struct disk *vm_disk_of(const struct vm *vm, unsigned i);
 /* A network card's cable is plugged in or pulled out. False: there is no such card. */
 bool vm_net_set_link(struct vm *vm, unsigned i, bool up);
+struct pci_bus *vm_pci_root(const struct vm *vm);	/* NULL: no PCI */
+/* The id of a root port or card; NULL: it has none. */
+const char *vm_pci_id(const struct vm *vm, const struct pci_dev *d);
 bool vm_has_usb(const struct vm *vm);	/* a controller for it */
 struct virtio_dev *vm_balloon_of(const struct vm *vm);
 struct display *vm_screen(const struct vm *vm, unsigned output);

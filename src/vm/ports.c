@@ -53,6 +53,27 @@ int vm_card_bus(const struct vm *vm, const char *name, struct pci_bus **out, str
 	return 0;
 }
 
+struct pci_bus *vm_pci_root(const struct vm *vm) { return platform_pci_bus(vm->platform); }
+
+const char *vm_pci_id(const struct vm *vm, const struct pci_dev *d)
+{
+	const char *bus = NULL;
+
+	for (unsigned i = 0; i < vm->cfg->n_root_ports; i++) {
+		if (pci_root_port_function(vm->root_port[i]) == d)
+			return vm->cfg->root_port[i].id;
+		if (pci_root_port_bus(vm->root_port[i]) == d->bus)
+			bus = vm->cfg->root_port[i].id;
+	}
+	for (unsigned i = 0; bus && i < vm->cfg->n_disks; i++)
+		if (vm->cfg->disk[i].bus && !strcmp(vm->cfg->disk[i].bus, bus))
+			return vm->cfg->disk[i].id;
+	for (unsigned i = 0; bus && i < vm->cfg->n_nets; i++)
+		if (vm->cfg->net[i].bus && !strcmp(vm->cfg->net[i].bus, bus))
+			return vm->cfg->net[i].id;
+	return NULL;
+}
+
 int vm_add_card(struct vm *vm, struct virtio_dev *d, const char *name, struct err *e)
 {
 	struct pci_bus *bus;

@@ -68,6 +68,11 @@ def cards():
         refused(q, "device_add", "Duplicate", driver="virtio-net-pci", netdev="n1", id="nic1")
         refused(q, "device_add", "in use", driver="virtio-net-pci", netdev="n1", id="nic2")
         refused(q, "netdev_del", "in use", id="n1")
+        ports = {d["qdev_id"]: d for d in q.cmd("query-pci")[0]["devices"] if "pci_bridge" in d}
+        check(sorted(ports) == ["hotplug1", "rp1"], f"other ports: {ports}")
+        card = ports["rp1"]["pci_bridge"]["devices"][0]
+        check(card["qdev_id"] == "nic1" and card["id"] == {"vendor": 0x1af4, "device": 0x1041} and card["regions"][0]["address"] > 0, f"{card}")
+        check("devices" not in ports["hotplug1"]["pci_bridge"], "a card in the free port")
         refused(q, "device_del", "not found", "DeviceNotFound", id="nic2")
         q.cmd("device_del", id="nic1")
         refused(q, "device_del", "already in the process of unplug", id="nic1")
@@ -167,12 +172,12 @@ def disks():
         refused(q, "device_del", "in use", id="ud")
         q.cmd("nbd-server-stop")
         for dev, name in (("sd", "sda"), ("ud", "sdb")):
-            r.vm.shell(f"(while dd if=/dev/zero of=/dev/{name} bs=64k count=100 conv=fsync; do :; done) >/dev/null 2>&1 & true")
+            r.vm.shell(f"(while [ -b /dev/{name} ] && dd if=/dev/zero of=/dev/{name} bs=64k count=100 conv=fsync; do :; done) >/dev/null 2>&1 & true")
             q.cmd("device_del", id=dev)
             check(q.event("DEVICE_DELETED", 10)["device"] == dev, "another device")
             out = until(r, BLOCKS, "^(?!.*%s)" % name, 20)
             until(r, f"[ -e /sys/block/{name} ] || echo gone", "gone", 20)
-        r.vm.shell("(while dd if=/dev/zero of=/dev/vda bs=64k count=200 conv=fsync; do :; done) >/dev/null 2>&1 & true")
+        r.vm.shell("(while [ -b /dev/vda ] && dd if=/dev/zero of=/dev/vda bs=64k count=200 conv=fsync; do :; done) >/dev/null 2>&1 & true")
         q.cmd("device_del", id="vd")
         check(q.event("DEVICE_DELETED", 30)["device"] == "vd", "another device")
         until(r, "[ -e /sys/block/vda ] || echo gone", "gone", 20)
