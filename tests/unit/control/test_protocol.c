@@ -123,7 +123,7 @@ static void test_negotiation(void **state)
 			    "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"Expecting capabilities negotiation with "
 			    "'qmp_capabilities'\"}, \"id\": [1]}\n");
 	assert_string_equal(say(r, fd, "{\"execute\":\"qmp_capabilities\",\"arguments\":{\"enable\":[\"x\"]}}"),
-			    "{\"error\": {\"class\": \"GenericError\", \"desc\": \"Parameter 'enable[0]' does not accept value 'x'\"}}\n");
+			    "{\"error\": {\"class\": \"GenericError\", \"desc\": \"Parameter 'null' does not accept value 'x'\"}}\n");
 	assert_string_equal(say(r, fd, CAPS), DONE);
 	assert_string_equal(say(r, fd, CAPS), "{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"Capabilities negotiation is "
 			    "already complete, command ignored\"}}\n");
@@ -526,7 +526,11 @@ static void test_bitmap_modes(void **state)
 
 	say(r, fd, CAPS);
 	assert_non_null(strstr(say(r, fd, "{\"execute\":\"drive-backup\",\"arguments\":{\"device\":\"disk0\",\"target\":\"/nowhere/x\","
-					  "\"sync\":\"none\",\"bitmap\":\"b\"}}"), "does not produce meaningful bitmap"));
+					  "\"sync\":\"none\",\"bitmap\":\"b\"}}"), "Bitmap 'b' could not be found"));
+	assert_non_null(strstr(say(r, fd, "{\"execute\":\"drive-backup\",\"arguments\":{\"device\":\"disk0\",\"target\":\"/nowhere/x\","
+					  "\"sync\":\"full\",\"bitmap-mode\":\"never\"}}"), "Cannot specify bitmap sync mode without a bitmap"));
+	assert_non_null(strstr(say(r, fd, "{\"execute\":\"transaction\",\"arguments\":{\"actions\":[{\"type\":\"abort\",\"data\":{}}]}}"),
+			       "Transaction aborted using Abort action"));
 	close(fd);
 	turns(r, 20);
 }
