@@ -571,7 +571,7 @@ static int addresses(SlirpConfig *c, const struct net_user_opts *o, struct err *
 	if (!ret)
 		ret = place_in("dns", o->dns, 3, c, &c->vnameserver, e);
 	if (!ret)
-		ret = place_in("dhcpstart", o->dhcpstart, 15 & ~mask ? (~mask > 15 ? 15 : 14) : 0, c, &c->vdhcp_start, e);
+		ret = place_in("dhcpstart", o->dhcpstart, ~mask > 15 ? 15 : 14, c, &c->vdhcp_start, e);
 	if (!ret && (c->vhost.s_addr == c->vnameserver.s_addr || c->vhost.s_addr == c->vdhcp_start.s_addr || c->vnameserver.s_addr == c->vdhcp_start.s_addr))
 		ret = err_set(e, -EINVAL, "host=, dns= and dhcpstart= are different addresses");
 	return ret;

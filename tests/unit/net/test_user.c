@@ -471,6 +471,41 @@ static void nonsense_frames(void **state)
 	free(big);
 }
 
+/* Another network than the usual one, and addresses in it; what makes none is refused by name. */
+static void other_addresses(void **state)
+{
+	static const struct { struct net_user_opts o; uint8_t offer[4]; } good[] = {
+		{ { .net = "169.254.0.0/16" }, { 169, 254, 0, 15 } },
+		{ { .net = "192.168.7.0/255.255.255.0", .host = "192.168.7.1", .dhcpstart = "192.168.7.100" }, { 192, 168, 7, 100 } },
+		{ { .net = "10.1.2.16/28" }, { 10, 1, 2, 30 } },
+		{ { 0 }, { 10, 0, 2, 15 } },
+	};
+	static const struct { struct net_user_opts o; const char *why; } bad[] = {
+		{ { .net = "10.0.2.0" }, "net=10.0.2.0" }, { { .net = "10.0.2.0/29" }, "net=" }, { { .net = "10.0.2.0/255.0.255.0" }, "net=" },
+		{ { .net = "10.0.2.0/" }, "net=" }, { { .net = "x/24" }, "net=" }, { { .host = "10.0.3.1" }, "host=10.0.3.1" }, { { .dns = "10.0.2.2" }, "different" },
+		{ { .dhcpstart = "10.0.2.255" }, "dhcpstart=" }, { { .dhcpstart = "10.0.2.0" }, "dhcpstart=" }, { { .host = "no" }, "host=no" },
+	};
+	struct fixture *f = *state;
+	struct net_backend *b = NULL;
+	struct err e = { "" };
+	int at;
+
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(net_user_new(f->l, &bad[i].o, &b, &e), -EINVAL);
+		assert_non_null(strstr(e.msg, bad[i].why));
+	}
+	for (unsigned i = 1; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(net_user_new(f->l, &good[i].o, &b, &e), 0);
+		net_close(b);
+	}
+	assert_int_equal(net_user_new(f->l, &good[0].o, &b, &e), 0);
+	card_plug(f->c, f->l, b);
+	send_discover(f);
+	at = card_wait(f->c, is_dhcp_offer, 3000);
+	assert_true(at >= 0);
+	assert_memory_equal((const uint8_t *)f->c->frame[at] + 58, good[0].offer, 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -484,6 +519,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(udp_port_in_use, setup, teardown),
 		cmocka_unit_test_setup_teardown(bad_forwards, setup, teardown),
 		cmocka_unit_test_setup_teardown(bad_boot_options, setup, teardown),
+		cmocka_unit_test_setup_teardown(other_addresses, setup, teardown),
 		cmocka_unit_test_setup_teardown(nonsense_frames, setup, teardown),
 	};
 
