@@ -141,7 +141,9 @@ void ctl_cmd_cont(struct ctl_call *c, const struct ctl_args_cont *a)
 {
 	struct err e = { "" };
 
-	if (!ctl_failed(c, vm_migrate_may_run(c->ctl->vm, &e), &e))
+	int ret = vm_migrate_may_run(c->ctl->vm, &e);
+
+	if (!ctl_failed(c, ret, &e) && !ret)
 		vm_resume(c->ctl->vm);
 }
 

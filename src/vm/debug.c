@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "vm/internal.h"
+#include "vm/migrate_int.h"
 
 static int set_all(struct vm *vm, int step)
 {
@@ -20,13 +21,16 @@ static int set_all(struct vm *vm, int step)
 
 int vm_debug_points(struct vm *vm, const struct cpu_debug *d)
 {
+	/* Breakpoints would go along in the guest's memory. */
+	if (d && vm_migrate_busy(vm))
+		return -EBUSY;
 	vm->debug = d;
 	return vm->paused || vm->quit ? set_all(vm, -1) : -EBUSY;
 }
 
 int vm_debug_go(struct vm *vm, int step)
 {
-	int ret = vm->paused ? set_all(vm, step) : -EBUSY;
+	int ret = vm->paused && !vm_migrate_holds(vm) ? set_all(vm, step) : -EBUSY;
 
 	if (ret)
 		return ret;

@@ -451,7 +451,7 @@ static int open_node(struct vm *vm, const struct adding *a, struct blk_secrets *
 	open.keys = d->key;
 	open.n_keys = d->n_keys;
 	/* Somebody else has it open for writing, and hands it over with the guest. */
-	waits = vm->cfg->incoming && d->path && !open.file.read_only && !d->snapshot && !d->more.temporary;
+	waits = vm_migrate_expects(vm) && d->path && !open.file.read_only && !d->snapshot && !d->more.temporary;
 	open.file.read_only |= waits;
 	open.file.no_lock |= waits;
 	iothread_lock(a->io);

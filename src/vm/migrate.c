@@ -316,6 +316,7 @@ bool vm_migrate_busy(const struct vm *vm)
 }
 
 bool vm_migrate_waits(const struct vm *vm) { return vm->mig_in && !vm->mig_in->owner; }
+bool vm_migrate_expects(const struct vm *vm) { return vm->cfg->incoming && !(vm->mig_in && vm->mig_in->owner); }
 bool vm_migrate_gone(const struct vm *vm) { return vm->mig_out && vm->mig_out->gone; }
 
 int vm_migrate_may_run(struct vm *vm, struct err *e)
@@ -329,7 +330,7 @@ int vm_migrate_may_run(struct vm *vm, struct err *e)
 	if (g->info.in_doubt) {
 		g->take_back = true;
 		mig_wake(g);
-		return err_set(e, -EBUSY, "the guest is taken back now, since somebody said so: it goes on if its disks are free");
+		return 1;
 	}
 	if (g->gone)
 		return err_set(e, -EPERM, "the guest has gone elsewhere");

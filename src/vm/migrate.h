@@ -85,8 +85,8 @@ void vm_migrate_cancel(struct vm *vm);
 /* The destination begins to listen (its configuration said `defer`). */
 int vm_migrate_incoming(struct vm *vm, const char *uri, struct err *e);
 
-/* May the guest be let go on?  EBUSY: in the hands of a migration, or EPERM: it runs elsewhere.  In doubt: takes it back, on its
- * asker's word, and true a moment later. */
+/* May the guest be let go on?  0: yes.  EBUSY: it is in the hands of a migration; EPERM: it runs elsewhere.  1: it was in doubt; it is
+ * taken back now, on its asker's word, and goes on by itself as soon as its disks are free. */
 int vm_migrate_may_run(struct vm *vm, struct err *e);
 
 #endif

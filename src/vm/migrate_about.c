@@ -215,7 +215,7 @@ static void compare_cpu(struct compare *c, struct vm *vm, const char *hex)
 	struct err e = { "" };
 
 	if (model_of(hex, &m, &e))
-		differs(c, "its CPU model makes no sense");
+		differs(c, "its CPU model makes no sense: %.200s", e.msg);
 	else if (x86_model_fits(mine, m.feat, &e))
 		differs(c, "CPU features that the guest has are missing there: %.200s", names_in(&e));
 	else if (x86_model_fits(&m, mine->feat, &e))

@@ -120,6 +120,8 @@ void vm_migrate_stay(struct vm *vm);
 bool vm_migrate_busy(const struct vm *vm);
 /* Destination that has not got its guest yet. */
 bool vm_migrate_waits(const struct vm *vm);
+/* The same, also before there is anything to wait with: while its machine is made. */
+bool vm_migrate_expects(const struct vm *vm);
 /* It does not run because it has gone elsewhere. */
 bool vm_migrate_gone(const struct vm *vm);
 /* The loop runs no more, the lock is not held: ends all there is, and frees it. */

@@ -18,6 +18,7 @@
 
 #define MAGIC 0x4d47444cu	/* "LDGM" */
 #define MAX_PIECES 16
+#define CHILD_TURNS 50		/* of 10 ms, in which a command may end by itself */
 
 const char *mig_type_name(enum mig_type t)
 {
@@ -100,12 +101,16 @@ void mig_chan_fini(struct mig_chan *c)
 	c->in = c->out = -1;
 	free(c->buf);
 	c->buf = NULL;
-	/* Its input has ended; what does not end then is not waited for. */
-	for (unsigned i = 0; c->child && i < 50 && !waitpid(c->child, NULL, WNOHANG); i++)
+	/* Its input has ended; what does not end then is made to, the shell's children included. */
+	for (unsigned i = 0; c->child; i++) {
+		if (waitpid(c->child, NULL, WNOHANG)) {
+			c->child = 0;
+			break;
+		}
+		if (i >= CHILD_TURNS)
+			kill(-c->child, i < CHILD_TURNS + 10 ? SIGTERM : SIGKILL);
 		usleep(10000);
-	if (c->child && !kill(c->child, SIGTERM))
-		waitpid(c->child, NULL, WNOHANG);
-	c->child = 0;
+	}
 }
 
 static int wait_for(struct mig_chan *c, int fd, short events, struct err *e)
