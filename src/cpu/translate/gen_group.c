@@ -195,8 +195,7 @@ void gen_find_groups(struct gen *g)
 		for (unsigned k = 0; k < 16; k++) {
 			int32_t by;
 
-			reg[k].lost |= !step_of(g, gi, k, &by);
-			reg[k].by += by;
+			reg[k].lost |= !step_of(g, gi, k, &by) || __builtin_add_overflow(reg[k].by, by, &reg[k].by);
 		}
 	}
 	/* One access is no group. */
