@@ -91,7 +91,8 @@ static int take_program(scmp_filter_ctx ctx, struct sock_fprog *out)
 
 static int make_program(enum confine_class c, bool native, struct sock_fprog *out)
 {
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);
+	/* Programs that the main thread starts have its filter and not this one's handler: there, a call just fails. */
+	scmp_filter_ctx ctx = seccomp_init(c == CONFINE_MAIN && !strict ? SCMP_ACT_ERRNO(EPERM) : SCMP_ACT_TRAP);
 	int ret;
 
 	if (!ctx)
@@ -161,6 +162,7 @@ int confine_prepare(bool native, struct err *e)
 	uint32_t trap = SECCOMP_RET_TRAP;
 	int ret = 0;
 
+	strict = getenv("LODGE_SANDBOX_STRICT") != NULL;
 	if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &trap))
 		return err_set(e, -ENOSYS, "this kernel filters no system calls (seccomp: %s)", strerror(errno));
 	for (unsigned c = 0; c < CONFINE_CLASSES && !ret; c++)
@@ -170,7 +172,6 @@ int confine_prepare(bool native, struct err *e)
 		free_programs();
 		return err_set(e, ret, "the filters of system calls cannot be made: %s", strerror(-ret));
 	}
-	strict = getenv("LODGE_SANDBOX_STRICT") != NULL;
 	prepared = true;
 	ret = opener_start();
 	prepared = !ret;

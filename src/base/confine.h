@@ -5,8 +5,8 @@
  * what a filter holds back is what the thread itself, and every process it could start, can have done.
  *
  * The lists are in confine_list.c, a line for each call with the reason.  A call that is not in it is a bug here, or an attack: it
- * fails with EPERM, and a line names thread and call; with LODGE_SANDBOX_STRICT in the environment, as tests have it, the process
- * aborts.
+ * fails with EPERM, and a line names thread and call (but for the main thread's, whose filter programs that it starts have too);
+ * with LODGE_SANDBOX_STRICT in the environment, as tests have it, the process aborts.
  */
 #ifndef LODGE_BASE_CONFINE_H
 #define LODGE_BASE_CONFINE_H
