@@ -24,7 +24,7 @@ class Side:
         sock = self.folder + "/q"
         args = [a.replace("@", self.folder) for a in args]
         self.p = subprocess.Popen([program, "-accel", "tcg", "-machine", "q35", "-S", "-nodefaults", "-display", "none", "-m", "64", "-qmp",
-                                   f"unix:{sock},server=on,wait=off", *args], stdin=subprocess.DEVNULL,
+                                   f"unix:{sock},server=on,wait=off", *args], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                   env=dict(os.environ, XDG_RUNTIME_DIR=self.folder))
         try:
             self.q = Qmp(sock)
