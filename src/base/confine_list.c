@@ -65,6 +65,7 @@ const struct confine_rule confine_rules[] = {
 	{ CALL(preadv2), TO_ALL },			/* with RWF_DSYNC, RWF_NOWAIT */
 	{ CALL(pwritev2), TO_ALL },
 	{ CALL(io_uring_enter), TO_DATA },		/* rings are made, and restricted, by the main thread */
+	{ CALL(io_uring_register), TO_DATA, ARG_IS(1, 6 /* IORING_REGISTER_FILES_UPDATE */) },	/* a disk was opened once more */
 	{ CALL(fsync), TO_ALL },
 	{ CALL(fdatasync), TO_ALL },
 	{ CALL(sync_file_range), TO_DATA },
