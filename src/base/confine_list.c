@@ -76,6 +76,8 @@ const struct confine_rule confine_rules[] = {
 	{ CALL(copy_file_range), TO_DATA },
 	{ CALL(fstat), TO_ALL },
 	{ CALL(newfstatat), TO_ALL },			/* the C library's fstat; names can be asked about, not opened */
+	{ CALL(readlink), TO_DATA },			/* realpath, of a backing file's name */
+	{ CALL(getcwd), TO_DATA },
 	{ CALL(fcntl), TO_ALL },			/* image locks, flags, sizes of pipes */
 	{ CALL(flock), TO_DATA },
 	{ CALL(ioctl), TO_ALL, IOCTL_OF(BLK_LETTER) },	/* BLKDISCARD, BLKZEROOUT, sizes */
@@ -192,7 +194,6 @@ const struct confine_rule confine_rules[] = {
 	{ CALL(pipe), TO_NET },
 	{ CALL(access), TO_NET },
 	{ CALL(faccessat), TO_NET | TO_SHARE },
-	{ CALL(readlink), TO_NET | TO_SHARE },
 	{ CALL(stat), TO_NET },
 	{ CALL(lstat), TO_NET },
 	{ CALL(statx), TO_NET | TO_SHARE },
@@ -242,7 +243,6 @@ const struct confine_rule confine_rules[] = {
 	{ CALL(llistxattr), TO_SHARE },
 	{ CALL(removexattr), TO_SHARE },
 	{ CALL(lremovexattr), TO_SHARE },
-	{ CALL(getcwd), TO_MAIN },
 	{ CALL(chdir), TO_MAIN },			/* --daemonize */
 	{ CALL(fchdir), TO_MAIN },
 	{ CALL(truncate), TO_SHARE },
