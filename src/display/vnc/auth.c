@@ -39,6 +39,17 @@ bool vnc_answer_right(const char *password, const uint8_t challenge[VNC_CHALLENG
 	return ok && !CRYPTO_memcmp(right, answer, VNC_CHALLENGE);
 }
 
+void vnc_auth_prepare(void)
+{
+	uint8_t challenge[VNC_CHALLENGE] = { 0 };
+	char key[29];
+
+	OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
+	vnc_challenge(challenge);
+	vnc_answer_right("", challenge, challenge);
+	vnc_sha1_base64("", 0, key);
+}
+
 void vnc_sha1_base64(const char *text, size_t len, char out[29])
 {
 	uint8_t sum[EVP_MAX_MD_SIZE] = { 0 };

@@ -267,6 +267,7 @@ int vnc_new(struct display *d, struct input *in, const struct vnc_config *cfg, s
 
 	if (r)
 		return r;
+	vnc_auth_prepare();
 	r = pthread_create(&v->thread, NULL, thread, v);
 	if (r) {
 		vnc_free(v);

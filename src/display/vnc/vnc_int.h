@@ -82,6 +82,8 @@ void vnc_ws_write(struct vnc_conn *c);
 /* auth.c */
 #define VNC_CHALLENGE 16
 bool vnc_challenge(uint8_t out[VNC_CHALLENGE]);
+/* Has OpenSSL read its configuration and make its tables, before the viewers' thread may open no file. */
+void vnc_auth_prepare(void);
 /* Is `answer` the challenge encrypted with the password?  In constant time. */
 bool vnc_answer_right(const char *password, const uint8_t challenge[VNC_CHALLENGE], const uint8_t answer[VNC_CHALLENGE]);
 void vnc_sha1_base64(const char *text, size_t len, char out[29]);
