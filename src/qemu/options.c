@@ -122,7 +122,7 @@ static int opt_sandbox(struct qemu *q, const char *val, struct err *e)
 	size_t n = comma ? (size_t)(comma - val) : strlen(val);
 
 	if ((n != 2 || strncmp(val, "on", n)) && (n != 3 || strncmp(val, "off", n)))
-		return err_set(e, -EINVAL, "-sandbox %s: 'on' or 'off' comes first", val);
+		return err_set(e, -EINVAL, "'on' or 'off' comes first");
 	if (comma)
 		no_effect("-sandbox", comma + 1, "there is one set of lists, which allows what the guest's threads need and no more");
 	q->sandbox = n == 2 ? "on" : "off";

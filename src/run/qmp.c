@@ -139,6 +139,8 @@ int qmp_open(const char *name, unsigned timeout_ms, struct qmp **out, struct err
 
 void qmp_close(struct qmp *q)
 {
+	if (!q)
+		return;
 	if (q->fd >= 0)
 		close(q->fd);
 	free(q->buf);

@@ -140,6 +140,8 @@ def addresses(herd):
 
 
 def ways():
+    status, _, text = lodge("migrate", "no-such-guest", "tcp:127.0.0.1:1")
+    check(status == 1 and "no-such-guest" in text, f"to migrate no guest: {status}, {text}")
     with Herd() as herd:
         herd.boot()
         nobody_there(herd)
