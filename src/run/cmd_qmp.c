@@ -133,9 +133,17 @@ int qmp_main(const struct verb *v, int argc, char **argv)
 	struct qmp *q;
 	int ret;
 
-	if (argc < 3 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
-		opts_help(v, argc < 3 ? stderr : stdout);
-		return argc < 3 && !(argc == 2 && argv[1][0] == '-');
+	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) {
+		opts_help(v, stdout);
+		return 0;
+	}
+	if (argc == 2 && argv[1][0] == '-') {
+		fprintf(stderr, "lodge: unknown option '%s'; see 'lodge qmp --help'\n", argv[1]);
+		return 1;
+	}
+	if (argc < 3) {
+		opts_help(v, stderr);
+		return 1;
 	}
 	ret = qmp_open(argv[1], 0, &q, &e);
 	if (!ret) {
