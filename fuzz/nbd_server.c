@@ -100,7 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	close(fds[0]);
 	for (unsigned i = 0; i < 8; i++)
 		require(loop_turn(l, 0));
-	if (nbd_server_clients(s))
+	if (nbd_server_clients(s, NULL))
 		abort();
 	return 0;
 }

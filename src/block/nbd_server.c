@@ -262,12 +262,15 @@ int nbd_server_attach(struct nbd_server *s, int fd)
 	return 0;
 }
 
-unsigned nbd_server_clients(const struct nbd_server *s)
+unsigned nbd_server_clients(const struct nbd_server *s, const char *name)
 {
 	unsigned n = 0;
 
-	list_for_each(p, (struct list *)(uintptr_t)&s->clients)
-		n += !list_entry(p, struct nbd_client, in)->dead;
+	list_for_each(p, (struct list *)(uintptr_t)&s->clients) {
+		const struct nbd_client *c = list_entry(p, struct nbd_client, in);
+
+		n += !c->dead && (!name || (c->x && !strcmp(c->x->name, name)));
+	}
 	return n;
 }
 

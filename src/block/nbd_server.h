@@ -43,7 +43,8 @@ int nbd_server_attach(struct nbd_server *s, int fd);
 int nbd_server_add(struct nbd_server *s, struct blk_node *n, const struct nbd_export_opts *o, struct err *e);
 /* Ends the clients of that export, requests under way first. ENOENT */
 int nbd_server_remove(struct nbd_server *s, const char *name);
-unsigned nbd_server_clients(const struct nbd_server *s);
+/* How many are connected: to the export of that name, or, NULL, at all. */
+unsigned nbd_server_clients(const struct nbd_server *s, const char *name);
 /* Ends all clients and stops listening. NULL is allowed. */
 void nbd_server_free(struct nbd_server *s);
 

@@ -207,7 +207,7 @@ static void end(struct ctl_call *c, struct ctl_nbd *n, struct export *x, bool sa
 	int ret;
 
 	disk_lock(n->on);
-	ret = safe && nbd_server_clients(n->s) ? -EBUSY : nbd_server_remove(n->s, x->name);
+	ret = safe && nbd_server_clients(n->s, x->name) ? -EBUSY : nbd_server_remove(n->s, x->name);
 	disk_unlock(n->on);
 	if (ret == -EBUSY) {
 		ctl_fail(c, CTL_GENERIC_ERROR, "export '%.64s' still in use", x->id);

@@ -8,6 +8,7 @@ import re
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -405,6 +406,19 @@ def hmp():
         check(r.vm.wait(30) == 0, "the status of quit")
 
 
+def nbd_client(path, export):
+    """The socket of a client that has taken an export (NBD_OPT_EXPORT_NAME)."""
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(30)
+    s.connect(path)
+    f = s.makefile("rb")
+    check(f.read(16) == b"NBDMAGICIHAVEOPT", "not an NBD server")
+    f.read(2)
+    s.sendall(struct.pack(">I8sII", 3, b"IHAVEOPT", 1, len(export)) + export.encode())
+    check(len(f.read(10)) == 10, "the export is not there")
+    return s
+
+
 def nbd():
     """A disk in use, shown to an NBD client."""
     if not shutil.which("qemu-img"):
@@ -435,10 +449,14 @@ def nbd():
             out = subprocess.run(["qemu-img", "info", f"nbd+unix:///y?socket={folder}/n"], stdout=subprocess.PIPE, timeout=60)
             check(out.returncode == 0, "the export is not there")
             q.cmd("block-export-add", type="nbd", id="cd", node_name="disk1")
+            client = nbd_client(folder + "/n", "y")
             check("NBD export" in q.error("eject", device="disk1", force=True).desc, "a medium was taken from an NBD client")
             q.cmd("block-export-del", id="cd")
             q.cmd("eject", device="disk1")
+            check("still in use" in q.error("block-export-del", id="e").desc, "taken from its client")
             q.cmd("block-export-del", id="e", mode="hard")
+            check(client.recv(1) == b"", "the client was kept")
+            client.close()
             check("not found" in q.error("block-export-del", id="e").desc, "it is still there")
             q.cmd("nbd-server-stop")
             check(not os.path.exists(folder + "/n"), "the socket was left behind")

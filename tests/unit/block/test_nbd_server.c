@@ -370,7 +370,7 @@ static void cut_off(void **state)
 	say_option(1, "nosuch", 6);			/* EXPORT_NAME has no errors */
 	assert_true(hung_up());
 	close(hand);
-	assert_int_equal(nbd_server_clients(server), 0);
+	assert_int_equal(nbd_server_clients(server, NULL), 0);
 	free(much);
 }
 
@@ -454,17 +454,17 @@ static void deaf_client(void **state)
 	assert_int_equal(hear_simple(), 0);
 	close(hand);
 	turn();
-	assert_int_equal(nbd_server_clients(server), 1);
+	assert_int_equal(nbd_server_clients(server, NULL), 1);
 	close(deaf);
 	turn();
-	assert_int_equal(nbd_server_clients(server), 0);
+	assert_int_equal(nbd_server_clients(server, NULL), 0);
 	/* Half a write, and gone. */
 	go();
 	say_request(0, 1, 0, 65536);
 	say(head, 28);
 	close(hand);
 	turn();
-	assert_int_equal(nbd_server_clients(server), 0);
+	assert_int_equal(nbd_server_clients(server, NULL), 0);
 }
 
 static void too_many(void **state)
@@ -487,11 +487,14 @@ static void too_many(void **state)
 	go();
 	blk_mem_hold(disk, true);
 	say_request(0, 0, 0, 512);
+	turn();
+	assert_int_equal(nbd_server_clients(server, ""), 1);
+	assert_int_equal(nbd_server_clients(server, "another"), 0);
 	assert_int_equal(nbd_server_remove(server, ""), 0);
 	assert_int_equal(nbd_server_remove(server, ""), -ENOENT);
 	blk_mem_hold(disk, false);
 	close(hand);
-	assert_int_equal(nbd_server_clients(server), 0);
+	assert_int_equal(nbd_server_clients(server, NULL), 0);
 }
 
 /* Errors of the disk reach the client as what they are. */
@@ -579,10 +582,10 @@ static void no_descriptors(void **state)
 	}
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 	assert_in_range(turns, 1, 30);
-	assert_int_equal(nbd_server_clients(server), 0);
-	while (!nbd_server_clients(server) && loop_now_ns() - before < 10000000000ll)
+	assert_int_equal(nbd_server_clients(server, NULL), 0);
+	while (!nbd_server_clients(server, NULL) && loop_now_ns() - before < 10000000000ll)
 		assert_int_equal(loop_turn(loop, 100), 0);
-	assert_int_equal(nbd_server_clients(server), 1);
+	assert_int_equal(nbd_server_clients(server, NULL), 1);
 	close(hand);
 }
 
