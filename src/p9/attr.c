@@ -154,7 +154,8 @@ static int change(struct p9 *s, struct p9_fid *f, int nfd, const struct change *
 
 	if (cr.has_mode && p9_mapped(s)) {
 		ret = p9_stat_node(s, f->node, &st);
-		cr.mode = (cr.mode & 07777) | (st.mode & S_IFMT);
+		if (!ret)
+			cr.mode = (cr.mode & 07777) | (st.mode & S_IFMT);
 	}
 	if (!ret && (cr.has_uid || cr.has_gid || cr.has_mode))
 		ret = p9_cred_write(s, f->node, nfd, &cr);
@@ -380,9 +381,14 @@ int p9_xattr_commit(struct p9 *s, struct p9_fid *f)
 {
 	struct p9_xattr *x = f->xattr;
 	char path[32], host[320];
+	bool whole;
 	int fd, ret;
 
-	if (x->written != x->size)
+	/* Once it is whole nobody writes it any more. */
+	pthread_mutex_lock(&s->lock);
+	whole = x->written == x->size;
+	pthread_mutex_unlock(&s->lock);
+	if (!whole)
 		return -EINVAL;
 	ret = host_name(s, x->name, host);
 	if (ret)

@@ -43,30 +43,14 @@ static ssize_t write_xattr(struct p9 *s, struct p9_xattr *x, const void *from, s
 	return n;
 }
 
-static ssize_t read_file(int fd, uint8_t *to, size_t len, uint64_t off)
+/* As much as can be had: a file's bytes to `to`, or those at `from` into it; the other one is NULL. */
+static ssize_t transfer(int fd, uint8_t *to, const uint8_t *from, size_t len, uint64_t off)
 {
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = pread(fd, to + done, len - done, (off_t)(off + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && !done)
-			return -errno;
-		if (n <= 0)
-			break;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
-}
-
-static ssize_t write_file(int fd, const uint8_t *from, size_t len, uint64_t off)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = pwrite(fd, from + done, len - done, (off_t)(off + done));
+		off_t at = (off_t)(off + done);
+		ssize_t n = from ? pwrite(fd, from + done, len - done, at) : pread(fd, to + done, len - done, at);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -98,7 +82,7 @@ static ssize_t read_fid(struct p9 *s, struct p9_fid *f, uint8_t *to, size_t len,
 	fd = hold_file(s, f);
 	if (fd < 0)
 		return fd;
-	n = read_file(fd, to, len, off);
+	n = transfer(fd, to, NULL, len, off);
 	p9_open_release(s, f);
 	return n;
 }
@@ -114,7 +98,7 @@ static ssize_t write_fid(struct p9 *s, struct p9_fid *f, const uint8_t *from, si
 	fd = hold_file(s, f);
 	if (fd < 0)
 		return fd;
-	n = write_file(fd, from, len, off);
+	n = transfer(fd, NULL, from, len, off);
 	if (n > 0 && s->o.writeout)
 		sync_file_range(fd, (off_t)off, n, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE);
 	p9_open_release(s, f);
@@ -340,7 +324,7 @@ static ssize_t read_target(struct p9 *s, struct p9_node *n, int nfd, char *buf, 
 		fd = p9_reopen(s, nfd, n->type, O_RDONLY);
 	if (fd < 0)
 		return fd;
-	len = read_file(fd, (uint8_t *)buf, size, 0);
+	len = transfer(fd, (uint8_t *)buf, NULL, size, 0);
 	close(fd);
 	return len > 0 && memchr(buf, '\0', (size_t)len) ? -EINVAL : len;
 }
