@@ -113,8 +113,6 @@ struct p9_flock {
 	char client[64];
 };
 
-enum p9_state { P9_QUEUED = 1, P9_RUNNING, P9_PARKED };
-
 struct p9 {
 	struct p9_opts o;
 	char *name;
@@ -140,7 +138,8 @@ struct p9 {
 	pthread_mutex_t queue;
 	pthread_cond_t work, idle_cond;
 	struct p9_session *ses;
-	struct list queued, running, parked;
+	struct list queued, parked;	/* struct p9_req */
+	struct list running;		/* struct p9_run */
 	unsigned pending;	/* requests whose done has not returned */
 	unsigned n_queued, n_idle, n_threads;
 	struct p9_session *dead;	/* to be taken apart, one after the other */
@@ -149,11 +148,20 @@ struct p9 {
 	pthread_t thread[P9_MAX_THREADS];
 };
 
+/* A request that has begun, until whoever sent it has its answer: the request itself is gone by then. */
+struct p9_run {
+	struct list node;	/* in p9.running */
+	struct list flushes;	/* Tflush requests that wait for it; `queue` */
+	struct p9_session *ses;
+	uint16_t tag;
+};
+
 /* A request while it is worked on. */
 struct p9_call {
 	struct p9 *s;
 	struct p9_session *ses;
 	struct p9_req *r;
+	struct p9_run *run;
 	struct p9_in in;
 	struct p9_out out;	/* behind the header */
 };
@@ -164,10 +172,13 @@ struct p9_call {
 /* ---- server.c ---- */
 /* `queue` not held: what waits for a lock is tried again. */
 void p9_retry_parked(struct p9 *s);
-/* Puts the request that runs on the list of those that wait; false: somebody has flushed it. `locks` held. */
+/* Puts the request that runs on the list of those that wait; false: somebody has flushed it, or its session is over. `locks` held. */
 bool p9_park(struct p9_call *c);
-/* A new session takes the place of the old one, whose fids are closed by and by. -ENOMEM */
-int p9_new_session(struct p9 *s, uint32_t msize);
+/* Has another session taken its place? */
+bool p9_session_over(struct p9 *s, const struct p9_session *ses);
+/* A new session takes the place of the old one, whose locks are gone then and whose fids are closed by and by.  of: the session
+ * that asks for it, -ESTALE if it is over itself; NULL: none. -ENOMEM */
+int p9_new_session(struct p9 *s, const struct p9_session *of, uint32_t msize);
 
 /* ---- node.c ---- */
 /* A single component below a folder's descriptor, links not followed; flags: O_PATH and others. fd or -errno */
@@ -266,7 +277,7 @@ bool p9_hidden_name(const struct p9 *s, const char *name);
 int p9_cred_check(struct p9 *s, struct err *e);
 
 /* ---- lock.c ---- */
-/* The session has ended, or the client has closed the file. */
+/* All locks of a session, which takes no more: it is over, or nobody works for it. */
 void p9_locks_drop(struct p9 *s, struct p9_session *ses);
 /* One of a saved session's. 0, -EAGAIN: another is in its way, -ENOLCK */
 int p9_lock_load(struct p9 *s, const struct p9_flock *k);

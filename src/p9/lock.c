@@ -157,7 +157,8 @@ int p9_op_lock(struct p9_call *c)
 
 	if (!ret) {
 		pthread_mutex_lock(&s->locks);
-		ret = set(s, &k, type == P9_LOCK_UNLCK, &freed);
+		/* Whoever takes its place drops its locks with `locks` held: after that there are to be none. */
+		ret = p9_session_over(s, c->ses) ? -ESTALE : set(s, &k, type == P9_LOCK_UNLCK, &freed);
 		waits = ret == -EAGAIN && flags & P9_LOCK_FLAG_BLOCK && p9_park(c);
 		pthread_mutex_unlock(&s->locks);
 	}

@@ -10,7 +10,8 @@
  * has the rules).  Memory, descriptors and threads are bounded by the limits below.
  *
  * Requests run on threads of the server's, several at a time, so a file system that
- * does not answer holds up nobody but those who wait for it.
+ * does not answer does not hold up who reads and writes open files of another.  What
+ * is renamed or taken away waits for whatever works with names, and that for it.
  */
 #ifndef LODGE_P9_P9_H
 #define LODGE_P9_P9_H
@@ -72,11 +73,9 @@ struct p9_req {
 	/* ---- */
 	uint32_t out_len;	/* of the answer; 0: there is none, since it was flushed */
 	struct list node;
-	struct list flushes;	/* Tflush requests that wait for this one */
 	struct p9_session *ses;
 	uint16_t tag;
 	uint8_t type;
-	uint8_t state;
 };
 
 /* Opens the folder. ENOENT, ENOTDIR, ENOTSUP (no extended attributes) and others, with a message. */

@@ -5,11 +5,12 @@
  * A request is queued, then runs, and ends when its answer has been written and
  * `done` called.  One that waits for a lock is parked meanwhile and tried again
  * when a lock has gone.  Tflush (9P, flush(5)) takes requests that have not begun
- * off their list, which then end without an answer; behind one that runs it waits.
+ * off their list, which then end without an answer; behind one that runs it waits
+ * until `done` has been called for that.
  *
  * Each request belongs to the session it came in.  Tversion and reset put a new
- * session in the old one's place at once; what the old one had is closed when its
- * last request has ended, by a worker thread.
+ * session in the old one's place at once; the old one's locks go with it, and what it
+ * had open is closed when its last request has ended, by a worker thread.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,7 +48,6 @@ static struct p9_session *session_alloc(uint32_t msize)
 static void session_free(struct p9 *s, struct p9_session *ses)
 {
 	p9_fids_clear(s, ses);
-	p9_locks_drop(s, ses);
 	p9_table_fini(&ses->fids);
 	free(ses);
 }
@@ -83,11 +83,19 @@ static void cancel_list(struct p9 *s, struct list *from, const struct p9_session
 
 		if (r->ses != ses)
 			continue;
-		s->n_queued -= r->state == P9_QUEUED;
+		s->n_queued -= from == &s->queued;
 		list_del(&r->node);
 		r->out_len = 0;
 		list_add_tail(to, &r->node);
 	}
+}
+
+/* `queue` held: one of the session's requests has ended, and its `done` has returned. */
+static void one_less(struct p9 *s, struct p9_session *ses)
+{
+	session_unref(s, ses);
+	if (!--s->pending)
+		pthread_cond_broadcast(&s->idle_cond);
 }
 
 /* Their `done`, no lock held; then they are no longer pending. */
@@ -98,22 +106,24 @@ static void end_list(struct p9 *s, struct list *l)
 		struct p9_session *ses = r->ses;
 
 		list_del(&r->node);
-		while (!list_empty(&r->flushes)) {
-			struct list *f = r->flushes.next;
-
-			list_del(f);
-			list_add_tail(l, f);
-		}
 		r->done(r);
 		pthread_mutex_lock(&s->queue);
-		session_unref(s, ses);
-		if (!--s->pending)
-			pthread_cond_broadcast(&s->idle_cond);
+		one_less(s, ses);
 		pthread_mutex_unlock(&s->queue);
 	}
 }
 
-int p9_new_session(struct p9 *s, uint32_t msize)
+bool p9_session_over(struct p9 *s, const struct p9_session *ses)
+{
+	bool over;
+
+	pthread_mutex_lock(&s->queue);
+	over = ses != s->ses;
+	pthread_mutex_unlock(&s->queue);
+	return over;
+}
+
+int p9_new_session(struct p9 *s, const struct p9_session *of, uint32_t msize)
 {
 	struct p9_session *ses = session_alloc(msize), *old;
 	struct list ended;
@@ -123,12 +133,20 @@ int p9_new_session(struct p9 *s, uint32_t msize)
 	list_init(&ended);
 	pthread_mutex_lock(&s->queue);
 	old = s->ses;
+	if (of && of != old) {
+		pthread_mutex_unlock(&s->queue);
+		session_free(s, ses);
+		return -ESTALE;
+	}
 	s->ses = ses;
 	cancel_list(s, &s->queued, old, &ended);
 	cancel_list(s, &s->parked, old, &ended);
+	pthread_mutex_unlock(&s->queue);
+	p9_locks_drop(s, old);
+	end_list(s, &ended);
+	pthread_mutex_lock(&s->queue);
 	session_unref(s, old);
 	pthread_mutex_unlock(&s->queue);
-	end_list(s, &ended);
 	return 0;
 }
 
@@ -150,7 +168,7 @@ static int op_version(struct p9_call *c)
 		log_guest("shared folder %s: the guest wants messages of %u bytes, fewer than %u", c->s->name, msize, P9_MSIZE_MIN);
 		return -EMSGSIZE;
 	}
-	ret = p9_new_session(c->s, ours ? msize : 0);
+	ret = p9_new_session(c->s, c->ses, ours ? msize : 0);
 	if (ret)
 		return ret;
 	if (!ours)
@@ -237,11 +255,11 @@ static int run_op(struct p9_call *c)
 }
 
 /* P9_WAITS, or 0: there is an answer. */
-static int run(struct p9 *s, struct p9_req *r)
+static int run(struct p9 *s, struct p9_req *r, struct p9_run *now)
 {
 	uint32_t room = MIN(r->out_room, r->ses->msize ? r->ses->msize : P9_MSIZE_MAX);
 	struct p9_call c = {
-		.s = s, .ses = r->ses, .r = r, .in = { r->in + P9_HEADER, r->in + r->in_len, 0 },
+		.s = s, .ses = r->ses, .r = r, .run = now, .in = { r->in + P9_HEADER, r->in + r->in_len, 0 },
 		.out = { r->out, r->out + P9_HEADER, r->out + room, false },
 	};
 	int ret = run_op(&c);
@@ -263,21 +281,23 @@ static int run(struct p9 *s, struct p9_req *r)
 static void work_one(struct p9 *s)
 {
 	struct p9_req *r = list_entry(s->queued.next, struct p9_req, node);
-	struct list ended;
+	struct p9_run now = { .ses = r->ses, .tag = r->tag };
 
+	list_init(&now.flushes);
 	list_del(&r->node);
 	s->n_queued--;
-	r->state = P9_RUNNING;
-	list_add_tail(&s->running, &r->node);
+	list_add_tail(&s->running, &now.node);
 	pthread_mutex_unlock(&s->queue);
-	if (run(s, r) != P9_WAITS) {
-		list_init(&ended);
+	if (run(s, r, &now) == P9_WAITS) {
 		pthread_mutex_lock(&s->queue);
-		list_del(&r->node);
-		list_add_tail(&ended, &r->node);
-		pthread_mutex_unlock(&s->queue);
-		end_list(s, &ended);
+		return;
 	}
+	r->done(r);
+	pthread_mutex_lock(&s->queue);
+	list_del(&now.node);		/* nobody waits for it from now on */
+	one_less(s, now.ses);
+	pthread_mutex_unlock(&s->queue);
+	end_list(s, &now.flushes);
 	pthread_mutex_lock(&s->queue);
 }
 
@@ -360,12 +380,16 @@ static struct p9_req *find_tag(struct list *l, const struct p9_session *ses, uin
 static void flush(struct p9 *s, struct p9_req *f, struct list *ended)
 {
 	uint16_t tag = f->in_len >= P9_HEADER + 2 ? ld_le16(f->in + P9_HEADER) : P9_NOTAG;
-	struct p9_req *r = find_tag(&s->running, f->ses, tag);
+	struct p9_req *r;
 
 	answer(f, TFLUSH + 1, P9_HEADER);
-	if (r) {
-		list_add_tail(&r->flushes, &f->node);
-		return;
+	list_for_each(n, &s->running) {
+		struct p9_run *now = list_entry(n, struct p9_run, node);
+
+		if (now->ses == f->ses && now->tag == tag) {
+			list_add_tail(&now->flushes, &f->node);
+			return;
+		}
 	}
 	r = find_tag(&s->queued, f->ses, tag);
 	if (r)
@@ -388,10 +412,9 @@ bool p9_park(struct p9_call *c)
 	bool ok;
 
 	pthread_mutex_lock(&s->queue);
-	ok = list_empty(&c->r->flushes) && !s->draining;
+	ok = list_empty(&c->run->flushes) && !s->draining && c->ses == s->ses;
 	if (ok) {
-		list_del(&c->r->node);
-		c->r->state = P9_PARKED;
+		list_del(&c->run->node);
 		list_add_tail(&s->parked, &c->r->node);
 	}
 	pthread_mutex_unlock(&s->queue);
@@ -405,7 +428,6 @@ void p9_retry_parked(struct p9 *s)
 		struct p9_req *r = list_entry(s->parked.next, struct p9_req, node);
 
 		list_del(&r->node);
-		r->state = P9_QUEUED;
 		list_add_tail(&s->queued, &r->node);
 		s->n_queued++;
 		pthread_cond_signal(&s->work);
@@ -421,7 +443,6 @@ void p9_submit(struct p9 *s, struct p9_req *r)
 
 	list_init(&ended);
 	list_init(&r->node);
-	list_init(&r->flushes);
 	r->type = r->in[4];
 	r->tag = ld_le16(r->in + 5);
 	r->out_len = 0;
@@ -432,7 +453,6 @@ void p9_submit(struct p9 *s, struct p9_req *r)
 	if (r->type == TFLUSH) {
 		flush(s, r, &ended);
 	} else {
-		r->state = P9_QUEUED;
 		s->n_queued++;
 		list_add_tail(&s->queued, &r->node);
 		get_going(s);
@@ -459,7 +479,7 @@ void p9_drain(struct p9 *s)
 void p9_reset(struct p9 *s)
 {
 	/* For want of memory the old session goes on: its client has none of its own fids, and cannot know the numbers. */
-	if (p9_new_session(s, 0))
+	if (p9_new_session(s, NULL, 0))
 		log_warn("shared folder %s: out of memory while it is reset", s->name);
 	pthread_mutex_lock(&s->queue);
 	get_going(s);
@@ -544,8 +564,10 @@ void p9_free(struct p9 *s)
 	pthread_mutex_unlock(&s->queue);
 	for (unsigned i = 0; i < s->n_threads; i++)
 		pthread_join(s->thread[i], NULL);
-	if (s->ses)
+	if (s->ses) {
+		p9_locks_drop(s, s->ses);
 		session_free(s, s->ses);
+	}
 	pthread_mutex_lock(&s->queue);
 	bury(s);
 	pthread_mutex_unlock(&s->queue);

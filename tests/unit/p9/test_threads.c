@@ -12,6 +12,7 @@ struct later {
 	struct p9_req r;
 	uint8_t in[256], out[256];
 	atomic_int ended;		/* the place in the order of those that ended; 0: not yet */
+	atomic_bool begun;
 };
 
 static atomic_int order;
@@ -22,7 +23,7 @@ static void later_done(struct p9_req *r)
 }
 
 /* What was made in c goes as l. */
-static void later_send(struct cl *c, struct later *l, uint16_t tag)
+static void later_send_to(struct cl *c, struct later *l, uint16_t tag, void (*done)(struct p9_req *r))
 {
 	uint32_t len = (uint32_t)(c->p - c->in);
 
@@ -30,8 +31,22 @@ static void later_send(struct cl *c, struct later *l, uint16_t tag)
 	memcpy(l->in, c->in, len);
 	st_le32(l->in, len);
 	st_le16(l->in + 5, tag);
-	l->r = (struct p9_req){ .in = l->in, .in_len = len, .out = l->out, .out_room = sizeof(l->out), .done = later_done, .opaque = l };
+	l->r = (struct p9_req){ .in = l->in, .in_len = len, .out = l->out, .out_room = sizeof(l->out), .done = done, .opaque = l };
 	p9_submit(c->s, &l->r);
+}
+
+static void later_send(struct cl *c, struct later *l, uint16_t tag)
+{
+	later_send_to(c, l, tag, later_done);
+}
+
+/* Another thread's hands on the same session. */
+static void client_of(struct cl *other, const struct cl *c, uint16_t tag)
+{
+	other->s = c->s;
+	other->tag = tag;
+	pthread_mutex_init(&other->lock, NULL);
+	pthread_cond_init(&other->cond, NULL);
 }
 
 static void nap(void)
@@ -188,6 +203,97 @@ static void what_hangs_holds_up_nobody(void **state)
 	cl_close(&c);
 }
 
+static atomic_bool go_on;
+
+/* Whoever carries the answer has it, but is not done with it. */
+static void slow_done(struct p9_req *r)
+{
+	struct later *l = r->opaque;
+
+	l->begun = true;
+	while (!go_on)
+		nap();
+	later_done(r);
+}
+
+/* An answer that is on its way to the client is not overtaken by that of a Tflush, after which the client's memory is another's. */
+static void a_flush_waits_for_the_answer(void **state)
+{
+	struct later l, f;
+	struct cl c;
+
+	cl_open(&c, P9_NONE, 1);
+	go_on = false;
+	cl_begin(&c, TGETATTR);
+	cl_n(&c, 4, 0);
+	cl_n(&c, 8, 0);
+	later_send_to(&c, &l, 40, slow_done);
+	for (unsigned i = 0; i < 5000 && !l.begun; i++)
+		nap();
+	assert_true(l.begun);
+	make_flush(&c, 40);
+	later_send(&c, &f, 41);
+	for (unsigned i = 0; i < 10; i++)
+		nap();
+	assert_int_equal(f.ended, 0);
+	go_on = true;
+	wait_for(&f);
+	assert_true(l.ended && l.ended < f.ended);
+	assert_int_equal(l.out[4], TGETATTR + 1);
+	cl_close(&c);
+}
+
+/* Locks go with their session, even while one of its requests still has to end. */
+static void an_old_session_has_no_locks(void **state)
+{
+	struct later l;
+	struct cl c;
+
+	with_lock(&c, 2);
+	go_on = false;
+	cl_begin(&c, TGETATTR);
+	cl_n(&c, 4, 0);
+	cl_n(&c, 8, 0);
+	later_send_to(&c, &l, 60, slow_done);
+	for (unsigned i = 0; i < 5000 && !l.begun; i++)
+		nap();
+	assert_true(l.begun);
+	p9_reset(c.s);
+	assert_int_equal(cl_version(&c, 8192, "9P2000.L"), 0);
+	assert_int_equal(cl_attach(&c, 0), 0);
+	assert_int_equal(cl_walk(&c, 0, 1, "f"), 0);
+	assert_int_equal(cl_lopen(&c, 1, O_RDWR), 0);
+	make_lock(&c, 1, P9_LOCK_WRLCK, 2, false);
+	assert_int_equal(cl_send(&c), 0);
+	assert_int_equal(p9_get8(&c.ans), P9_LOCK_SUCCESS);
+	go_on = true;
+	wait_for(&l);
+	cl_close(&c);
+}
+
+/* A Tversion of before a reset that runs a little longer ends no session of after it. */
+static void an_old_version_ends_nothing(void **state)
+{
+	struct later l;
+	struct cl c;
+
+	cl_open(&c, P9_NONE, 2);
+	for (unsigned i = 0; i < 2000; i++) {
+		cl_begin(&c, TVERSION);
+		cl_n(&c, 4, 8192);
+		cl_s(&c, "9P2000.L");
+		later_send(&c, &l, 50);
+		for (unsigned k = 0; k < i % 100 * 100 && !l.ended; k++)
+			;
+		p9_reset(c.s);
+		assert_int_equal(cl_version(&c, 8192, "9P2000.L"), 0);
+		assert_int_equal(cl_attach(&c, 0), 0);
+		wait_for(&l);
+		assert_int_equal(cl_clunk(&c, 0), 0);
+	}
+	cl_close(&c);
+}
+
 /* ---- everything at once ---- */
 
 struct hammer {
@@ -242,10 +348,7 @@ static void many_at_once(void **state)
 	for (unsigned i = 0; i < N; i++) {
 		h[i].seed = 17 + i;
 		h[i].n = i;
-		h[i].c.s = c.s;
-		h[i].c.tag = (uint16_t)(100 + i);
-		pthread_mutex_init(&h[i].c.lock, NULL);
-		pthread_cond_init(&h[i].c.cond, NULL);
+		client_of(&h[i].c, &c, (uint16_t)(100 + i));
 		assert_int_equal(pthread_create(&h[i].t, NULL, hammer, &h[i]), 0);
 	}
 	for (unsigned i = 0; i < N; i++)
@@ -275,6 +378,9 @@ int main(void)
 		cmocka_unit_test(a_lock_is_waited_for),
 		cmocka_unit_test(what_waits_is_flushed),
 		cmocka_unit_test(what_hangs_holds_up_nobody),
+		cmocka_unit_test(a_flush_waits_for_the_answer),
+		cmocka_unit_test(an_old_session_has_no_locks),
+		cmocka_unit_test(an_old_version_ends_nothing),
 		cmocka_unit_test(many_at_once),
 	};
 
