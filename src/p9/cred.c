@@ -168,7 +168,8 @@ static void meta_read_fd(int fd, struct p9_cred *cr)
 	meta_parse(text, cr);
 }
 
-static void meta_read(struct p9 *s, struct p9_node *n, struct p9_cred *cr)
+/* `meta` held for reading, since what is written comes in two steps. */
+static void meta_read_node(struct p9 *s, struct p9_node *n, struct p9_cred *cr)
 {
 	int fd = meta_open(s, n, O_RDONLY);
 
@@ -176,6 +177,13 @@ static void meta_read(struct p9 *s, struct p9_node *n, struct p9_cred *cr)
 		return;
 	meta_read_fd(fd, cr);
 	close(fd);
+}
+
+static void meta_read(struct p9 *s, struct p9_node *n, struct p9_cred *cr)
+{
+	pthread_rwlock_rdlock(&s->meta);
+	meta_read_node(s, n, cr);
+	pthread_rwlock_unlock(&s->meta);
 }
 
 static unsigned meta_text(char text[META_MAX], const struct p9_cred *cr)
@@ -193,7 +201,8 @@ static unsigned meta_text(char text[META_MAX], const struct p9_cred *cr)
 	return (unsigned)n;
 }
 
-static int meta_write(struct p9 *s, struct p9_node *n, const struct p9_cred *cr)
+/* `meta` held for writing: what was there and is not in cr remains. */
+static int meta_change(struct p9 *s, struct p9_node *n, const struct p9_cred *cr)
 {
 	struct p9_cred all = { 0 };
 	char text[META_MAX];
@@ -201,7 +210,7 @@ static int meta_write(struct p9 *s, struct p9_node *n, const struct p9_cred *cr)
 	unsigned len;
 	int fd, ret;
 
-	meta_read(s, n, &all);
+	meta_read_node(s, n, &all);
 	if (cr->has_uid)
 		all.has_uid = true, all.uid = cr->uid;
 	if (cr->has_gid)
@@ -223,6 +232,16 @@ static int meta_write(struct p9 *s, struct p9_node *n, const struct p9_cred *cr)
 	else
 		ret = 0;
 	close(fd);
+	return ret;
+}
+
+static int meta_write(struct p9 *s, struct p9_node *n, const struct p9_cred *cr)
+{
+	int ret;
+
+	pthread_rwlock_wrlock(&s->meta);
+	ret = meta_change(s, n, cr);
+	pthread_rwlock_unlock(&s->meta);
 	return ret;
 }
 

@@ -109,8 +109,10 @@ static int make(struct p9_call *c, struct p9_fid *dir, const struct make *mk, st
 			ret = set_cred(s, n, mk, &st);
 		if (!ret)
 			ret = p9_qid(s, &st, q);
-		if (ret)
+		if (ret) {
 			unlinkat(dirfd, mk->name, S_ISDIR(mk->mode) ? AT_REMOVEDIR : 0);
+			p9_cred_unlink(s, dirfd, mk->name, false);
+		}
 	}
 	p9_release(s, dir->node);
 	if (made > 0 && ret)
@@ -313,8 +315,10 @@ static int link_node(struct p9 *s, struct p9_node *n, struct p9_node *dir, const
 			ret = p9_cred_write(s, other, -1, &cr);
 			p9_node_unref(s, other);
 		}
-		if (ret)
+		if (ret) {
 			unlinkat(dirfd, name, 0);
+			p9_cred_unlink(s, dirfd, name, false);
+		}
 	}
 	if (dirfd >= 0)
 		p9_release(s, dir);

@@ -19,7 +19,8 @@
  * opening nothing can be put in the file's place.
  *
  * Locks, in this order: `tree` (places of nodes: held for reading by whatever uses
- * them, for writing by what changes them), `locks`, `lock` (tables, reference counts and descriptors:
+ * them, for writing by what changes them), `locks`, `meta` (metadata files: held for
+ * writing while one is changed), `lock` (tables, reference counts and descriptors:
  * never held across a system call that may wait), `queue` (requests).
  */
 #ifndef LODGE_P9_INTERNAL_H
@@ -121,6 +122,7 @@ struct p9 {
 	uid_t euid;
 
 	pthread_rwlock_t tree;
+	pthread_rwlock_t meta;
 	pthread_mutex_t locks;
 	struct list flocks;	/* struct p9_flock; `locks` */
 	unsigned n_flocks;

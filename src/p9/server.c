@@ -532,6 +532,7 @@ int p9_new(const struct p9_opts *o, struct p9 **out, struct err *e)
 	s->root_fd = s->proc_fd = -1;
 	pthread_rwlock_init(&s->tree, NULL);
 	pthread_mutex_init(&s->locks, NULL);
+	pthread_rwlock_init(&s->meta, NULL);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->queue, NULL);
 	pthread_cond_init(&s->work, NULL);
@@ -580,6 +581,7 @@ void p9_free(struct p9 *s)
 	pthread_cond_destroy(&s->work);
 	pthread_mutex_destroy(&s->queue);
 	pthread_mutex_destroy(&s->lock);
+	pthread_rwlock_destroy(&s->meta);
 	pthread_mutex_destroy(&s->locks);
 	pthread_rwlock_destroy(&s->tree);
 	free(s->name);

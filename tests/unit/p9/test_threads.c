@@ -294,6 +294,50 @@ static void an_old_version_ends_nothing(void **state)
 	cl_close(&c);
 }
 
+/* ---- metadata ---- */
+
+struct changer {
+	struct cl c;
+	bool owner;
+	pthread_t t;
+};
+
+static void *change(void *opaque)
+{
+	struct changer *h = opaque;
+	struct cl_attr a;
+
+	for (unsigned i = 1; i <= 500; i++) {
+		cl_setattr(&h->c, 1, h->owner ? P9_ATTR_UID : P9_ATTR_MODE, i & 0777, i, 0, 0);
+		if (cl_getattr(&h->c, 1, &a) || (h->owner ? a.uid != i : (a.mode & 0777) != (i & 0777)))
+			return h;
+	}
+	return NULL;
+}
+
+/* Owner and mode are lines of one file: who changes one leaves the other as it is. */
+static void metadata_is_changed_by_one_at_a_time(void **state)
+{
+	struct changer *h = calloc(2, sizeof(*h));
+	struct cl c;
+	void *lost;
+
+	cl_open(&c, P9_MAPPED_FILE, 4);
+	cl_put(&c, "f", "");
+	assert_int_equal(cl_walk(&c, 0, 1, "f"), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		client_of(&h[i].c, &c, (uint16_t)(100 + i));
+		h[i].owner = i;
+		assert_int_equal(pthread_create(&h[i].t, NULL, change, &h[i]), 0);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		pthread_join(h[i].t, &lost);
+		assert_null(lost);
+	}
+	cl_close(&c);
+	free(h);
+}
+
 /* ---- everything at once ---- */
 
 struct hammer {
@@ -381,6 +425,7 @@ int main(void)
 		cmocka_unit_test(a_flush_waits_for_the_answer),
 		cmocka_unit_test(an_old_session_has_no_locks),
 		cmocka_unit_test(an_old_version_ends_nothing),
+		cmocka_unit_test(metadata_is_changed_by_one_at_a_time),
 		cmocka_unit_test(many_at_once),
 	};
 
