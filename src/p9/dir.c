@@ -351,7 +351,9 @@ int p9_unlink_in(struct p9 *s, struct p9_node *dir, const char *name, bool is_di
 	/* Whoever has it open goes on with its descriptor. */
 	if (n)
 		held = p9_hold(s, n);
-	ret = dirfd < 0 ? dirfd : is_dir ? p9_cred_unlink(s, dirfd, name, true) : 0;
+	ret = dirfd < 0 ? dirfd : n ? p9_nodes_may_go(s) : 0;
+	if (!ret && is_dir)
+		ret = p9_cred_unlink(s, dirfd, name, true);
 	if (!ret && unlinkat(dirfd, name, is_dir ? AT_REMOVEDIR : 0))
 		ret = -errno;
 	if (!ret)
@@ -384,14 +386,24 @@ int p9_op_unlinkat(struct p9_call *c)
 
 /* ---- renaming ---- */
 
+/* rename(2) leaves two names of one file alone. */
+static bool stayed(int fromfd, const char *old, int tofd, const char *new)
+{
+	struct p9_stat a, b;
+
+	return !p9_stat_host(fromfd, old, &a) && !p9_stat_host(tofd, new, &b) && a.nlink > 1 && a.dev == b.dev && a.ino == b.ino;
+}
+
 static int rename_nodes(struct p9 *s, struct p9_node *from, const char *old, int fromfd, struct p9_node *to, const char *new, int tofd)
 {
 	struct p9_node *src = p9_node_find(s, from, old), *dst = p9_node_find(s, to, new);
 	bool same = from == to && !strcmp(old, new);
 	int held = dst && !same ? p9_hold(s, dst) : -1, ret;
 
-	ret = renameat(fromfd, old, tofd, new) ? -errno : 0;
-	if (!ret && !same) {
+	ret = dst && !same ? p9_nodes_may_go(s) : 0;
+	if (!ret && renameat(fromfd, old, tofd, new))
+		ret = -errno;
+	if (!ret && !same && !stayed(fromfd, old, tofd, new)) {
 		p9_cred_rename(s, fromfd, old, tofd, new);
 		if (dst)
 			p9_node_gone(s, dst);

@@ -7,7 +7,8 @@
  * so that a rename moves all of them and those below at once.  A node has an O_PATH
  * descriptor, which is closed when there are too many and opened anew by its place;
  * what is then there has to be the same file.  A node whose file has gone from its
- * place keeps the descriptor.
+ * place keeps the descriptor, of which half of all may be such: what would make more is
+ * refused, or, when it is the host that takes files away, the node is stale.
  *
  * How nobody gets out of the folder: the root's descriptor is opened once.  From
  * there every descriptor of a node is opened by one single component, below the
@@ -36,6 +37,7 @@
 #include "p9/table.h"
 #include "p9/wire.h"
 
+#define P9_PINNED_MIN 64	/* descriptors of files without a place that there may be in any case */
 #define P9_MAX_DEPTH 4096	/* folders that are opened anew at a time, one below the other */
 #define P9_PROC_NAME 16		/* a descriptor's name in /proc/self/fd */
 #define P9_META_DIR ".virtfs_metadata"
@@ -131,7 +133,8 @@ struct p9 {
 	struct p9_table nodes;
 	struct p9_node *root;
 	struct list lru;	/* struct p9_desc, the longest idle one first */
-	unsigned n_fds, max_fds;
+	unsigned n_fds, n_pinned, max_fds;	/* n_pinned: of them, of nodes that have lost their place */
+	unsigned n_nodes, max_nodes;
 	unsigned n_fids;
 	uint64_t xattr_bytes;
 	struct p9_table prefixes;	/* of inode numbers, see qid.c */
@@ -206,6 +209,8 @@ struct p9_node *p9_node_stale(struct p9 *s, mode_t type);
 bool p9_node_is_gone(struct p9 *s, const struct p9_node *n);
 /* Is what is at its place still it? 0 or -ESTALE; `tree` held. */
 int p9_node_check(struct p9 *s, struct p9_node *n);
+/* Is there room for one more node that keeps its descriptor without a place? 0 or -ENFILE */
+int p9_nodes_may_go(struct p9 *s);
 /* The file has gone from its place; `tree` held for writing. */
 void p9_node_gone(struct p9 *s, struct p9_node *n);
 /* The file is at another place now; `tree` held for writing. */

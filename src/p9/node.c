@@ -155,8 +155,10 @@ static int desc_end(struct p9 *s, struct p9_desc *d)
 
 	list_del(&d->lru);
 	d->fd = -1;
-	if (fd >= 0)
+	if (fd >= 0) {
 		s->n_fds--;
+		s->n_pinned -= d->pinned;
+	}
 	return fd;
 }
 
@@ -218,6 +220,7 @@ void p9_node_unref(struct p9 *s, struct p9_node *n)
 		if (!n->gone && n->parent)
 			p9_table_del(&s->nodes, &n->link);
 		fd = desc_end(s, &n->d);
+		s->n_nodes--;
 		pthread_mutex_unlock(&s->lock);
 		parent = n->parent;
 		if (fd >= 0)
@@ -229,13 +232,22 @@ void p9_node_unref(struct p9 *s, struct p9_node *n)
 }
 
 /* `lock` held. */
+static bool may_pin(const struct p9 *s)
+{
+	return s->n_pinned < MAX(s->max_fds / 2, P9_PINNED_MIN);
+}
+
+/* `lock` held. */
 static void unhash(struct p9 *s, struct p9_node *n)
 {
 	if (n->gone)
 		return;
 	p9_table_del(&s->nodes, &n->link);
 	n->gone = true;
+	if (n->d.fd < 0 || !may_pin(s))
+		return;
 	n->d.pinned = true;
+	s->n_pinned++;
 	list_del(&n->d.lru);
 }
 
@@ -266,8 +278,11 @@ struct p9_node *p9_node_stale(struct p9 *s, mode_t type)
 
 	if (!n)
 		return NULL;
-	n->gone = n->d.pinned = true;
-	p9_node_ref(s, s->root);
+	n->gone = true;
+	pthread_mutex_lock(&s->lock);
+	s->n_nodes++;
+	s->root->refs++;
+	pthread_mutex_unlock(&s->lock);
 	return n;
 }
 
@@ -285,6 +300,7 @@ static int node_enter(struct p9 *s, struct p9_node *dir, const char *name, int f
 	struct p9_node *fresh = node_alloc(dir, name, fd, st), *n;
 	int fds[RECLAIM];
 	unsigned count;
+	bool full;
 
 	if (!fresh) {
 		close(fd);
@@ -296,24 +312,26 @@ static int node_enter(struct p9 *s, struct p9_node *dir, const char *name, int f
 		unhash(s, n);
 		n = NULL;
 	}
+	full = !n && s->n_nodes >= s->max_nodes;
 	if (n) {
 		n->refs++;
-	} else {
+	} else if (!full) {
 		dir->refs++;
+		s->n_nodes++;
 		p9_table_add(&s->nodes, &fresh->link, place_hash(dir, name));
 		list_add_tail(&s->lru, &fresh->d.lru);
 		s->n_fds++;
 	}
-	*out = n ? n : fresh;
+	*out = full ? NULL : n ? n : fresh;
 	count = reclaim(s, fds);
 	pthread_mutex_unlock(&s->lock);
 	close_all(fds, count);
-	if (n) {
+	if (n || full) {
 		close(fd);
 		free(fresh->name);
 		free(fresh);
 	}
-	return 0;
+	return full ? -ENFILE : 0;
 }
 
 bool p9_node_is_gone(struct p9 *s, const struct p9_node *n)
@@ -439,6 +457,16 @@ int p9_node_check(struct p9 *s, struct p9_node *n)
 	ret = p9_stat_host(dirfd, n->name, &st);
 	p9_release(s, n->parent);
 	return ret ? ret : same_file(n, &st) ? 0 : -ESTALE;
+}
+
+int p9_nodes_may_go(struct p9 *s)
+{
+	bool may;
+
+	pthread_mutex_lock(&s->lock);
+	may = may_pin(s);
+	pthread_mutex_unlock(&s->lock);
+	return may ? 0 : -ENFILE;
 }
 
 void p9_node_gone(struct p9 *s, struct p9_node *n)

@@ -29,6 +29,8 @@
 #define P9_HEADER 7u			/* size (4), type (1), tag (2) */
 #define P9_ERROR_SIZE 11u		/* of an answer that says why not: there must be room for it */
 #define P9_MAX_FIDS (1u << 19)
+#define P9_MAX_NODES (1u << 20)		/* files of fids, and the folders above them */
+#define P9_FDS 256u
 #define P9_MAX_THREADS 16
 #define P9_XATTR_BYTES (16u << 20)	/* of all values that are being written and read */
 #define P9_MAX_LOCKS 65536u
@@ -53,7 +55,8 @@ struct p9_opts {
 	bool readonly;
 	bool writeout;		/* written data goes to the disk at once */
 	mode_t fmode, dmode;	/* of new files and folders on the host, mapped models; 0: 0600 and 0700 */
-	unsigned max_fds;	/* descriptors it may keep open; 0: a share of the process's limit */
+	unsigned max_fds;	/* descriptors it may keep open; 0: P9_FDS */
+	unsigned max_nodes;	/* files it may know at a time; 0: P9_MAX_NODES */
 	unsigned max_threads;	/* 0: none, p9_submit does the work itself */
 	bool plain_open;	/* as on a kernel without openat2 */
 };

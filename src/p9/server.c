@@ -17,7 +17,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/confine.h"
@@ -25,9 +24,6 @@
 #include "p9/internal.h"
 
 #define STACK (256 * 1024)
-#define FDS_KEPT 256u			/* for the rest of the process */
-#define FDS_MIN 64u
-#define FDS_MAX 16384u
 
 /* ---- sessions ---- */
 
@@ -488,15 +484,6 @@ void p9_reset(struct p9 *s)
 
 /* ---- construction ---- */
 
-static unsigned fd_share(void)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur == RLIM_INFINITY)
-		return FDS_MAX;
-	return (unsigned)MIN(r.rlim_cur > FDS_KEPT + 4 * FDS_MIN ? (r.rlim_cur - FDS_KEPT) / 4 : FDS_MIN, (rlim_t)FDS_MAX);
-}
-
 static int open_root(struct p9 *s, struct err *e)
 {
 	int fd;
@@ -527,7 +514,8 @@ int p9_new(const struct p9_opts *o, struct p9 **out, struct err *e)
 	s->o.max_threads = MIN(o->max_threads, (unsigned)P9_MAX_THREADS);
 	s->o.fmode = o->fmode ? o->fmode & 0777 : 0600;
 	s->o.dmode = o->dmode ? o->dmode & 0777 : 0700;
-	s->max_fds = o->max_fds ? o->max_fds : fd_share();
+	s->max_fds = o->max_fds ? o->max_fds : P9_FDS;
+	s->max_nodes = o->max_nodes ? o->max_nodes : P9_MAX_NODES;
 	s->euid = geteuid();
 	s->root_fd = s->proc_fd = -1;
 	pthread_rwlock_init(&s->tree, NULL);

@@ -276,6 +276,103 @@ static void open_files_outlive_their_names(void **state)
 	}
 }
 
+/* Two names of one file: rename(2) leaves both, and so it is for handles and for what the security model keeps. */
+static void renaming_a_file_onto_itself(void **state)
+{
+	for (unsigned m = 0; m < ARRAY_LEN(models); m++) {
+		struct cl_attr a;
+		struct cl c;
+
+		if (!usable(models[m]))
+			continue;
+		cl_open(&c, models[m], 0);
+		assert_int_equal(cl_walk(&c, 0, 1, ""), 0);
+		assert_int_equal(cl_lcreate(&c, 1, "f", O_RDWR, 0640), 0);
+		assert_int_equal(cl_link(&c, 0, 1, "g"), 0);
+		assert_int_equal(cl_walk(&c, 0, 2, "g"), 0);
+		assert_int_equal(cl_renameat(&c, 0, "f", 0, "g"), 0);
+		for (unsigned i = 0; i < 2; i++) {
+			assert_int_equal(cl_walk(&c, 0, 3, i ? "g" : "f"), 0);
+			assert_int_equal(cl_getattr(&c, 3, &a), 0);
+			assert_int_equal(a.mode, S_IFREG | 0640);
+			assert_int_equal(a.nlink, 2);
+			assert_int_equal(cl_clunk(&c, 3), 0);
+		}
+		/* The handles are of the names they were of. */
+		assert_int_equal(cl_remove(&c, 2), 0);
+		assert_int_equal(access(cl_path(&c, "f"), F_OK), 0);
+		assert_int_equal(access(cl_path(&c, "g"), F_OK), -1);
+		cl_close(&c);
+	}
+}
+
+/* Files without a name keep their descriptors, but not all that there are. */
+static void taken_away_files_are_bounded(void **state)
+{
+	unsigned n = 0;
+	struct cl_attr a;
+	char name[16], from[512];
+	struct cl c;
+	int ret = 0;
+
+	cl_open_with(&c, (struct p9_opts){ .model = P9_NONE, .max_fds = 160 });
+	for (unsigned i = 0; i < 200; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		cl_put(&c, name, "");
+		assert_int_equal(cl_walk(&c, 0, 1 + i, name), 0);
+	}
+	while (!ret && n < 200) {
+		snprintf(name, sizeof(name), "f%u", n);
+		ret = n % 2 ? cl_renameat(&c, 0, "f199", 0, name) : cl_unlinkat(&c, 0, name, 0);
+		if (!ret && n % 2)
+			assert_int_equal(cl_renameat(&c, 0, name, 0, "f199"), 0);
+		n += !ret;
+	}
+	assert_int_equal(ret, -ENFILE);
+	assert_int_equal(n, 80);
+	assert_int_equal(cl_renameat(&c, 0, "f199", 0, "f80"), -ENFILE);
+	/* What it was is there, and those that have gone are what they were. */
+	assert_int_equal(access(cl_path(&c, "f80"), F_OK), 0);
+	for (unsigned i = 0; i < n; i++) {
+		assert_int_equal(cl_getattr(&c, 1 + i, &a), 0);
+		assert_int_equal(a.nlink, 0);
+	}
+	assert_int_equal(cl_clunk(&c, 1), 0);
+	assert_int_equal(cl_unlinkat(&c, 0, "f80", 0), 0);
+	/* The host takes files away, too: more than may stay open are stale. */
+	cl_put(&c, "other", "");
+	snprintf(from, sizeof(from), "%s/other", c.dir);
+	assert_int_equal(cl_getattr(&c, 82, &a), 0);
+	assert_int_equal(rename(from, cl_path(&c, "f81")), 0);
+	assert_int_equal(cl_walk(&c, 0, 300, "f81"), 0);
+	for (unsigned i = 82; i < 199; i++)
+		assert_int_equal(cl_getattr(&c, 1 + i, &a), 0);
+	assert_int_equal(cl_getattr(&c, 82, &a), -ESTALE);
+	assert_int_equal(cl_getattr(&c, 300, &a), 0);
+	cl_close(&c);
+}
+
+/* One handle keeps all folders above its file, so it is not handles alone that are counted. */
+static void known_files_are_bounded(void **state)
+{
+	struct cl_attr a;
+	struct cl c;
+
+	cl_open_with(&c, (struct p9_opts){ .model = P9_NONE, .max_nodes = 20 });
+	assert_int_equal(cl_walk(&c, 0, 1, ""), 0);
+	for (unsigned i = 0; i < 20; i++) {
+		assert_int_equal(cl_mkdir(&c, 1, "d", 0700), 0);
+		assert_int_equal(cl_walk(&c, 1, 1, "d"), 0);
+	}
+	assert_int_equal(cl_mkdir(&c, 1, "d", 0700), -ENFILE);
+	assert_int_equal(cl_walk(&c, 1, 2, "d"), -ENOENT);
+	assert_int_equal(cl_getattr(&c, 1, &a), 0);
+	assert_int_equal(cl_clunk(&c, 1), 0);
+	assert_int_equal(cl_walk(&c, 0, 1, "d/d/d"), 0);
+	assert_int_equal(cl_mkdir(&c, 1, "e", 0700), 0);
+	cl_close(&c);
+}
+
 static int xattr_create(struct cl *c, uint32_t fid, const char *name, uint64_t size, uint32_t flags)
 {
 	cl_begin(c, TXATTRCREATE);
@@ -537,6 +634,9 @@ int main(void)
 		cmocka_unit_test(folders_are_read_in_pieces),
 		cmocka_unit_test(renaming_takes_fids_along),
 		cmocka_unit_test(open_files_outlive_their_names),
+		cmocka_unit_test(renaming_a_file_onto_itself),
+		cmocka_unit_test(taken_away_files_are_bounded),
+		cmocka_unit_test(known_files_are_bounded),
 		cmocka_unit_test(extended_attributes),
 		cmocka_unit_test(locks_are_posix),
 		cmocka_unit_test(read_only_changes_nothing),

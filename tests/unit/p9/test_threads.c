@@ -409,6 +409,8 @@ static void many_at_once(void **state)
 	pthread_mutex_lock(&c.s->lock);
 	assert_int_equal(c.s->n_fids, 0);
 	assert_int_equal(c.s->n_fds, 0);
+	assert_int_equal(c.s->n_pinned, 0);
+	assert_int_equal(c.s->n_nodes, 0);
 	assert_int_equal(c.s->nodes.n, 0);
 	assert_int_equal(c.s->root->refs, 1);
 	pthread_mutex_unlock(&c.s->lock);
