@@ -91,7 +91,7 @@ void p9_submit(struct p9 *s, struct p9_req *r);
 /* Waits until all requests have ended; those that wait for a lock are told that it is taken.  No p9_submit meanwhile. */
 void p9_drain(struct p9 *s);
 /* The client's session, malloc'ed, at most P9_STATE_MAX bytes; all requests have ended (p9_drain).  EBUSY: it has a file open that has
- * no name any more, which the log says; E2BIG, ENOMEM */
+ * no name any more; ENAMETOOLONG: a handle of one that is too deep; the log says which.  E2BIG, ENOMEM */
 int p9_save(struct p9 *s, uint8_t **out, uint32_t *len);
 /* Goes on with one.  No p9_submit meanwhile.  EINVAL, ENOENT (what is open is not in the folder) and others, with a message: the
  * session is a new one then. */

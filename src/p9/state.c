@@ -76,15 +76,17 @@ static void add_text(struct buf *b, const char *text)
 }
 
 /* The names from the root on. */
-static void add_path(struct buf *b, const struct p9_node *n)
+static void add_path(const struct p9 *s, struct buf *b, const struct p9_node *n)
 {
-	const struct p9_node *chain[P9_MAX_DEPTH];
+	const struct p9_node *chain[P9_MAX_DEPTH], *last = n;
 	unsigned depth = 0;
 
 	for (; n->parent && depth < P9_MAX_DEPTH; n = n->parent)
 		chain[depth++] = n;
-	if (n->parent)
-		b->err = b->err ? b->err : -ENAMETOOLONG;
+	if (n->parent && !b->err) {
+		log_warn("shared folder %s: the guest has a handle of '%s', more than %u folders deep: it cannot be saved", s->name, last->name, P9_MAX_DEPTH);
+		b->err = -ENAMETOOLONG;
+	}
 	add(b, 2, depth);
 	while (depth)
 		add_text(b, chain[--depth]->name);
@@ -114,7 +116,7 @@ static void add_fid(struct p9 *s, struct buf *b, const struct p9_fid *f)
 	add(b, 1, stale ? STALE : 0);
 	add(b, 4, f->node->type);
 	add(b, 4, o ? (uint32_t)o->flags : 0);
-	add_path(b, f->node);
+	add_path(s, b, f->node);
 	if (!x)
 		return;
 	add(b, 1, x->write);
@@ -125,29 +127,52 @@ static void add_fid(struct p9 *s, struct buf *b, const struct p9_fid *f)
 	add_bytes(b, x->value, x->size);
 }
 
-/* A lock goes with a fid that has its file open; who has none has none to keep. */
-static const struct p9_fid *fid_of(const struct p9_session *ses, const struct p9_flock *k)
+/* A fid that has a file open. */
+struct opened {
+	uint64_t dev, ino;
+	uint32_t num;
+};
+
+static int by_file(const void *a, const void *b)
 {
-	for (size_t i = 0; i < ses->fids.size; i++)
+	const struct opened *x = a, *y = b;
+
+	return x->dev != y->dev ? (x->dev > y->dev) - (x->dev < y->dev) : (x->ino > y->ino) - (x->ino < y->ino);
+}
+
+/* All of them, in order: there may be as many as there are locks, or more.  NULL: no memory */
+static struct opened *opened_fids(const struct p9_session *ses, size_t *n)
+{
+	struct opened *o = malloc((ses->fids.n + 1) * sizeof(o[0]));
+
+	*n = 0;
+	for (size_t i = 0; o && i < ses->fids.size; i++)
 		for (struct p9_link *l = ses->fids.bucket[i]; l; l = l->next) {
 			const struct p9_fid *f = container_of(l, struct p9_fid, link);
 
-			if (f->open && f->node->dev == k->dev && f->node->ino == k->ino)
-				return f;
+			if (f->open)
+				o[(*n)++] = (struct opened){ f->node->dev, f->node->ino, f->num };
 		}
-	return NULL;
+	if (*n)
+		qsort(o, *n, sizeof(o[0]), by_file);
+	return o;
 }
 
+/* A lock goes with a fid that has its file open; who has none has none to keep. */
 static void add_locks(struct p9 *s, struct buf *b, const struct p9_session *ses)
 {
 	uint32_t n = 0;
-	size_t at = b->len;
+	size_t at = b->len, count;
+	struct opened *o = opened_fids(ses, &count);
 
+	if (!o)
+		b->err = b->err ? b->err : -ENOMEM;
 	add(b, 4, 0);
 	list_for_each(l, &s->flocks) {
 		const struct p9_flock *k = list_entry(l, struct p9_flock, node);
-		const struct p9_fid *f = k->ses == ses ? fid_of(ses, k) : NULL;
+		const struct opened key = { k->dev, k->ino, 0 }, *f;
 
+		f = k->ses == ses && count ? bsearch(&key, o, count, sizeof(o[0]), by_file) : NULL;
 		if (!f)
 			continue;
 		add(b, 4, f->num);
@@ -158,6 +183,7 @@ static void add_locks(struct p9 *s, struct buf *b, const struct p9_session *ses)
 		add_text(b, k->client);
 		n++;
 	}
+	free(o);
 	if (!b->err)
 		st_le32(b->p + at, n);
 }
@@ -247,7 +273,8 @@ static struct p9_xattr *load_xattr(struct p9_call *c, int *ret)
 	p9_get_text(&c->in, name, sizeof(name));
 	size = p9_get32(&c->in);
 	p = p9_get_bytes(&c->in, size);
-	*ret = c->in.err || size > XATTR_SIZE_MAX || written > size || flags & ~(XATTR_CREATE | XATTR_REPLACE) ? -EINVAL : 0;
+	*ret = c->in.err || size > XATTR_SIZE_MAX || written > size || flags & ~(XATTR_CREATE | XATTR_REPLACE) ? -EINVAL :
+	       write && c->s->o.readonly ? -EROFS : 0;
 	x = *ret ? NULL : p9_xattr_new(c->s, size, NULL, ret);
 	if (!x)
 		return NULL;
@@ -358,7 +385,7 @@ int p9_load(struct p9 *s, const uint8_t *p, uint32_t len, struct err *e)
 		e->msg[0] = '\0';
 	if (c.in.err || version != VERSION || (msize && (msize < P9_MSIZE_MIN || msize > P9_MSIZE_MAX)))
 		return err_set(e, -EINVAL, "saved state of shared folder %s is damaged, or of another version", s->name);
-	ret = p9_new_session(s, msize);
+	ret = p9_new_session(s, NULL, msize);
 	if (ret)
 		return err_set(e, ret, "out of memory");
 	c.ses = s->ses;

@@ -4,6 +4,9 @@
 
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
+#include <time.h>
+
+#include "p9/internal.h"
 
 static const enum p9_model models[] = { P9_NONE, P9_MAPPED_XATTR, P9_MAPPED_FILE, P9_PASSTHROUGH };
 
@@ -525,6 +528,65 @@ static void read_only_changes_nothing(void **state)
 	cl_close(&c);
 }
 
+/* A session of a folder that could be written to changes nothing in one that cannot. */
+static void saved_sessions_are_read_only_too(void **state)
+{
+	uint8_t *saved;
+	uint32_t len;
+	struct err e;
+	struct cl c;
+
+	cl_open(&c, P9_NONE, 0);
+	cl_put(&c, "f", "");
+	assert_int_equal(cl_walk(&c, 0, 1, "f"), 0);
+	assert_int_equal(xattr_create(&c, 1, "user.x", 1, 0), 0);
+	assert_int_equal(cl_write(&c, 1, 0, "1", 1), 1);
+	assert_int_equal(p9_save(c.s, &saved, &len), 0);
+	p9_reset(c.s);
+	p9_drain(c.s);
+	p9_free(c.s);
+	assert_int_equal(p9_new(&(struct p9_opts){ .path = c.dir, .name = "test", .readonly = true }, &c.s, &e), 0);
+	assert_int_equal(p9_load(c.s, saved, len, &e), -EROFS);
+	assert_non_null(strstr(e.msg, "Read-only"));
+	free(saved);
+	cl_close(&c);
+}
+
+/* As many locks as there may be, on the last of many files: none is looked for among all. */
+static void many_locks_are_saved(void **state)
+{
+	struct p9_flock *k;
+	uint8_t *saved;
+	uint32_t len;
+	struct timespec t, u;
+	struct cl c;
+
+	cl_open(&c, P9_NONE, 0);
+	cl_put(&c, "f", "");
+	cl_put(&c, "g", "");
+	for (unsigned i = 0; i < 20000; i++) {
+		assert_int_equal(cl_walk(&c, 0, 1 + i, i ? "f" : "g"), 0);
+		assert_int_equal(cl_lopen(&c, 1 + i, O_RDONLY), 0);
+	}
+	assert_int_equal(lock(&c, 1, P9_LOCK_RDLCK, 0, 1, 1), P9_LOCK_SUCCESS);
+	k = list_entry(c.s->flocks.next, struct p9_flock, node);
+	for (unsigned i = 0; i < 60000; i++) {
+		struct p9_flock *other = malloc(sizeof(*other));
+
+		*other = *k;
+		other->start = other->end = 2 + 2 * i;
+		list_add_tail(&c.s->flocks, &other->node);
+		c.s->n_flocks++;
+	}
+	assert_int_equal(cl_clunk(&c, 1), 0);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	assert_int_equal(p9_save(c.s, &saved, &len), 0);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &u);
+	assert_true(u.tv_sec - t.tv_sec < 2);
+	free(saved);
+	cl_close(&c);
+}
+
 static void sessions_are_saved(void **state)
 {
 	uint8_t *saved, *copy;
@@ -641,6 +703,8 @@ int main(void)
 		cmocka_unit_test(locks_are_posix),
 		cmocka_unit_test(read_only_changes_nothing),
 		cmocka_unit_test(sessions_are_saved),
+		cmocka_unit_test(saved_sessions_are_read_only_too),
+		cmocka_unit_test(many_locks_are_saved),
 		cmocka_unit_test(damaged_messages_are_errors),
 	};
 
