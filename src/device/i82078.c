@@ -254,14 +254,23 @@ static void media_state(const struct disk *d, struct disk_media_state *out)
 	*out = (struct disk_media_state){ .no_medium = !drive_of(d)->medium };
 }
 
+/* A command that is under way finds no medium for its next sector: also when the slot is emptied, which lets the last one end. */
 static int media_remove(struct disk *d)
 {
-	int ret = disk_take_medium(d);
+	struct fdc_drive *v = drive_of(d);
+	const struct fdc_format *was = v->medium;
+	int ret;
 
-	if (ret)
+	v->medium = NULL;
+	ret = disk_take_medium(d);
+	if (ret) {
+		v->medium = was;
 		return ret;
-	drive_of(d)->medium = NULL;
-	drive_of(d)->changed = true;
+	}
+	v->changed = true;
+	/* What was kept to be repeated lay on this medium, and is looked for anew. */
+	disk_forget(d, NULL, NULL, fdc_drop);
+	fdc_go_on(v->fdc);
 	return 0;
 }
 
@@ -308,6 +317,7 @@ int i82078_add(struct i82078 *f, unsigned n, const char *id, struct blk_node *no
 		return -EINVAL;
 	}
 	d->disk.media = &media_ops;
+	d->fdc = f;
 	d->medium = m;
 	d->kind = kind_for(m);
 	d->changed = true;
@@ -470,17 +480,17 @@ static bool sane(const struct i82078 *f)
 		return false;
 	if (f->phase != FDC_EXECUTION)
 		return true;
-	if (x->transfer >= FDC_TRANSFERS || x->step >= FDC_STEPS || x->drive > 3 || x->head > 1 || x->at > FDC_SECTOR)
+	if (x->transfer >= FDC_TRANSFERS || x->step > FDC_STEPS || x->drive > 3 || x->head > 1 || x->at > FDC_SECTOR)
 		return false;
 	/* Not at its end: that is no state in which a command can be left. */
 	if (x->step == FDC_TAKE_ID ? x->at >= 4 : x->at >= FDC_SECTOR && x->step != FDC_WRITE_DISK)
 		return false;
-	/* The directions that go with the transfer; a sum of bits for each. */
+	/* The steps that go with the transfer; a sum of bits for each.  FDC_STEPS: the disk answered when all stood still. */
 	static const uint8_t steps[FDC_TRANSFERS] = {
-		[FDC_READ] = 1 << FDC_READ_DISK | 1 << FDC_TO_HOST, [FDC_WRITE] = 1 << FDC_FROM_HOST | 1 << FDC_WRITE_DISK,
-		[FDC_VERIFY] = 1 << FDC_READ_DISK, [FDC_SCAN_EQUAL] = 1 << FDC_READ_DISK | 1 << FDC_COMPARE,
+		[FDC_READ] = 1 << FDC_READ_DISK | 1 << FDC_TO_HOST, [FDC_WRITE] = 1 << FDC_FROM_HOST | 1 << FDC_WRITE_DISK | 1 << FDC_STEPS,
+		[FDC_VERIFY] = 1 << FDC_READ_DISK | 1 << FDC_STEPS, [FDC_SCAN_EQUAL] = 1 << FDC_READ_DISK | 1 << FDC_COMPARE,
 		[FDC_SCAN_LOW] = 1 << FDC_READ_DISK | 1 << FDC_COMPARE, [FDC_SCAN_HIGH] = 1 << FDC_READ_DISK | 1 << FDC_COMPARE,
-		[FDC_FORMAT] = 1 << FDC_TAKE_ID | 1 << FDC_WRITE_DISK,
+		[FDC_FORMAT] = 1 << FDC_TAKE_ID | 1 << FDC_WRITE_DISK | 1 << FDC_STEPS,
 	};
 
 	return steps[x->transfer] >> x->step & 1 && (x->transfer < FDC_SCAN_EQUAL || x->transfer > FDC_SCAN_HIGH || x->stride);

@@ -103,7 +103,7 @@ static void cmd_sense_interrupt(struct i82078 *f)
 			;
 		f->sought &= (uint8_t)~(1 << n);
 		r[0] = f->sought_st0[n];
-		f->interrupt = f->sought;
+		f->interrupt = f->sought != 0;
 	} else {
 		answer_byte(f, ST0_INVALID);
 		return;

@@ -70,6 +70,9 @@ static bool find(struct i82078 *f, uint64_t *offset)
 
 /* ---- the disk ---- */
 
+/* The medium, which there is. */
+static bool read_only(const struct i82078 *f) { return f->drive[f->run.drive].disk.node->i.read_only; }
+
 static void answered(struct disk_req *q, int ret)
 {
 	struct i82078 *f = container_of(q, struct i82078, req);
@@ -102,6 +105,11 @@ static void start(struct i82078 *f, bool write)
 
 	if (!find(f, &offset))
 		return;
+	/* Another medium than when the command began. */
+	if (write && read_only(f)) {
+		failed(f, ST1_NOT_WRITABLE, 0);
+		return;
+	}
 	*q = (struct disk_req){ .d = &f->drive[f->run.drive].disk, .answer = answered };
 	f->iov = (struct iovec){ f->sector, FDC_SECTOR };
 	q->r.op = write ? BLK_WRITE : BLK_READ;
@@ -359,7 +367,7 @@ void fdc_begin(struct i82078 *f, enum fdc_transfer t)
 		fdc_seek(f, x->drive, x->c);
 	if (!fdc_medium(f, x->drive))
 		failed(f, ST1_MISSING_ADDRESS, 0);
-	else if (writes(x) && f->drive[x->drive].disk.node->i.read_only)
+	else if (writes(x) && read_only(f))
 		failed(f, ST1_NOT_WRITABLE, 0);
 	else if ((t == FDC_FORMAT || x->counted) && !x->left)
 		failed(f, ST1_NO_DATA, 0);

@@ -34,7 +34,7 @@
 #define CONFIG_NO_POLLING 0x10
 
 enum fdc_phase { FDC_IDLE, FDC_COMMAND, FDC_EXECUTION, FDC_RESULT };
-/* What execution does next with the sector in the buffer. */
+/* What execution does next with the sector in the buffer; FDC_STEPS: it is done with. */
 enum fdc_step { FDC_READ_DISK, FDC_TO_HOST, FDC_FROM_HOST, FDC_WRITE_DISK, FDC_COMPARE, FDC_TAKE_ID, FDC_STEPS };
 enum fdc_transfer { FDC_READ, FDC_WRITE, FDC_VERIFY, FDC_SCAN_EQUAL, FDC_SCAN_LOW, FDC_SCAN_HIGH, FDC_FORMAT, FDC_TRANSFERS };
 
@@ -47,6 +47,7 @@ struct fdc_format {
 
 struct fdc_drive {
 	struct disk disk;		/* node NULL: no such drive */
+	struct i82078 *fdc;		/* whose it is */
 	enum i82078_kind kind;
 	const struct fdc_format *medium;	/* NULL: none in it */
 	bool changed;			/* until the head has been moved with a medium in */

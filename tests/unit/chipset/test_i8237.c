@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* 8237A: registers, both chips' transfers, their ends, and who hears of a channel. */
+#include "../device/card.h"
 #include "chip.h"
 
-#include "base/bits.h"
 #include "chipset/i8237.h"
 
 #define RAM (1u << 20)
@@ -25,11 +25,8 @@ static int setup(void **state)
 {
 	const struct i8237_config c = { .low = 0, .high = 0xc0, .pages = 0x80 };
 	struct fix *f = calloc(1, sizeof(*f));
-	struct err e;
 
-	f->m = machine_make();
-	assert_int_equal(mem_create_ram(f->m->mem, RAM, MEM_HUGE_NONE, &e), 0);
-	assert_int_equal(mem_add_ram(f->m->mem, "ram", 0, 0, RAM, &e), 0);
+	f->m = card_machine(RAM, NULL, NULL);
 	f->ram = mem_ram_host(f->m->mem);
 	machine_lock(f->m);
 	assert_int_equal(i8237_new(f->m, &c, &f->d), 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The 82078 with the 8237A: commands by their bytes, transfers both ways and what ends them, media, saved state anywhere. */
 #include "../chipset/chip.h"
+#include "card.h"
 
 #include "base/bits.h"
 #include "block/disk.h"
@@ -42,9 +43,7 @@ static struct fix *make(enum disk_on_error on)
 	struct i82078_config c = { .base = 0x3f0, .channel = 2, .irq = probe_irq(&f->irq, 0) };
 	struct err e;
 
-	f->m = machine_make();
-	assert_int_equal(mem_create_ram(f->m->mem, RAM, MEM_HUGE_NONE, &e), 0);
-	assert_int_equal(mem_add_ram(f->m->mem, "ram", 0, 0, RAM, &e), 0);
+	f->m = card_machine(RAM, NULL, NULL);
 	f->ram = mem_ram_host(f->m->mem);
 	machine_lock(f->m);
 	assert_int_equal(i8237_new(f->m, &dma, &f->dma), 0);
@@ -473,6 +472,13 @@ static void test_waits(void **state)
 	DONE(f, 0, 0, 0, 0, 0, 2, 2);
 }
 
+static void hold(struct fix *f, bool on)
+{
+	machine_lock(f->m);
+	blk_mem_hold(f->image, on);
+	machine_unlock(f->m);
+}
+
 static void test_saved(void **state)
 {
 	struct fix *f = *state;
@@ -490,18 +496,51 @@ static void test_saved(void **state)
 	round_trip(f->m);
 	assert_int_equal(inb_(f->m, FIFO), 33);
 	/* A request the disk has not answered. */
-	machine_lock(f->m);
-	blk_mem_hold(f->image, true);
-	machine_unlock(f->m);
+	hold(f, true);
 	program(f, true, 1024, true);
 	SEND(f, 0xe6, 0, 33, 0, 1, 2, 18, 0x1b, 0xff);
 	loop_turn(f->m->loop, 0);
 	round_trip(f->m);
-	machine_lock(f->m);
-	blk_mem_hold(f->image, false);
-	machine_unlock(f->m);
+	hold(f, false);
 	DONE(f, 0, 0, 0, 33, 0, 3, 2);
 	assert_memory_equal(f->ram + BUF, sector(f, 33, 0, 1), 1024);
+	/* A seek of the second drive that nobody has asked about, behind one of the first. */
+	SEND(f, 0x0f, 0, 5);
+	SEND(f, 0x0f, 1, 5);
+	SEND(f, 0x08);
+	WANT(f, 0x20, 5);
+	round_trip(f->m);
+	assert_true(f->irq.level);
+	SEND(f, 0x08);
+	WANT(f, 0x21, 0);
+	assert_false(f->irq.level);
+}
+
+/* What does not go to the host is done with a sector as soon as the disk has answered, which it does while all else stands still. */
+static void test_saved_when_done(void **state)
+{
+	static const uint8_t commands[][9] = {
+		{ 0xc5, 0, 33, 0, 1, 2, 18, 0x1b, 0xff }, { 0x56, 0, 33, 0, 1, 2, 1, 0x1b, 0xff }, { 0x4d, 0, 2, 1, 0x54, 0xe5 },
+	};
+	struct fix *f = *state;
+
+	start(f);
+	for (unsigned i = 0; i < ARRAY_LEN(commands); i++) {
+		seek(f, 33);
+		memcpy(f->ram + BUF, (const uint8_t[]){ 33, 0, 1, 2 }, 4);
+		program(f, false, i == 2 ? 4 : 512, true);
+		hold(f, true);
+		send(f, commands[i], i == 2 ? 6 : 9);
+		loop_turn(f->m->loop, 0);
+		round_trip(f->m);
+		hold(f, false);
+		turn(f);
+		assert_true(f->irq.level);
+		take(f, 7);
+		assert_int_equal(f->result[0] | f->result[1] | f->result[2], 0);
+	}
+	for (unsigned i = 0; i < 512; i++)
+		assert_int_equal(sector(f, 33, 0, 1)[i], 0xe5);
 }
 
 static void test_errors(void **state)
@@ -595,6 +634,62 @@ static void test_media(void **state)
 	DONE(f, 4, 0, 0, 1, 0, 1, 2);
 	assert_memory_equal(f->ram + BUF, blk_mem_data(n) + 17 * 512, 512);
 	assert_int_equal(i82078_kind(f->f, 0), I82078_1440K);
+	round_trip(f->m);
+}
+
+/* Another sector was to come from it: that is not found, which is no error of the host's. */
+static void test_taken_out(void **state)
+{
+	struct fix *f = *state;
+	struct disk *d = i82078_disk(f->f, 0);
+	struct blk_node *n = image_of(f, IMAGE);
+	struct err e;
+
+	start(f);
+	program(f, true, 1024, true);
+	hold(f, true);
+	SEND(f, 0xe6, 0, 0, 0, 1, 2, 18, 0x1b, 0xff);
+	machine_lock(f->m);
+	assert_int_equal(d->media->remove(d), 0);
+	machine_unlock(f->m);
+	DONE(f, 0x40, 0x01, 0, 0, 0, 2, 2);
+	assert_int_equal(d->stats.errors, 0);
+	/* Another one comes while the host's bytes are waited for, and is protected. */
+	machine_lock(f->m);
+	assert_int_equal(d->media->insert(d, n, &e), 0);
+	machine_unlock(f->m);
+	program(f, false, 512, false);
+	SEND(f, 0xc5, 0, 0, 0, 1, 2, 18, 0x1b, 0xff);
+	machine_lock(f->m);
+	assert_int_equal(d->media->remove(d), 0);
+	n = image_of(f, IMAGE);
+	n->i.read_only = true;
+	assert_int_equal(d->media->insert(d, n, &e), 0);
+	machine_unlock(f->m);
+	outb_(f->m, 0x0a, 2);
+	DONE(f, 0x40, 0x02, 0, 0, 0, 1, 2);
+	assert_int_equal(d->stats.errors, 0);
+}
+
+/* What was to be repeated is not done to the next medium. */
+static void test_kept_taken_out(void **state)
+{
+	struct fix *f = *state;
+	struct disk *d = i82078_disk(f->f, 0);
+
+	start(f);
+	machine_lock(f->m);
+	blk_mem_fail_with(f->image, 2, -EIO, false);
+	machine_unlock(f->m);
+	program(f, false, 1024, true);
+	SEND(f, 0xc5, 0, 0, 0, 1, 2, 18, 0x1b, 0xff);
+	turn(f);
+	machine_lock(f->m);
+	assert_int_equal(disk_kept(d), 1);
+	assert_int_equal(d->media->remove(d), 0);
+	assert_int_equal(disk_kept(d), 0);
+	machine_unlock(f->m);
+	DONE(f, 0x40, 0x01, 0, 0, 0, 2, 2);
 	round_trip(f->m);
 }
 
@@ -705,8 +800,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_control), T(test_heads), T(test_read), T(test_not_found), T(test_write), T(test_format), T(test_verify_scan), T(test_bytes),
-		T(test_waits), T(test_saved), T(test_errors), T(test_media), cmocka_unit_test(test_kinds), T(test_double_step), T(test_damage),
-		cmocka_unit_test_setup_teardown(test_kept, setup_stop, teardown),
+		T(test_waits), T(test_saved), T(test_saved_when_done), T(test_errors), T(test_media), T(test_taken_out), cmocka_unit_test(test_kinds), T(test_double_step), T(test_damage),
+		cmocka_unit_test_setup_teardown(test_kept, setup_stop, teardown), cmocka_unit_test_setup_teardown(test_kept_taken_out, setup_stop, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
