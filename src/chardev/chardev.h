@@ -99,7 +99,7 @@ struct chardev_mux_opts {
 	void *opaque;
 };
 /*
- * Several front ends on one back end, as QEMU's mux=on: what they write comes together, what is typed goes to one of them,
+ * Several front ends on one back end, as QEMU's mux=on: what they write comes together, what is typed (breaks, too) goes to one of them,
  * and the escape character followed by c to the next, h lists the others.  Takes `base` over, on success only.
  */
 int chardev_mux_new(struct loop *l, struct chardev *base, const struct chardev_mux_opts *o, struct chardev **out);

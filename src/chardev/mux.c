@@ -188,6 +188,14 @@ static void on_opened(void *opaque)
 		chardev_opened(&x->part[i]->c);
 }
 
+/* One that came down the line is typed, too. */
+static void on_break(void *opaque)
+{
+	struct chardev_mux *x = opaque;
+
+	chardev_break(&x->c);
+}
+
 /* ---- parts ---- */
 
 static size_t part_send(struct chardev *c, const uint8_t *buf, size_t len)
@@ -320,7 +328,7 @@ int chardev_mux_new(struct loop *l, struct chardev *base, const struct chardev_m
 	loop_bh_init(l, &x->quit, quit_cb, x);
 	chardev_attach(base, &(struct chardev_front){
 		.can_read = can_read, .read = on_read, .writable = on_writable, .resized = on_resized,
-		.hangup = on_hangup, .opened = on_opened, .opaque = x,
+		.hangup = on_hangup, .opened = on_opened, .brk = on_break, .opaque = x,
 	});
 	*out = &x->c;
 	return 0;

@@ -137,6 +137,10 @@ static void keys_of_the_escape(void **state)
 	assert_int_equal(c->end[0].brk, 0);
 	chardev_break(c->mux);
 	assert_int_equal(c->end[1].brk, 2);
+	/* From the other side, as telnet's. */
+	chardev_break(c->base);
+	assert_int_equal(c->end[1].brk, 3);
+	assert_int_equal(c->end[0].brk, 0);
 	type(c, "\001s\001x");
 	assert_int_equal(c->save, 1);
 	assert_int_equal(c->quit, 1);
