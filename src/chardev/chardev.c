@@ -95,8 +95,11 @@ static void deliver(void *opaque)
 
 size_t chardev_unread(const struct chardev *c, uint8_t *buf, size_t max)
 {
-	size_t n = MIN(max, c->in.n), first = MIN(n, CHARDEV_BUF - c->in.head);
+	size_t n, first;
 
+	c = c->now ? c->now : c;
+	n = MIN(max, c->in.n);
+	first = MIN(n, CHARDEV_BUF - c->in.head);
 	memcpy(buf, c->in.p + c->in.head, first);
 	memcpy(buf + first, c->in.p, n - first);
 	return n;
@@ -104,6 +107,7 @@ size_t chardev_unread(const struct chardev *c, uint8_t *buf, size_t max)
 
 void chardev_drop_unread(struct chardev *c)
 {
+	c = chardev_now(c);
 	ring_drop(&c->in, c->in.n);
 	if (c->in_stopped)
 		loop_bh_post(&c->deliver);	/* there is room again */
@@ -155,6 +159,7 @@ void chardev_input_eof(struct chardev *c)
 
 void chardev_guest_open(struct chardev *c, bool open)
 {
+	c = chardev_now(c);
 	if (c->ops->guest_open)
 		c->ops->guest_open(c, open);
 }
@@ -199,7 +204,7 @@ static void drain(void *opaque)
 	chardev_output_ready(opaque);
 }
 
-void chardev_flush(struct chardev *c) { chardev_output_ready(c); }
+void chardev_flush(struct chardev *c) { chardev_output_ready(chardev_now(c)); }
 
 size_t chardev_write(struct chardev *c, const uint8_t *buf, size_t len)
 {

@@ -288,6 +288,33 @@ static void pty_keeps_the_newest_for_who_comes_late(void **state)
 	free(got);
 }
 
+/* The name goes on to be used for what stands behind it now. */
+static void replaced(void **state)
+{
+	struct ctx *c = *state;
+	struct chardev *by;
+	uint8_t buf[16];
+
+	assert_int_equal(chardev_pipe_new(c->l, NULL, NULL, &c->c), 0);
+	attach(c);
+	assert_int_equal(chardev_feed(c->c, (const uint8_t *)"early", 5), 5);
+	assert_int_equal(chardev_pipe_new(c->l, sink, c, &by), 0);
+	chardev_replace(c->c, by);
+	assert_int_equal(chardev_feed(c->c, (const uint8_t *)" late", 5), 5);
+	assert_int_equal(chardev_unread(c->c, buf, sizeof(buf)), 10);
+	assert_memory_equal(buf, "early late", 10);
+	chardev_drop_unread(c->c);
+	assert_int_equal(chardev_unread(c->c, buf, sizeof(buf)), 0);
+	assert_int_equal(chardev_write(c->c, (const uint8_t *)"x", 1), 1);
+	assert_int_equal(c->n_out, 0);
+	chardev_flush(c->c);
+	assert_int_equal(c->n_out, 1);
+	c->room = 10;
+	assert_int_equal(chardev_feed(c->c, (const uint8_t *)"more", 4), 4);
+	turns(c, 2);
+	assert_int_equal(c->n_in, 4);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
@@ -298,6 +325,7 @@ int main(void)
 		T(null_takes_everything),
 		T(file_gets_every_byte),
 		T(file_errors_name_the_file),
+		T(replaced),
 		T(a_full_disk_does_not_stop_the_guest),
 		T(a_slow_reader_is_waited_for_without_blocking),
 		T(pty_keeps_the_newest_for_who_comes_late),
