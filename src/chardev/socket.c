@@ -461,6 +461,8 @@ int chardev_socket_new(struct loop *l, const struct chardev_socket_opts *o, stru
 
 	if (!s || chardev_init(&s->c, l, &ops)) {
 		free(s);
+		if (o->fd > 2)
+			close(o->fd);
 		return err_set(e, -ENOMEM, "no memory for the socket");
 	}
 	s->server = o->server;
