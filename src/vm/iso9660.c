@@ -6,8 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_FILES 16
+#define MAX_FILES 12
+#define MAX_NAME 60
 #define MAX_BYTES (64u << 20)
+
+/* Each folder is one sector: itself, the one above it, and each file by a name with a version, in UCS-2. */
+_Static_assert(2 * 34 + MAX_FILES * (33 + 2 * (MAX_NAME + 2) + 1) <= ISO9660_SECTOR, "the files' records fit into a sector");
 
 /* Sectors. */
 enum { PRIMARY = 16, SUPPLEMENTARY, TERMINATOR, PATHS_L, PATHS_M, JOLIET_PATHS_L, JOLIET_PATHS_M, ROOT, JOLIET_ROOT, FILES };
@@ -111,7 +115,7 @@ static void put_root(uint8_t *p, const struct iso9660_file *f, unsigned n, bool 
 		char text[64] = "";
 		size_t len;
 
-		strncat(text, joliet ? f[i].name : f[i].short_name, 60);
+		strncat(text, joliet ? f[i].name : f[i].short_name, MAX_NAME);
 		strcat(text, joliet ? ";1" : ".;1");
 		len = put_text(name, 0, text, joliet);
 		put_text(name, len, text, joliet);
@@ -128,7 +132,7 @@ uint8_t *iso9660_make(const char *volume, const struct iso9660_file *f, unsigned
 	if (n > MAX_FILES)
 		return NULL;
 	for (unsigned i = 0; i < n; i++) {
-		if (f[i].len > MAX_BYTES - bytes || strlen(f[i].name) > 60)
+		if (f[i].len > MAX_BYTES - bytes || strlen(f[i].name) > MAX_NAME)
 			return NULL;
 		bytes += f[i].len;
 		total += sectors(f[i].len);

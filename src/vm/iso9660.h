@@ -18,7 +18,7 @@ struct iso9660_file {
 	size_t len;
 };
 
-/* The files by their names, both kinds in ascending order, 16 at most and 64 MiB together; volume: up to 16 characters.  malloc'ed; NULL: no memory,
+/* The files by their names, both kinds in ascending order, 12 at most and 64 MiB together; volume: up to 16 characters.  malloc'ed; NULL: no memory,
  * or more than that. */
 uint8_t *iso9660_make(const char *volume, const struct iso9660_file *f, unsigned n, size_t *len);
 

@@ -91,6 +91,29 @@ static void image(void **state)
 	assert_null(iso9660_make("cidata", f, 17, &len));
 }
 
+/* As many as there can be, with the longest names, and nothing in them: their folder is as long as its sector. */
+static void full(void **state)
+{
+	struct iso9660_file f[13];
+	char name[13][62];
+	uint32_t size;
+	uint8_t *iso;
+	size_t len;
+
+	for (unsigned i = 0; i < ARRAY_LEN(f); i++) {
+		snprintf(name[i], sizeof(name[i]), "%060u", i);
+		f[i] = (struct iso9660_file){ name[i], "SHORT", "", 0 };
+	}
+	iso = iso9660_make("cidata", f, 12, &len);
+	assert_non_null(iso);
+	for (unsigned i = 0; i < 12; i++)
+		find(iso, len, name[i], &size);
+	free(iso);
+	assert_null(iso9660_make("cidata", f, 13, &len));
+	strcat(name[0], "x");
+	assert_null(iso9660_make("cidata", f, 1, &len));
+}
+
 static char dir[] = "/tmp/lodge-seed-XXXXXX";
 
 static const char *file(const char *name, const char *text)
@@ -199,7 +222,7 @@ static int clean(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(image), cmocka_unit_test(texts), cmocka_unit_test(refusals) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(image), cmocka_unit_test(full), cmocka_unit_test(texts), cmocka_unit_test(refusals) };
 
 	return cmocka_run_group_tests(tests, NULL, clean);
 }
