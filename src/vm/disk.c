@@ -135,13 +135,19 @@ static unsigned queues(const struct adding *a)
 	return a->d->queues ? a->d->queues : MIN(a->vm->cfg->cpus, MAX_DISK_QUEUES);
 }
 
+/* The option that asks for such a disk, for messages. */
+static const char *option_of(const struct vm_disk *d)
+{
+	return d->interface == VM_DISK_FLOPPY ? "--floppy" : d->cdrom && d->interface == VM_DISK_AHCI ? "--cdrom" : "--disk";
+}
+
 /* The device would not have it. */
 static int not_taken(const struct adding *a, struct blk_node *node, int ret, struct err *e)
 {
 	iothread_lock(a->io);
 	blk_close(node);
 	iothread_unlock(a->io);
-	return err_prefix(e, ret, "--disk");
+	return err_prefix(e, ret, "%s", option_of(a->d));
 }
 
 /* The node is the device's from here on, unless an error says otherwise. */
@@ -361,10 +367,8 @@ static int add_floppy(struct adding *a, struct blk_node *node, struct err *e)
 	for (unsigned k = 0; k < a->i; k++)
 		n += a->vm->cfg->disk[k].interface == VM_DISK_FLOPPY;
 	ret = platform_add_floppy(a->vm->platform, n, a->id, node, &o, &a->vm->disk[a->i], path, sizeof(path), e);
-	if (ret) {
-		blk_close(node);
-		return err_prefix(e, ret, "--floppy");
-	}
+	if (ret)
+		return not_taken(a, node, ret, e);
 	return vm_bootable(a->vm, VM_BOOT_FLOPPY, path, a->d->bootindex, e);
 }
 
@@ -425,7 +429,7 @@ static int open_seed(struct vm *vm, struct loop *l, const struct vm_disk *d, str
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	ret = blk_open_disk(l, path, &open, &d->more, node, e);
 	close(fd);
-	return ret;
+	return ret ? err_prefix(e, ret, "cloud-init's disk") : 0;
 }
 
 /* The disk's node: one that the user made, or an image that is opened for it. Nobody's lock is held. */
@@ -482,8 +486,10 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 	if (ret || !d->there)
 		return ret;
 	ret = open_node(vm, &a, secrets, &node, e);
+	if (ret && d->seed)
+		return ret;		/* which of its options says the message */
 	if (ret)
-		return err_prefix(e, ret, "--disk");
+		return err_prefix(e, ret, "%s", option_of(d));
 	return add_device(&a, node, e);
 }
 
