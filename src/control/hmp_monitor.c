@@ -48,7 +48,7 @@ static bool flush(struct hmp_monitor *m)
 static void put(void *opaque, const char *text, size_t len)
 {
 	struct hmp_monitor *m = opaque;
-	char *p = realloc(m->out, m->out_len + len);
+	char *p = len ? realloc(m->out, m->out_len + len) : NULL;
 
 	if (!p)
 		return;			/* some of the text is missing on the screen */
