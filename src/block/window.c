@@ -3,6 +3,9 @@
  * The raw format as a node of its own: a window onto the node below, all of it or
  * `size` bytes from `offset` on.  For users who put graphs together themselves;
  * images that are opened by their name have the file itself instead.
+ *
+ * A window of a size ends there for the format inside of it, too: behind its end there
+ * are zeros, and no room.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,6 +13,7 @@
 
 #include "base/bits.h"
 #include "base/checked.h"
+#include "base/iov.h"
 #include "block/image.h"
 
 struct window {
@@ -19,6 +23,7 @@ struct window {
 
 struct seen {
 	struct blk_req r, *up;
+	struct iovec iov[];		/* of a read across the end */
 };
 
 static void seen_done(struct blk_req *r, int ret)
@@ -29,19 +34,62 @@ static void seen_done(struct blk_req *r, int ret)
 	free(s);
 }
 
+static void take_info(struct window *w)
+{
+	const struct blk_info *f = &w->n.file->i;
+
+	w->n.i = *f;
+	w->n.i.size = w->size ? w->size : f->size - MIN(w->offset, f->size);
+}
+
+/* A request that goes beyond the window: the first `room` bytes of it are inside. */
+static int cut(struct window *w, struct seen *s, uint64_t room)
+{
+	const struct blk_req *r = s->up;
+	int n;
+
+	if (r->op == BLK_READ) {
+		iov_memset(r->iov, r->niov, room, 0, r->len - room);
+		n = iov_slice(r->iov, r->niov, 0, room, s->iov, r->niov);
+		s->r.iov = s->iov;
+		s->r.niov = n < 0 ? 0 : (unsigned)n;
+	} else if (r->op == BLK_STATUS) {
+		r->ext->zero = !room;
+		r->ext->len = r->len;
+	} else {
+		/* Whoever submitted it took the node to grow. */
+		take_info(w);
+		return -ENOSPC;
+	}
+	s->r.len = room;
+	return 0;
+}
+
+static int place(struct window *w, struct seen *s)
+{
+	struct blk_req *r = s->up;
+	uint64_t room = r->offset < w->size ? w->size - r->offset : 0;
+	int ret = 0;
+
+	s->r = *r;
+	s->r.done = seen_done;
+	if (r->op == BLK_FLUSH)
+		return 0;
+	if (w->size && r->len > room)
+		ret = cut(w, s, room);
+	return ret ? ret : add_overflows(r->offset, w->offset, &s->r.offset) ? -ERANGE : 0;
+}
+
 static void window_submit(struct blk_node *n, struct blk_req *r)
 {
-	struct seen *s = malloc(sizeof(*s));
-	int ret = s ? 0 : -ENOMEM;
+	struct seen *s = malloc(sizeof(*s) + r->niov * sizeof(s->iov[0]));
+	int ret = -ENOMEM;
 
 	if (s) {
-		s->r = *r;
-		s->r.done = seen_done;
 		s->up = r;
-		if (r->op != BLK_FLUSH && add_overflows(r->offset, container_of(n, struct window, n)->offset, &s->r.offset))
-			ret = -ERANGE;
+		ret = place(container_of(n, struct window, n), s);
 	}
-	if (!ret) {
+	if (!ret && (s->r.len || r->op == BLK_FLUSH)) {
 		blk_submit(n->file, &s->r);
 		return;
 	}
@@ -52,14 +100,6 @@ static void window_submit(struct blk_node *n, struct blk_req *r)
 static void window_wait(struct blk_node *n)
 {
 	blk_progress(n->file);
-}
-
-static void take_info(struct window *w)
-{
-	const struct blk_info *f = &w->n.file->i;
-
-	w->n.i = *f;
-	w->n.i.size = w->size ? w->size : f->size - MIN(w->offset, f->size);
 }
 
 static int window_resize(struct blk_node *n, uint64_t size, struct err *e)

@@ -396,6 +396,46 @@ static void slot_holds(void **state)
 	assert_true(w[1].done);
 }
 
+/* ---- windows ---- */
+
+/* A format inside of it may take its file to be longer: what is around the window is none of it. */
+static void a_window_ends(void **state)
+{
+	struct blk_node *file = NULL, *w = NULL;
+	uint8_t around[4096], all[3 * 4096], buf[8192], zeroes[8192] = { 0 };
+	struct blk_extent x;
+	struct err e;
+
+	memset(around, 0xaa, sizeof(around));
+	assert_int_equal(blk_open_mem_file(loop, 1 << 20, &file), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(blk_pwrite(file, i * 4096, around, 4096), 0);
+	assert_int_equal(blk_window_new(file, 4096, 4096, &w, &e), 0);
+	w->open_ended = true;
+	memset(buf, 0x55, sizeof(buf));
+	assert_int_equal(blk_pwrite(w, 2048, buf, 2048), 0);
+	assert_int_equal(blk_pwrite(w, 2048, buf, 4096), -ENOSPC);
+	assert_int_equal(blk_pwrite(w, 4096, buf, 512), -ENOSPC);
+	assert_int_equal(blk_pwrite_zeroes(w, 8192, 512, true), -ENOSPC);
+	assert_int_equal(blk_pwrite(w, (uint64_t)INT64_MAX - 1023, buf, 512), -ENOSPC);
+	assert_int_equal(w->i.size, 4096);
+	assert_int_equal(blk_pread(w, 2048, buf, 8192), 0);
+	for (unsigned i = 0; i < 2048; i++)
+		assert_int_equal(buf[i], 0x55);
+	assert_memory_equal(buf + 2048, zeroes, 6144);
+	memset(buf, 0x55, sizeof(buf));
+	assert_int_equal(blk_pread(w, 1 << 20, buf, 8192), 0);
+	assert_memory_equal(buf, zeroes, 8192);
+	assert_int_equal(blk_block_status(w, 8192, 512, false, &x), 0);
+	assert_true(x.zero && x.len == 512);
+	assert_int_equal(blk_flush(w), 0);
+	assert_int_equal(blk_pread(file, 0, all, sizeof(all)), 0);
+	assert_memory_equal(all, around, 4096);
+	assert_memory_equal(all + 4096, around, 2048);
+	assert_memory_equal(all + 8192, around, 4096);
+	blk_close(w);
+}
+
 static int setup(void **state)
 {
 	return loop_new(&loop);
@@ -421,6 +461,7 @@ int main(void)
 		cmocka_unit_test(slot_passes_all),
 		cmocka_unit_test(slot_swaps),
 		cmocka_unit_test(slot_holds),
+		cmocka_unit_test(a_window_ends),
 	};
 
 	return cmocka_run_group_tests_name("block-filter", tests, setup, teardown);
