@@ -491,15 +491,16 @@ static int qcow2_reopen(struct blk_node *n, const struct blk_reopen *how, struct
 static int qcow2_move(struct blk_node *n, struct loop *l)
 {
 	struct qcow2 *q = to_q(n);
+	struct blk_node *const own[] = { q->store != n->file ? q->store : NULL, q->data != q->store ? q->data : NULL, q->crew };
 	struct loop *old = n->loop;
-	int ret = q->store != n->file ? blk_move(q->store, l) : 0;
+	int ret = 0;
 
-	if (!ret && q->data != q->store) {
-		ret = blk_move(q->data, l);
-		if (ret && q->store != n->file)
-			blk_move(q->store, old);
-	}
-	return ret || !q->crew ? ret : blk_move(q->crew, l);
+	for (unsigned i = 0; i < ARRAY_LEN(own) && !ret; i++)
+		ret = own[i] ? blk_move(own[i], l) : 0;
+	for (unsigned i = 0; i < ARRAY_LEN(own) && ret; i++)
+		if (own[i])
+			blk_move(own[i], old);
+	return ret;
 }
 
 static const struct blk_driver qcow2_driver = {
