@@ -15,7 +15,7 @@
 #include "block/qcow2/qcow2.h"
 
 static const char *const common_keys[] = {
-	"driver", "node-name", "discard", "cache", "cache.direct", "cache.no-flush", "read-only", "auto-read-only", "force-share", "detect-zeroes", NULL,
+	"driver", "node-name", "discard", "cache", "read-only", "auto-read-only", "force-share", "detect-zeroes", NULL,
 };
 
 /* ---- members ---- */
@@ -64,19 +64,20 @@ int blockdev_number(const json_t *v, const char *key, uint64_t max, uint64_t *ou
 	return 0;
 }
 
-const char *opening_text(const struct opening *o, const char *key)
+int opening_text(const struct opening *o, const char *key, const char **out)
 {
-	return json_string_value(json_object_get(o->d, key));
+	const json_t *v = json_object_get(o->d, key);
+
+	if (!v)
+		return 0;
+	*out = json_string_value(v);
+	return *out ? 0 : wrong(key, "string", o->e);
 }
 
 int opening_need(const struct opening *o, const char *key, const char **out)
 {
-	const json_t *v = json_object_get(o->d, key);
-
-	*out = json_string_value(v);
-	if (!v)
-		return err_set(o->e, -EINVAL, "Parameter '%s' is missing", key);
-	return *out ? 0 : wrong(key, "string", o->e);
+	*out = NULL;
+	return json_object_get(o->d, key) ? opening_text(o, key, out) : err_set(o->e, -EINVAL, "Parameter '%s' is missing", key);
 }
 
 int opening_bool(const struct opening *o, const char *key, bool *out)
@@ -108,14 +109,10 @@ int blockdev_check_name(const char *name, struct err *e)
 
 static int take_name(struct opening *o, const char **name)
 {
-	const json_t *v = json_object_get(o->d, "node-name");
-	int ret;
+	int ret = opening_text(o, "node-name", name);
 
-	*name = json_string_value(v);
-	if (!v)
-		return 0;
-	if (!*name)
-		return wrong("node-name", "string", o->e);
+	if (ret || !*name)
+		return ret;
 	ret = blockdev_check_name(*name, o->e);
 	if (!ret && o->c->name_taken(o->c->opaque, *name))
 		ret = err_set(o->e, -EEXIST, "Duplicate nodes with node-name='%s'", *name);
@@ -163,8 +160,12 @@ static int take_cache(struct opening *o)
 /* What a node may be asked to do with what is written, and cannot do here. */
 static int check_writes(struct opening *o, bool *no_discard)
 {
-	const char *discard = opening_text(o, "discard"), *zeroes = opening_text(o, "detect-zeroes");
+	const char *discard = NULL, *zeroes = NULL;
+	int ret = opening_text(o, "discard", &discard);
 
+	ret = ret ? ret : opening_text(o, "detect-zeroes", &zeroes);
+	if (ret)
+		return ret;
 	*no_discard = discard && (!strcmp(discard, "ignore") || !strcmp(discard, "off"));
 	if (discard && !*no_discard && strcmp(discard, "unmap") && strcmp(discard, "on"))
 		return err_set(o->e, -EINVAL, "Parameter 'discard' does not accept value '%.40s'", discard);

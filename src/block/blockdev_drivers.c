@@ -23,8 +23,11 @@
 
 static int take_aio(struct opening *o)
 {
-	const char *aio = opening_text(o, "aio");
+	const char *aio = NULL;
+	int ret = opening_text(o, "aio", &aio);
 
+	if (ret)
+		return ret;
 	if (aio && !strcmp(aio, "threads"))
 		o->file.aio = BLK_AIO_THREADS;
 	else if (aio && !strcmp(aio, "io_uring"))
@@ -36,8 +39,11 @@ static int take_aio(struct opening *o)
 
 static int take_locking(struct opening *o)
 {
-	const char *locking = opening_text(o, "locking");
+	const char *locking = NULL;
+	int ret = opening_text(o, "locking", &locking);
 
+	if (ret)
+		return ret;
 	if (locking && !strcmp(locking, "off"))
 		o->file.no_lock = true;
 	else if (locking && strcmp(locking, "on") && strcmp(locking, "auto"))
@@ -82,8 +88,11 @@ static int nbd_uri(struct opening *o, FILE *f)
 	const json_t *s = json_object_get(o->d, "server"), *from = s ? s : o->d;
 	const char *type = json_string_value(json_object_get(s, "type")), *path = json_string_value(json_object_get(from, "path"));
 	const char *host = json_string_value(json_object_get(from, "host")), *port = json_string_value(json_object_get(from, "port"));
-	const char *export = opening_text(o, "export");
+	const char *export = NULL;
+	int ret = opening_text(o, "export", &export);
 
+	if (ret)
+		return ret;
 	if (s && !json_is_object(s))
 		return err_set(o->e, -EINVAL, "Invalid parameter type for 'server', expected: object");
 	if (s && !type)
@@ -101,6 +110,8 @@ static int nbd_uri(struct opening *o, FILE *f)
 	}
 	if (!host)
 		return err_set(o->e, -EINVAL, "Parameter 'server.host' is missing");
+	if (!port && json_object_get(from, "port"))
+		return err_set(o->e, -EINVAL, "Invalid parameter type for 'server.port', expected: string");
 	if (strpbrk(host, "/?#@%") || (port && port[strspn(port, "0123456789")]))
 		return err_set(o->e, -EINVAL, "'%.60s:%.20s' is no host and port number", host, port ? port : "");
 	fprintf(f, strchr(host, ':') ? "nbd://[%s]:%s/" : "nbd://%s:%s/", host, port ? port : "10809");

@@ -25,7 +25,7 @@ struct blockdev_driver {
 const struct blockdev_driver *blockdev_find_driver(const char *name);
 
 /* Members, read as what they should be; *out stays as it is if there is none.  EINVAL in QEMU's words. */
-const char *opening_text(const struct opening *o, const char *key);
+int opening_text(const struct opening *o, const char *key, const char **out);
 int opening_need(const struct opening *o, const char *key, const char **out);
 int opening_bool(const struct opening *o, const char *key, bool *out);
 int opening_number(const struct opening *o, const char *key, uint64_t max, uint64_t *out);
