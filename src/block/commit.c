@@ -185,7 +185,6 @@ int blk_commit_start(struct blk_node *slot, unsigned top, unsigned base, const s
 		return ret;
 	}
 	j->claimed = true;
-	j->base_name = o && o->base_name ? strdup(o->base_name) : NULL;
 	j->top = top;
 	j->base = base;
 	j->in_chain = true;

@@ -418,6 +418,8 @@ int job_new(const struct job_kind *kind, struct blk_node *slot, struct blk_node 
 	j->target = target;
 	if (o)
 		j->o = *o;
+	if (j->o.base_name)
+		j->o.base_name = j->base_name = strdup(j->o.base_name);
 	j->n_workers = MIN(j->o.in_flight ? j->o.in_flight : DEFAULT_WORKERS, JOB_MAX_WORKERS);
 	range_locks_init(&j->locks);
 	loop_bh_init(slot->loop, &j->turn, job_turn, j);
@@ -433,7 +435,7 @@ int job_new(const struct job_kind *kind, struct blk_node *slot, struct blk_node 
 			j->todo = NULL;
 		}
 	}
-	if (!j->todo) {
+	if (!j->todo || (o && o->base_name && !j->base_name)) {
 		job_discard(j);
 		return err_set(e, -ENOMEM, "out of memory");
 	}
@@ -456,6 +458,26 @@ void job_start(struct blk_job *j)
 		}
 	}
 	loop_bh_post(&j->turn);
+}
+
+int job_begin(struct blk_job *j, struct blk_job **out, struct err *e)
+{
+	struct blk_node *slot = j->slot;
+	int ret;
+
+	blk_slot_hold(slot);
+	ret = job_insert_filter(j);
+	if (ret) {
+		err_set(e, ret, "out of memory");
+		if (j->claimed)
+			blk_slot_unclaim(slot);
+		job_discard(j);
+	} else {
+		job_start(j);
+		*out = j;
+	}
+	blk_slot_release(slot);
+	return ret;
 }
 
 void job_discard(struct blk_job *j)

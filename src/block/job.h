@@ -32,7 +32,7 @@ struct blk_job_opts {
 	unsigned in_flight;		/* pieces at a time, 0: 4; 32 at most. Memory: 1 MiB each */
 	uint64_t rate;			/* bytes copied a second, 0: no limit */
 	bool hold_end;			/* a good end waits for blk_job_finalize; till then the guest goes on, and so does the job for what it writes */
-	const char *base_name;		/* commit of lower layers: what the layer over top is to call base; NULL: as before */
+	const char *base_name;		/* commit of lower layers, stream: what the layer over base is to call it; NULL: as before */
 	bool keep_bitmap;		/* backup: its bitmap is as after a failure also if it succeeds */
 	void (*event)(void *opaque, struct blk_job *j, enum blk_job_event ev);	/* may be NULL */
 	void *opaque;
@@ -91,9 +91,9 @@ int blk_commit_start(struct blk_node *slot, unsigned top, unsigned base, const s
 
 /*
  * Stream: what layers between the disk's image and layer `base` (0: none, then all layers) have is written into the image, which then
- * stands on base, or on nothing.  In the image base is named `name`, or as the last layer above it did (NULL).
+ * stands on base, or on nothing.  In the image base is named `base_name` of o, or as the last layer above it did (NULL).
  */
-int blk_stream_start(struct blk_node *slot, unsigned base, const char *name, const struct blk_job_opts *o, struct blk_job **out, struct err *e);
+int blk_stream_start(struct blk_node *slot, unsigned base, const struct blk_job_opts *o, struct blk_job **out, struct err *e);
 
 /* Is nothing but what the guest writes to be done, or not even that? It may be asked for again. [mirror: writes are noted] */
 void blk_job_pause(struct blk_job *j, bool on);

@@ -104,6 +104,8 @@ int job_check_target(const struct blk_node *slot, const struct blk_node *target,
 struct blk_node *job_layer(struct blk_node *slot, unsigned depth);
 /* What `over` is to call base in place of the layer `last`: malloc'ed; NULL: it has no path, or no memory. */
 char *job_base_name(const struct blk_node *over, struct blk_node *last, const struct blk_node *base);
+/* Puts the filter over the image, and starts it.  ENOMEM: it is discarded, and its claim on the slot given up. */
+int job_begin(struct blk_job *j, struct blk_job **out, struct err *e);
 /* A mirror in all but name, for commit. */
 int mirror_write(struct blk_job *j, struct co *c, struct blk_req *r);
 

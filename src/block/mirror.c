@@ -137,18 +137,7 @@ int blk_mirror_start(struct blk_node *slot, struct blk_node *target, enum blk_sy
 	if (sync == BLK_SYNC_FULL)
 		blk_dirty_set(j->todo, 0, slot->i.size);
 	j->scan_depth = j->copy_depth = sync == BLK_SYNC_TOP ? 1 : 0;
-	blk_slot_hold(slot);
-	ret = job_insert_filter(j);
-	if (ret) {
-		blk_slot_unclaim(slot);
-		job_discard(j);
-		err_set(e, ret, "out of memory");
-	} else {
-		job_start(j);
-		*out = j;
-	}
-	blk_slot_release(slot);
-	return ret;
+	return job_begin(j, out, e);
 }
 
 /* ---- marking ---- */

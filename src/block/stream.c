@@ -83,7 +83,7 @@ static int check_chain(struct blk_node *slot, unsigned base, unsigned *layers, s
 	return 0;
 }
 
-int blk_stream_start(struct blk_node *slot, unsigned base, const char *name, const struct blk_job_opts *o, struct blk_job **out, struct err *e)
+int blk_stream_start(struct blk_node *slot, unsigned base, const struct blk_job_opts *o, struct blk_job **out, struct err *e)
 {
 	struct blk_node *image = *blk_slot_image(slot);
 	struct blk_job *j = NULL;
@@ -94,10 +94,6 @@ int blk_stream_start(struct blk_node *slot, unsigned base, const char *name, con
 		return ret;
 	ret = base && !job_layer(slot, base) ? err_set(e, -EINVAL, "stream: there is no layer %u", base) : check_chain(slot, base, &layers, e);
 	ret = ret ? ret : job_new(&stream_kind, slot, image, image->i.size, o, &j, e);
-	if (!ret && name && !(j->base_name = strdup(name))) {
-		job_discard(j);
-		ret = err_set(e, -ENOMEM, "out of memory");
-	}
 	if (ret) {
 		blk_slot_unclaim(slot);
 		return ret;
@@ -107,16 +103,5 @@ int blk_stream_start(struct blk_node *slot, unsigned base, const char *name, con
 	j->skip_depth = 1;
 	/* One that stands on nothing has nothing to look for. */
 	j->scan_depth = j->copy_depth = layers > 1 ? layers : 2;
-	blk_slot_hold(slot);
-	ret = job_insert_filter(j);
-	if (ret) {
-		blk_slot_unclaim(slot);
-		job_discard(j);
-		err_set(e, ret, "out of memory");
-	} else {
-		job_start(j);
-		*out = j;
-	}
-	blk_slot_release(slot);
-	return ret;
+	return job_begin(j, out, e);
 }

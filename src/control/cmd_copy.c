@@ -13,6 +13,11 @@
 /* Optional flags that are on unless somebody says otherwise. */
 static bool is_off(bool has, bool value) { return has && !value; }
 
+/* What the arguments of all these commands say of the job. */
+#define JOB_OF(a) { \
+	.id = (a)->job_id, .speed = (uint64_t)(a)->speed, .keep = is_off((a)->has_auto_dismiss, (a)->auto_dismiss), \
+	.hold = is_off((a)->has_auto_finalize, (a)->auto_finalize) }
+
 /* ---- targets ---- */
 
 /* Where a copy goes: a file that is made or exists, or a node. */
@@ -165,8 +170,7 @@ static void mirror(struct ctl_call *c, const char *device, const struct ctl_job_
 
 void ctl_cmd_drive_mirror(struct ctl_call *c, const struct ctl_args_drive_mirror *a)
 {
-	const struct ctl_job_opts o = { .id = a->job_id, .speed = (uint64_t)a->speed, .keep = is_off(a->has_auto_dismiss, a->auto_dismiss),
-					.hold = is_off(a->has_auto_finalize, a->auto_finalize) };
+	const struct ctl_job_opts o = JOB_OF(a);
 	struct target t = { .file = a->target, .format = a->format, .node_name = a->node_name,
 			    .existing = a->has_mode && a->mode == CTL_NEW_IMAGE_MODE_EXISTING };
 
@@ -175,8 +179,7 @@ void ctl_cmd_drive_mirror(struct ctl_call *c, const struct ctl_args_drive_mirror
 
 void ctl_cmd_blockdev_mirror(struct ctl_call *c, const struct ctl_args_blockdev_mirror *a)
 {
-	const struct ctl_job_opts o = { .id = a->job_id, .speed = (uint64_t)a->speed, .keep = is_off(a->has_auto_dismiss, a->auto_dismiss),
-					.hold = is_off(a->has_auto_finalize, a->auto_finalize) };
+	const struct ctl_job_opts o = JOB_OF(a);
 	struct target t = { .node = a->target };
 
 	mirror(c, a->device, &o, a->sync, &t);
@@ -284,9 +287,7 @@ static void backup(struct ctl_call *c, struct backup *b, struct target *t)
 
 #define BACKUP_OF(a) { \
 	.device = (a)->device, .bitmap = (a)->bitmap, .sync = (a)->sync, .has_mode = (a)->has_bitmap_mode, .mode = (a)->bitmap_mode, \
-	.compress = (a)->compress, .o = { .id = (a)->job_id, .speed = (uint64_t)(a)->speed, \
-					  .keep = is_off((a)->has_auto_dismiss, (a)->auto_dismiss), \
-					  .hold = is_off((a)->has_auto_finalize, (a)->auto_finalize) } }
+	.compress = (a)->compress, .o = JOB_OF(a) }
 
 void ctl_cmd_drive_backup(struct ctl_call *c, const struct ctl_args_drive_backup *a)
 {
@@ -381,8 +382,9 @@ static int check_shared(struct ctl_job *j, unsigned from, unsigned to, struct er
 	return 0;
 }
 
-static int start_commit(struct ctl_job *j, const struct ctl_args_block_commit *a, struct err *e)
+static int start_commit(struct ctl_job *j, const void *args, struct err *e)
 {
+	const struct ctl_args_block_commit *a = args;
 	unsigned top = 0, base = lowest_layer(&j->at);
 	struct blk_job_opts o = ctl_job_options(j);
 	int ret = find_layer(&j->at, a->top, a->top_node, "top", &top, e);
@@ -402,38 +404,44 @@ static int start_commit(struct ctl_job *j, const struct ctl_args_block_commit *a
 	return ret ? ret : blk_commit_start(j->at.slot, top, base, &o, &j->j, e);
 }
 
-void ctl_cmd_block_commit(struct ctl_call *c, const struct ctl_args_block_commit *a)
+/* Of a job whose root was found, and that names layers by the two nodes: they are there, and it begins. */
+static void layer_job(struct ctl_call *c, struct ctl_root *r, const char *const nodes[2], const struct ctl_job_opts *o,
+		      int (*start)(struct ctl_job *j, const void *args, struct err *e), const void *args)
 {
-	const struct ctl_job_opts o = { .id = a->job_id, .speed = (uint64_t)a->speed, .keep = is_off(a->has_auto_dismiss, a->auto_dismiss),
-					.hold = is_off(a->has_auto_finalize, a->auto_finalize) };
 	struct ctl_txn own, *txn = ctl_txn_of(c, &own);
 	struct err e = { .msg = "" };
-	struct ctl_root r;
 	struct ctl_job *j;
 	int ret;
 
-	if (!ctl_root_find(c, a->device, &r)) {
-		/* As QEMU has it, for this command alone. */
-		if (!ctl_find_quietly(c->ctl, a->device))
-			ctl_fail(c, CTL_DEVICE_NOT_FOUND, "Device '%.64s' not found", a->device);
+	if (missing(c, nodes[0]) || missing(c, nodes[1])) {
+		ctl_root_drop(r);
 		return;
 	}
-	if (missing(c, a->top_node) || missing(c, a->base_node)) {
-		ctl_root_drop(&r);
-		return;
-	}
-	j = ctl_job_new(c, &r, &o);
+	j = ctl_job_new(c, r, o);
 	if (!j)
 		return;
 	iothread_lock(j->at.io);
-	ret = start_commit(j, a, &e);
+	ret = start(j, args, &e);
 	iothread_unlock(j->at.io);
 	ctl_txn_job(txn, j, ret, &e);
 	ctl_txn_done(txn, &own);
 }
 
-static int start_stream(struct ctl_job *j, const struct ctl_args_block_stream *a, struct err *e)
+void ctl_cmd_block_commit(struct ctl_call *c, const struct ctl_args_block_commit *a)
 {
+	const struct ctl_job_opts o = JOB_OF(a);
+	struct ctl_root r;
+
+	if (ctl_root_find(c, a->device, &r))
+		layer_job(c, &r, (const char *const[]){ a->top_node, a->base_node }, &o, start_commit, a);
+	/* As QEMU has it, for this command alone. */
+	else if (!ctl_find_quietly(c->ctl, a->device))
+		ctl_fail(c, CTL_DEVICE_NOT_FOUND, "Device '%.64s' not found", a->device);
+}
+
+static int start_stream(struct ctl_job *j, const void *args, struct err *e)
+{
+	const struct ctl_args_block_stream *a = args;
 	struct blk_job_opts o = ctl_job_options(j);
 	unsigned base = 0;
 	int ret;
@@ -449,31 +457,15 @@ static int start_stream(struct ctl_job *j, const struct ctl_args_block_stream *a
 	}
 	if (!ret && a->backing_file && !base)
 		ret = err_set(e, -EINVAL, "backing file specified, but streaming the entire chain");
-	return ret ? ret : blk_stream_start(j->at.slot, base, a->backing_file, &o, &j->j, e);
+	o.base_name = a->backing_file;
+	return ret ? ret : blk_stream_start(j->at.slot, base, &o, &j->j, e);
 }
 
 void ctl_cmd_block_stream(struct ctl_call *c, const struct ctl_args_block_stream *a)
 {
-	const struct ctl_job_opts o = { .id = a->job_id, .speed = (uint64_t)a->speed, .keep = is_off(a->has_auto_dismiss, a->auto_dismiss),
-					.hold = is_off(a->has_auto_finalize, a->auto_finalize) };
-	struct ctl_txn own, *txn = ctl_txn_of(c, &own);
-	struct err e = { .msg = "" };
+	const struct ctl_job_opts o = JOB_OF(a);
 	struct ctl_root r;
-	struct ctl_job *j;
-	int ret;
 
-	if (!ctl_root_find(c, a->device, &r))
-		return;
-	if (missing(c, a->base_node) || missing(c, a->bottom)) {
-		ctl_root_drop(&r);
-		return;
-	}
-	j = ctl_job_new(c, &r, &o);
-	if (!j)
-		return;
-	iothread_lock(j->at.io);
-	ret = start_stream(j, a, &e);
-	iothread_unlock(j->at.io);
-	ctl_txn_job(txn, j, ret, &e);
-	ctl_txn_done(txn, &own);
+	if (ctl_root_find(c, a->device, &r))
+		layer_job(c, &r, (const char *const[]){ a->base_node, a->bottom }, &o, start_stream, a);
 }
