@@ -11,6 +11,14 @@
 
 /* ---- roots ---- */
 
+static void hold(struct ctl_root *r, bool on)
+{
+	iothread_lock(r->io);
+	(on ? blk_slot_hold : blk_slot_release)(r->slot);
+	iothread_unlock(r->io);
+	r->held = on;
+}
+
 bool ctl_root_find(struct ctl_call *c, const char *device, struct ctl_root *r)
 {
 	const struct blk_disk_opts plain = { 0 };
@@ -23,6 +31,8 @@ bool ctl_root_find(struct ctl_call *c, const char *device, struct ctl_root *r)
 		r->io = x.io;
 		snprintf(r->name, sizeof(r->name), "%s", device);
 		ret = vm_node_use(c->ctl->vm, device, x.io, !x.n->i.read_only, &plain, &r->slot, &e);
+		if (!ret)
+			hold(r, true);
 		return !ctl_failed(c, ret, &e);
 	}
 	if (!ctl_find_quietly(c->ctl, device)) {
@@ -45,6 +55,8 @@ bool ctl_root_find(struct ctl_call *c, const char *device, struct ctl_root *r)
 void ctl_root_drop(struct ctl_root *r)
 {
 	if (!r->d && r->slot) {
+		if (r->held)
+			hold(r, false);
 		iothread_lock(r->io);
 		blk_close(r->slot);
 		iothread_unlock(r->io);
@@ -325,6 +337,8 @@ void ctl_job_begun(struct ctl_job *j)
 {
 	ctl_job_set_status(j, CTL_JOB_CREATED);
 	ctl_job_set_status(j, CTL_JOB_RUNNING);
+	if (j->at.held)
+		hold(&j->at, false);
 	/* It may have something to say already, which was posted before this. */
 	loop_bh_post(&j->bh);
 }

@@ -19,6 +19,7 @@ struct ctl_root {
 	struct iothread *io;
 	struct blk_node *slot;
 	char name[BLK_NAME_MAX + 1];	/* the disk's, or the node's */
+	bool held;			/* the slot of its own, until the job begins: a transaction holds those of disks */
 };
 
 /* In the order of QEMU's JobStatus. */

@@ -404,8 +404,33 @@ def not_texts():
             check(said.returncode and word in said.stderr, f"{d}: {said.stderr}")
 
 
+def in_pieces(folder):
+    """As make_two, and o2 has data in every other cluster."""
+    make_two(folder)
+    subprocess.run(["qemu-io", "-f", "qcow2", *[w for i in range(0, 128, 2) for w in ("-c", f"write -q -P {i + 1} {i * 64}k 64k")],
+                    folder + "/o2.qcow2"], check=True, stdout=subprocess.DEVNULL)
+
+
+def undone_under_way():
+    """A copy of a node that no disk has, as part of what is not done after all."""
+    with Both(TWO, in_pieces) as x:
+        for n in ("t1", "o2"):
+            x.same("blockdev-add", driver="qcow2", node_name=n, file=file_node("f" + n, f"@/{n}.qcow2"), backing=None)
+        copy = {"type": "blockdev-backup", "data": {"job-id": "i", "device": "o2", "target": "t1", "sync": "full"}}
+        for _ in range(8):
+            x.same("transaction", actions=[copy, {"type": "abort", "data": {}}])
+        x.same("query-jobs", jobs)
+        x.same("transaction", actions=[copy])
+        x.wait_for("i", "null")
+        x.nodes("t1", "o2")
+        for n in ("t1", "o2"):
+            x.same("blockdev-del", node_name=n)
+        for side in (x.lodge, x.qemu):
+            subprocess.run(["qemu-img", "compare", "-q", side.folder + "/o2.qcow2", side.folder + "/t1.qcow2"], check=True)
+
+
 TESTS = [("adding and deleting", adding), ("snapshots, stream, commit", snapshots), ("mirror and backup", copies), ("transactions", transactions),
-         ("making, reopening", making), ("not texts", not_texts)]
+         ("making, reopening", making), ("not texts", not_texts), ("undone under way", undone_under_way)]
 
 if __name__ == "__main__":
     raise SystemExit(run_all(TESTS, jobs=2))
