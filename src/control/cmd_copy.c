@@ -370,10 +370,10 @@ static struct blk_node *layer_at(struct ctl_root *r, unsigned i)
 	return n;
 }
 
-/* Layers that others see through must not change, nor be taken away. */
+/* Layers `from` to `to` change, for whoever else sees them: nobody may. */
 static int check_shared(struct ctl_job *j, unsigned from, unsigned to, struct err *e)
 {
-	for (unsigned i = MAX(from, 1u); i <= to; i++) {
+	for (unsigned i = from; i <= to; i++) {
 		struct blk_node *n = layer_at(&j->at, i);
 
 		if (n->refs > 1 + vm_idle_owners(j->ctl->vm, n))
@@ -400,7 +400,8 @@ static int start_commit(struct ctl_job *j, const void *args, struct err *e)
 		ret = err_set(e, -EINVAL, "'backing-file' specified, but 'top' is the active layer");
 	else if (!ret && a->backing_file)
 		o.base_name = a->backing_file;
-	ret = ret ? ret : check_shared(j, base, base, e);
+	/* The top shows the same afterwards, what is between it and the base does not. */
+	ret = ret ? ret : check_shared(j, top + 1, base, e);
 	return ret ? ret : blk_commit_start(j->at.slot, top, base, &o, &j->j, e);
 }
 

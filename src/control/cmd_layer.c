@@ -288,12 +288,47 @@ static struct blk_reopen wanted(const struct blk_node *n, const json_t *o)
 	return how;
 }
 
+static bool is_it(void *opaque, struct blk_node *n)
+{
+	return n == opaque;
+}
+
+/* An owner more of the node that is to be below x. */
+static int take_backing(struct control *ctl, struct vm_node *x, const char *name, struct blk_node **out, struct err *e)
+{
+	const struct blk_reopen read_only = { .read_only = true };
+	bool above = false, there;
+	struct vm_node y;
+	int ret;
+
+	there = vm_node_find(ctl->vm, name, &y);
+	if (there) {
+		iothread_lock(y.io);
+		above = blockdev_each(y.n, is_it, x->n);
+		iothread_unlock(y.io);
+	}
+	if (above)
+		return err_set(e, -EINVAL, "Making '%s' a backing child of '%s' would create a cycle", name, x->n->name);
+	if (there && y.io == x->io && y.n->i.read_only) {
+		*out = blk_ref(y.n);
+		return 0;
+	}
+	ret = vm_node_take(ctl->vm, name, x->io, false, out, e);
+	if (ret)
+		return ret;
+	iothread_lock(x->io);
+	ret = (*out)->i.read_only ? 0 : blk_reopen(*out, &read_only, e);
+	if (ret)
+		blk_close(*out);
+	iothread_unlock(x->io);
+	return ret;
+}
+
 /* Another image below, or none. Nothing is under way. */
 static int swap_backing(struct control *ctl, struct vm_node *x, const json_t *to, struct err *e)
 {
 	const char *name = json_string_value(to);
 	struct blk_node *below = NULL, *old = NULL;
-	struct vm_node y;
 	int ret = 0;
 
 	if (!x->n->format || strcmp(x->n->format, "qcow2"))
@@ -302,10 +337,8 @@ static int swap_backing(struct control *ctl, struct vm_node *x, const json_t *to
 		return 0;
 	if (json_is_object(to))
 		return err_set(e, -ENOTSUP, "'backing' is the name of a node, or null");
-	if (name && *name && vm_node_find(ctl->vm, name, &y) && y.io == x->io && y.n->i.read_only)
-		below = blk_ref(y.n);
-	else if (name && *name)
-		ret = vm_node_take(ctl->vm, name, x->io, false, &below, e);
+	if (name && *name)
+		ret = take_backing(ctl, x, name, &below, e);
 	if (ret)
 		return ret;
 	iothread_lock(x->io);
@@ -314,6 +347,20 @@ static int swap_backing(struct control *ctl, struct vm_node *x, const json_t *to
 	blk_close(old);
 	iothread_unlock(x->io);
 	return 0;
+}
+
+/* Does what stands on the node write to it? */
+static bool is_written(struct vm *vm, const struct vm_node *x)
+{
+	struct vm_node over;
+	const char *name;
+	bool backing;
+
+	for (const struct blk_node *n = x->d ? x->d->node : NULL; n && !n->i.read_only; n = n->file)
+		if (n->file == x->n)
+			return true;
+	name = vm_node_parent(vm, x->n, &backing);
+	return name && !backing && vm_node_find(vm, name, &over) && !over.n->i.read_only;
 }
 
 static int reopen(struct ctl_call *c, const json_t *o, struct err *e)
@@ -329,15 +376,15 @@ static int reopen(struct ctl_call *c, const json_t *o, struct err *e)
 		return err_set(e, -EINVAL, "node-name not specified");
 	if (!old || !vm_node_find(c->ctl->vm, name, &x))
 		return err_set(e, -ENOENT, "Failed to find node with node-name='%.60s'", name);
-	if (x.d && ctl_disk_busy(c->ctl, x.d))
-		return err_set(e, -EBUSY, "disk '%s' is in use by a job", x.d->id);
+	if (ctl_node_busy(c->ctl, x.n))
+		return err_set(e, -EBUSY, "Node '%s' is in use by a job", name);
 	ret = check_same(old, o, e);
 	if (ret)
 		return ret;
 	how = wanted(x.n, o);
 	slot = x.d && blk_is_slot(x.d->node);
-	if (how.read_only && x.d && !x.d->node->i.read_only && *blk_slot_image(x.d->node) == x.n)
-		return err_set(e, -EBUSY, "Block node is in use by a device that writes");
+	if (how.read_only && !x.n->i.read_only && is_written(c->ctl->vm, &x))
+		return err_set(e, -EBUSY, "Read-only block node '%s' cannot support read-write users", name);
 	iothread_lock(x.io);
 	if (slot)
 		blk_slot_hold(x.d->node);

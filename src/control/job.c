@@ -279,6 +279,27 @@ bool ctl_disk_busy(const struct control *ctl, const struct disk *d)
 	return false;
 }
 
+static bool is_it(void *opaque, struct blk_node *n)
+{
+	return n == opaque;
+}
+
+bool ctl_node_busy(const struct control *ctl, struct blk_node *n)
+{
+	bool found = false;
+
+	list_for_each(p, &ctl->jobs) {
+		struct ctl_job *j = list_entry(p, struct ctl_job, node);
+
+		if (!j->j || found)
+			continue;
+		iothread_lock(j->at.io);
+		found = blockdev_each(j->at.slot, is_it, n);
+		iothread_unlock(j->at.io);
+	}
+	return found;
+}
+
 /* QEMU's rule for ids. */
 static bool good_id(const char *id)
 {

@@ -72,6 +72,8 @@ void ctl_job_forget(struct ctl_job *j);
 void ctl_job_begun(struct ctl_job *j);
 struct ctl_job *ctl_job_find(struct control *ctl, const char *id);	/* NULL: there is none */
 void ctl_job_info(struct ctl_job *j, struct blk_job_info *out);
+/* Is the node in a graph that a job works on? No I/O thread's lock is held. */
+bool ctl_node_busy(const struct control *ctl, struct blk_node *n);
 /* It is pending, and may end, with those that end together with it. */
 void ctl_job_let_end(struct ctl_job *j);
 void ctl_job_set_status(struct ctl_job *j, enum ctl_job_state s);

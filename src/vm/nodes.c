@@ -236,12 +236,16 @@ static bool is_shared(void *opaque, struct blk_node *n)
 	return n != t->n && n->refs > (find_added(t->vm, n) ? 2u : 1u);
 }
 
-/* What is below must be free to go, too: nothing else may stand on it. */
-static bool shared_below(const struct vm *vm, struct blk_node *n)
+/* What is below must be free to go, too: nothing else may stand on it.  Jobs of that may be at their end. */
+static bool may_leave(const struct vm *vm, const struct vm_node *x)
 {
-	struct top t = { vm, n };
+	struct top t = { vm, x->n };
+	bool may;
 
-	return blockdev_each(n, is_shared, &t);
+	iothread_lock(x->io);
+	may = !in_use(x) && !blockdev_each(x->n, is_shared, &t);
+	iothread_unlock(x->io);
+	return may;
 }
 
 /* Onto the loop, if nobody uses it where it is. The lock of `to` is held. */
@@ -251,21 +255,12 @@ static int bring(struct vm *vm, const struct vm_node *x, struct iothread *to, st
 
 	if (x->io == to)
 		return 0;
-	if (in_use(x) || shared_below(vm, x->n))
+	if (!may_leave(vm, x))
 		return err_set(e, -EBUSY, "Node '%s' is in use by a disk of another I/O thread", x->n->name);
 	iothread_lock(x->io);
 	ret = blk_move(x->n, to ? iothread_loop(to) : vm->m->loop);
 	iothread_unlock(x->io);
 	return ret ? err_set(e, ret, "node '%s' cannot go to another I/O thread: %s", x->n->name, strerror(-ret)) : 0;
-}
-
-static int check_use(const struct vm_node *x, bool writes, struct err *e)
-{
-	if (!in_use(x) || (!writes && x->n->i.read_only))
-		return 0;
-	if (writes)
-		return err_set(e, -EBUSY, "Node '%s' is busy: it is in use already", x->n->name);
-	return 0;
 }
 
 static struct blk_node *child(void *opaque, const char *name, bool writes, struct err *e)
@@ -277,9 +272,11 @@ static struct blk_node *child(void *opaque, const char *name, bool writes, struc
 		err_set(e, -ENOENT, "Cannot find device='%.60s' nor node-name='%.60s'", name, name);
 		return NULL;
 	}
-	if (check_use(&x, writes, e) || bring(k->vm, &x, k->io, e))
+	if (writes && in_use(&x)) {
+		err_set(e, -EBUSY, "Node '%s' is busy: it is in use already", x.n->name);
 		return NULL;
-	return blk_ref(x.n);
+	}
+	return bring(k->vm, &x, k->io, e) ? NULL : blk_ref(x.n);
 }
 
 /* The I/O thread of a node in use that the description refers to, so that what is made can stand on it. */
@@ -381,9 +378,21 @@ int vm_node_del(struct vm *vm, const char *name, struct err *e)
 
 /* ---- using ---- */
 
+/* A layer below that somebody writes to: a disk that stands there, or a job. What n shows would change under its user. */
+static struct blk_node *written_below(struct blk_node *n)
+{
+	for (bool below = false; n; n = n->backing ? n->backing : n->file) {
+		if (below && !n->i.read_only)
+			return n;
+		below |= n->backing != NULL;
+	}
+	return NULL;
+}
+
 /* Free, ready to be a disk, and where it is wanted; the lock of `io` is held. */
 static int settle(struct vm *vm, const char *name, struct iothread *io, bool writes, struct vm_node *x, struct err *e)
 {
+	struct blk_node *below;
 	int ret;
 
 	if (!find(vm, name, io, x))
@@ -391,7 +400,12 @@ static int settle(struct vm *vm, const char *name, struct iothread *io, bool wri
 	if (in_use(x))
 		return err_set(e, -EBUSY, "Node '%s' is busy: it is in use already", name);
 	ret = bring(vm, x, io, e);
-	return ret ? ret : blockdev_as_image(x->n, writes, e);
+	if (ret)
+		return ret;
+	below = written_below(x->n);
+	if (below)
+		return err_set(e, -EBUSY, "Node '%s' is busy: it stands on '%s', which is written to", name, vm_node_name(vm, below));
+	return blockdev_as_image(x->n, writes, e);
 }
 
 int vm_node_take(struct vm *vm, const char *name, struct iothread *io, bool writes, struct blk_node **out, struct err *e)
@@ -451,7 +465,7 @@ void vm_nodes_come_home(struct vm *vm, struct iothread *io)
 	list_for_each(p, &vm->nodes->added) {
 		struct vm_node x = { .n = list_entry(p, struct added, in)->n, .io = io, .added = true };
 
-		if (x.n->loop != iothread_loop(io) || in_use(&x) || shared_below(vm, x.n))
+		if (x.n->loop != iothread_loop(io) || !may_leave(vm, &x))
 			continue;
 		if (bring(vm, &x, NULL, &e))
 			log_warn("%s", e.msg);

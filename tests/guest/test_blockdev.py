@@ -429,8 +429,41 @@ def undone_under_way():
             subprocess.run(["qemu-img", "compare", "-q", side.folder + "/o2.qcow2", side.folder + "/t1.qcow2"], check=True)
 
 
+def layers_in_use():
+    """What others see through a layer, or a job is at work on, is left alone."""
+    with Both(TWO, in_pieces) as x:
+        b = {"driver": "qcow2", "node-name": "b", "read-only": True, "file": "fb"}
+        t = {"driver": "qcow2", "node-name": "t", "file": "ft"}
+        x.same("blockdev-reopen", options=[{**b, "backing": "b"}])
+        x.same("blockdev-reopen", options=[{**b, "backing": "t"}])
+        x.same("blockdev-reopen", options=[file_node("ft", "@/top.qcow2", **{"auto-read-only": True, "discard": "unmap", "read-only": True})])
+        # a layer over a disk that is written to shows what nobody wrote at one moment
+        x.same("blockdev-add", driver="qcow2", node_name="t1", file=file_node("ft1", "@/t1.qcow2"), backing="t")
+        check("written to" in x.lodge.say("blockdev-backup", {"job_id": "k", "device": "t", "target": "t1", "sync": "none"})["error"][1], "fleecing")
+        x.same("blockdev-del", node_name="t1")
+        x.same("blockdev-add", driver="qcow2", node_name="o1", file=file_node("fo1", "@/o1.qcow2"), backing=None)
+        x.same("blockdev-snapshot", node="t", overlay="o1")
+        x.same("blockdev-add", driver="qcow2", node_name="o2", file=file_node("fo2", "@/o2.qcow2"), backing="t")
+        x.same("blockdev-add", driver="qcow2", node_name="t1", file=file_node("ft1", "@/t1.qcow2"), backing=None)
+        x.same("blockdev-backup", job_id="k", device="o2", target="t1", sync="full", auto_finalize=False)
+        x.wait_for("k", "pending")
+        x.alike("block-commit", job_id="c", device="o1", base_node="b")
+        x.same("query-jobs", jobs)
+        x.same("job-cancel", id="k")
+        x.wait_for("k", "null")
+        x.same("block-stream", job_id="s", device="o2", base_node="b", auto_finalize=False)
+        x.wait_for("s", "pending")
+        said = x.lodge.say("blockdev-reopen", {"options": [{**t, "read-only": True, "backing": None}]})
+        check("in use by a job" in said["error"][1], f"a layer was taken from below a job: {said}")
+        x.same("job-finalize", id="s")
+        x.wait_for("s", "null")
+        x.nodes("o2", "o1", "t", "b")
+        x.same("block-commit", job_id="c", device="o1", base_node="b")
+        x.wait_for("c", "ready")
+
+
 TESTS = [("adding and deleting", adding), ("snapshots, stream, commit", snapshots), ("mirror and backup", copies), ("transactions", transactions),
-         ("making, reopening", making), ("not texts", not_texts), ("undone under way", undone_under_way)]
+         ("making, reopening", making), ("not texts", not_texts), ("undone under way", undone_under_way), ("layers in use", layers_in_use)]
 
 if __name__ == "__main__":
     raise SystemExit(run_all(TESTS, jobs=2))
