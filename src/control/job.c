@@ -379,35 +379,35 @@ void ctl_job_done(struct ctl_job *j, int ret, const struct err *e)
 	conclude(j);
 }
 
-/* vm_run has ended: the machine's loop is turned here, I/O threads still run. */
-void ctl_jobs_end(struct control *ctl)
+/* True: there are some that have not ended. Again and again, since one that was completing may have come to wait for leave to end. */
+static bool cancel_or_forget(struct control *ctl)
 {
-	bool any = true;
+	bool any = false;
 
-	machine_lock(ctl->m);
-	list_for_each(n, &ctl->jobs) {
+	list_for_each_safe(n, &ctl->jobs) {
 		struct ctl_job *j = list_entry(n, struct ctl_job, node);
 
-		if (!j->j)
+		if (!j->j) {
+			ctl_job_forget(j);
 			continue;
+		}
+		any = true;
 		iothread_lock(j->at.io);
+		blk_job_pause(j->j, false);
 		blk_job_cancel(j->j);
 		iothread_unlock(j->at.io);
 	}
-	machine_unlock(ctl->m);
-	while (any) {
-		any = false;
-		machine_lock(ctl->m);
-		list_for_each_safe(n, &ctl->jobs) {
-			struct ctl_job *j = list_entry(n, struct ctl_job, node);
+	return any;
+}
 
-			if (!j->j)
-				ctl_job_forget(j);
-			else
-				any = true;
-		}
+/* vm_run has ended: the machine's loop is turned here, I/O threads still run. */
+void ctl_jobs_end(struct control *ctl)
+{
+	bool any;
+
+	do {
+		machine_lock(ctl->m);
+		any = cancel_or_forget(ctl);
 		machine_unlock(ctl->m);
-		if (any && loop_turn(ctl->m->loop, 10))
-			break;
-	}
+	} while (any && !loop_turn(ctl->m->loop, 10));
 }

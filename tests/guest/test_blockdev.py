@@ -462,8 +462,22 @@ def layers_in_use():
         x.wait_for("c", "ready")
 
 
+def ending():
+    """The end does not wait for leave that nobody can give any more."""
+    with Both(TWO, make_two) as x:
+        x.same("blockdev-add", driver="qcow2", node_name="t1", file=file_node("ft1", "@/t1.qcow2"))
+        x.same("blockdev-mirror", job_id="m", device="t", target="t1", sync="full", auto_finalize=False)
+        x.wait_for("m", "ready")
+        x.same("job-pause", id="m")
+        x.wait_for("m", "standby")
+        x.same("job-complete", id="m")
+        for side in (x.lodge, x.qemu):
+            side.say("quit", {})
+            check(side.p.wait(30 * SLOW) == 0, "it ended badly")
+
+
 TESTS = [("adding and deleting", adding), ("snapshots, stream, commit", snapshots), ("mirror and backup", copies), ("transactions", transactions),
-         ("making, reopening", making), ("not texts", not_texts), ("undone under way", undone_under_way), ("layers in use", layers_in_use)]
+         ("making, reopening", making), ("not texts", not_texts), ("undone under way", undone_under_way), ("layers in use", layers_in_use), ("ending", ending)]
 
 if __name__ == "__main__":
     raise SystemExit(run_all(TESTS, jobs=2))
