@@ -124,6 +124,8 @@ static void change(struct ctl_call *c, const char *node, const char *name, bool 
 
 	if (!n)
 		return;
+	/* What is put back is what was there, so nothing is written meanwhile. */
+	blk_slot_hold(d->node);
 	x = change_new(d, n, name);
 	ret = x ? 0 : err_set(&e, -ENOMEM, "out of memory");
 	if (!ret && !fresh)
@@ -133,6 +135,7 @@ static void change(struct ctl_call *c, const char *node, const char *name, bool 
 	/* A change of several steps may have done some. */
 	if ((ret || c->failed) && x && x->was)
 		qcow2_bitmap_restore(n, name, x->was);
+	blk_slot_release(d->node);
 	disk_unlock(d);
 	ctl_failed(c, ret, &e);
 	if (!c->failed)
