@@ -225,8 +225,8 @@ static int open_file(const char *path, bool append, struct err *e)
 		return fd;
 	r = -errno;
 	if (r == -ENXIO)
-		return err_set(e, r, "cannot write the console to '%s': nobody reads that pipe", path);
-	return err_set(e, r, "cannot write the console to '%s': %s", path, strerror(-r));
+		return err_set(e, r, "cannot write to '%s': nobody reads that pipe", path);
+	return err_set(e, r, "cannot write to '%s': %s", path, strerror(-r));
 }
 
 int chardev_file_new(struct loop *l, const char *path, bool append, struct chardev **out, struct err *e)
@@ -236,7 +236,7 @@ int chardev_file_new(struct loop *l, const char *path, bool append, struct chard
 
 	if (!d || chardev_init(&d->c, l, &file_ops)) {
 		free(d);
-		return err_set(e, -ENOMEM, "no memory for the console");
+		return err_set(e, -ENOMEM, "no memory for the byte stream");
 	}
 	d->in.fd = -1;
 	d->out.fd = open_file(path, append, e);

@@ -187,7 +187,7 @@ int chardev_pty_new(struct loop *l, char *name_out, size_t name_len, struct char
 	p = calloc(1, sizeof(*p));
 	if (!p || chardev_init(&p->c, l, &pty_ops)) {
 		free(p);
-		r = err_set(e, -ENOMEM, "no memory for the console");
+		r = err_set(e, -ENOMEM, "no memory for the byte stream");
 		goto fail;
 	}
 	p->want_in = true;

@@ -298,7 +298,7 @@ int chardev_stdio_new(struct loop *l, const struct chardev_stdio_opts *o, struct
 
 	if (!s || chardev_init(&s->d.c, l, &stdio_ops)) {
 		free(s);
-		return err_set(e, -ENOMEM, "no memory for the console");
+		return err_set(e, -ENOMEM, "no memory for the byte stream");
 	}
 	if (o)
 		s->o = *o;

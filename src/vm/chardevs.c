@@ -151,12 +151,10 @@ static int open_one(struct vm *vm, const struct vm_chardev *c, struct chardev **
 {
 	const struct chardev_mux_opts o = { .escape = (uint8_t)c->escape, .quit = on_quit, .opaque = vm };
 	struct chardev *base;
-	int ret = open_backend(vm, c, NULL, 0, &base, e);
+	int ret = open_backend(vm, c, NULL, 0, c->mux ? &base : out, e);
 
-	if (ret || !c->mux) {
-		*out = base;
+	if (ret || !c->mux)
 		return ret;
-	}
 	ret = chardev_mux_new(vm->m->loop, base, &o, out);
 	if (!ret)
 		return 0;

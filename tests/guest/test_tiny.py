@@ -318,17 +318,19 @@ def exec_timeout():
     check("--exec" in err, f"the message does not name --exec: {err!r}")
 
 
-def disk_errors():
-    """They name the option that was given."""
+def start_errors():
+    """What cannot be opened: the message names the option that was given."""
     with tempfile.NamedTemporaryFile() as f:
         f.truncate(1 << 20)
         for args, text in ((["--disk", "/nonexistent"], "lodge: --disk: disk '/nonexistent'"),
                            (["--cdrom", "/nonexistent"], "lodge: --cdrom: disk '/nonexistent'"),
                            (["--floppy", "/nonexistent"], "lodge: --floppy: disk '/nonexistent'"),
                            (["--floppy", f.name], "lodge: --floppy: disk0: 1048576 bytes are no floppy disk's size"),
+                           (["--disk", f"{f.name},format=raw", "--chardev", "file,id=a,path=/nonexistent/a"], "lodge: --chardev a: cannot write to '/nonexistent/a'"),
+                           (["--disk", f"{f.name},format=raw", "--chardev", "socket,id=a,path=/nonexistent/a,mux=on"], "lodge: --chardev a: unix:/nonexistent/a"),
                            (["--disk", f"{f.name},format=raw", "--user-data", "/nonexistent"], "lodge: --user-data: /nonexistent")):
             status, _, err = lodge("run", "--accel", ACCEL, "--control", "off", *args)
-            check(status and f"\n{text}" in f"\n{err}", f"{args} gave status {status} and {err!r}")
+            check(status == 1 and f"\n{text}" in f"\n{err}", f"{args} gave status {status} and {err!r}")
 
 
 def kill_keeps_what_was_flushed():
@@ -458,7 +460,7 @@ sys.exit(run_all([
     ("--exec: status, standard output and error apart (micro)", exec_status("micro")),
     ("--exec: several lines and quotes", exec_stream(0, b"<one  two>\n<\\>\n")),
     ("--exec: a guest without the script gives status 125", exec_timeout),
-    ("errors about disks name the option", disk_errors),
+    ("errors at the start name the option", start_errors),
     ("--exec: output is binary-clean", exec_stream(15, bytes(range(256)))),
     ("--exec: 4 MiB of output", exec_stream(271, bytes(4 << 20) + b"end\n")),
     ("--exec: standard input and its end", exec_stdin),
