@@ -27,6 +27,20 @@ _start:
     mov $0x7c00, %sp
 """
 
+# The text at SI, by INT 10h; and what two programs keep the drive in.
+PRINT = r"""
+print:
+    lodsb
+    test %al, %al
+    jz 2f
+    mov $0x0e, %ah
+    xor %bx, %bx
+    int $0x10
+    jmp print
+2:  ret
+drive:  .byte 0
+"""
+
 # Prints by INT 10h, reads sector 1 by INT 13h and prints it, says which key INT 16h gave, and after another one powers
 # off by the ACPI registers.
 BOOT_SECTOR = r"""
@@ -66,16 +80,7 @@ bad:
     mov $error, %si
     call print
     jmp .
-print:
-    lodsb
-    test %al, %al
-    jz 2f
-    mov $0x0e, %ah
-    xor %bx, %bx
-    int $0x10
-    jmp print
-2:  ret
-drive:  .byte 0
+""" + PRINT + r"""
 hello:  .asciz "lodge boot sector\r\n"
 error:  .asciz "read error\r\n"
 ask:    .asciz "key? "
@@ -185,16 +190,7 @@ bad:
     xor %ax, %ax
     int $0x16
     jmp .
-print:
-    lodsb
-    test %al, %al
-    jz 2f
-    mov $0x0e, %ah
-    xor %bx, %bx
-    int $0x10
-    jmp print
-2:  ret
-drive:  .byte 0
+""" + PRINT + r"""
 hello:  .asciz "lodge floppy\r\n"
 error:  .ascii "disk error "
 code:   .asciz "xx\r\n"
