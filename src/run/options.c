@@ -190,7 +190,7 @@ static int net_part(void *opaque, const char *name, const char *val, struct err 
 		if (!strcmp(name, keys[i]))
 			return conf_setf(t->c, val, e, "net.%u.%s", t->n, name);
 	return err_set(e, -EINVAL, "'%.40s' is not one of fwd=tcp:HOSTPORT:GUESTPORT, model=virtio|e1000e, mac=M, if=NAME, queues=N, restrict, tftp=FOLDER, bootfile=NAME, "
-		       "tftp-server-name=NAME, romfile=FILE, rombar=on|off, bootindex=N, bus=PORT, id=ID, netdev=ID", name);
+		       "tftp-server-name=NAME, hostname=NAME, domainname=NAME, dnssearch=NAME, net=NETWORK/BITS, host=IP, dns=IP, dhcpstart=IP, romfile=FILE, rombar=on|off, bootindex=N, bus=PORT, id=ID, netdev=ID", name);
 }
 
 static int parse_net(struct conf *c, struct opt_state *st, const char *val, struct err *e)
@@ -551,8 +551,8 @@ const struct opt run_opts[] = {
 	{ "balloon", 0, "on|off", "virtio balloon with free page reporting [on]", NULL,
 	  COMPLETE_WORDS, "on off", .key = "balloon" },
 	{ "rng", 0, "on|off", "virtio entropy source [on]", NULL, COMPLETE_WORDS, "on off", .key = "rng" },
-	{ "chardev", 0, "KIND,id=ID[,...]", "a byte stream to the outside, for --port; may be repeated",
-	  "A byte stream to the outside with a name, for *--port*: *socket,id=ID,path=PATH* or *socket,id=ID,host=HOST,port=PORT*, which connects, with "
+	{ "chardev", 0, "KIND,id=ID[,...]", "a byte stream to the outside, for --serial, --port and --monitor; may be repeated",
+	  "A byte stream to the outside with a name, for *--serial*, *--port* and *--monitor*: *socket,id=ID,path=PATH* or *socket,id=ID,host=HOST,port=PORT*, which connects, with "
 	  "*reconnect=SECONDS* again and again, or with *server=on* listens (*wait=on*: the guest does not start before somebody came); what the "
 	  "guest writes while nobody is connected is lost, and TCP is for loopback, where it is by default; *telnet=on* is for a telnet program at the other side; *fd=N* is a socket that was handed down. *file,id=ID,path=FILE* (*append=on*), *pty,id=ID*, "
 	  "*ringbuf,id=ID,size=BYTES* keeps the newest bytes for the control protocol's ringbuf-read, *vdagent,id=ID* is this end of SPICE's agent, which "
