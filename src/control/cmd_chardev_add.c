@@ -54,6 +54,8 @@ static int socket_of(struct ctl_call *c, const json_t *data, struct vm_chardev *
 		return err_set(e, -ENOTSUP, "wait is not supported while the guest runs");
 	if (d->server && d->reconnect)
 		return err_set(e, -EINVAL, "'reconnect' option is incompatible with socket in server listen mode");
+	if (d->reconnect && !strcmp(kind, "fd"))
+		return err_set(e, -EINVAL, "'reconnect' option is incompatible with 'fd'");
 	if (d->reconnect > 86400)
 		return err_set(e, -EINVAL, "reconnect is at most 86400 seconds");
 	return strcmp(kind, "fd") ? 0 : take_fd(c, text(in, "str"), d, e);

@@ -105,8 +105,8 @@ static int check_chardev(const struct vm_config *v, unsigned i, struct err *e)
 		return err_set(e, -EINVAL, "--chardev %.60s: host=, port=, server=, wait=, reconnect=, telnet= and fd= belong to a socket", c->id);
 	if (c->wait && !c->server)
 		return err_set(e, -EINVAL, "--chardev %.60s: wait=on belongs to server=on", c->id);
-	if (c->server && c->reconnect)
-		return err_set(e, -EINVAL, "--chardev %.60s: reconnect= is for a client, so it does not go with server=on", c->id);
+	if (c->reconnect && (c->server || c->fd))
+		return err_set(e, -EINVAL, "--chardev %.60s: reconnect= is for a client that knows where, so it does not go with server=on or fd=", c->id);
 	if (!c->signal && c->kind != VM_CHARDEV_STDIO)
 		return err_set(e, -EINVAL, "--chardev %.60s: signal= belongs to stdio", c->id);
 	if (c->mux && c->kind == VM_CHARDEV_VDAGENT)

@@ -400,6 +400,8 @@ static void test_chardevs(void **state)
 		{ "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"x\",\"backend\":{\"type\":\"ringbuf\",\"data\":{\"size\":3}}}}", "power of two" },
 		{ "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"x\",\"backend\":{\"type\":\"socket\",\"data\":{\"addr\":{\"type\":\"fd\","
 		  "\"data\":{\"str\":\"none\"}}}}}}", "'none' has not been found" },
+		{ "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"x\",\"backend\":{\"type\":\"socket\",\"data\":{\"server\":false,\"reconnect\":1,\"addr\":{\"type\":\"fd\","
+		  "\"data\":{\"str\":\"none\"}}}}}}", "'reconnect' option is incompatible with 'fd'" },
 		{ "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"x\",\"backend\":{\"type\":\"socket\",\"data\":{\"server\":false,\"addr\":{\"type\":\"inet\","
 		  "\"data\":{\"host\":\"a.name\",\"port\":\"1\"}}}}}}", "a.name:1: " },
 		{ "{\"execute\":\"chardev-add\",\"arguments\":{\"id\":\"x\",\"backend\":{\"type\":\"pty\",\"data\":{}}}}", "{\"return\": {\"pty\": \"/dev/pts/" },

@@ -203,6 +203,20 @@ static void test_floppies(void **state)
 	conf_free(c);
 }
 
+/* Who was handed a connection does not know where it led. */
+static void test_sockets(void **state)
+{
+	struct conf *c = conf_of((const char *[]){ "kernel", "k", "chardev.0.kind", "socket", "chardev.0.id", "x", "chardev.0.fd", "9", NULL });
+	struct vm_config cfg;
+	struct err e = { 0 };
+
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_int_equal(conf_set(c, "chardev.0.reconnect", "1", NULL), 0);
+	assert_true(vm_config_from(c, &cfg, &e) < 0);
+	assert_non_null(strstr(e.msg, "--chardev x: reconnect="));
+	conf_free(c);
+}
+
 /* One that nobody asked for is a display like another, but is not insisted on. */
 static void test_display_auto(void **state)
 {
@@ -501,7 +515,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_refusals_name_the_option),
 		cmocka_unit_test(test_contradictions),
-		cmocka_unit_test(test_pin_list), cmocka_unit_test(test_floppies), cmocka_unit_test(test_display_auto), cmocka_unit_test(test_usb),
+		cmocka_unit_test(test_pin_list), cmocka_unit_test(test_floppies), cmocka_unit_test(test_sockets), cmocka_unit_test(test_display_auto), cmocka_unit_test(test_usb),
 		cmocka_unit_test(test_dump_reads_back),
 		cmocka_unit_test(test_bad_text_names_the_line),
 		cmocka_unit_test(test_list_length),
