@@ -132,9 +132,10 @@ static int open_tcp(const char *uri, bool server, int stop_fd, int timeout_ms, i
 		ret = (server ? bind(fd, x->ai_addr, x->ai_addrlen) || listen(fd, BACKLOG) : connect(fd, x->ai_addr, x->ai_addrlen)) ? -errno : 0;
 		if (ret == -EINPROGRESS)
 			ret = finish_connect(fd, stop_fd, timeout_ms);
-		*out = fd;
 		if (ret)
 			close(fd);
+		else
+			*out = fd;
 	}
 	freeaddrinfo(list);
 	return ret ? err_set(e, ret, "%s: %s", uri, strerror(-ret)) : 0;

@@ -258,10 +258,13 @@ static void over_tcp_and_a_command(void **state)
 	unsigned port;
 	char uri[40];
 	struct err e;
-	int fd;
+	int fd, none = -1;
 
 	assert_int_equal(mig_listen("tcp:127.0.0.1:0", &fd, &port, &e), 0);
 	snprintf(uri, sizeof(uri), "tcp:127.0.0.1:%u", port);
+	/* Where somebody listens already there is no descriptor to be had, nor to be closed once more. */
+	assert_int_equal(mig_listen(uri, &none, &(unsigned){ 0 }, &e), -EADDRINUSE);
+	assert_int_equal(none, -1);
 	assert_int_equal(mig_connect(uri, f->stop, 2000, &c, &e), 0);
 	assert_int_equal(mig_accept(fd, f->stop, 2000, &d, &e), 0);
 	assert_int_equal(mig_send_u32(&c, MIG_GO, 3, &e), 0);
