@@ -126,18 +126,12 @@ static enum vcpu_stop enter_engine(struct vm *vm, struct vm_vcpu *t)
 static void rest(struct vm *vm)
 {
 	unsigned percent = atomic_load(&vm->throttle);
-	int64_t until = loop_now_ns() + THROTTLE_SLICE_NS * (int64_t)percent / (100 - (int64_t)percent), left;
+	int64_t until = loop_now_ns() + THROTTLE_SLICE_NS * (int64_t)percent / (100 - (int64_t)percent);
+	const struct timespec ts = { .tv_sec = until / 1000000000, .tv_nsec = until % 1000000000 };
 
 	pthread_mutex_lock(&vm->run_lock);
-	while (!vm->quit && vm->run && atomic_load(&vm->throttle) && (left = until - loop_now_ns()) > 0) {
-		struct timespec ts;
-
-		clock_gettime(CLOCK_REALTIME, &ts);
-		left += ts.tv_nsec;
-		ts.tv_sec += left / 1000000000;
-		ts.tv_nsec = left % 1000000000;
-		pthread_cond_timedwait(&vm->run_cond, &vm->run_lock, &ts);
-	}
+	while (!vm->quit && vm->run && atomic_load(&vm->throttle) && loop_now_ns() < until)
+		pthread_cond_clockwait(&vm->run_cond, &vm->run_lock, CLOCK_MONOTONIC, &ts);
 	pthread_mutex_unlock(&vm->run_lock);
 }
 
