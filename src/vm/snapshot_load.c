@@ -160,6 +160,8 @@ static int load_vcpu(struct vm *vm, struct snap_in *in, unsigned i, struct x86_s
 	struct x86_pending p;
 	int ret = x86_state_load(in, i, &vm->model, s, &p, e);
 
+	/* Of a state that was loaded before, by a migration that failed then, nothing is left. */
+	atomic_fetch_and(&v->events, ~X86_PENDING);
 	if (!ret && vm->engine_ops->state_set(v, s))
 		ret = err_set(e, -EINVAL, "the engine %s does not take the saved state of vCPU %u", vm->engine_ops->name, i);
 	if (ret)

@@ -16,7 +16,6 @@
 
 #include "base/bits.h"
 
-#define EVENTS (VCPU_EV_INTR | VCPU_EV_NMI | VCPU_EV_INIT | VCPU_EV_SIPI | VCPU_EV_SMI)
 #define AR_ALL (X86_AR_TYPE | X86_AR_S | X86_AR_DPL | X86_AR_P | X86_AR_AVL | X86_AR_L | X86_AR_DB | X86_AR_G | X86_AR_UNUSABLE)
 #define MXCSR_ALL 0xffffu
 #define EFER_ALL (X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE | BIT(21))	/* automatic IBRS */
@@ -112,7 +111,7 @@ int x86_state_save(struct snap_out *o, unsigned id, const struct x86_state *s, c
 {
 	struct rest r = {
 		.table_base = { s->gdtr.base, s->idtr.base }, .table_limit = { s->gdtr.limit, s->idtr.limit },
-		.events = p->events & EVENTS, .sipi_vector = p->sipi_vector, .nmis = p->nmis,
+		.events = p->events & X86_PENDING, .sipi_vector = p->sipi_vector, .nmis = p->nmis,
 	};
 	char name[16];
 	int ret;
@@ -203,7 +202,7 @@ int x86_state_load(struct snap_in *in, unsigned id, const struct x86_cpu_model *
 	s->rflags |= X86_FL_FIXED;
 	memset(s->fpu.fx + FX_X87, 0, FX_REGS - FX_X87);
 	memset(s->fpu.fx + FX_END, 0, sizeof(s->fpu.fx) - FX_END);
-	*p = (struct x86_pending){ .events = r.events & EVENTS, .sipi_vector = r.sipi_vector, .nmis = MIN(r.nmis, 2) };
+	*p = (struct x86_pending){ .events = r.events & X86_PENDING, .sipi_vector = r.sipi_vector, .nmis = MIN(r.nmis, 2) };
 	return check(id, s, m, e);
 }
 

@@ -9,8 +9,9 @@
 #include "machine/vcpu.h"
 
 /* What waits for a vCPU besides its registers. */
+#define X86_PENDING (VCPU_EV_INTR | VCPU_EV_NMI | VCPU_EV_INIT | VCPU_EV_SIPI | VCPU_EV_SMI)
 struct x86_pending {
-	uint32_t events;	/* VCPU_EV_NMI, INIT, SIPI, SMI, INTR */
+	uint32_t events;	/* of X86_PENDING */
 	uint8_t sipi_vector, nmis;
 };
 
