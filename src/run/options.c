@@ -64,7 +64,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 {
 	static const char *const keys[] = {
 		"node", "size", "if", "cdrom", "snapshot", "controller", "scsi-id", "lun", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
-		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity", "bootindex", "bus", "id", "absent",
+		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity", "bootindex", "bus", "id", "absent", "hotplugged",
 	};
 	struct target *t = opaque;
 	struct blk_disk_opts trial = { 0 };
@@ -86,7 +86,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
 	return err_set(e, -EINVAL, "'%.40s' is not one of node=NAME, size=N, snapshot=on, if=virtio|scsi|nvme|ahci|usb|floppy, cdrom=on, controller=NAME, scsi-id=N, lun=N, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
 		       "key-file=FILE, key-fd=N, copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
-		       "num-queues=N, discard=unmap|ignore, bootindex=N, bus=PORT, id=ID, absent=on and the block sizes "
+		       "num-queues=N, discard=unmap|ignore, bootindex=N, bus=PORT, id=ID, absent=on, hotplugged=on and the block sizes "
 		       "(a comma in a file's name is written twice)", name);
 }
 
@@ -473,7 +473,7 @@ const struct opt run_opts[] = {
 	  "there is no room left, else report (the default for writes; for reads it is report). Each disk has an I/O thread; disks with the "
 	  "same *iothread=NAME* share one, *iothread=off* uses the thread of the other devices. *num-queues=N* sets the number of "
 	  "queues (of an adapter, with its first disk), *discard=ignore* keeps the guest from giving space back. *logical_block_size=*, *physical_block_size=*, "
-	  "*min_io_size=*, *opt_io_size=* and *discard_granularity=* (bytes) are what the guest is told; by default what the image or device says. *bootindex=N* is a place in the boot order, *bus=ID* puts a virtio disk into the slot of a *--root-port*. *id=ID* is a name by which *device_del* takes it out. *absent=on*, with an empty name, makes only the controller (scsi, usb) for disks that come while the guest runs. "
+	  "*min_io_size=*, *opt_io_size=* and *discard_granularity=* (bytes) are what the guest is told; by default what the image or device says. *bootindex=N* is a place in the boot order, *bus=ID* puts a virtio disk into the slot of a *--root-port*. *id=ID* is a name by which *device_del* takes it out. *absent=on*, with an empty name, makes only the controller (scsi, usb) for disks that come while the guest runs; *hotplugged=on* is for one that did, where such a guest is to come by *--incoming*. "
 	  "A comma in the file's name is written twice. The file is locked while the guest runs.", COMPLETE_FILE, .parse = parse_disk },
 	{ "user-data", 0, "FILE", "for cloud-init in the guest: what to set up",
 	  "What cloud-init in the guest is to do: a *#cloud-config* file, a script, or whatever else cloud-init takes. With this, *--meta-data*, *--network-config*, "

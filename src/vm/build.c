@@ -327,6 +327,8 @@ static int build_machine(struct vm *vm, struct err *e)
 	/* Last: the others stay where they were before there was a display. */
 	if (!ret)
 		ret = vm_add_usb(vm, e);
+	if (!ret)
+		ret = vm_add_hotplugged_disks(vm, e);
 	vm->m->rank = VM_RANK_FIRMWARE;
 	if (!ret)
 		ret = vm_add_firmware(vm, e);

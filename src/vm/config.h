@@ -28,6 +28,7 @@
  *   disk.N.id, net.N.id, usb.N.id, port.N.id ID   the device's name for those who take it out again [none]
  *   disk.N.drive ID of a drive_add [none]
  *   disk.N.absent on|off [off]: only its controller is made, for disks that come later
+ *   disk.N.hotplugged on|off [off]: it came while the guest ran, and is made behind everything else: controllers are where they were without it
  *   usb.N absent: likewise  disk.N.usb-port N, usb.N.port N, port.N.nr N [the next that is free]  net.N.netdev ID of the network [none]
  *   port-places N [ports and 8 more]: of the serial device, which is there even without a port  agent-port N, clipboard-port N [the next]
  *   disk.N.bus, net.N.bus ID of a root port [the root bus]
@@ -170,6 +171,7 @@ struct vm_disk {
 	enum vm_disk_if interface;
 	bool there;			/* there is such a disk; else only its controller if it is absent, or nothing */
 	bool absent;
+	bool hotplugged;		/* it has come since the start */
 	const char *id, *drive;		/* of the device, and of what drive_add said of it; NULL: none */
 	bool cdrom;			/* a CD/DVD drive with the image in it */
 	/* NVMe: disks of one name are namespaces of one controller, NULL: its own.  SCSI: disks of one adapter, NULL: the one of all those */

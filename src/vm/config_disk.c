@@ -162,6 +162,8 @@ int config_disk(struct vm_disk *d, const char *field, const char *val, struct er
 		d->there = !d->absent;
 		return ret;
 	}
+	if (!strcmp(field, "hotplugged"))
+		return config_bool(val, &d->hotplugged, e);
 	if (!strcmp(field, "file"))
 		return config_text(val, &d->path, e);
 	if (!strcmp(field, "node"))

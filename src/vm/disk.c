@@ -511,7 +511,8 @@ int vm_disk_secrets(const struct vm_disk *d, struct blk_secrets *s, struct err *
 	return ret;
 }
 
-static int add_range(struct vm *vm, unsigned first, unsigned end, struct err *e)
+/* Those of [first, end) that were there from the start, or have come since. */
+static int add_range(struct vm *vm, unsigned first, unsigned end, bool hotplugged, struct err *e)
 {
 	struct blk_secrets *s;
 	int ret = blk_secrets_new(&s);
@@ -519,16 +520,19 @@ static int add_range(struct vm *vm, unsigned first, unsigned end, struct err *e)
 	if (ret)
 		return err_set(e, ret, "out of memory");
 	for (unsigned i = first; i < end && !ret; i++)
-		ret = vm_disk_secrets(&vm->cfg->disk[i], s, e);
+		if (vm->cfg->disk[i].hotplugged == hotplugged)
+			ret = vm_disk_secrets(&vm->cfg->disk[i], s, e);
 	for (unsigned i = first; i < end && !ret; i++)
-		ret = add_disk(vm, i, s, e);
+		if (vm->cfg->disk[i].hotplugged == hotplugged)
+			ret = add_disk(vm, i, s, e);
 	/* Wiped before the guest runs. */
 	blk_secrets_free(s);
 	return ret;
 }
 
-int vm_add_disks(struct vm *vm, struct err *e) { return add_range(vm, 0, vm->cfg->n_disks, e); }
-int vm_add_disk(struct vm *vm, unsigned i, struct err *e) { return add_range(vm, i, i + 1, e); }
+int vm_add_disks(struct vm *vm, struct err *e) { return add_range(vm, 0, vm->cfg->n_disks, false, e); }
+int vm_add_hotplugged_disks(struct vm *vm, struct err *e) { return add_range(vm, 0, vm->cfg->n_disks, true, e); }
+int vm_add_disk(struct vm *vm, unsigned i, struct err *e) { return add_range(vm, i, i + 1, vm->cfg->disk[i].hotplugged, e); }
 
 bool vm_scsi_place(const struct vm *vm, unsigned i, unsigned *target, unsigned *lun)
 {
@@ -571,6 +575,7 @@ void vm_remove_disk(struct vm *vm, unsigned i)
 		return;
 	}
 	vm->disk[i] = NULL;
+	vm->disk_claimed[i] = vm->disk_opened[i] = false;
 }
 
 void vm_free_disks(struct vm *vm)

@@ -107,7 +107,7 @@ static bool free_index(const struct vm *vm, enum vm_device_list list, unsigned *
 
 		if (*out >= count(vm->cfg, list))
 			return true;
-		/* A disk that went leaves its place to the controller that was made for it. */
+		/* A disk that was there from the start leaves its place to the controller that was made for it. */
 		if (!is_there(vm->cfg, &d) && !(list == VM_DEVICE_DISK && vm->cfg->disk[*out].absent))
 			return true;
 	}
@@ -128,7 +128,7 @@ static void forget(struct vm *vm, const struct vm_device *d, bool keep_controlle
 
 	if (d->list == VM_DEVICE_DISK && disk->controller)
 		snprintf(controller, sizeof(controller), "%s", disk->controller);
-	keep_controller &= d->list == VM_DEVICE_DISK && (disk->interface == VM_DISK_SCSI || disk->interface == VM_DISK_USB);
+	keep_controller &= d->list == VM_DEVICE_DISK && !disk->hotplugged && (disk->interface == VM_DISK_SCSI || disk->interface == VM_DISK_USB);
 	key_of(d, "", key, sizeof(key));
 	conf_unset(vm->tree, key);
 	if (keep_controller) {
@@ -154,7 +154,8 @@ static int put_keys(struct vm *vm, const struct vm_device *d, const struct conf 
 		key_of(d, d->list == VM_DEVICE_USB && !strcmp(field, "device") ? "" : field, key, sizeof(key));
 		ret = conf_set(vm->tree, key, val, e);
 	}
-	return ret;
+	key_of(d, "hotplugged", key, sizeof(key));
+	return ret || d->list != VM_DEVICE_DISK ? ret : conf_set(vm->tree, key, "on", e);
 }
 
 static int check_id(struct vm *vm, const char *id, struct err *e)

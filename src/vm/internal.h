@@ -168,6 +168,8 @@ char *vm_make_cmdline(const struct vm_config *cfg);
 
 /* disk.c */
 int vm_add_disks(struct vm *vm, struct err *e);
+/* Behind all other devices: those of a saved VM that came while it ran. */
+int vm_add_hotplugged_disks(struct vm *vm, struct err *e);
 /* The keys that a disk's configuration names. */
 int vm_disk_secrets(const struct vm_disk *d, struct blk_secrets *s, struct err *e);
 /* The i-th alone, and away with it while the guest runs: it does not know of it any more. */

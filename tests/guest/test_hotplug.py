@@ -189,6 +189,12 @@ def disks():
             until(r, BLOCKS, r"\bsd[a-z]\b")
             q.cmd("device_del", id=f"s{i}")
             q.event("DEVICE_DELETED", 10)
+        # More often than there are places, on an adapter and a controller that were there from the start.
+        for i in range(10):
+            for driver in ("scsi-hd", "usb-storage"):
+                q.cmd("device_add", driver=driver, id="again", **{"x-lodge-file": b})
+                q.cmd("device_del", id="again")
+                q.event("DEVICE_DELETED", 10)
         q.cmd("device_add", driver="virtio-blk-pci", drive="da", id="vd")
         until(r, BLOCKS, r"\bvd[a-z]\b")
         r.poweroff()
@@ -198,14 +204,17 @@ def saved():
     """A guest that is saved with devices that came, and without some that went, goes on with those."""
     with Rig("--root-port", "rp1", "--root-port", "rp2", "--disk", ",if=scsi,absent=on", "--usb", "kbd,id=k1", "--usb", "tablet,id=t1",
              "--name", "hot") as r, r.qmp() as q:
-        a, b, c = (image(r, n, n) for n in "abc")
+        a, b, c, d = (image(r, n, n) for n in "abcd")
         q.cmd("netdev_add", type="user", id="n1")
         q.cmd("device_add", driver="virtio-net-pci", netdev="n1", id="nic1", bus="rp2", mac="52:54:00:00:00:09")
         q.cmd("device_add", driver="virtio-blk-pci", id="vd", bus="rp1", **{"x-lodge-file": a})
         q.cmd("device_add", driver="scsi-hd", id="s1", **{"x-lodge-file": b})
         q.cmd("device_add", driver="scsi-hd", id="s2", **{"x-lodge-file": c})
-        until(r, NICS, "eth0")
         until(r, BLOCKS, r"\bsda\b.*\bsdb\b.*\bvda\b")
+        # Its controller is that of the keyboard, which comes later in the machine than disks do.
+        q.cmd("device_add", driver="usb-storage", id="ud", **{"x-lodge-file": d})
+        until(r, NICS, "eth0")
+        until(r, BLOCKS, r"\bsdc\b")
         q.cmd("device_del", id="s1")
         q.cmd("device_del", id="k1")
         until(r, BLOCKS, r"\bsdb\b.*\bvda\b")
@@ -220,6 +229,7 @@ def saved():
             vm.send("\n")
             verified(r, "vda", 5)
             verified(r, "sdb", 6)
+            verified(r, "sdc", 7)
             out = vm.shell("cat /sys/block/sdb/device/vendor; ls -d /sys/bus/scsi/devices/*:*:*:*; ls /sys/bus/pci/devices")
             places = [set(re.findall(r"\b[0-9a-f:]+[:.][0-9]\b", x)) for x in (before, out)]
             check(places[0] == places[1] and len(places[0]) > 5, f"other devices: {before!r} {out!r}")
