@@ -8,7 +8,10 @@
  *	  "disks": [ { "size": bytes, "read-only": bool } ... ] }
  *
  * Where a disk, a kernel or a network is on each side is that side's business.
+ *
+ * It is foreign data, and compared with the machine lock held: the work is to be no more than its length.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <fnmatch.h>
 #include <jansson.h>
@@ -26,11 +29,12 @@
 
 #define MAX_ABOUT MIG_MAX
 #define MAX_DIFFERENCES 5
+#define MAX_CPU 8192			/* bytes of a model */
 
 static const char *const own_business[] = {
 	"name", "accel", "disk.*.file", "disk.*.format", "disk.*.cache", "disk.*.aio", "disk.*.iothread", "disk.*.key.*", "disk.*.backing",
 	"disk.*.size", "disk.*.rerror", "disk.*.werror", "disk.*.*iops*", "disk.*.*bps*", "disk.*.copy-on-read", "disk.*.throttling*",
-	"disk.*.bootindex", "kernel", "initrd.*", "append", "firmware", "fw-cfg.*.file", "debugcon", "serial.*", "chardev.*", "monitor.*", "guest-agent",
+	"disk.*.bootindex", "disk.*.hotplugged", "kernel", "initrd.*", "append", "firmware", "fw-cfg.*.file", "debugcon", "serial.*", "chardev.*", "monitor.*", "guest-agent",
 	"net.*.kind", "net.*.if", "net.*.restrict", "net.*.tftp", "net.*.mac", "net.*.hostname", "net.*.domainname", "net.*.dnssearch", "net.*.net", "net.*.host", "net.*.dns", "net.*.dhcpstart",
 	"net.*.bootfile", "net.*.tftp-server-name", "net.*.bootindex", "net.*.romfile", "vga-romfile", "no-reboot", "shutdown-timeout",
 	"code-cache", "direct", "vmgenid", "watchdog-action", "rtc", "cpu", "boot-order", "boot-menu", "escape", "defaults", "exec-timeout",
@@ -178,23 +182,20 @@ static void differs(struct compare *c, const char *fmt, ...)
 /* The model that the text has. */
 static int model_of(const char *hex, struct x86_cpu_model *m, struct err *e)
 {
-	size_t n = hex ? strlen(hex) / 2 : 0;
-	uint8_t *bytes = malloc(n + 1);
-	struct snap_in *in = NULL;
-	int ret = bytes ? 0 : -ENOMEM;
+	static const char digits[] = "0123456789abcdef";
+	size_t n = hex ? strlen(hex) : 0;
+	uint8_t bytes[MAX_CPU] = { 0 };
+	struct snap_in *in;
+	int ret;
 
-	for (size_t i = 0; i < n && !ret; i++) {
-		unsigned v;
-
-		if (sscanf(hex + i * 2, "%2x", &v) != 1)
-			ret = -EPROTO;
-		else
-			bytes[i] = (uint8_t)v;
-	}
-	ret = ret ? ret : snap_in_new(&in, bytes, n);
-	ret = ret ? ret : x86_model_load(in, m, e);
+	if (n % 2 || n / 2 > MAX_CPU || (n && strspn(hex, digits) != n))
+		return err_set(e, -EPROTO, "it is no text of hexadecimal digits");
+	for (size_t i = 0; i < n; i++)
+		bytes[i / 2] = (uint8_t)(bytes[i / 2] << 4 | (strchr(digits, hex[i]) - digits));
+	if (snap_in_new(&in, bytes, n / 2))
+		return err_set(e, -ENOMEM, "out of memory");
+	ret = x86_model_load(in, m, e);
 	snap_in_free(in);
-	free(bytes);
 	return ret;
 }
 
@@ -312,12 +313,16 @@ int mig_about_fits(struct vm *vm, const char *text, size_t len, struct err *e)
 {
 	json_t *theirs = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL), *mine = about(vm, e);
 	struct compare c = { .n = 0 };
-	int ret = mine ? 0 : -ENOMEM;
+	int ret = mine ? 0 : err_set(e, -ENOMEM, "out of memory");
 
 	if (!ret && !json_is_object(theirs))
 		ret = err_set(e, -EPROTO, "what the destination says of itself makes no sense");
 	if (!ret) {
 		compare(&c, vm, mine, theirs);
+		/* It goes to terminals and logs. */
+		for (char *p = c.text; *p; p++)
+			if (!isprint((unsigned char)*p))
+				*p = '?';
 		if (c.n)
 			ret = err_set(e, -ENOTSUP, "the destination is another machine: %s%s", c.text, c.n > MAX_DIFFERENCES ? "; and more" : "");
 	}

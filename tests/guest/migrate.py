@@ -9,6 +9,7 @@ The guest checks itself all the time, in memory and on a disk.  After each attem
 guest printed goes on where it was.
 """
 import argparse
+import json
 import os
 import random
 import shutil
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 
 from guest import ACCEL, SLOW, Failed, Vm, check, tiny
 from qmp import Qmp, QmpError
@@ -50,6 +52,54 @@ class Fault:
         return f"{self.kind} {'behind' if self.behind else 'before'} {self.type} {self.nth}{', and the question' if self.ask_too else ''}"
 
 
+def shut(s):
+    try:
+        s.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    s.close()
+
+
+def read(s, n):
+    data = b""
+    while len(data) < n:
+        some = s.recv(n - len(data))
+        if not some:
+            raise OSError("end")
+        data += some
+    return data
+
+
+class Speaker:
+    """One side of a connection, which says what it likes."""
+
+    def __init__(self, s):
+        self.s, self.n = s, 0
+
+    def say(self, kind, payload=b""):
+        head = [0x4d47444c, TYPES[kind], 0, self.n, len(payload), 0]
+        head[5] = zlib.crc32(HEAD.pack(*head) + payload)
+        self.n += 1
+        self.s.sendall(HEAD.pack(*head) + payload)
+
+    def hear(self, kind=None):
+        """The next record, or the next of this kind."""
+        while True:
+            _, got, _, _, length, _ = HEAD.unpack(read(self.s, HEAD.size))
+            payload = read(self.s, length)
+            if kind in (None, next(k for k, v in TYPES.items() if v == got)):
+                return payload
+
+
+def about_of(path):
+    """What a destination says of itself."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        d = Speaker(s)
+        d.say("hello", struct.pack("<II16s", 1, 0, b"a question"))
+        return json.loads(d.hear("about"))
+
+
 class Link:
     """Between source and destination: forwards records, and does what the fault says."""
 
@@ -68,13 +118,7 @@ class Link:
         for s in self.socks:
             self.shut(s)
 
-    @staticmethod
-    def shut(s):
-        try:
-            s.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        s.close()
+    shut = staticmethod(shut)
 
     def accept(self):
         while True:
@@ -96,14 +140,7 @@ class Link:
             for x, y in ((a, b), (b, a)):
                 threading.Thread(target=self.pump, args=(x, y, self.n == 1, {}), daemon=True).start()
 
-    def read(self, s, n):
-        data = b""
-        while len(data) < n:
-            some = s.recv(n - len(data))
-            if not some:
-                raise OSError("end")
-            data += some
-        return data
+    read = staticmethod(read)
 
     def pump(self, a, b, first, counts):
         slow = False

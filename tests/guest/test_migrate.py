@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Live migration (migrate.py has the herd, and the long target): a guest that checks itself in memory and on its disk, back and forth; what is
 refused before anything happens; cancelled; over every kind of address; and with connections cut and processes killed."""
+import json
 import os
 import socket
 import sys
@@ -59,6 +60,40 @@ def refused():
                 check("not here yet" in e.desc, e.desc)
         finally:
             herd.drop(to)
+        herd.goes_on()
+
+
+def to_a_stranger(herd, about, behave):
+    """Migrates to one that says this of itself and goes on as it likes."""
+    path = os.path.join(herd.dir, "stranger")
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(path)
+        s.listen()
+        with herd.qmp(herd.vm) as q:
+            q.cmd("migrate-set-parameters", max_bandwidth=0, downtime_limit=4000)
+            q.cmd("migrate", uri="unix:" + path)
+        a, _ = s.accept()
+        os.unlink(path)
+    with a:
+        stranger = migrate.Speaker(a)
+        stranger.hear("hello")
+        stranger.say("about", json.dumps(about).encode())
+        behave(stranger)
+
+
+def strangers():
+    """Destinations that are not what they seem."""
+    with Herd() as herd:
+        herd.boot()
+        to, path = herd.destination()
+        about = migrate.about_of(path)
+        herd.drop(to)
+        # What is long and what a terminal would obey.
+        bad = dict(about, cpu="0" * 400000, config=dict(about["config"], **{"\x1b[2J": "on"}))
+        to_a_stranger(herd, bad, lambda x: x.hear("refuse"))
+        how, info = herd.settle(herd.vm)
+        text = info["error-desc"]
+        check(how == "failed" and "CPU model makes no sense: it is no text" in text and "?[2J is on there" in text and "\x1b" not in text, f"{how}: {text!r}")
         herd.goes_on()
 
 
@@ -181,5 +216,6 @@ if __name__ == "__main__":
         ("another CPU, other devices: refused, and the guest goes on", refused),
         ("to nobody; cancelled; over a command, a descriptor, by lodge migrate", ways),
         ("with a qcow2 image", qcow2),
+        ("to strangers", strangers),
         ("connections cut and processes killed: one owner", faults),
     ]))
