@@ -30,6 +30,7 @@
 #define STATE_CHUNK (MIG_MAX - 64u)
 #define SETTLE_MS 10000			/* in which vCPUs have to hear of a new round */
 #define ASK_AGAIN_MS 300
+#define REASON_MS 100			/* in which the reason of a connection's end comes */
 #define STILL_MS 60000			/* in which the guest comes to stand */
 #define GIVE_UP_RATE (1ull << 20)	/* bytes a second: what a connection is taken to do before it has been measured */
 
@@ -195,7 +196,7 @@ static int say_doubt(struct mig *g)
 
 /* ---- answers ---- */
 
-/* The next record, which is to be of this type; `failed` says why it is not to be. */
+/* The next record, which is to be of this type; MIG_FAILED says why it is not to be. */
 static int expect(struct mig *g, enum mig_type type, int timeout_ms, struct err *e)
 {
 	struct mig_record r;
@@ -212,6 +213,15 @@ static int expect(struct mig *g, enum mig_type type, int timeout_ms, struct err 
 		return err_set(e, -EPROTO, "the destination said '%s' where '%s' was due", mig_type_name(r.type), mig_type_name(type));
 	mig_text(&g->chan, &r, why, sizeof(why));
 	return err_set(e, -EREMOTEIO, "the destination says: %s", why);
+}
+
+/* A destination that gives up says why before it closes the connection. */
+static void hear_why(struct mig *g)
+{
+	struct err e;
+
+	if (g->chan.in >= 0 && expect(g, MIG_TYPES, REASON_MS, &e) == -EREMOTEIO)
+		g->e = e;
 }
 
 static int hello(struct mig *g, uint32_t flags, struct err *e)
@@ -502,7 +512,10 @@ static int send_all(struct mig *g)
 	ret = ret ? ret : precopy(g, tx);
 	ret = ret ? ret : stop_and_copy(g, tx);
 	mig_tx_free(tx);
-	return ret ? ret : hand_over(g);
+	ret = ret ? ret : hand_over(g);
+	if (ret == -EPIPE)
+		hear_why(g);
+	return ret;
 }
 
 /* ---- in doubt ---- */

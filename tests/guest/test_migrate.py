@@ -96,6 +96,15 @@ def strangers():
         check(how == "failed" and "CPU model makes no sense: it is no text" in text and "?[2J is on there" in text and "\x1b" not in text, f"{how}: {text!r}")
         herd.goes_on()
 
+        def full(x):
+            x.hear("pages")
+            x.say("failed", b"there is no room")
+
+        to_a_stranger(herd, about, full)
+        how, info = herd.settle(herd.vm)
+        check(how == "failed" and "there is no room" in info["error-desc"], f"{how}: {info}")
+        herd.goes_on()
+
 
 def nobody_there(herd):
     with herd.qmp(herd.vm) as q:
