@@ -26,8 +26,8 @@
  *     answers so.  What was asked cannot change any more, so S knows.
  *   - A D that cannot be asked may have ended.  Then the disks tell: D marks each that it has taken with the migration's id
  *     (an extended attribute of the file), as offered before it sends `taken`, and as taken before `running`.  If S gets the locks
- *     and no disk is marked as taken, D has never run and never will.  Without such marks S stays as it is
- *     until somebody says `cont`, which takes the guest back, or `quit`.
+ *     and all disks are marked as offered, D has never run and never will.  Without such marks, or where S does not see them, S
+ *     stays as it is until somebody says `cont`, which takes the guest back, or `quit`.
  *
  * Functions: machine lock held, any thread, unless they say otherwise.
  */

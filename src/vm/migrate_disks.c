@@ -259,7 +259,7 @@ static enum mig_mark mark_of(const char *path, const uint8_t id[MIG_ID])
 
 enum mig_mark mig_disks_marked(struct vm *vm, const uint8_t id[MIG_ID])
 {
-	enum mig_mark most = MIG_MARK_NONE;
+	enum mig_mark most = MIG_MARK_NONE, least = MIG_MARK_TAKEN;
 
 	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
 		struct disk *d = vm->disk[i];
@@ -267,9 +267,13 @@ enum mig_mark mig_disks_marked(struct vm *vm, const uint8_t id[MIG_ID])
 		if (!d)
 			continue;
 		disk_lock(d);
-		if (is_moved(d) && can_be_marked(image_of(d)))
-			most = MAX(most, mark_of(image_of(d)->path, id));
+		if (is_moved(d)) {
+			enum mig_mark m = can_be_marked(image_of(d)) ? mark_of(image_of(d)->path, id) : MIG_MARK_NONE;
+
+			most = MAX(most, m);
+			least = MIN(least, m);
+		}
 		disk_unlock(d);
 	}
-	return most;
+	return most == MIG_MARK_TAKEN ? most : MIN(least, most);
 }

@@ -84,8 +84,9 @@ static int let_go(struct mig *g)
 static int own(struct mig *g)
 {
 	g->owner = true;
-	if (g->marked)
-		mig_disks_mark(g->vm, g->id, MIG_MARK_TAKEN);
+	/* Better no mark, which says nothing, than one that is not true any more. */
+	if (g->marked && !mig_disks_mark(g->vm, g->id, MIG_MARK_TAKEN))
+		mig_disks_mark(g->vm, g->id, MIG_MARK_NONE);
 	return 0;
 }
 
@@ -301,7 +302,10 @@ static int hand_over(struct mig *g)
 		mig_on_loop(g, let_go);
 		return ret;
 	}
-	mig_on_loop(g, own);
+	/* Not when this process ends just now: it says nothing, and the source finds that the guest has never run here. */
+	ret = mig_on_loop(g, own);
+	if (ret)
+		return ret;
 	/* Whether that arrives makes no difference any more. */
 	ret = mig_send_bytes(&g->chan, MIG_RUNNING, NULL, 0, &e);
 	mig_on_loop(g, run);

@@ -104,7 +104,7 @@ int mig_disk_wait(struct blk_node *slot, struct err *e);
 enum mig_mark { MIG_MARK_NONE, MIG_MARK_OFFERED, MIG_MARK_TAKEN };
 /* Marks all that are written to. False: not all could be, or there is none. */
 bool mig_disks_mark(struct vm *vm, const uint8_t id[MIG_ID], enum mig_mark mark);
-/* The highest mark with this id on any of them. */
+/* TAKEN if one of them is, by the migration with this id; OFFERED if all are; NONE: they do not tell, or not to this host. */
 enum mig_mark mig_disks_marked(struct vm *vm, const uint8_t id[MIG_ID]);
 
 /* For vm.c and others of vm/: machine lock held. */

@@ -540,6 +540,7 @@ static enum mig_answer ask(struct mig *g)
 static int ask_disks(struct mig *g)
 {
 	bool word = g->take_back;
+	enum mig_mark mark;
 	int ret;
 
 	if (!word && !g->marked)
@@ -547,10 +548,13 @@ static int ask_disks(struct mig *g)
 	ret = have_disks_back(g);
 	if (ret)
 		return ret;
-	if (mig_disks_marked(g->vm, g->id) != MIG_MARK_TAKEN || word)
+	mark = mig_disks_marked(g->vm, g->id);
+	if (word || mark == MIG_MARK_OFFERED)
 		return 0;
 	let_disks_go(g);
-	return -EOWNERDEAD;
+	/* The destination saw marks that this host does not: it is for somebody to decide. */
+	g->marked = mark != MIG_MARK_NONE;
+	return mark == MIG_MARK_TAKEN ? -EOWNERDEAD : -EAGAIN;
 }
 
 static void say_dead(struct mig *g)

@@ -5,6 +5,7 @@ refused before anything happens; cancelled; over every kind of address; and with
 import json
 import os
 import socket
+import struct
 import sys
 import time
 
@@ -103,6 +104,25 @@ def strangers():
         to_a_stranger(herd, about, full)
         how, info = herd.settle(herd.vm)
         check(how == "failed" and "there is no room" in info["error-desc"], f"{how}: {info}")
+        herd.goes_on()
+
+        def lost(x):
+            x.hear("complete")
+            x.say("loaded")
+            x.hear("take")
+            x.say("taken", struct.pack("<I", 1))
+            x.hear("go")
+
+        # It is gone with the guest, as far as anybody here can see: the marks it made are not on these disks.
+        to_a_stranger(herd, about, lost)
+        for _ in range(10):
+            check(herd.status(herd.vm) == "postmigrate", f"the source is {herd.status(herd.vm)}")
+            time.sleep(0.2)
+        with herd.qmp(herd.vm) as q:
+            check(q.cmd("query-migrate").get("x-lodge-in-doubt"), "it is not in doubt")
+            q.cmd("cont")
+        how, info = herd.settle(herd.vm)
+        check(how == "failed", f"{how}: {info}")
         herd.goes_on()
 
 
