@@ -213,12 +213,6 @@ static int host_name(const struct p9 *s, const char *name, char buf[320])
 	return acl || !strncmp(name, "user.", 5) ? 0 : -EOPNOTSUPP;
 }
 
-static const char *fd_path(int fd, char buf[32])
-{
-	snprintf(buf, 32, "/proc/self/fd/%d", fd);
-	return buf;
-}
-
 /* Takes out of the list what the client is not to see; the new length. */
 static size_t filter(const struct p9 *s, char *list, size_t len)
 {
@@ -246,7 +240,7 @@ static size_t filter(const struct p9 *s, char *list, size_t len)
 /* The value, or with name "" the list, malloc'ed. */
 static int fetch(struct p9 *s, int nfd, const char *name, uint8_t **out, uint32_t *size)
 {
-	char path[32], host[320];
+	char path[P9_PROC_PATH], host[320];
 	ssize_t len;
 	uint8_t *buf;
 	int ret = *name ? host_name(s, name, host) : 0;
@@ -256,7 +250,7 @@ static int fetch(struct p9 *s, int nfd, const char *name, uint8_t **out, uint32_
 	buf = malloc(XATTR_SIZE_MAX);
 	if (!buf)
 		return -ENOMEM;
-	fd_path(nfd, path);
+	p9_proc_path(nfd, path);
 	len = *name ? getxattr(path, host, buf, XATTR_SIZE_MAX) : listxattr(path, (char *)buf, XATTR_SIZE_MAX);
 	if (len < 0) {
 		ret = -errno;
@@ -380,7 +374,7 @@ int p9_op_xattrcreate(struct p9_call *c)
 int p9_xattr_commit(struct p9 *s, struct p9_fid *f)
 {
 	struct p9_xattr *x = f->xattr;
-	char path[32], host[320];
+	char path[P9_PROC_PATH], host[320];
 	bool whole;
 	int fd, ret;
 
@@ -396,7 +390,7 @@ int p9_xattr_commit(struct p9 *s, struct p9_fid *f)
 	fd = p9_hold(s, f->node);
 	if (fd < 0)
 		return fd;
-	fd_path(fd, path);
+	p9_proc_path(fd, path);
 	/* Linux's way to say that it is to go. */
 	ret = !x->size && x->flags == XATTR_REPLACE ? removexattr(path, host) : setxattr(path, host, x->value, x->size, x->flags);
 	ret = ret ? -errno : 0;

@@ -46,17 +46,11 @@ static void apply(struct p9_stat *st, const struct p9_cred *cr)
 
 /* ---- mapped-xattr ---- */
 
-static const char *xattr_path(int fd, char buf[32])
-{
-	snprintf(buf, 32, "/proc/self/fd/%d", fd);
-	return buf;
-}
-
 static bool xattr_get(int fd, const char *name, void *val, size_t len)
 {
-	char path[32];
+	char path[P9_PROC_PATH];
 
-	return getxattr(xattr_path(fd, path), name, val, len) == (ssize_t)len;
+	return getxattr(p9_proc_path(fd, path), name, val, len) == (ssize_t)len;
 }
 
 static void xattr_read(int fd, struct p9_cred *cr)
@@ -75,11 +69,11 @@ static void xattr_read(int fd, struct p9_cred *cr)
 
 static int xattr_put(int fd, const char *name, unsigned len, uint64_t v)
 {
-	char path[32];
+	char path[P9_PROC_PATH];
 	uint8_t b[8];
 
 	st_le64(b, v);
-	return setxattr(xattr_path(fd, path), name, b, len, 0) ? -errno : 0;
+	return setxattr(p9_proc_path(fd, path), name, b, len, 0) ? -errno : 0;
 }
 
 static int xattr_write(int fd, const struct p9_cred *cr)
@@ -105,13 +99,30 @@ static int meta_dir(struct p9 *s, int dirfd, bool make)
 	return p9_beneath(s, dirfd, P9_META_DIR, O_RDONLY | O_DIRECTORY, 0);
 }
 
+/* A regular file of metadata, looked at before it is opened: others than the server may have put there what they like. */
+static int meta_file(struct p9 *s, int dirfd, const char *name, int flags)
+{
+	int fd = p9_beneath(s, dirfd, name, O_PATH, 0), out;
+	struct p9_stat st;
+
+	if (fd == -ENOENT && flags & O_CREAT)
+		return p9_beneath(s, dirfd, name, flags | O_EXCL, 0600);
+	if (fd < 0)
+		return fd;
+	out = p9_stat_host(fd, NULL, &st);
+	if (!out)
+		out = S_ISREG(st.host_mode) ? p9_reopen(s, fd, S_IFREG, flags) : -ENXIO;
+	close(fd);
+	return out;
+}
+
 /* The metadata file of a node: fd or -errno. */
 static int meta_open(struct p9 *s, struct p9_node *n, int flags)
 {
 	int dirfd, meta, fd;
 
 	if (!n->parent)
-		return p9_beneath(s, s->root_fd, P9_META_ROOT, flags | O_NONBLOCK, 0600);
+		return meta_file(s, s->root_fd, P9_META_ROOT, flags);
 	if (p9_node_is_gone(s, n))
 		return -ENOENT;
 	dirfd = p9_hold(s, n->parent);
@@ -121,7 +132,7 @@ static int meta_open(struct p9 *s, struct p9_node *n, int flags)
 	p9_release(s, n->parent);
 	if (meta < 0)
 		return meta;
-	fd = p9_beneath(s, meta, n->name, flags | O_NONBLOCK, 0600);
+	fd = meta_file(s, meta, n->name, flags);
 	close(meta);
 	return fd;
 }
@@ -152,31 +163,21 @@ static void meta_parse(const char *text, struct p9_cred *cr)
 		cr->rdev = v;
 }
 
-static void meta_read_fd(int fd, struct p9_cred *cr)
-{
-	char text[META_MAX];
-	struct stat st;
-	ssize_t n;
-
-	/* Nobody but the server and the host's user makes these, but what is there may be anything. */
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
-		return;
-	n = pread(fd, text, sizeof(text) - 1, 0);
-	if (n <= 0)
-		return;
-	text[n] = '\0';
-	meta_parse(text, cr);
-}
-
 /* `meta` held for reading, since what is written comes in two steps. */
 static void meta_read_node(struct p9 *s, struct p9_node *n, struct p9_cred *cr)
 {
 	int fd = meta_open(s, n, O_RDONLY);
+	char text[META_MAX];
+	ssize_t len;
 
 	if (fd < 0)
 		return;
-	meta_read_fd(fd, cr);
+	len = pread(fd, text, sizeof(text) - 1, 0);
 	close(fd);
+	if (len <= 0)
+		return;
+	text[len] = '\0';
+	meta_parse(text, cr);
 }
 
 static void meta_read(struct p9 *s, struct p9_node *n, struct p9_cred *cr)
@@ -206,7 +207,6 @@ static int meta_change(struct p9 *s, struct p9_node *n, const struct p9_cred *cr
 {
 	struct p9_cred all = { 0 };
 	char text[META_MAX];
-	struct stat st;
 	unsigned len;
 	int fd, ret;
 
@@ -223,14 +223,9 @@ static int meta_change(struct p9 *s, struct p9_node *n, const struct p9_cred *cr
 	if (fd < 0)
 		return fd;
 	len = meta_text(text, &all);
-	if (fstat(fd, &st))
+	ret = p9_write_all(fd, text, len);
+	if (!ret && ftruncate(fd, len))
 		ret = -errno;
-	else if (!S_ISREG(st.st_mode))
-		ret = -ENXIO;
-	else if (pwrite(fd, text, len, 0) != (ssize_t)len || ftruncate(fd, len))
-		ret = errno ? -errno : -EIO;
-	else
-		ret = 0;
 	close(fd);
 	return ret;
 }
@@ -321,10 +316,10 @@ int p9_cred_write(struct p9 *s, struct p9_node *n, int fd, const struct p9_cred 
 
 int p9_cred_check(struct p9 *s, struct err *e)
 {
-	char path[32];
+	char path[P9_PROC_PATH];
 	uint8_t b[4];
 
-	if (s->o.model == P9_MAPPED_XATTR && getxattr(xattr_path(s->root_fd, path), "user.virtfs.uid", b, 4) < 0 && errno == EOPNOTSUPP)
+	if (s->o.model == P9_MAPPED_XATTR && getxattr(p9_proc_path(s->root_fd, path), "user.virtfs.uid", b, 4) < 0 && errno == EOPNOTSUPP)
 		return err_set(e, -ENOTSUP, "folder '%s' cannot be shared: its file system has no extended attributes; use security_model=mapped-file",
 			       s->o.path);
 	return 0;

@@ -25,13 +25,6 @@ struct make {
 	int flags;		/* a regular file's */
 };
 
-static int write_all(int fd, const char *p, size_t len)
-{
-	ssize_t n = pwrite(fd, p, len, 0);
-
-	return n < 0 ? -errno : (size_t)n == len ? 0 : -ENOSPC;
-}
-
 /* A regular file stands for it, in mapped models. */
 static int make_mapped(struct p9 *s, int dirfd, const struct make *mk)
 {
@@ -40,7 +33,7 @@ static int make_mapped(struct p9 *s, int dirfd, const struct make *mk)
 	if (fd < 0)
 		return fd;
 	if (mk->target)
-		ret = write_all(fd, mk->target, strlen(mk->target));
+		ret = p9_write_all(fd, mk->target, strlen(mk->target));
 	close(fd);
 	if (ret)
 		unlinkat(dirfd, mk->name, 0);

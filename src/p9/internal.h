@@ -40,6 +40,7 @@
 #define P9_PINNED_MIN 64	/* descriptors of files without a place that there may be in any case */
 #define P9_MAX_DEPTH 4096	/* folders that are opened anew at a time, one below the other */
 #define P9_PROC_NAME 16		/* a descriptor's name in /proc/self/fd */
+#define P9_PROC_PATH 32		/* and with the folder */
 #define P9_META_DIR ".virtfs_metadata"
 #define P9_META_ROOT ".virtfs_metadata_root"
 
@@ -188,8 +189,9 @@ int p9_new_session(struct p9 *s, const struct p9_session *of, uint32_t msize);
 /* ---- node.c ---- */
 /* A single component below a folder's descriptor, links not followed; flags: O_PATH and others. fd or -errno */
 int p9_beneath(const struct p9 *s, int dirfd, const char *name, int flags, mode_t mode);
-/* /proc/self/fd's name of it */
+/* /proc/self/fd's name of it, for p9.proc_fd, and the whole path, for calls that take no folder */
 const char *p9_proc_name(int fd, char buf[P9_PROC_NAME]);
+const char *p9_proc_path(int fd, char buf[P9_PROC_PATH]);
 /* Opens what an O_PATH descriptor refers to, a regular file or a folder by `type`; ENXIO: it is something else. */
 int p9_reopen(const struct p9 *s, int fd, mode_t type, int flags);
 int p9_nodes_init(struct p9 *s, struct err *e);
@@ -288,6 +290,10 @@ int p9_cred_check(struct p9 *s, struct err *e);
 void p9_locks_drop(struct p9 *s, struct p9_session *ses);
 /* One of a saved session's. 0, -EAGAIN: another is in its way, -ENOLCK */
 int p9_lock_load(struct p9 *s, const struct p9_flock *k);
+
+/* ---- io.c ---- */
+/* From the beginning of the file on; 0 or -errno. */
+int p9_write_all(int fd, const char *p, size_t len);
 
 /* ---- walk.c, dir.c ---- */
 /* Of what a client asked to open: the flags for open(2), and whether something may change. */

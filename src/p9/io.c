@@ -63,6 +63,13 @@ static ssize_t transfer(int fd, uint8_t *to, const uint8_t *from, size_t len, ui
 	return (ssize_t)done;
 }
 
+int p9_write_all(int fd, const char *p, size_t len)
+{
+	ssize_t n = transfer(fd, NULL, (const uint8_t *)p, len, 0);
+
+	return n < 0 ? (int)n : (size_t)n == len ? 0 : -ENOSPC;
+}
+
 /* An open regular file's descriptor, in use. */
 static int hold_file(struct p9 *s, struct p9_fid *f)
 {

@@ -50,6 +50,12 @@ const char *p9_proc_name(int fd, char buf[P9_PROC_NAME])
 	return buf;
 }
 
+const char *p9_proc_path(int fd, char buf[P9_PROC_PATH])
+{
+	snprintf(buf, P9_PROC_PATH, "/proc/self/fd/%d", fd);
+	return buf;
+}
+
 int p9_reopen(const struct p9 *s, int fd, mode_t type, int flags)
 {
 	char name[P9_PROC_NAME];

@@ -3,6 +3,7 @@
 #include "p9_client.h"
 
 #include <stdatomic.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
@@ -250,6 +251,33 @@ static void metadata_is_out_of_reach(void **state)
 	cl_close(&c);
 }
 
+/* Others may have put there what they like: what is no regular file is not even opened. */
+static void odd_metadata_is_not_opened(void **state)
+{
+	static const char *const names[] = { ".virtfs_metadata/f", ".virtfs_metadata_root" };
+	struct cl_attr a;
+	char event[512];
+	struct cl c;
+	int watch;
+
+	cl_open(&c, P9_MAPPED_FILE, 0);
+	cl_put(&c, "f", "");
+	assert_int_equal(mkdir(cl_path(&c, ".virtfs_metadata"), 0700), 0);
+	watch = inotify_init1(IN_NONBLOCK);
+	for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+		assert_int_equal(mkfifo(cl_path(&c, names[i]), 0600), 0);
+		assert_true(inotify_add_watch(watch, cl_path(&c, names[i]), IN_OPEN) >= 0);
+		assert_int_equal(cl_walk(&c, 0, 1, i ? "" : "f"), 0);
+		assert_int_equal(cl_getattr(&c, 1, &a), 0);
+		assert_int_equal(cl_setattr(&c, 1, P9_ATTR_MODE, 0700, 0, 0, 0), -ENXIO);
+		assert_int_equal(cl_clunk(&c, 1), 0);
+	}
+	assert_int_equal(read(watch, event, sizeof(event)), -1);
+	assert_int_equal(errno, EAGAIN);
+	close(watch);
+	cl_close(&c);
+}
+
 /* ---- races ---- */
 
 struct race {
@@ -410,6 +438,7 @@ int main(void)
 		cmocka_unit_test(nothing_but_files_and_folders_is_opened),
 		cmocka_unit_test(mapped_kinds_do_not_make_folders),
 		cmocka_unit_test(metadata_is_out_of_reach),
+		cmocka_unit_test(odd_metadata_is_not_opened),
 		cmocka_unit_test(swapped_folders_lead_nowhere),
 		cmocka_unit_test(swapped_files_are_what_they_were),
 		cmocka_unit_test(reopening_checks_again),
