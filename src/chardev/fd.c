@@ -159,7 +159,7 @@ static void out_ready(void *opaque, uint32_t events)
 static void out_gone(struct chardev_fd *d)
 {
 	d->out_failed = true;
-	log_warn("console output to %s is lost: %s", d->name, strerror(errno));
+	log_warn("output to %s is lost: %s", d->name, strerror(errno));
 }
 
 size_t chardev_fd_send(struct chardev *c, const uint8_t *buf, size_t len)

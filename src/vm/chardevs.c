@@ -39,23 +39,28 @@ struct vm_chardevs {
 	struct virtio_dev *serial;
 };
 
-struct chardev *vm_chardev(struct vm *vm, const char *id)
+/* -1: there is none. */
+static int find(struct vm *vm, const char *id)
 {
 	for (unsigned i = 0; vm->chardevs && i < ARRAY_LEN(vm->chardevs->dev); i++)
 		if (vm->chardevs->dev[i].id && !strcmp(vm->chardevs->dev[i].id, id))
-			return vm->chardevs->dev[i].chr;
-	return NULL;
+			return (int)i;
+	return -1;
+}
+
+struct chardev *vm_chardev(struct vm *vm, const char *id)
+{
+	int i = find(vm, id);
+
+	return i < 0 ? NULL : vm->chardevs->dev[i].chr;
 }
 
 int vm_chardev_take(struct vm *vm, const char *id, bool behind, struct chardev **out, struct err *e)
 {
 	struct vm_chardevs *x = vm->chardevs;
-	unsigned i = 0;
-	int ret = 0;
+	int i = find(vm, id), ret = 0;
 
-	while (i < ARRAY_LEN(x->dev) && (!x->dev[i].id || strcmp(x->dev[i].id, id)))
-		i++;
-	if (i == ARRAY_LEN(x->dev))
+	if (i < 0)
 		return err_set(e, -ENOENT, "there is no chardev with id=%.60s", id);
 	if (x->dev[i].taken)
 		return err_set(e, -EBUSY, "chardev %.60s is in use; with mux=on several can share one", id);
@@ -178,13 +183,20 @@ static int open_vdagent(struct vm *vm, unsigned i, struct err *e)
 	return ret;
 }
 
+/* An option's own chardev has an id that nobody else may have: its port is found by that. */
+static int name_own(struct vm *vm, unsigned i, const char *id, const char *option, struct err *e)
+{
+	if (find(vm, id) >= 0)
+		return err_set(e, -EEXIST, "--chardev %s: that id is the chardev's of %s; take another one", id, option);
+	vm->chardevs->dev[i].id = id;
+	return 0;
+}
+
 static int open_clipboard(struct vm *vm, struct err *e)
 {
 	int ret = vm->cfg->clipboard ? open_vdagent(vm, VM_MAX_CHARDEVS + 1, e) : 0;
 
-	if (!ret && vm->cfg->clipboard)
-		vm->chardevs->dev[VM_MAX_CHARDEVS + 1].id = CLIPBOARD_ID;
-	return ret;
+	return ret || !vm->cfg->clipboard ? ret : name_own(vm, VM_MAX_CHARDEVS + 1, CLIPBOARD_ID, "--clipboard", e);
 }
 
 static int open_agent(struct vm *vm, struct err *e)
@@ -198,7 +210,9 @@ static int open_agent(struct vm *vm, struct err *e)
 	ret = open_one(vm, &c, &x->dev[VM_MAX_CHARDEVS].chr, e);
 	if (ret)
 		return err_prefix(e, ret, "--guest-agent");
-	x->dev[VM_MAX_CHARDEVS].id = AGENT_ID;
+	ret = name_own(vm, VM_MAX_CHARDEVS, AGENT_ID, "--guest-agent", e);
+	if (ret)
+		return ret;
 	if (log_enabled(LOG_WARN))
 		fprintf(stderr, "lodge: agent of guest '%s' on the unix socket %s\n", vm->cfg->name, vm->cfg->guest_agent);
 	return 0;
@@ -298,14 +312,6 @@ void vm_chardevs_free(struct vm *vm)
 }
 
 /* ---- while the guest runs ---- */
-
-static int find(struct vm *vm, const char *id)
-{
-	for (unsigned i = 0; vm->chardevs && i < ARRAY_LEN(vm->chardevs->dev); i++)
-		if (vm->chardevs->dev[i].id && !strcmp(vm->chardevs->dev[i].id, id))
-			return (int)i;
-	return -1;
-}
 
 /* A descriptor that comes with a chardev that is not made. */
 static int refuse(const struct vm_chardev *c, int ret)

@@ -328,6 +328,7 @@ def start_errors():
                            (["--floppy", f.name], "lodge: --floppy: disk0: 1048576 bytes are no floppy disk's size"),
                            (["--disk", f"{f.name},format=raw", "--chardev", "file,id=a,path=/nonexistent/a"], "lodge: --chardev a: cannot write to '/nonexistent/a'"),
                            (["--disk", f"{f.name},format=raw", "--chardev", "socket,id=a,path=/nonexistent/a,mux=on"], "lodge: --chardev a: unix:/nonexistent/a"),
+                           (["--disk", f"{f.name},format=raw", "--chardev", "null,id=agent", "--guest-agent", f.name + ".agent"], "lodge: --chardev agent: that id"),
                            (["--disk", f"{f.name},format=raw", "--user-data", "/nonexistent"], "lodge: --user-data: /nonexistent")):
             status, _, err = lodge("run", "--accel", ACCEL, "--control", "off", *args)
             check(status == 1 and f"\n{text}" in f"\n{err}", f"{args} gave status {status} and {err!r}")
