@@ -33,7 +33,7 @@ struct ctl_nbd {
 	unsigned max;
 	struct list exports;		/* struct export */
 	struct nbd_server *s;		/* NULL: nothing was shown yet */
-	struct disk *on;		/* one of the disks on the server's loop: its lock is the server's */
+	struct iothread *io;		/* of the disks that it shows: its lock is the server's */
 };
 
 /* Who waits to be accepted would have the loop turn all the time. */
@@ -62,9 +62,9 @@ static void on_client(void *opaque, uint32_t events)
 		return;
 	}
 	if (n->s && !list_empty(&n->exports)) {
-		disk_lock(n->on);
+		iothread_lock(n->io);
 		ret = nbd_server_attach(n->s, fd);
-		disk_unlock(n->on);
+		iothread_unlock(n->io);
 	}
 	if (ret)
 		close(fd);
@@ -161,13 +161,13 @@ static int show(struct ctl_nbd *n, struct disk *d, const struct nbd_export_opts 
 {
 	int ret = 0;
 
-	if (n->s && n->on->node->loop != d->node->loop)
-		return err_set(e, -ENOTSUP, "disks shown by one NBD server must share an I/O thread: start the guest with iothread=NAME for "
-			       "'%s' and '%s'", n->on->id, d->id);
+	if (n->s && n->io != d->o.io)
+		return err_set(e, -ENOTSUP, "disks shown by one NBD server must share an I/O thread, and '%s' has another one than those that were "
+			       "shown before: start the guest with iothread=NAME for them", d->id);
 	disk_lock(d);
 	if (!n->s) {
 		ret = nbd_server_new(d->node->loop, n->max, &n->s);
-		n->on = d;
+		n->io = d->o.io;
 	}
 	ret = ret ? err_set(e, ret, "out of memory") : nbd_server_add(n->s, d->node, o, e);
 	disk_unlock(d);
@@ -206,9 +206,9 @@ static void end(struct ctl_call *c, struct ctl_nbd *n, struct export *x, bool sa
 {
 	int ret;
 
-	disk_lock(n->on);
+	iothread_lock(n->io);
 	ret = safe && nbd_server_clients(n->s, x->name) ? -EBUSY : nbd_server_remove(n->s, x->name);
-	disk_unlock(n->on);
+	iothread_unlock(n->io);
 	if (ret == -EBUSY) {
 		ctl_fail(c, CTL_GENERIC_ERROR, "export '%.64s' still in use", x->id);
 		return;
@@ -295,9 +295,9 @@ void ctl_nbd_stop(struct control *ctl)
 	if (!n)
 		return;
 	if (n->s) {
-		disk_lock(n->on);
+		iothread_lock(n->io);
 		nbd_server_free(n->s);
-		disk_unlock(n->on);
+		iothread_unlock(n->io);
 	}
 	list_for_each_safe(p, &n->exports) {
 		struct export *x = list_entry(p, struct export, node);
