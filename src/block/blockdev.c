@@ -245,6 +245,16 @@ static void set_open_ended(struct blk_node *n, bool on)
 	}
 }
 
+/* It cannot be one thing for those who use it, and another for who comes; and what a format has in memory of it must hold. */
+static int check_used(const struct blk_node *n, bool inside, struct err *e)
+{
+	bool either = n->drv->filter || blk_is_window(n) || !n->file;
+
+	if (either && n->open_ended != inside)
+		return err_set(e, -EBUSY, "Node '%s' is busy: it is in use as %s", n->name, inside ? "a disk" : "what a format is stored in");
+	return inside && !n->i.read_only ? err_set(e, -EBUSY, "Node '%s' is busy: another format writes to it", n->name) : 0;
+}
+
 static bool may_be_inside(const struct blk_node *n)
 {
 	for (; n->file; n = n->file)
@@ -263,17 +273,19 @@ static int open_for_writing(struct blk_node *n, struct err *e)
 	return n->i.read_only && x->auto_read_only ? blk_reopen(n, &how, e) : 0;
 }
 
-/* Of a child that has just been taken on. */
-static int fit(const struct opening *o, struct blk_node *n, bool inside, bool writes)
+/* Of a child that has just been taken on.  One that is used stays as it is. */
+static int fit(const struct opening *o, struct blk_node *n, bool inside, bool writes, bool used)
 {
 	const struct blk_reopen how = { .read_only = true };
 	int ret = 0;
 
 	if (inside && !may_be_inside(n) && writes)
 		return err_set(o->e, -ENOTSUP, "%s cannot be stored in %s here, but for reading only", o->drv->name, blockdev_driver_of(n));
+	if (used)
+		return check_used(n, inside, o->e);
 	if (writes)
 		ret = open_for_writing(n, o->e);
-	else if (n->refs <= 2 && !n->i.read_only)
+	else if (!n->i.read_only)
 		ret = blk_reopen(n, &how, o->e);
 	if (!ret && writes && n->i.read_only && !o->auto_read_only)
 		ret = err_set(o->e, -EROFS, "Block node is read-only");
@@ -291,6 +303,7 @@ int opening_child(const struct opening *o, const char *key, bool inside, bool wr
 	const json_t *v = json_object_get(o->d, key);
 	struct opening below = { .c = o->c, .d = v, .depth = o->depth + 1, .inside = inside, .file = o->file,
 				 .auto_read_only = o->auto_read_only, .e = o->e };
+	bool used = false;
 	int ret = 0;
 
 	*out = NULL;
@@ -298,13 +311,13 @@ int opening_child(const struct opening *o, const char *key, bool inside, bool wr
 		return err_set(o->e, -EINVAL, "Parameter '%s' is missing", key);
 	below.file.read_only = !writes;
 	if (json_is_string(v)) {
-		*out = o->c->child(o->c->opaque, json_string_value(v), writes, o->e);
+		*out = o->c->child(o->c->opaque, json_string_value(v), writes, &used, o->e);
 		if (!*out)
 			return -EINVAL;
 	} else {
 		ret = open_description(&below, out);
 	}
-	ret = ret ? ret : fit(o, *out, inside, writes);
+	ret = ret ? ret : fit(o, *out, inside, writes, used);
 	if (ret) {
 		blk_close(*out);
 		*out = NULL;

@@ -22,8 +22,9 @@ struct blockdev_context {
 	struct loop *loop;		/* of what is made; its lock is held */
 	enum blk_trust trust;
 	struct blk_secrets *secrets;	/* NULL: there are none */
-	/* The node of that name as a child of another, for writing or not: an owner more, on `loop`. NULL: e says why not */
-	struct blk_node *(*child)(void *opaque, const char *name, bool writes, struct err *e);
+	/* The node of that name as a child of another, for writing or not: an owner more, on `loop`. *used: somebody else stands on it, too.
+	 * NULL: e says why not */
+	struct blk_node *(*child)(void *opaque, const char *name, bool writes, bool *used, struct err *e);
 	bool (*name_taken)(void *opaque, const char *name);
 	/* The limits of a throttle group. NULL: there is none */
 	const struct blk_throttle_opts *(*group)(void *opaque, const char *id);

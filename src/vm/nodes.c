@@ -263,7 +263,7 @@ static int bring(struct vm *vm, const struct vm_node *x, struct iothread *to, st
 	return ret ? err_set(e, ret, "node '%s' cannot go to another I/O thread: %s", x->n->name, strerror(-ret)) : 0;
 }
 
-static struct blk_node *child(void *opaque, const char *name, bool writes, struct err *e)
+static struct blk_node *child(void *opaque, const char *name, bool writes, bool *used, struct err *e)
 {
 	struct making *k = opaque;
 	struct vm_node x;
@@ -272,7 +272,8 @@ static struct blk_node *child(void *opaque, const char *name, bool writes, struc
 		err_set(e, -ENOENT, "Cannot find device='%.60s' nor node-name='%.60s'", name, name);
 		return NULL;
 	}
-	if (writes && in_use(&x)) {
+	*used = in_use(&x);
+	if (writes && *used) {
 		err_set(e, -EBUSY, "Node '%s' is busy: it is in use already", x.n->name);
 		return NULL;
 	}
@@ -378,13 +379,15 @@ int vm_node_del(struct vm *vm, const char *name, struct err *e)
 
 /* ---- using ---- */
 
-/* A layer below that somebody writes to: a disk that stands there, or a job. What n shows would change under its user. */
-static struct blk_node *written_below(struct blk_node *n)
+/* What is below and somebody else writes to: a disk that stands there, or a job. What n shows would change under its user. */
+static struct blk_node *written_below(const struct vm *vm, struct blk_node *n)
 {
-	for (bool below = false; n; n = n->backing ? n->backing : n->file) {
-		if (below && !n->i.read_only)
-			return n;
-		below |= n->backing != NULL;
+	struct blk_node *below;
+
+	for (bool others = false; (below = n->backing ? n->backing : n->file); n = below) {
+		others |= n->backing || below->refs > (find_added(vm, below) ? 2u : 1u);
+		if (others && !below->i.read_only)
+			return below;
 	}
 	return NULL;
 }
@@ -402,7 +405,7 @@ static int settle(struct vm *vm, const char *name, struct iothread *io, bool wri
 	ret = bring(vm, x, io, e);
 	if (ret)
 		return ret;
-	below = written_below(x->n);
+	below = written_below(vm, x->n);
 	if (below)
 		return err_set(e, -EBUSY, "Node '%s' is busy: it stands on '%s', which is written to", name, vm_node_name(vm, below));
 	return blockdev_as_image(x->n, writes, e);
