@@ -71,21 +71,23 @@ static int make_qcow2(struct blk_node *like, const char *path, const struct blk_
 /* On the root's loop, whose lock is held. */
 static int open_file(const struct ctl_root *r, struct target *t, bool top, struct err *e)
 {
-	struct blk_node *image = *blk_slot_image(r->slot);
-	/* The user names the target, and a new one names what the disk itself stands on. */
-	struct blk_image_opts io = { .trust = t->existing ? BLK_TRUST_FOLDER : BLK_TRUST_ALL };
+	struct blk_node *image = *blk_slot_image(r->slot), *below = top && !t->existing ? image->backing : NULL;
+	/* A new one stands on what the disk stands on: the very nodes, whatever their files say that is below them. */
+	struct blk_image_opts io = { .trust = t->existing ? BLK_TRUST_FOLDER : BLK_TRUST_NONE, .no_backing = !t->existing };
 	const char *like = image->format ? image->format : "raw";
 	int ret = 0;
 
 	io.format = t->format ? t->format : strcmp(like, "qcow2") ? "raw" : like;
 	if (strcmp(io.format, "raw") && strcmp(io.format, "qcow2"))
 		return err_set(e, -EINVAL, "Unknown driver '%.40s': a target is raw or qcow2", io.format);
-	if (top && image->backing && !t->existing && !strcmp(io.format, "raw"))
+	if (below && !strcmp(io.format, "raw"))
 		return err_set(e, -EINVAL, "a raw target cannot stand on the disk's backing image; sync=full copies that too");
 	if (!t->existing)
 		ret = !strcmp(io.format, "raw") ? make_raw(image, t->file, e)
-						: make_qcow2(image, t->file, top && image->backing ? blk_skip_filters(image->backing) : NULL, e);
+						: make_qcow2(image, t->file, below ? blk_skip_filters(below) : NULL, e);
 	ret = ret ? ret : blk_open_image(r->slot->loop, t->file, &io, &t->n, e);
+	if (!ret && below)
+		qcow2_plug_backing(t->n, blk_ref(below), NULL);
 	if (!ret && t->node_name)
 		snprintf(t->n->name, sizeof(t->n->name), "%s", t->node_name);
 	return ret;
