@@ -309,7 +309,8 @@ static int take_backing(struct control *ctl, struct vm_node *x, const char *name
 	}
 	if (above)
 		return err_set(e, -EINVAL, "Making '%s' a backing child of '%s' would create a cycle", name, x->n->name);
-	if (there && y.io == x->io && y.n->i.read_only) {
+	/* Others see through it already. */
+	if (there && y.io == x->io && y.n->i.read_only && y.n->refs > (y.added ? 1u : 0u)) {
 		*out = blk_ref(y.n);
 		return 0;
 	}
@@ -324,32 +325,36 @@ static int take_backing(struct control *ctl, struct vm_node *x, const char *name
 	return ret;
 }
 
-/* Another image below, or none. Nothing is under way. */
-static int swap_backing(struct control *ctl, struct vm_node *x, const json_t *to, struct err *e)
+/* What is to be below, if anything is said of it: other is true if that is another image, *out, or none. */
+static int find_backing(struct control *ctl, struct vm_node *x, const json_t *to, bool *other, struct blk_node **out, struct err *e)
 {
 	const char *name = json_string_value(to);
-	struct blk_node *below = NULL, *old = NULL;
-	int ret = 0;
 
+	*other = false;
+	*out = NULL;
+	if (!to)
+		return 0;
 	if (!x->n->format || strcmp(x->n->format, "qcow2"))
 		return err_set(e, -EINVAL, "Cannot change the option 'backing'");
 	if (name && x->n->backing && !strcmp(x->n->backing->name, name))
 		return 0;
 	if (json_is_object(to))
 		return err_set(e, -ENOTSUP, "'backing' is the name of a node, or null");
-	if (name && *name)
-		ret = take_backing(ctl, x, name, &below, e);
-	if (ret)
-		return ret;
-	iothread_lock(x->io);
-	blk_drain(x->n);
-	qcow2_plug_backing(x->n, below, &old);
-	blk_close(old);
-	iothread_unlock(x->io);
-	return 0;
+	*other = true;
+	return name && *name ? take_backing(ctl, x, name, out, e) : 0;
 }
 
-/* Does what stands on the node write to it? */
+/* In place of what is below. The lock held, nothing is under way. */
+static void swap_backing(struct blk_node *n, struct blk_node *below)
+{
+	struct blk_node *old = NULL;
+
+	blk_drain(n);
+	qcow2_plug_backing(n, below, &old);
+	blk_close(old);
+}
+
+/* Does what stands on the node write to it? What does so under no name is the job whose target it is. */
 static bool is_written(struct vm *vm, const struct vm_node *x)
 {
 	struct vm_node over;
@@ -360,16 +365,19 @@ static bool is_written(struct vm *vm, const struct vm_node *x)
 		if (n->file == x->n)
 			return true;
 	name = vm_node_parent(vm, x->n, &backing);
-	return name && !backing && vm_node_find(vm, name, &over) && !over.n->i.read_only;
+	if (!name)
+		return !x->d && x->n->refs > (x->added ? 1u : 0u);
+	return !backing && vm_node_find(vm, name, &over) && !over.n->i.read_only;
 }
 
 static int reopen(struct ctl_call *c, const json_t *o, struct err *e)
 {
 	const char *name = json_string_value(json_object_get(o, "node-name"));
 	const json_t *old = name ? vm_node_description(c->ctl->vm, name) : NULL, *backing = json_object_get(o, "backing");
+	struct blk_node *below;
 	struct blk_reopen how;
 	struct vm_node x;
-	bool slot;
+	bool slot, other;
 	int ret;
 
 	if (!name)
@@ -385,14 +393,17 @@ static int reopen(struct ctl_call *c, const json_t *o, struct err *e)
 	slot = x.d && blk_is_slot(x.d->node);
 	if (how.read_only && !x.n->i.read_only && is_written(c->ctl->vm, &x))
 		return err_set(e, -EBUSY, "Read-only block node '%s' cannot support read-write users", name);
+	ret = find_backing(c->ctl, &x, backing, &other, &below, e);
+	if (ret)
+		return ret;
 	iothread_lock(x.io);
 	if (slot)
 		blk_slot_hold(x.d->node);
 	ret = how.set_cache || how.read_only != x.n->i.read_only ? blk_reopen(x.n, &how, e) : 0;
-	iothread_unlock(x.io);
-	if (!ret && backing)
-		ret = swap_backing(c->ctl, &x, backing, e);
-	iothread_lock(x.io);
+	if (!ret && other)
+		swap_backing(x.n, below);
+	else
+		blk_close(below);
 	if (slot) {
 		blk_slot_refresh(x.d->node);
 		blk_slot_release(x.d->node);

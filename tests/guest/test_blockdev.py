@@ -25,7 +25,7 @@ class Side:
         args = [a.replace("@", self.folder) for a in args]
         self.p = subprocess.Popen([program, "-accel", "tcg", "-machine", "q35", "-S", "-nodefaults", "-display", "none", "-m", "64", "-qmp",
                                    f"unix:{sock},server=on,wait=off", *args], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                  env=dict(os.environ, XDG_RUNTIME_DIR=self.folder))
+                                  env=dict(os.environ, XDG_RUNTIME_DIR=self.folder, MALLOC_PERTURB_="165"))
         try:
             self.q = Qmp(sock)
             if program != QEMU:
@@ -278,6 +278,8 @@ def copies():
         x.same("blockdev-mirror", job_id="m", device="t", target="t1", sync="full", auto_dismiss=False)
         x.wait_for("m", "ready")
         x.alike("blockdev-mirror", job_id="m", device="t", target="t1", sync="full")
+        check("error" in x.lodge.say("blockdev-reopen", {"options": [{"driver": "qcow2", "node-name": "t1", "file": "ft1", "read-only": True}]}),
+              "a job cannot write to its target any more")
         x.same("blockdev-del", node_name="t1")
         x.same("job-pause", id="m")
         x.same("job-pause", id="m")
@@ -442,7 +444,13 @@ def layers_in_use():
         check("written to" in x.lodge.say("blockdev-backup", {"job_id": "k", "device": "t", "target": "t1", "sync": "none"})["error"][1], "fleecing")
         x.same("blockdev-del", node_name="t1")
         x.same("blockdev-add", driver="qcow2", node_name="o1", file=file_node("fo1", "@/o1.qcow2"), backing=None)
+        x.alike("blockdev-reopen", options=[{"driver": "qcow2", "node-name": "o1", "file": "fo1", "read-only": True, "backing": "none"}])
+        x.nodes("o1", "fo1")
         x.same("blockdev-snapshot", node="t", overlay="o1")
+        # what is the inside of a format is no disk, and no second format may look into it while one writes
+        for d, word in (({"driver": "raw"}, "in use as what a format"), ({"driver": "qcow2", "backing": None}, "another format writes")):
+            said = x.lodge.say("blockdev-add", {"node_name": "r", "file": "fo1", "read_only": True, **d})
+            check("error" in said and word in said["error"][1], f"{d}: {said}")
         x.same("blockdev-add", driver="qcow2", node_name="o2", file=file_node("fo2", "@/o2.qcow2"), backing="t")
         x.same("blockdev-add", driver="qcow2", node_name="t1", file=file_node("ft1", "@/t1.qcow2"), backing=None)
         x.same("blockdev-backup", job_id="k", device="o2", target="t1", sync="full", auto_finalize=False)
@@ -462,6 +470,40 @@ def layers_in_use():
         x.wait_for("c", "ready")
 
 
+def strange_names(folder):
+    """As make_two, and the base names a file that there is not."""
+    make_two(folder)
+    qimg("rebase", "-u", "-F", "raw", "-b", "/no/such/file", folder + "/base.qcow2")
+
+
+def new_targets():
+    """A copy of the top stands on what the disk stands on, and not on what the files below say."""
+    with Both(TWO, strange_names) as x:
+        x.lodge.say("drive-mirror", {"job_id": "m", "device": "t", "target": x.lodge.folder + "/new.qcow2", "format": "qcow2", "sync": "top",
+                                     "node_name": "new"})
+        x.lodge.wait_for("m", "ready")
+        x.lodge.say("job-complete", {"id": "m"})
+        x.lodge.wait_for("m", "null")
+        found = {n["node-name"]: n for n in x.lodge.say("query-named-block-nodes", {"flat": True})["return"]}
+        check(found["new"]["backing_file_depth"] == 1 and found["new"]["backing_file"] == "@/base.qcow2", found["new"])
+
+
+def exports():
+    """A disk may go when it is not shown any more, and others can be then."""
+    both = q35(file_node("a", "@/t1.qcow2"), file_node("b", "@/t2.qcow2")) + ["-device", "qemu-xhci", "-device", "usb-storage,drive=a,id=u1", "-device",
+                                                                             "usb-storage,drive=b,id=u2"]
+    with Both(both, make_two) as x:
+        x.same("nbd-server-start", addr={"type": "unix", "data": {"path": "@/nbd"}})
+        x.same("block-export-add", id="e", type="nbd", node_name="a")
+        x.same("block-export-del", id="e")
+        x.same("device_del", id="u1")
+        for side in (x.lodge, x.qemu):
+            side.q.event("DEVICE_DELETED", 60)
+        x.same("block-export-add", id="e", type="nbd", node_name="b", name="b")
+        qimg("info", f"nbd+unix:///b?socket={x.lodge.folder}/nbd")
+        x.same("nbd-server-stop")
+
+
 def ending():
     """The end does not wait for leave that nobody can give any more."""
     with Both(TWO, make_two) as x:
@@ -477,7 +519,8 @@ def ending():
 
 
 TESTS = [("adding and deleting", adding), ("snapshots, stream, commit", snapshots), ("mirror and backup", copies), ("transactions", transactions),
-         ("making, reopening", making), ("not texts", not_texts), ("undone under way", undone_under_way), ("layers in use", layers_in_use), ("ending", ending)]
+         ("making, reopening", making), ("not texts", not_texts), ("undone under way", undone_under_way), ("layers in use", layers_in_use),
+         ("new targets", new_targets), ("exports", exports), ("ending", ending)]
 
 if __name__ == "__main__":
     raise SystemExit(run_all(TESTS, jobs=2))
