@@ -114,7 +114,7 @@ struct p9_flock {
 	uint64_t dev, ino, start, end;	/* end: the last byte */
 	uint32_t pid;
 	bool write;
-	char client[64];
+	char client[65];	/* Linux: its host name, of up to 64 characters */
 };
 
 struct p9 {

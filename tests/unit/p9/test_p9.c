@@ -441,7 +441,7 @@ static void extended_attributes(void **state)
 	cl_close(&c);
 }
 
-static int lock(struct cl *c, uint32_t fid, uint8_t type, uint64_t start, uint64_t len, uint32_t pid)
+static int lock_by(struct cl *c, const char *client, uint32_t fid, uint8_t type, uint64_t start, uint64_t len, uint32_t pid)
 {
 	int ret;
 
@@ -452,9 +452,14 @@ static int lock(struct cl *c, uint32_t fid, uint8_t type, uint64_t start, uint64
 	cl_n(c, 8, start);
 	cl_n(c, 8, len);
 	cl_n(c, 4, pid);
-	cl_s(c, "guest");
+	cl_s(c, client);
 	ret = cl_send(c);
 	return ret ? ret : p9_get8(&c->ans);
+}
+
+static int lock(struct cl *c, uint32_t fid, uint8_t type, uint64_t start, uint64_t len, uint32_t pid)
+{
+	return lock_by(c, "guest", fid, type, start, len, pid);
 }
 
 static int getlock(struct cl *c, uint32_t fid, uint8_t type, uint64_t start, uint64_t len, uint32_t pid)
@@ -474,6 +479,7 @@ static int getlock(struct cl *c, uint32_t fid, uint8_t type, uint64_t start, uin
 
 static void locks_are_posix(void **state)
 {
+	char host[66] = "";
 	struct cl c;
 
 	cl_open(&c, P9_NONE, 2);
@@ -481,6 +487,12 @@ static void locks_are_posix(void **state)
 	assert_int_equal(cl_walk(&c, 0, 1, "f"), 0);
 	assert_int_equal(lock(&c, 1, P9_LOCK_WRLCK, 0, 0, 1), -EBADF);
 	assert_int_equal(cl_lopen(&c, 1, O_RDWR), 0);
+	/* Host names have up to 64 characters. */
+	memset(host, 'h', 64);
+	assert_int_equal(lock_by(&c, host, 1, P9_LOCK_WRLCK, 0, 0, 1), P9_LOCK_SUCCESS);
+	assert_int_equal(lock_by(&c, host, 1, P9_LOCK_UNLCK, 0, 0, 1), P9_LOCK_SUCCESS);
+	host[64] = 'h';
+	assert_int_equal(lock_by(&c, host, 1, P9_LOCK_WRLCK, 0, 0, 1), -ENAMETOOLONG);
 	assert_int_equal(lock(&c, 1, P9_LOCK_WRLCK, 10, 20, 1), P9_LOCK_SUCCESS);
 	assert_int_equal(lock(&c, 1, P9_LOCK_WRLCK, 29, 1, 2), P9_LOCK_BLOCKED);
 	assert_int_equal(lock(&c, 1, P9_LOCK_WRLCK, 30, 0, 2), P9_LOCK_SUCCESS);
