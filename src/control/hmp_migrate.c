@@ -44,14 +44,18 @@ static void set_parameter(struct hmp *h, const char *name, long long n)
 /* Sizes are in MiB where QEMU's monitor has them so. */
 void hmp_migrate_set_parameter(struct hmp *h)
 {
+	static const char units[] = "bkmg";
+	const char *unit;
 	char *end;
 	long long n = strtoll(h->word[2], &end, 10);
+	bool bad = end == h->word[2];
 
 	if (!strcmp(h->word[1], "max-bandwidth")) {
-		n = strchr("gG", *end) && *end ? n << 30 : strchr("kK", *end) && *end ? n << 10 : strchr("bB", *end) && *end ? n : n << 20;
+		unit = *end ? strchr(units, *end | 0x20) : units + 2;
+		bad |= !unit || __builtin_mul_overflow(n, unit ? 1ll << (unit - units) * 10 : 1, &n);
 		end += *end != '\0';
 	}
-	if (end == h->word[2] || *end)
+	if (bad || *end)
 		fprintf(h->out, "Error: '%s' is not a number\r\n", h->word[2]);
 	else
 		set_parameter(h, h->word[1], n);

@@ -398,6 +398,10 @@ def hmp():
         check(say("set_link net0 off") == "" and "Device 'net9' not found" in say("set_link net9 on"), "set_link")
         check("block_resize" in say("help") and "unknown command: 'frob'" in say("frob x"), "help")
         check(say("block_resize disk0").startswith("usage:"), "usage")
+        for rate in ("2x", "9999999999999g", "k", "2kk"):
+            check("is not a number" in say("migrate_set_parameter max-bandwidth " + rate), rate)
+        check(say("migrate_set_parameter max-bandwidth 2G") == "" and "max-bandwidth: 2147483648" in say("info migrate_parameters"), "in GiB")
+        check(say("migrate_set_parameter max-bandwidth 3") == "" and "max-bandwidth: 3145728" in say("info migrate_parameters"), "in MiB")
         for line in [c.split(" -- ")[0] for c in say("info").splitlines()]:
             say(line.split(" [")[0].replace("block-jobs|jobs", "block-jobs"))
         say("cont")
