@@ -9,10 +9,12 @@
 
 #include "control/disk.h"
 #include "storage/media.h"
+#include "vm/hotplug.h"
 
 /* A drive that nothing but the guest uses. NULL: the call has failed. */
 static struct disk *drive(struct ctl_call *c, const char *device, const char *id, unsigned *index)
 {
+	struct err e = { "" };
 	struct disk *d;
 
 	if (!device == !id) {
@@ -34,7 +36,7 @@ static struct disk *drive(struct ctl_call *c, const char *device, const char *id
 		ctl_fail(c, CTL_GENERIC_ERROR, "disk '%s' is in use by an NBD export", d->id);
 		return NULL;
 	}
-	return d;
+	return ctl_failed(c, vm_change_possible(c->ctl->vm, &e), &e) ? NULL : d;
 }
 
 /* The same, and it has a tray. */

@@ -236,8 +236,7 @@ static int add(struct vm *vm, const struct vm_device *d, const struct conf *fiel
 	return ret;
 }
 
-/* What is written of the machine elsewhere is to be what it is. */
-static int check_now(const struct vm *vm, struct err *e)
+int vm_change_possible(const struct vm *vm, struct err *e)
 {
 	if (vm->save)
 		return err_set(e, -EBUSY, "the guest is being saved");
@@ -246,7 +245,7 @@ static int check_now(const struct vm *vm, struct err *e)
 
 int vm_device_add(struct vm *vm, enum vm_device_list list, const struct conf *fields, struct vm_device *out, struct err *e)
 {
-	int ret = check_now(vm, e) ? -EBUSY : check_id(vm, conf_get(fields, "id"), e);
+	int ret = vm_change_possible(vm, e) ? -EBUSY : check_id(vm, conf_get(fields, "id"), e);
 
 	*out = (struct vm_device){ list, 0 };
 	if (ret)
@@ -356,7 +355,7 @@ int vm_device_del(struct vm *vm, const char *id, struct err *e)
 
 	if (!vm_device_find(vm, id, &d))
 		return err_set(e, -ENOENT, "Device '%.60s' not found", id);
-	if (check_now(vm, e))
+	if (vm_change_possible(vm, e))
 		return -EBUSY;
 	if (in_use(vm, &d))
 		return err_set(e, -EBUSY, "Device '%.60s' is in use: a job or an export works with it, which has to end first", id);

@@ -20,6 +20,8 @@
 
 struct pci_root_port;
 
+/* May the machine become another one?  EBUSY: what is written of it elsewhere just now is to be what it is. */
+int vm_change_possible(const struct vm *vm, struct err *e);
 /* Where in the configuration.  False: there is no such device. */
 bool vm_device_find(const struct vm *vm, const char *id, struct vm_device *out);
 /* The id of a device, or NULL. */
