@@ -129,11 +129,10 @@ void ctl_cmd_query_status(struct ctl_call *c, const struct ctl_args_query_status
 
 void ctl_cmd_stop(struct ctl_call *c, const struct ctl_args_stop *a)
 {
-	if (vm_paused(c->ctl->vm))
-		return;
 	/* Without a client (HMP) nobody waits. */
-	if (c->mon)
+	if (c->mon && !vm_paused(c->ctl->vm))
 		ctl_defer(c, &c->ctl->stops);
+	/* It may stand still for a migration. */
 	vm_stop(c->ctl->vm);
 }
 

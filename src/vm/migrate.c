@@ -308,6 +308,9 @@ void vm_migrate_stay(struct vm *vm)
 {
 	if (vm->mig_out && vm->mig_out->holds)
 		vm->mig_out->was_running = false;
+	/* What the source says of it comes later. */
+	if (vm->mig_in && vm->mig_in->holds)
+		vm->live.paused = true;
 }
 
 bool vm_migrate_busy(const struct vm *vm)

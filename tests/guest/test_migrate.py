@@ -126,6 +126,46 @@ def strangers():
         herd.goes_on()
 
 
+def stopped():
+    """Stopped while it stands still for a migration, by either side, it stays so; and drives keep their media until that is over."""
+    with Herd("--disk", ",if=scsi,cdrom=on,id=cd") as herd:
+        herd.boot()
+        to, path = herd.destination()
+        about = migrate.about_of(path)
+        with herd.qmp(herd.vm) as q:
+            cd = next(b["device"] for b in q.cmd("query-block") if b["removable"])
+
+        def slow(x):
+            x.hear("complete")
+            with herd.qmp(herd.vm) as q:
+                check(q.cmd("query-status")["status"] == "finish-migrate", "it does not stand still")
+                q.cmd("stop")
+                try:
+                    q.cmd("eject", device=cd)
+                    check(False, "the medium was taken out of a guest that is on its way")
+                except QmpError as e:
+                    check("migrating" in e.desc, e.desc)
+
+        to_a_stranger(herd, about, slow)
+        how, info = herd.settle(herd.vm)
+        check(how == "failed" and herd.status(herd.vm) == "paused", f"{how}: {herd.status(herd.vm)}")
+        with herd.qmp(herd.vm) as q:
+            q.cmd("eject", device=cd)
+            q.cmd("cont")
+        herd.goes_on()
+        with herd.qmp(to) as q:
+            q.cmd("stop")
+        with herd.qmp(herd.vm) as q:
+            q.cmd("migrate", uri="unix:" + path)
+        how, info = herd.settle(herd.vm)
+        check(how == "completed" and herd.status(to) == "paused", f"{how}: {info} {herd.status(to)}")
+        herd.drop(herd.vm)
+        herd.vm = to
+        with herd.qmp(to) as q:
+            q.cmd("cont")
+        herd.goes_on()
+
+
 def nobody_there(herd):
     with herd.qmp(herd.vm) as q:
         for uri, word in (("tcp:127.0.0.1:1", "refused"), ("unix:" + herd.dir + "/none", "No such file"), ("exec:exit 3", "connection")):
@@ -246,5 +286,6 @@ if __name__ == "__main__":
         ("to nobody; cancelled; over a command, a descriptor, by lodge migrate", ways),
         ("with a qcow2 image", qcow2),
         ("to strangers", strangers),
+        ("stopped on its way, and its drives", stopped),
         ("connections cut and processes killed: one owner", faults),
     ]))
