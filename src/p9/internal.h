@@ -175,7 +175,11 @@ struct p9_call {
 /* A positive result of an operation: the request waits, and is no business of the caller any more. */
 #define P9_WAITS 1
 
+#define P9_SHOWN 64		/* bytes of a client's text in a message, with the NUL */
+
 /* ---- server.c ---- */
+/* As much of a client's text as fits, for a message: what moves a cursor or begins a line is '?'. */
+const char *p9_shown(const char *text, char buf[P9_SHOWN]);
 /* `queue` not held: what waits for a lock is tried again. */
 void p9_retry_parked(struct p9 *s);
 /* Puts the request that runs on the list of those that wait; false: somebody has flushed it, or its session is over. `locks` held. */

@@ -148,10 +148,20 @@ int p9_new_session(struct p9 *s, const struct p9_session *of, uint32_t msize)
 
 /* ---- messages ---- */
 
+const char *p9_shown(const char *text, char buf[P9_SHOWN])
+{
+	unsigned n = 0;
+
+	for (; text[n] && n < P9_SHOWN - 1; n++)
+		buf[n] = (unsigned char)text[n] < 0x20 || text[n] == 0x7f ? '?' : text[n];
+	buf[n] = '\0';
+	return buf;
+}
+
 static int op_version(struct p9_call *c)
 {
 	uint32_t msize = p9_get32(&c->in);
-	char version[32];
+	char version[32], shown[P9_SHOWN];
 	bool ours;
 	int ret;
 
@@ -168,7 +178,8 @@ static int op_version(struct p9_call *c)
 	if (ret)
 		return ret;
 	if (!ours)
-		log_guest("shared folder %s: the guest speaks %s, but 9P2000.L is spoken here: mount with version=9p2000.L", c->s->name, version);
+		log_guest("shared folder %s: the guest speaks %s, but 9P2000.L is spoken here: mount with version=9p2000.L", c->s->name,
+			  p9_shown(version, shown));
 	p9_put32(&c->out, msize);
 	p9_put_text(&c->out, ours ? version : "unknown", ours ? strlen(version) : 7);
 	return 0;

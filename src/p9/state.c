@@ -79,12 +79,14 @@ static void add_text(struct buf *b, const char *text)
 static void add_path(const struct p9 *s, struct buf *b, const struct p9_node *n)
 {
 	const struct p9_node *chain[P9_MAX_DEPTH], *last = n;
+	char shown[P9_SHOWN];
 	unsigned depth = 0;
 
 	for (; n->parent && depth < P9_MAX_DEPTH; n = n->parent)
 		chain[depth++] = n;
 	if (n->parent && !b->err) {
-		log_warn("shared folder %s: the guest has a handle of '%s', more than %u folders deep: it cannot be saved", s->name, last->name, P9_MAX_DEPTH);
+		log_warn("shared folder %s: the guest has a handle of '%s', more than %u folders deep: it cannot be saved", s->name,
+			 p9_shown(last->name, shown), P9_MAX_DEPTH);
 		b->err = -ENAMETOOLONG;
 	}
 	add(b, 2, depth);
@@ -105,9 +107,11 @@ static void add_fid(struct p9 *s, struct buf *b, const struct p9_fid *f)
 	const struct p9_open *o = f->open;
 	const struct p9_xattr *x = f->xattr;
 	bool stale = lost(f->node);
+	char shown[P9_SHOWN];
 
 	if (stale && (o || x)) {
-		log_warn("shared folder %s: the guest has the file '%s' open, which has been taken away: it cannot be saved", s->name, f->node->name);
+		log_warn("shared folder %s: the guest has the file '%s' open, which has been taken away: it cannot be saved", s->name,
+			 p9_shown(f->node->name, shown));
 		b->err = b->err ? b->err : -EBUSY;
 	}
 	add(b, 4, f->num);
@@ -294,6 +298,7 @@ static int load_fid(struct p9_call *c, struct err *e)
 	struct p9_xattr *x = NULL;
 	struct p9_open *o = NULL;
 	struct p9_node *n, *stale;
+	char shown[P9_SHOWN];
 	bool there;
 	int ret = 0;
 
@@ -304,8 +309,8 @@ static int load_fid(struct p9_call *c, struct err *e)
 	if (c->in.err || kind > XATTR)
 		ret = err_set(e, -EINVAL, "saved state of shared folder %s is damaged", c->s->name);
 	else if (kind != PLAIN && !there)
-		ret = err_set(e, -ENOENT, "shared folder %s: a file that the guest has open ('%.60s...' or below) is not there any more", c->s->name,
-			      n->parent ? n->name : "/");
+		ret = err_set(e, -ENOENT, "shared folder %s: a file that the guest has open ('%s...' or below) is not there any more", c->s->name,
+			      n->parent ? p9_shown(n->name, shown) : "/");
 	if (!ret && (kind == FILE_OPEN || kind == DIR_OPEN))
 		o = open_again(c->s, n, kind == DIR_OPEN, flags, &ret);
 	if (!ret && kind == XATTR)

@@ -698,6 +698,26 @@ static void sessions_are_saved(void **state)
 }
 
 /* Messages that end in the middle, at every byte, and numbers that are nobody's. */
+/* A client names its files as it likes; what the host's user reads of them moves no cursor and begins no line. */
+static void names_in_messages_are_shown_plainly(void **state)
+{
+	uint8_t *saved;
+	uint32_t len;
+	struct err e;
+	struct cl c;
+
+	cl_open(&c, P9_NONE, 0);
+	assert_int_equal(cl_mkdir(&c, 0, "a\n\33[2J\x7f\u00e4", 0700), 0);
+	assert_int_equal(cl_walk(&c, 0, 1, "a\n\33[2J\x7f\u00e4"), 0);
+	assert_int_equal(cl_lcreate(&c, 1, "f", O_RDWR, 0600), 0);
+	assert_int_equal(p9_save(c.s, &saved, &len), 0);
+	assert_int_equal(unlink(cl_path(&c, "a\n\33[2J\x7f\u00e4/f")), 0);
+	assert_int_equal(p9_load(c.s, saved, len, &e), -ENOENT);
+	assert_non_null(strstr(e.msg, "('a??[2J?\u00e4..."));
+	free(saved);
+	cl_close(&c);
+}
+
 static void damaged_messages_are_errors(void **state)
 {
 	struct cl c;
@@ -736,6 +756,7 @@ int main(void)
 		cmocka_unit_test(sessions_are_saved),
 		cmocka_unit_test(saved_sessions_are_read_only_too),
 		cmocka_unit_test(many_locks_are_saved),
+		cmocka_unit_test(names_in_messages_are_shown_plainly),
 		cmocka_unit_test(damaged_messages_are_errors),
 	};
 
