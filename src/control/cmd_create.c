@@ -68,18 +68,25 @@ static int create_file(struct control *ctl, const json_t *o, struct err *e)
 	return ret;
 }
 
-/* The file of an image: a node that nothing else uses, or one that is described here and goes again. */
-static int open_below(struct control *ctl, const json_t *ref, struct blk_node **out, struct err *e)
+/* The file of an image: a node that nothing else uses, or one that is described here and goes again.  With the lock of *io. */
+static int open_below(struct control *ctl, const json_t *ref, struct blk_node **out, struct iothread **io, struct err *e)
 {
 	const char *name = json_string_value(ref);
 	struct vm_node x;
+	int ret;
 
+	*io = NULL;
 	if (!name)
 		return vm_node_open(ctl->vm, ref, NULL, out, e);
 	if (!vm_node_find(ctl->vm, name, &x))
 		return err_set(e, -ENOENT, "Cannot find device='%.60s' nor node-name='%.60s'", name, name);
-	if (x.io || x.n->refs > (x.added ? 1u : 0u))
-		return err_set(e, -EBUSY, "Node '%s' is busy: it is in use already", name);
+	iothread_lock(x.io);
+	ret = x.n->refs > (x.added ? 1u : 0u) ? err_set(e, -EBUSY, "Node '%s' is busy: it is in use already", name) : 0;
+	if (ret) {
+		iothread_unlock(x.io);
+		return ret;
+	}
+	*io = x.io;
 	*out = blk_ref(x.n);
 	return 0;
 }
@@ -133,6 +140,7 @@ static int create(struct control *ctl, const json_t *o, struct err *e)
 {
 	const char *driver = text(o, "driver");
 	struct qcow2_create_opts q;
+	struct iothread *io;
 	struct blk_node *n;
 	int ret = check_size(o, e);
 
@@ -144,13 +152,14 @@ static int create(struct control *ctl, const json_t *o, struct err *e)
 		return err_set(e, -ENOTSUP, "Driver '%s' does not support blockdev-create", driver);
 	if (!strcmp(driver, "qcow2"))
 		ret = qcow2_options(o, &q, e);
-	ret = ret ? ret : open_below(ctl, json_object_get(o, "file"), &n, e);
+	ret = ret ? ret : open_below(ctl, json_object_get(o, "file"), &n, &io, e);
 	if (ret)
 		return ret;
 	ret = writable(n, e);
 	if (!ret)
 		ret = strcmp(driver, "qcow2") ? create_luks(ctl, n, o, e) : qcow2_create(n, &q, e);
 	blk_close(n);
+	iothread_unlock(io);
 	return ret;
 }
 

@@ -459,22 +459,6 @@ unsigned vm_idle_owners(const struct vm *vm, const struct blk_node *n)
 	return count;
 }
 
-void vm_nodes_come_home(struct vm *vm, struct iothread *io)
-{
-	struct err e = { .msg = "" };
-
-	if (!vm->nodes || !io)
-		return;
-	list_for_each(p, &vm->nodes->added) {
-		struct vm_node x = { .n = list_entry(p, struct added, in)->n, .io = io, .added = true };
-
-		if (x.n->loop != iothread_loop(io) || !may_leave(vm, &x))
-			continue;
-		if (bring(vm, &x, NULL, &e))
-			log_warn("%s", e.msg);
-	}
-}
-
 /* ---- as the configuration has it ---- */
 
 static int add_text(struct vm *vm, const char *text, int (*fn)(struct vm *vm, const json_t *j, struct err *e), const char *option, struct err *e)

@@ -3,7 +3,7 @@
  * Block nodes that the user made and calls by name (block/blockdev.h), and objects
  * they need: secrets and throttle groups.
  *
- * A node lives on the loop of the disk that it is under, or else on the machine's.
+ * A node lives on the loop of the disk that it is under or was last, or else on the machine's.
  * The VM owns each node that was added until it is deleted again; devices, jobs
  * and other nodes own it as well while they use it.
  *
@@ -51,9 +51,6 @@ const char *vm_node_name(struct vm *vm, struct blk_node *n);
  */
 int vm_node_use(struct vm *vm, const char *name, struct iothread *io, bool writes, const struct blk_disk_opts *o, struct blk_node **slot,
 		struct err *e);
-/* Takes nodes that nobody uses any more back to the machine's loop: the I/O thread is about to end, or they should be free for other
- * disks. */
-void vm_nodes_come_home(struct vm *vm, struct iothread *io);
 /* One owner more of a node that something is to be done with on the loop of `io`, where it is then. EBUSY */
 int vm_node_take(struct vm *vm, const char *name, struct iothread *io, bool writes, struct blk_node **out, struct err *e);
 /* Owners of a node, whose lock is held, that do nothing with it: the list of nodes, and nodes that nobody uses. */

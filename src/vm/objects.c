@@ -169,14 +169,25 @@ int vm_object_add(struct vm *vm, const json_t *object, struct err *e)
 	return err_set(e, -ENOTSUP, "invalid object type: %.60s", type);
 }
 
+/* A description, or one inside of it. It was opened, so it is not deep. */
+static bool names_group(const json_t *description, const char *id)
+{
+	const char *used = json_string_value(json_object_get(description, "throttle-group")), *key;
+	json_t *v;
+
+	if (used && !strcmp(used, id))
+		return true;
+	json_object_foreach((json_t *)(uintptr_t)description, key, v)
+		if (names_group(v, id))
+			return true;
+	return false;
+}
+
 static bool uses_group(const struct vm *vm, const char *id)
 {
-	list_for_each(p, &vm->nodes->added) {
-		const char *used = json_string_value(json_object_get(list_entry(p, struct added, in)->description, "throttle-group"));
-
-		if (used && !strcmp(used, id))
+	list_for_each(p, &vm->nodes->added)
+		if (names_group(list_entry(p, struct added, in)->description, id))
 			return true;
-	}
 	return false;
 }
 

@@ -213,6 +213,10 @@ def adding():
         x.same("object-del", id="g")
         x.same("blockdev-add", driver="throttle", node_name="th2", throttle_group="none", file={"driver": "null-co", "read-zeroes": True})
         x.same("blockdev-del", node_name="th")
+        x.same("blockdev-add", driver="raw", node_name="w3", file={"driver": "throttle", "throttle-group": "g",
+                                                                   "file": {"driver": "null-co", "size": MIB, "read-zeroes": True}})
+        x.same("object-del", id="g")
+        x.same("blockdev-del", node_name="w3")
         x.same("object-del", id="g")
         x.same("object-del", id="g")
         x.same("object-add", qom_type="secret", id="s", data="x")
@@ -390,6 +394,17 @@ def making():
         x.same("change-backing-file", device="none", image_node_name="t", backing_file="@/base.qcow2")
         x.same("block_resize", node_name="t", size=16 * MIB)
         x.nodes("t", "ft")
+    # a node that was a disk's thread's is as good as any
+    with Both(TWO, make_two) as x:
+        for options in ({"driver": "file", "filename": "@/f", "size": 8 * MIB}, {"driver": "qcow2", "file": "f", "size": MIB}):
+            x.same("blockdev-create", job_id="c", options=options)
+            x.wait_for("c", "concluded")
+            x.same("query-jobs", jobs)
+            x.same("job-dismiss", id="c")
+            if options["driver"] == "file":
+                x.same("blockdev-add", **file_node("f", "@/f"))
+                x.same("blockdev-backup", job_id="k", device="t", target="f", sync="full")
+                x.wait_for("k", "null")
 
 
 def not_texts():
