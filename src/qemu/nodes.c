@@ -58,7 +58,8 @@ static json_t *place_for(json_t *j, char *name, char **last)
 		in = json_object_get(j, name);
 		if (!in) {
 			in = json_object();
-			json_object_set_new(j, name, in);
+			if (json_object_set_new(j, name, in))
+				return NULL;
 		}
 		if (!json_is_object(in))
 			return NULL;
