@@ -443,7 +443,8 @@ const struct opt run_opts[] = {
 	{ "blockdev", 0, "JSON", "block node with a name; may be repeated",
 	  "A block node as QEMU's *blockdev-add* describes it, for a disk (*--disk node=NAME*), another node or commands of the control protocol: "
 	  "*{\"driver\": \"qcow2\", \"node-name\": \"n\", \"file\": {\"driver\": \"file\", \"filename\": \"FILE\"}}*. Drivers are file, host_device, nbd, http, https, "
-	  "null-co, raw, qcow2, luks, vmdk, vdi, vhdx, vpc, throttle, copy-on-read and blkdebug.", .parse = parse_blockdev },
+	  "null-co, raw, qcow2, luks, vmdk, vdi, vhdx, vpc, throttle, copy-on-read and blkdebug. Backing and data files that the description does not "
+	  "give, but the image names, are opened if they lie in its folder or below.", .parse = parse_blockdev },
 	{ "floppy", 0, "FILE[,ro]", "floppy disk image in a drive; may be repeated",
 	  "A floppy drive with the image, which is raw and of 160K, 180K, 320K, 360K or 1200K (5.25 inches), or 720K, 1440K or 2880K (3.5 inches), in it; the same as *--disk FILE,if=floppy*. "
 	  "An empty name ('') is a drive of 2880K without a medium; *blockdev-change-medium* and *eject* of the control protocol change it, for what the drive can take. "
