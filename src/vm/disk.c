@@ -108,6 +108,14 @@ static int iothread_for(struct vm *vm, unsigned i, struct iothread **out, struct
 	return start_iothread(vm, i, d->iothread, out, e);
 }
 
+/* The next disk has it, unless disks ask for it by name. */
+static void idle_iothread(struct vm *vm, const struct iothread *t)
+{
+	for (unsigned k = 0; vm->io && t && k < vm->io->n; k++)
+		if (vm->io->of[k].t == t && !vm->io->of[k].name)
+			vm->io->of[k].idle = true;
+}
+
 struct iothread *vm_iothread_of(const struct vm *vm, const struct loop *l)
 {
 	for (unsigned k = 0; vm->io && k < vm->io->n; k++)
@@ -475,7 +483,7 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 {
 	const struct vm_disk *d = &vm->cfg->disk[i];
 	struct adding a = { .vm = vm, .i = i, .d = d };
-	struct blk_node *node;
+	struct blk_node *node = NULL;
 	int ret;
 
 	snprintf(a.id, sizeof(a.id), "disk%u", i);
@@ -486,11 +494,13 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 	if (ret || !d->there)
 		return ret;
 	ret = open_node(vm, &a, secrets, &node, e);
-	if (ret && d->seed)
-		return ret;		/* which of its options says the message */
-	if (ret)
-		return err_prefix(e, ret, "%s", option_of(d));
-	return add_device(&a, node, e);
+	/* Which of a seed's options it is says the message. */
+	if (ret && !d->seed)
+		err_prefix(e, ret, "%s", option_of(d));
+	ret = ret ? ret : add_device(&a, node, e);
+	if (ret && d->interface == VM_DISK_VIRTIO)
+		idle_iothread(vm, a.io);
+	return ret;
 }
 
 /* Each key once, however many disks it opens: a descriptor can be read only once. */
@@ -540,13 +550,6 @@ bool vm_scsi_place(const struct vm *vm, unsigned i, unsigned *target, unsigned *
 		if (virtio_scsi_place(vm->scsi->of[k].dev, vm->disk[i], target, lun))
 			return true;
 	return false;
-}
-
-static void idle_iothread(struct vm *vm, const struct iothread *t)
-{
-	for (unsigned k = 0; vm->io && t && k < vm->io->n; k++)
-		if (vm->io->of[k].t == t && !vm->io->of[k].name)
-			vm->io->of[k].idle = true;
 }
 
 void vm_remove_disk(struct vm *vm, unsigned i)

@@ -153,6 +153,9 @@ def disks():
     """Disks in a slot, on a SCSI adapter and on USB; one goes in the middle of writes."""
     with Rig("--root-port", "rp1", "--disk", ",if=scsi,absent=on", "--usb", "absent") as r, r.qmp() as q:
         a, b, c = (image(r, n, n) for n in "abc")
+        # More often than there are threads for disks.
+        for _ in range(40):
+            refused(q, "device_add", "does not exist", driver="virtio-blk-pci", id="vd", bus="rp1", **{"x-lodge-file": a + ".none"})
         check(hmp(q, f"drive_add 0 if=none,id=da,file={a},format=qcow2") == "OK\r\n", "drive_add")
         q.cmd("device_add", driver="virtio-blk-pci", drive="da", id="vd", bus="rp1", serial="hot")
         until(r, BLOCKS, r"\bvda\b")
