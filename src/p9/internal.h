@@ -182,7 +182,8 @@ struct p9_call {
 const char *p9_shown(const char *text, char buf[P9_SHOWN]);
 /* `queue` not held: what waits for a lock is tried again. */
 void p9_retry_parked(struct p9 *s);
-/* Puts the request that runs on the list of those that wait; false: somebody has flushed it, or its session is over. `locks` held. */
+/* Puts the request that runs on the list of those that wait; false: somebody has flushed it, its session is over, or
+ * there are P9_MAX_PARKED. `locks` held. */
 bool p9_park(struct p9_call *c);
 /* Has another session taken its place? */
 bool p9_session_over(struct p9 *s, const struct p9_session *ses);

@@ -34,6 +34,7 @@
 #define P9_MAX_THREADS 16
 #define P9_XATTR_BYTES (16u << 20)	/* of all values that are being written and read */
 #define P9_MAX_LOCKS 16384u		/* each is compared with all others, also when a session is loaded */
+#define P9_MAX_PARKED 64u		/* requests that wait for a lock; a transport takes more, so that there is a way to give it back */
 #define P9_STATE_MAX (256u << 20)
 
 /* How owner, mode and kind of the guest's files are kept (QEMU's security models). */

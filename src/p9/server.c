@@ -416,10 +416,13 @@ static void flush(struct p9 *s, struct p9_req *f, struct list *ended)
 bool p9_park(struct p9_call *c)
 {
 	struct p9 *s = c->s;
+	unsigned waiting = 0;
 	bool ok;
 
 	pthread_mutex_lock(&s->queue);
-	ok = list_empty(&c->run->flushes) && !s->draining && c->ses == s->ses;
+	list_for_each(n, &s->parked)
+		waiting++;
+	ok = list_empty(&c->run->flushes) && !s->draining && c->ses == s->ses && waiting < P9_MAX_PARKED;
 	if (ok) {
 		list_del(&c->run->node);
 		list_add_tail(&s->parked, &c->r->node);

@@ -27,6 +27,8 @@
 
 #define F_MOUNT_TAG (1ull << 0)
 
+_Static_assert(P9_MAX_PARKED < QUEUE_SIZE, "who has a lock can give it back");
+
 struct vp9_config {
 	uint16_t tag_len;
 	char tag[VIRTIO_P9_TAG_MAX];

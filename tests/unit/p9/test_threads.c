@@ -114,6 +114,29 @@ static void a_lock_is_waited_for(void **state)
 	}
 }
 
+/* Who waits for a lock must not take all of a transport's room, or nobody could give it back. */
+static void not_all_requests_wait(void **state)
+{
+	struct later *l = calloc(P9_MAX_PARKED + 1, sizeof(*l));
+	struct cl c;
+
+	with_lock(&c, 0);
+	for (unsigned i = 0; i <= P9_MAX_PARKED; i++) {
+		make_lock(&c, 1, P9_LOCK_RDLCK, 2 + i, true);
+		later_send(&c, &l[i], (uint16_t)(20 + i));
+		assert_int_equal(l[i].ended != 0, i == P9_MAX_PARKED);
+	}
+	assert_int_equal(l[P9_MAX_PARKED].out[7], P9_LOCK_BLOCKED);
+	make_lock(&c, 1, P9_LOCK_UNLCK, 1, false);
+	assert_int_equal(cl_send(&c), 0);
+	for (unsigned i = 0; i < P9_MAX_PARKED; i++) {
+		assert_true(l[i].ended);
+		assert_int_equal(l[i].out[7], P9_LOCK_SUCCESS);
+	}
+	cl_close(&c);
+	free(l);
+}
+
 static void what_waits_is_flushed(void **state)
 {
 	struct later l, f;
@@ -422,6 +445,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_lock_is_waited_for),
+		cmocka_unit_test(not_all_requests_wait),
 		cmocka_unit_test(what_waits_is_flushed),
 		cmocka_unit_test(what_hangs_holds_up_nobody),
 		cmocka_unit_test(a_flush_waits_for_the_answer),
