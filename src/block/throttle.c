@@ -18,6 +18,7 @@
 #define SHORT_TIME 10
 #define RATE_MAX 1000000000000000ull
 #define SECOND 1000000000.0
+#define LONG_TIME 3600.0		/* seconds; who has to wait for longer is looked at again then */
 
 struct bucket {
 	struct blk_rate rate;
@@ -180,7 +181,7 @@ static void queue_run(struct throttle_queue *q)
 	while (q->first && (wait = request_wait(q->t, q->writes)) <= 0)
 		request_passes(q->t, queue_take(q), q->writes);
 	if (q->first)
-		loop_timer_arm(&q->timer, q->t->leaked_ns + (int64_t)(wait * SECOND) + 1);
+		loop_timer_arm(&q->timer, q->t->leaked_ns + (int64_t)(MIN(wait, LONG_TIME) * SECOND) + 1);
 }
 
 static void queue_due(void *opaque)

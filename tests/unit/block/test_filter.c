@@ -4,6 +4,7 @@
 
 #include "block/disk.h"
 #include "block/graph.h"
+#include "block/protocol.h"
 #include "block/qcow2/qcow2.h"
 
 #define SIZE (4u << 20)
@@ -105,6 +106,31 @@ static void limits_leave_others_alone(void **state)
 	/* Limits that are lifted let go what waits. */
 	assert_int_equal(blk_throttle_set(n, &none, &e), 0);
 	while (reads.done < 20)
+		assert_int_equal(loop_turn(loop, 1000), 0);
+	blk_close(n);
+}
+
+/* As a guest may ask for, longer than there are nanoseconds to count. */
+static void limits_hold_for_ever(void **state)
+{
+	const struct blk_throttle_opts o = { .bytes[BLK_RATE_TOTAL] = { .avg = 1 } }, none = { 0 };
+	const struct blk_open_opts open = { 0 };
+	struct blk_node *n = NULL;
+	struct flood fl;
+	struct err e = { 0 };
+	int64_t start;
+
+	assert_int_equal(blk_open_protocol(loop, "null-co://4000000T", &open, false, &n, &e), 0);
+	assert_int_equal(blk_throttle_new(n, &o, &n, &e), 0);
+	flood_start(&fl, n, BLK_WRITE_ZEROES, 2, NULL, 1ull << 61);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(loop_turn(loop, 0), 0);
+	assert_int_equal(fl.done, 1);
+	start = loop_now_ns();
+	assert_int_equal(loop_turn(loop, 20), 0);
+	assert_true(loop_now_ns() - start >= 10000000);
+	assert_int_equal(blk_throttle_set(n, &none, &e), 0);
+	while (fl.done < 2)
 		assert_int_equal(loop_turn(loop, 1000), 0);
 	blk_close(n);
 }
@@ -452,6 +478,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(limits_hold),
 		cmocka_unit_test(limits_leave_others_alone),
+		cmocka_unit_test(limits_hold_for_ever),
 		cmocka_unit_test(options),
 		cmocka_unit_test(faults_fire),
 		cmocka_unit_test(faults_delay),
