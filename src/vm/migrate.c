@@ -318,7 +318,7 @@ bool vm_migrate_busy(const struct vm *vm)
 	return vm_migrate_holds(vm) || (vm->mig_out && !atomic_load(&vm->mig_out->done));
 }
 
-bool vm_migrate_waits(const struct vm *vm) { return vm->mig_in && !vm->mig_in->owner; }
+bool vm_migrate_waits(const struct vm *vm) { return vm->mig_in && vm->mig_in->holds; }
 bool vm_migrate_expects(const struct vm *vm) { return vm->cfg->incoming && !(vm->mig_in && vm->mig_in->owner); }
 bool vm_migrate_gone(const struct vm *vm) { return vm->mig_out && vm->mig_out->gone; }
 

@@ -118,7 +118,7 @@ bool vm_migrate_holds(const struct vm *vm);
 void vm_migrate_stay(struct vm *vm);
 /* One is under way, or has taken the guest away. */
 bool vm_migrate_busy(const struct vm *vm);
-/* Destination that has not got its guest yet. */
+/* Destination that has not got its guest yet, or is about to let it go on. */
 bool vm_migrate_waits(const struct vm *vm);
 /* The same, also before there is anything to wait with: while its machine is made. */
 bool vm_migrate_expects(const struct vm *vm);

@@ -367,6 +367,9 @@ class Herd:
         return False
 
     def one_owner(self, source, to, owner, how):
+        # The source hears of it before the first instruction.
+        if owner is to and how == "completed":
+            self.runs_soon(to)
         states = {"source": self.status(source), "destination": self.status(to)}
         running = [k for k, v in states.items() if v == "running"]
         check(len(running) < 2, f"both run: {states}")
