@@ -63,7 +63,7 @@ static void vram_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
 	struct vga *v = opaque;
 
 	st_le(v->vram + off, len, val);
-	mem_stored(v->pci->dev.m->mem, v->vram_offset + off, len);
+	mem_stored(v->m->mem, v->vram_offset + off, len);
 }
 
 static const struct bus_ops vram_ops = { .read = vram_read, .write = vram_write };
@@ -71,7 +71,7 @@ static const struct bus_ops vram_ops = { .read = vram_read, .write = vram_write 
 static void part_bars_changed(void *opaque)
 {
 	struct vga *v = opaque;
-	struct mem *mem = v->pci->dev.m->mem;
+	struct mem *mem = v->m->mem;
 	uint64_t at = pci_bar_addr(v->pci, 0);
 	struct err e = { "" };
 
@@ -178,7 +178,7 @@ static int add_region(struct bus *b, struct bus_region *r, const char *name, con
 static int part_attach(void *opaque, struct pci_dev *p, struct err *e)
 {
 	struct vga *v = opaque;
-	struct machine *m = p->dev.m;
+	struct machine *m = v->m;
 	int r;
 
 	v->pci = p;
@@ -264,6 +264,7 @@ int vga_part_new(struct machine *m, const struct vga_config *cfg, struct pci_par
 	v = calloc(1, sizeof(*v));
 	if (!v)
 		return err_set(e, -ENOMEM, "out of memory");
+	v->m = m;
 	v->cfg = *cfg;
 	v->vram_size = cfg->vram_size;
 	v->vram_offset = cfg->vram_offset;

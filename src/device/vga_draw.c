@@ -363,7 +363,7 @@ static bool any_seen(const struct vga *v)
 /* What the phase of blinking characters and the cursor is; a change counts if something blinks. */
 static void blink(struct vga *v)
 {
-	bool on = clock_now(v->pci->dev.m->clock) / BLINK_NS % 2 == 0;
+	bool on = clock_now(v->m->clock) / BLINK_NS % 2 == 0;
 
 	if (on != v->blink_on && v->blinks)
 		v->stale = true;
@@ -373,7 +373,7 @@ static void blink(struct vga *v)
 static void refresh(void *opaque, struct display *d)
 {
 	struct vga *v = opaque;
-	struct machine *m = v->pci->dev.m;
+	struct machine *m = v->m;
 	bool on = dispi_on(v) || v->ar_index & 0x20;
 	uint64_t *old = v->seen_before;
 
@@ -400,7 +400,7 @@ static void refresh(void *opaque, struct display *d)
 static void watched(void *opaque, bool on)
 {
 	struct vga *v = opaque;
-	struct machine *m = v->pci->dev.m;
+	struct machine *m = v->m;
 
 	v->watched = v->stale = on;
 	mem_watch(m->mem, v->vram_offset >> PAGE_SHIFT_4K, v->vram_size >> PAGE_SHIFT_4K, on);

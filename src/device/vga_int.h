@@ -32,7 +32,8 @@ enum { DISPI_ID, DISPI_XRES, DISPI_YRES, DISPI_BPP, DISPI_ENABLE, DISPI_BANK, DI
 #define DISPI_MAX_BPP 32u
 
 struct vga {
-	struct pci_dev *pci;		/* the function it is (a part of); NULL: not yet */
+	struct machine *m;
+	struct pci_dev *pci;		/* the function it is (a part of); NULL: not yet; off its bus (and m) before the VGA goes */
 	struct vga_config cfg;
 	struct bus_region window, ports, dispi;
 	uint64_t vram_offset, vram_size;

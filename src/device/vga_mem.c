@@ -102,7 +102,7 @@ static void write_planes(struct vga *v, uint64_t off, uint8_t b, unsigned planes
 	for (unsigned p = 0; p < 4; p++)
 		if (planes >> p & 1)
 			v->vram[off * 4 + p] = plane_byte(v, p, b);
-	mem_stored(v->pci->dev.m->mem, v->vram_offset + off * 4, 4);
+	mem_stored(v->m->mem, v->vram_offset + off * 4, 4);
 }
 
 static void window_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
@@ -116,7 +116,7 @@ static void window_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
 		if (off >= v->vram_size || !(planes >> (off & 3) & 1))
 			return;
 		v->vram[off] = (uint8_t)val;
-		mem_stored(v->pci->dev.m->mem, v->vram_offset + off, 1);
+		mem_stored(v->m->mem, v->vram_offset + off, 1);
 		return;
 	}
 	if (odd_even_write(v)) {

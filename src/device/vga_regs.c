@@ -22,7 +22,7 @@ static const uint8_t gr_mask[GR_COUNT] = { 0x0f, 0x0f, 0x0f, 0x1f, 0x03, 0x7b, 0
 /* Bit 3: vertical retrace; bit 0: no picture is being drawn. By virtual time, as programs that wait for it expect. */
 static uint8_t input_status(struct vga *v)
 {
-	uint64_t at = (uint64_t)clock_now(v->pci->dev.m->clock) % FRAME_NS, line = at / LINE_NS, in = at % LINE_NS;
+	uint64_t at = (uint64_t)clock_now(v->m->clock) % FRAME_NS, line = at / LINE_NS, in = at % LINE_NS;
 	bool retrace = line >= RETRACE_LINE && line < RETRACE_LINE + 2;
 
 	v->ar_flip = 0;
@@ -243,7 +243,7 @@ static void dispi_enable(struct vga *v, uint16_t val)
 		uint64_t n = (uint64_t)v->reg[DISPI_YRES] * vga_dispi_pitch(v, v->reg[DISPI_VIRT_WIDTH]);
 
 		memset(v->vram, 0, MIN(n, v->vram_size));
-		mem_stored(v->pci->dev.m->mem, v->vram_offset, MIN(n, v->vram_size));
+		mem_stored(v->m->mem, v->vram_offset, MIN(n, v->vram_size));
 	}
 }
 

@@ -388,6 +388,24 @@ static void test_text(void **state)
 	display_unwatch(d, &viewer);
 }
 
+/* Somebody looks when the card goes: the picture stays, and the pages are no more watched for it. */
+static void test_taken_away(void **state)
+{
+	uint64_t seen[VRAM >> 12 >> 6] = { 0 };
+
+	mode_text();
+	display_watch(d, &viewer);
+	expect_size(720, 400);
+	machine_lock(m);
+	machine_free_devs(m);
+	mem_stored(m->mem, RAM, 1);
+	mem_watch_fetch(m->mem, RAM >> 12, VRAM >> 12, seen);
+	assert_int_equal(seen[0], 0);
+	machine_unlock(m);
+	expect_size(720, 400);
+	display_unwatch(d, &viewer);
+}
+
 static void test_planar(void **state)
 {
 	mode_12h();
@@ -661,7 +679,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		T(test_ids), T(test_registers), T(test_retrace), T(test_planes), T(test_windows), T(test_text), T(test_planar),
+		T(test_ids), T(test_registers), T(test_retrace), T(test_planes), T(test_windows), T(test_text), T(test_taken_away), T(test_planar),
 		T(test_256), T(test_cga), T(test_linear), T(test_dispi_limits), T(test_mmio), T(test_watch), T(test_bar),
 		T(test_saved), T(test_damaged),
 	};
