@@ -15,6 +15,7 @@
 
 #define BLINK_NS 266666667ll		/* the cursor: 16 frames on, 16 off */
 #define FONT_STEP (8192u * 4)		/* from one font of plane 2 to the next */
+#define MAX_COLUMNS 256u		/* of text: a register of 8 bits, plus 1 */
 
 /* A byte of plane p of the four at plane offset off, which wraps. */
 static uint8_t plane(const struct vga *v, uint64_t off, unsigned p)
@@ -275,7 +276,7 @@ static struct text text_of(const struct vga *v)
 
 	t.cell_w = v->seq[SEQ_CLOCKING] & 1 ? 8 : 9;
 	t.cell_h = (v->cr[CR_MAX_SCAN] & 0x1f) + 1u;
-	t.columns = MIN(v->cr[CR_H_END] + 1u, DISPLAY_MAX_WIDTH / 18);
+	t.columns = v->cr[CR_H_END] + 1u;
 	/* Rows drawn twice (200 lines on a 400 line screen) are as high as they are shown. */
 	t.rows = t.s.h / (t.cell_h << (v->cr[CR_MAX_SCAN] >> 7));
 	t.cursor = (uint64_t)v->cr[CR_CURSOR_HIGH] << 8 | v->cr[CR_CURSOR_LOW];
@@ -285,55 +286,87 @@ static struct text text_of(const struct vga *v)
 	return t;
 }
 
-/* Row `line` of the character cell at plane offset off, to out. */
-static void draw_cell(struct vga *v, const struct text *t, uint64_t off, unsigned line, uint32_t *out)
+/* A character cell: what is the same in all its rows. */
+struct cell {
+	uint32_t glyph;			/* offset in memory */
+	uint32_t fg, bg, cursor_fg;
+	uint8_t ninth;			/* of a row's bits: what decides about the ninth column */
+	bool cursor;
+};
+
+static struct cell cell_at(struct vga *v, const struct text *t, uint64_t off)
 {
 	uint8_t ch = plane(v, off, 0), attr = plane(v, off, 1);
-	uint32_t glyph = t->font[attr >> 3 & 1] + (ch * 32u + line) * 4 + 2;
-	uint8_t bits = v->vram[glyph & (v->vram_size - 1)];
-	uint32_t fg = v->pens[attr & 15], bg = v->pens[attr >> 4];
-	bool ninth = (v->ar[AR_MODE] & 4) && ch >= 0xc0 && ch <= 0xdf && bits & 1;
+	struct cell c = { .glyph = t->font[attr >> 3 & 1] + ch * 32u * 4 + 2, .fg = v->pens[attr & 15], .bg = v->pens[attr >> 4] };
 
+	c.cursor_fg = c.fg;		/* which does not blink with the character */
 	if (v->ar[AR_MODE] & 8) {
-		bg = v->pens[attr >> 4 & 7];
+		c.bg = v->pens[attr >> 4 & 7];
 		if (attr & 0x80) {
 			v->blinks = true;
 			if (!v->blink_on)
-				fg = bg;
+				c.fg = c.bg;
 		}
 	}
-	if (t->cursor_on && off == t->cursor && line >= (v->cr[CR_CURSOR_START] & 31u) && line <= (v->cr[CR_CURSOR_END] & 31u)) {
-		bits = 0xff;
-		ninth = true;
-		fg = v->pens[attr & 15];
-	}
-	for (unsigned i = 0; i < 8; i++)
-		out[i] = bits >> (7 - i) & 1 ? fg : bg;
-	if (t->cell_w == 9)
-		out[8] = ninth ? fg : bg;
+	c.ninth = (v->ar[AR_MODE] & 4) && ch >= 0xc0 && ch <= 0xdf;
+	c.cursor = t->cursor_on && off == t->cursor;
+	return c;
 }
 
-static void draw_text_line(struct vga *v, const struct text *t, unsigned y)
+/* Four pixels by four bits, the leftmost in the highest. */
+static void four(uint32_t *out, unsigned bits, uint32_t bg, uint32_t differ)
 {
-	unsigned scan = y % t->cell_h, row = y / t->cell_h;
-	uint64_t off = t->s.start + (uint64_t)row * t->s.pitch;
+	static const uint32_t on[16][4] = {
+		{ 0, 0, 0, 0 }, { 0, 0, 0, ~0u }, { 0, 0, ~0u, 0 }, { 0, 0, ~0u, ~0u },
+		{ 0, ~0u, 0, 0 }, { 0, ~0u, 0, ~0u }, { 0, ~0u, ~0u, 0 }, { 0, ~0u, ~0u, ~0u },
+		{ ~0u, 0, 0, 0 }, { ~0u, 0, 0, ~0u }, { ~0u, 0, ~0u, 0 }, { ~0u, 0, ~0u, ~0u },
+		{ ~0u, ~0u, 0, 0 }, { ~0u, ~0u, 0, ~0u }, { ~0u, ~0u, ~0u, 0 }, { ~0u, ~0u, ~0u, ~0u },
+	};
+
+	for (unsigned i = 0; i < 4; i++)
+		out[i] = bg ^ (on[bits][i] & differ);
+}
+
+/* Row `line` of the cell, to out. */
+static void draw_cell(const struct vga *v, const struct text *t, const struct cell *c, unsigned line, uint32_t *out)
+{
+	uint8_t bits = v->vram[(c->glyph + line * 4) & (v->vram_size - 1)], ninth = c->ninth;
+	uint32_t fg = c->fg;
+
+	if (c->cursor && line >= (v->cr[CR_CURSOR_START] & 31u) && line <= (v->cr[CR_CURSOR_END] & 31u)) {
+		bits = 0xff;
+		ninth = 1;
+		fg = c->cursor_fg;
+	}
+	four(out, bits >> 4, c->bg, fg ^ c->bg);
+	four(out + 4, bits & 15, c->bg, fg ^ c->bg);
+	if (t->cell_w == 9)
+		out[8] = bits & ninth ? fg : c->bg;
+}
+
+/* A row of characters, which begins at row y of the screen. */
+static void draw_text_row(struct vga *v, struct display *d, const struct text *t, uint64_t off, unsigned y)
+{
+	struct cell cells[MAX_COLUMNS];
 
 	for (unsigned c = 0; c < t->columns; c++)
-		draw_cell(v, t, off + c, scan, v->line + c * t->cell_w);
+		cells[c] = cell_at(v, t, off + c);
+	for (unsigned line = 0; line < t->cell_h; line++) {
+		for (unsigned c = 0; c < t->columns; c++)
+			draw_cell(v, t, &cells[c], line, v->line + c * t->cell_w);
+		display_put(d, 0, y + line, t->columns * t->cell_w, v->line);
+	}
 }
 
 static void draw_text(struct vga *v, struct display *d)
 {
 	struct text t = text_of(v);
-	unsigned w = t.columns * t.cell_w, h = t.rows * t.cell_h;
 
 	pens_16(v);
 	v->blinks = !(v->cr[CR_CURSOR_START] & 0x20);
-	display_resize(d, w, h);
-	for (unsigned y = 0; y < h; y++) {
-		draw_text_line(v, &t, y);
-		display_put(d, 0, y, w, v->line);
-	}
+	display_resize(d, t.columns * t.cell_w, t.rows * t.cell_h);
+	for (unsigned row = 0; row < t.rows; row++)
+		draw_text_row(v, d, &t, t.s.start + (uint64_t)row * t.s.pitch, row * t.cell_h);
 }
 
 static void draw_blank(struct vga *v, struct display *d)

@@ -4,6 +4,9 @@
  *
  * The planes lie interleaved in memory: byte p of each group of four is plane p.
  * Chained modes use the memory as it is, so what they draw is what BAR 0 shows.
+ *
+ * Wider accesses are bytes in ascending order, as on the bus of a VGA; that they come
+ * together only saves the way to here and the notes about what was written.
  */
 #include "device/vga_int.h"
 
@@ -39,9 +42,8 @@ static uint8_t compare_planes(const struct vga *v)
 	return (uint8_t)~differ;
 }
 
-static uint64_t window_read(void *opaque, uint64_t off, unsigned len)
+static uint8_t read_byte(struct vga *v, uint64_t off)
 {
-	struct vga *v = opaque;
 	unsigned plane = v->gr[GR_READ_MAP];
 
 	if (!windowed(v, &off))
@@ -57,6 +59,15 @@ static uint64_t window_read(void *opaque, uint64_t off, unsigned len)
 	for (unsigned p = 0; p < 4; p++)
 		v->latch[p] = v->vram[off * 4 + p];
 	return v->gr[GR_MODE] & 0x08 ? compare_planes(v) : v->latch[plane];
+}
+
+static uint64_t window_read(void *opaque, uint64_t off, unsigned len)
+{
+	uint64_t val = 0;
+
+	for (unsigned i = 0; i < len; i++)
+		val |= (uint64_t)read_byte(opaque, off + i) << (8 * i);
+	return val;
 }
 
 static uint8_t rotate(uint8_t b, unsigned n) { return (uint8_t)(b >> n | b << (8 - n)); }
@@ -95,19 +106,29 @@ static uint8_t plane_byte(const struct vga *v, unsigned p, uint8_t b)
 	return (uint8_t)((out & mask) | (v->latch[p] & ~mask));
 }
 
-static void write_planes(struct vga *v, uint64_t off, uint8_t b, unsigned planes)
+/* What an access has written: bytes [from, to) of the memory. */
+struct written {
+	uint64_t from, to;
+};
+
+static void note(struct written *w, uint64_t from, uint64_t len)
+{
+	w->from = MIN(w->from, from);
+	w->to = MAX(w->to, from + len);
+}
+
+static void write_planes(struct vga *v, uint64_t off, uint8_t b, unsigned planes, struct written *w)
 {
 	if (off * 4 + 4 > v->vram_size)
 		return;
 	for (unsigned p = 0; p < 4; p++)
 		if (planes >> p & 1)
 			v->vram[off * 4 + p] = plane_byte(v, p, b);
-	mem_stored(v->m->mem, v->vram_offset + off * 4, 4);
+	note(w, off * 4, 4);
 }
 
-static void window_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
+static void write_byte(struct vga *v, uint64_t off, uint8_t b, struct written *w)
 {
-	struct vga *v = opaque;
 	unsigned planes = v->seq[SEQ_MAP_MASK];
 
 	if (!windowed(v, &off))
@@ -115,15 +136,26 @@ static void window_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
 	if (chained(v)) {
 		if (off >= v->vram_size || !(planes >> (off & 3) & 1))
 			return;
-		v->vram[off] = (uint8_t)val;
-		mem_stored(v->m->mem, v->vram_offset + off, 1);
+		v->vram[off] = b;
+		note(w, off, 1);
 		return;
 	}
 	if (odd_even_write(v)) {
 		planes &= off & 1 ? 0x0a : 0x05;
 		off >>= 1;
 	}
-	write_planes(v, off, (uint8_t)val, planes);
+	write_planes(v, off, b, planes, w);
 }
 
-const struct bus_ops vga_window_ops = { .read = window_read, .write = window_write, .max_len = 1 };
+static void window_write(void *opaque, uint64_t off, unsigned len, uint64_t val)
+{
+	struct vga *v = opaque;
+	struct written w = { .from = UINT64_MAX };
+
+	for (unsigned i = 0; i < len; i++)
+		write_byte(v, off + i, (uint8_t)(val >> (8 * i)), &w);
+	if (w.to)
+		mem_stored(v->m->mem, v->vram_offset + w.from, w.to - w.from);
+}
+
+const struct bus_ops vga_window_ops = { .read = window_read, .write = window_write, .max_len = 8, .unaligned = true };

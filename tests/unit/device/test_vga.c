@@ -333,6 +333,55 @@ static void test_windows(void **state)
 	assert_int_equal(dispi_get(5), 2);
 }
 
+/* Wide accesses are bytes in a row, however the planes are set up: `wide` in one access or byte by byte. */
+static void write_window(uint32_t off, uint64_t val, unsigned len, bool wide)
+{
+	if (wide)
+		bus_access(m->mmio, WINDOW + off, &val, len, true);
+	for (unsigned i = 0; !wide && i < len; i++)
+		wb(off + i, (uint8_t)(val >> (8 * i)));
+}
+
+static void test_wide(void **state)
+{
+	static uint8_t before[1 << 18], bytes[1 << 18];
+	static void (*const modes[])(void) = { mode_text, mode_12h, mode_13h };
+	uint32_t r = 1;
+
+	for (unsigned n = 0; n < 600; n++) {
+		unsigned len = 2 + n % 7;
+		uint32_t off = (n % 3 ? 0 : 0x18000) + (r >> 20);
+		uint64_t val = r * 0x9e3779b97f4a7c15ull, got = 0;
+
+		modes[n % 3]();
+		r = r * 1664525 + 1013904223;
+		seq(2, (r >> 8) & 15);
+		gr(5, (n % 3 ? 0 : 0x10) | (r >> 12 & 3));
+		gr(3, r >> 16 & 0x1f);
+		gr(8, (uint8_t)(r >> 24));
+		memcpy(before, vram(), sizeof(before));
+		rb(off);				/* the latches */
+		write_window(off, val, len, false);
+		memcpy(bytes, vram(), sizeof(bytes));
+		memcpy(vram(), before, sizeof(before));
+		rb(off);
+		write_window(off, val, len, true);
+		assert_memory_equal(vram(), bytes, sizeof(bytes));
+		bus_access(m->mmio, WINDOW + off, &got, len, false);
+		for (unsigned i = 0; i < len; i++)
+			assert_int_equal((uint8_t)(got >> (8 * i)), rb(off + i));
+	}
+	/* What is written so is seen. */
+	mode_text();
+	display_watch(d, &viewer);
+	assert_int_equal(pixel(639, 399), colour(0));
+	display_refresh(d);
+	display_refresh(d);
+	write_window(0x18000 + 2 * 40, 0x1720172017201720, 8, true);
+	assert_int_equal(pixel(9 * 43, 0), colour(1));
+	display_unwatch(d, &viewer);
+}
+
 /* ---- pictures ---- */
 
 static void test_text(void **state)
@@ -679,7 +728,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		T(test_ids), T(test_registers), T(test_retrace), T(test_planes), T(test_windows), T(test_text), T(test_taken_away), T(test_planar),
+		T(test_ids), T(test_registers), T(test_retrace), T(test_planes), T(test_windows), T(test_wide), T(test_text), T(test_taken_away), T(test_planar),
 		T(test_256), T(test_cga), T(test_linear), T(test_dispi_limits), T(test_mmio), T(test_watch), T(test_bar),
 		T(test_saved), T(test_damaged),
 	};
