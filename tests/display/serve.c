@@ -34,6 +34,9 @@ static uint32_t pixel(unsigned x, unsigned y)
 	case 2: return ((x / 5 * 7 + y / 3) % 11) * 0x112233 & 0xffffff;
 	case 3: return (x * 3 + y * 5) % 200 * 0x010203 & 0xffffff;
 	case 4: return (x * 2654435761u ^ y * 40503u * 65537u) & 0xffffff;
+	/* Bands of two colours, the same two, one that is one colour; from x = 90 on and below of three, four and five. */
+	case 6: return (x + y) % 3 ? (y / 16 % 4 == 2 ? 0xffff40 : y / 48 % 3 == 1 ? 0x404040 : 0xc0c0c0) :
+		       x >= 90 && y >= 80 ? (y / 16 * 0x10203 + y % 2) : 0x404040;
 	default: return (x & 255) << 16 | (y & 255) << 8 | ((x + y) & 255);
 	}
 }

@@ -81,6 +81,9 @@ def pixel(p, x, y):
         return (x * 3 + y * 5) % 200 * 0x010203 & 0xffffff
     if p == 4:
         return ((x * 2654435761 & 0xffffffff) ^ (y * 40503 * 65537 & 0xffffffff)) & 0xffffff
+    if p == 6:
+        return ((0xffff40 if y // 16 % 4 == 2 else 0x404040 if y // 48 % 3 == 1 else 0xc0c0c0) if (x + y) % 3
+                else y // 16 * 0x10203 + y % 2 if x >= 90 and y >= 80 else 0x404040)
     return (x & 255) << 16 | (y & 255) << 8 | ((x + y) & 255)
 
 
@@ -98,7 +101,7 @@ def plain(data):
 def encodings():
     with Server() as s:
         v = Rfb(s.port)
-        for p, w, h in ((0, 320, 200), (1, 320, 200), (2, 333, 97), (3, 130, 70), (4, 100, 33), (5, 2100, 20)):
+        for p, w, h in ((0, 320, 200), (1, 320, 200), (2, 333, 97), (3, 130, 70), (4, 100, 33), (5, 2100, 20), (6, 333, 327), (6, 150, 500), (6, 2500, 80)):
             want = picture(p, w, h)
             s.say(f"draw {p} {w} {h}")
             for enc in (rfb.RAW, rfb.HEXTILE, rfb.ZRLE, rfb.TIGHT, rfb.TIGHT_PNG):

@@ -76,23 +76,25 @@ static int find(const struct palette *pal, uint32_t c)
 	return -1;
 }
 
-/* One colour or two, as in text. */
-static bool two_colours(struct palette *pal, const struct vnc_piece *p, unsigned x, unsigned y, unsigned w, unsigned h)
+/* Up to four colours, as in text, in the order in which they come. */
+static bool few_colours(struct palette *pal, const struct vnc_piece *p, unsigned x, unsigned y, unsigned w, unsigned h)
 {
-	uint32_t a = *row(p, x, y), b = a;
+	uint32_t *c = pal->colour;
 
+	c[0] = c[1] = c[2] = c[3] = *row(p, x, y);
+	pal->n = 1;
 	for (unsigned j = 0; j < h; j++) {
 		const uint32_t *px = row(p, x, y + j);
-		size_t done = vnc_scan_two(px, w, a, b);
 
-		if (done < w && same(a, b)) {
-			b = px[done];
-			done += vnc_scan_two(px + done, w - done, a, b);
+		for (size_t i = 0;;) {
+			i += pal->n > 2 ? vnc_scan_four(px + i, w - i, c) : vnc_scan_two(px + i, w - i, c[0], c[1]);
+			if (i == w)
+				break;
+			if (pal->n == 4)
+				return false;
+			c[pal->n++] = px[i];
 		}
-		if (done < w)
-			return false;
 	}
-	*pal = (struct palette){ { a, b }, same(a, b) ? 1 : 2 };
 	return true;
 }
 
@@ -100,7 +102,7 @@ static void colours(struct palette *pal, const struct vnc_piece *p, unsigned x, 
 {
 	uint32_t last = 0;
 
-	if (two_colours(pal, p, x, y, w, h))
+	if (few_colours(pal, p, x, y, w, h))
 		return;
 	pal->n = 0;
 	for (unsigned j = 0; j < h; j++) {
@@ -180,28 +182,31 @@ static unsigned hextile(const struct vnc_format *f, const struct vnc_piece *p, s
 
 /* ---- ZRLE ---- */
 
-static void zrle_bits(const struct vnc_piece *p, unsigned x, unsigned y, unsigned w, unsigned h, uint32_t one, struct vnc_buf *b)
+/* One or two bits a pixel. */
+static void zrle_bits(const struct vnc_piece *p, unsigned x, unsigned y, unsigned w, unsigned h, const struct palette *pal, struct vnc_buf *b)
 {
-	size_t line = (w + 7) / 8;
+	size_t line = pal->n == 2 ? (w + 7) / 8 : (w + 3) / 4;
 	uint8_t *to = vnc_room(b, line * h);
 
 	if (!to)
 		return;
-	for (unsigned j = 0; j < h; j++)
-		vnc_scan_bits(row(p, x, y + j), w, one, to + j * line);
+	for (unsigned j = 0; j < h; j++, to += line) {
+		if (pal->n == 2)
+			vnc_scan_bits(row(p, x, y + j), w, pal->colour[1], to);
+		else
+			vnc_scan_indices(row(p, x, y + j), w, pal->colour, pal->n, to);
+	}
 	b->len += line * h;
 }
 
 static void zrle_packed(const struct vnc_format *f, const struct vnc_piece *p, unsigned x, unsigned y, unsigned w, unsigned h,
 			const struct palette *pal, struct vnc_buf *b)
 {
-	unsigned bits = pal->n <= 4 ? 2 : 4;
-
 	vnc_put8(b, pal->n);
 	for (unsigned i = 0; i < pal->n; i++)
 		vnc_put_cpixel(f, b, pal->colour[i]);
-	if (pal->n == 2) {
-		zrle_bits(p, x, y, w, h, pal->colour[1], b);
+	if (pal->n <= 4) {
+		zrle_bits(p, x, y, w, h, pal, b);
 		return;
 	}
 	for (unsigned j = 0; j < h; j++) {
@@ -215,8 +220,8 @@ static void zrle_packed(const struct vnc_format *f, const struct vnc_piece *p, u
 				last = px[i];
 				index = find(pal, last);
 			}
-			acc = acc << bits | (unsigned)index;
-			have += bits;
+			acc = acc << 4 | (unsigned)index;
+			have += 4;
 			if (have == 8) {
 				vnc_put8(b, acc);
 				acc = have = 0;

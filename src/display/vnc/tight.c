@@ -2,6 +2,10 @@
 /*
  * Tight and TightPNG (rfbproto, "Tight Encoding"): one colour, a palette, pictures
  * with many colours as JPEG if the client named a quality, else through zlib or PNG.
+ *
+ * A piece of more than two colours is cut into bands as high as a line of text, and neighbours of the same
+ * two colours, or of more, go together: a bit a pixel is what makes text cheap, and one coloured
+ * line would take it from all of them.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +19,8 @@ enum { FILTER_COPY, FILTER_PALETTE };
 #define MAX_WIDTH 2048u
 #define MIN_COMPRESS 12u
 #define MIN_JPEG 1024u			/* pixels */
+#define BAND 16u			/* rows */
+#define MAX_BANDS 8u			/* of a piece: the count of an update's rectangles has 16 bits */
 
 struct tight_palette {
 	uint32_t colour[256];
@@ -42,15 +48,23 @@ static int lookup(struct tight_palette *p, uint32_t c, bool enter)
 	}
 }
 
-/* One colour or two, as text has them: without a table. */
-static bool collect_two(struct tight_palette *p, const uint32_t *px, size_t n)
+/* One colour (twice) or two, as text has them; false: more. */
+static bool two_of(const uint32_t *px, size_t n, uint32_t colour[2])
 {
 	size_t same = vnc_scan_two(px, n, px[0], px[0]);
 
-	p->n = same < n ? 2 : 1;
-	p->colour[0] = px[0] & 0xffffff;
-	p->colour[1] = same < n ? px[same] & 0xffffff : 0;
+	colour[0] = px[0] & 0xffffff;
+	colour[1] = same < n ? px[same] & 0xffffff : colour[0];
 	return same == n || vnc_scan_two(px + same, n - same, px[0], px[same]) == n - same;
+}
+
+/* Without a table. */
+static bool collect_two(struct tight_palette *p, const uint32_t *px, size_t n)
+{
+	bool two = two_of(px, n, p->colour);
+
+	p->n = p->colour[0] == p->colour[1] ? 1 : 2;
+	return two;
 }
 
 static void collect(struct tight_palette *p, const uint32_t *px, size_t n)
@@ -126,7 +140,9 @@ static void indexed(struct vnc_encoder *e, const struct vnc_format *f, const str
 {
 	struct vnc_buf *s = &e->scratch;
 	size_t n = (size_t)p->r.w * p->r.h;
+	uint32_t last = 0;
 	uint8_t *to;
+	int at = 0;
 
 	vnc_put8(b, CTL_FILTER | (pal->n == 2 ? STREAM_TWO : STREAM_PALETTE) << 4);
 	vnc_put8(b, FILTER_PALETTE);
@@ -139,8 +155,14 @@ static void indexed(struct vnc_encoder *e, const struct vnc_format *f, const str
 	}
 	s->at = s->len = 0;
 	to = vnc_room(s, n);
-	for (size_t i = 0; to && i < n; i++)
-		to[i] = (uint8_t)lookup(pal, p->pixels[i] & 0xffffff, false);
+	for (size_t i = 0; to && i < n; i++) {
+		uint32_t c = p->pixels[i] & 0xffffff;
+
+		if (!i || c != last)
+			at = lookup(pal, c, false);
+		last = c;
+		to[i] = (uint8_t)at;
+	}
 	s->len = to ? n : 0;
 	put_stream(e, STREAM_PALETTE, b);
 }
@@ -189,11 +211,11 @@ static void full(struct vnc_encoder *e, const struct vnc_format *f, const struct
 	put_stream(e, STREAM_FULL, b);
 }
 
+/* With the colours of the piece. */
 static void one(struct vnc_encoder *e, const struct vnc_format *f, const struct vnc_piece *p, struct tight_palette *pal,
 		struct vnc_buf *b)
 {
 	vnc_rect_header(b, &p->r, e->kind);
-	collect(pal, p->pixels, (size_t)p->r.w * p->r.h);
 	if (pal->n == 1) {
 		vnc_put8(b, CTL_FILL);
 		put_tpixel(f, b, pal->colour[0]);
@@ -208,6 +230,51 @@ static void one(struct vnc_encoder *e, const struct vnc_format *f, const struct 
 	}
 }
 
+/* The colours of the band that begins at row y, if there are no more than two. */
+static bool band_of_two(const struct vnc_piece *p, unsigned y, uint32_t colour[2])
+{
+	size_t n = (size_t)p->r.w * MIN(BAND, p->r.h - y);
+
+	return two_of(p->pixels + (size_t)y * p->r.w, n, colour);
+}
+
+static bool same_two(const uint32_t a[2], const uint32_t b[2])
+{
+	return (a[0] == b[0] && a[1] == b[1]) || (a[0] == b[1] && a[1] == b[0]);
+}
+
+/* Where the bands end that go with the one at row y. */
+static unsigned bands_end(const struct vnc_piece *p, unsigned y)
+{
+	uint32_t first[2], colour[2];
+	bool two = band_of_two(p, y, first);
+
+	for (y += BAND; y < p->r.h; y += BAND)
+		if (band_of_two(p, y, colour) != two || (two && !same_two(first, colour)))
+			break;
+	return MIN(y, p->r.h);
+}
+
+/* Returns how many rectangles it has become. */
+static unsigned bands(struct vnc_encoder *e, const struct vnc_format *f, const struct vnc_piece *p, struct tight_palette *pal, struct vnc_buf *b)
+{
+	unsigned n = 0, end;
+
+	if (collect_two(pal, p->pixels, (size_t)p->r.w * p->r.h)) {
+		one(e, f, p, pal, b);
+		return 1;
+	}
+	for (unsigned y = 0; y < p->r.h; y = end, n++) {
+		struct vnc_piece part = { { p->r.x, p->r.y + y, p->r.w, 0 }, p->pixels + (size_t)y * p->r.w };
+
+		end = e->kind == ENC_TIGHT && n + 1 < MAX_BANDS ? bands_end(p, y) : p->r.h;
+		part.r.h = end - y;
+		collect(pal, part.pixels, (size_t)part.r.w * part.r.h);
+		one(e, f, &part, pal, b);
+	}
+	return n;
+}
+
 /* Rectangles are at most 2048 pixels wide. */
 unsigned vnc_encode_tight(struct vnc_encoder *e, const struct vnc_format *f, const struct vnc_piece *p, struct vnc_buf *b)
 {
@@ -219,11 +286,11 @@ unsigned vnc_encode_tight(struct vnc_encoder *e, const struct vnc_format *f, con
 		return 0;
 	}
 	if (p->r.w <= MAX_WIDTH) {
-		one(e, f, p, pal, b);
+		n = bands(e, f, p, pal, b);
 		free(pal);
-		return 1;
+		return n;
 	}
-	for (unsigned x = 0; x < p->r.w; x += MAX_WIDTH, n++) {
+	for (unsigned x = 0; x < p->r.w; x += MAX_WIDTH) {
 		unsigned w = MIN(MAX_WIDTH, p->r.w - x);
 		uint32_t *px = malloc((size_t)w * p->r.h * sizeof(*px));
 		struct vnc_piece part = { { p->r.x + x, p->r.y, w, p->r.h }, px };
@@ -234,7 +301,7 @@ unsigned vnc_encode_tight(struct vnc_encoder *e, const struct vnc_format *f, con
 		}
 		for (unsigned y = 0; y < p->r.h; y++)
 			memcpy(px + (size_t)y * w, p->pixels + (size_t)y * p->r.w + x, w * sizeof(*px));
-		one(e, f, &part, pal, b);
+		n += bands(e, f, &part, pal, b);
 		free(px);
 	}
 	free(pal);

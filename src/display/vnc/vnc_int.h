@@ -118,8 +118,12 @@ void vnc_put_cpixel(const struct vnc_format *f, struct vnc_buf *b, uint32_t p);
 
 /* scan.c: how many of the first n pixels are of one of two colours. */
 size_t vnc_scan_two(const uint32_t *px, size_t n, uint32_t a, uint32_t b);
+/* The same with four colours, which may be equal. */
+size_t vnc_scan_four(const uint32_t *px, size_t n, const uint32_t c[4]);
 /* A bit for each of n pixels, 1: it is of that colour; from the highest down, (n + 7) / 8 bytes. */
 void vnc_scan_bits(const uint32_t *px, unsigned n, uint32_t one, uint8_t *to);
+/* Two bits for each: which of three or four different colours it is; (n + 3) / 4 bytes. */
+void vnc_scan_indices(const uint32_t *px, unsigned n, const uint32_t *c, unsigned colours, uint8_t *to);
 
 /* ---- encodings ---- */
 
@@ -219,6 +223,7 @@ struct vnc {
 	struct loop_timer tick;
 	int64_t interval_ns;		/* between refreshes: longer while nothing happens */
 	int64_t last_ns;		/* the last refresh */
+	unsigned quiet;			/* refreshes since something changed */
 	bool ticking;
 	struct loop_timer accept_again;	/* the host has no descriptor left */
 	pthread_mutex_t shared;		/* password, view_password, info: other threads look at them, and hold nothing after it */
