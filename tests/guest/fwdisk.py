@@ -385,6 +385,181 @@ gdtr:   .word 15
 """
 
 
+# Scrolls the screen by a line of text HZ times a second, by counter 0 of the PIT and HLT, and writes a # to the serial port every HZ
+# times.  VBE 0: text mode, 80 x 25; 1: 1024 x 768 x 32, characters of 8 x 16.  The rows are moved where the screen's memory is.
+SCROLL = r"""
+    mov $packet, %si
+    mov $0x42, %ah
+    int $0x13
+    jc .
+    jmp main
+packet: .byte 16, 0
+    .word 4, 0x7e00, 0
+    .quad 1
+    .org 510
+    .word 0xaa55
+    .set FONT, 0xa000
+main:
+    .if VBE
+    .set ROWS, 48
+    .set COLUMNS, 128
+    mov $0x1130, %ax            # ES:BP: the font of 8 x 16
+    mov $6, %bh
+    int $0x10
+    push %es
+    pop %ds
+    mov %bp, %si
+    xor %ax, %ax
+    mov %ax, %es
+    mov $FONT, %di
+    mov $1024, %cx
+    rep movsl
+    mov %ax, %ds
+    mov $0x4f01, %ax
+    mov $0x0144, %cx
+    mov $0x9000, %di
+    int $0x10
+    cmp $0x004f, %ax
+    jne .
+    mov $0x4f02, %ax
+    mov $0x4144, %bx
+    int $0x10
+    cmp $0x004f, %ax
+    jne .
+    mov 0x9028, %eax
+    mov %eax, screen
+    movzwl 0x9010, %eax
+    mov %eax, pitch
+    shl $4, %eax
+    mov %eax, row
+    .else
+    .set ROWS, 25
+    .set COLUMNS, 80
+    mov $0x0003, %ax
+    int $0x10
+    mov $0x01, %ah              # no cursor
+    mov $0x2000, %cx
+    int $0x10
+    .endif
+    cli
+    .set DIVISOR, (1193182 + HZ / 2) / HZ
+    mov $0x34, %al
+    out %al, $0x43
+    mov $DIVISOR & 255, %al
+    out %al, $0x40
+    mov $DIVISOR >> 8, %al
+    out %al, $0x40
+    mov $0xfe, %al
+    out %al, $0x21
+    mov $0xff, %al
+    out %al, $0xa1
+    lgdt gdtr
+    lidt idtr
+    mov %cr0, %eax
+    or $1, %al
+    mov %eax, %cr0
+    ljmp $8, $1f
+    .code32
+1:  mov $16, %eax
+    mov %eax, %ds
+    mov %eax, %es
+    mov %eax, %ss
+    mov $0x7c00, %esp
+    mov $ROWS, %ebp
+2:  call scroll
+    dec %ebp
+    jnz 2b
+3:  mov $HZ, %ebp
+4:  sti
+    hlt
+    cli
+    call scroll
+    dec %ebp
+    jnz 4b
+    mov $0x3f8, %edx
+    mov $'#', %al
+    out %al, %dx
+    jmp 3b
+
+tick:                           # of the PIT, where the BIOS has it: vector 8
+    push %eax
+    mov $0x20, %al
+    out %al, $0x20
+    pop %eax
+    iret
+
+scroll:
+    mov screen, %edi
+    mov row, %eax
+    lea (%edi, %eax), %esi
+    imul $(ROWS - 1), %eax, %ecx
+    shr $2, %ecx
+    rep movsl
+    mov number, %eax            # the line begins somewhere in the text, another place than its neighbours
+    inc %eax
+    mov %eax, number
+    imul $5, %eax, %eax
+    and $63, %eax
+    lea text(%eax), %esi
+    mov $COLUMNS, %ecx
+    .if VBE
+    mov $0x00c0c0c0, %ebx
+    testb $7, number
+    jnz 5f
+    mov $0x00ffff40, %ebx       # one of eight lines is in another colour
+5:  push %ecx
+    push %edi
+    movzbl (%esi), %eax
+    inc %esi
+    shl $4, %eax
+    lea FONT(%eax), %ecx
+    mov $16, %dh
+6:  mov (%ecx), %dl
+    inc %ecx
+    push %ecx
+    mov $8, %ecx
+7:  shl $1, %dl
+    sbb %eax, %eax
+    and %ebx, %eax
+    stosl
+    loop 7b
+    pop %ecx
+    sub $32, %edi
+    add pitch, %edi
+    dec %dh
+    jnz 6b
+    pop %edi
+    add $32, %edi
+    pop %ecx
+    loop 5b
+    .else
+    mov $7, %ah
+    testb $7, number
+    jnz 5f
+    mov $14, %ah
+5:  lodsb
+    stosw
+    loop 5b
+    .endif
+    ret
+
+    .align 8
+gdt:    .quad 0, 0x00cf9a000000ffff, 0x00cf92000000ffff
+idt:    .fill 8, 8, 0
+    .word tick, 8, 0x8e00, 0
+gdtr:   .word 23
+    .long gdt
+idtr:   .word 71
+    .long idt
+screen: .long 0xb8000
+row:    .long 160
+pitch:  .long 0
+number: .long 0
+text:   .ascii "drwxr-xr-x 2 root root 4096 Nov 28 11:09 The quick brown fox jumps over the lazy dog; -rw-r--r-- 1 user "
+    .ascii "users 48613 Jan 3 2026 Pack my box with five dozen liquor jugs = 0x7fff5694, [ok] gcc -O2 -Wall -c main.c "
+"""
+
+
 def tool(*names):
     for n in names:
         if not shutil.which(n, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin"):
@@ -422,6 +597,10 @@ def program(d, text):
 
 def screens(d):
     return program(d, SCREENS)
+
+
+def scroll(d, vbe, hz=30):
+    return program(d, f".set VBE, {int(vbe)}\n.set HZ, {hz}\n" + SCROLL)
 
 
 def boot_sector(d):
