@@ -47,11 +47,29 @@ static inline pid_t peer_start(const char *const argv[])
 	return pid;
 }
 
-static inline void peer_wait_for_file(const char *path)
+/* Does somebody listen on the socket?  Its file is there a moment before.  Asked of the kernel, as a connection would be one to the peer. */
+static inline bool peer_listens(const char *path)
 {
-	for (unsigned i = 0; access(path, F_OK) && i < 1000; i++)
+	FILE *f = fopen("/proc/net/unix", "re");
+	char line[512], flags[16];
+	bool found = false;
+
+	assert_non_null(f);
+	/* Num RefCount Protocol Flags Type St Inode Path; flag 0x10000: it listens */
+	while (!found && fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = '\0';
+		found = strlen(line) > strlen(path) && !strcmp(line + strlen(line) - strlen(path), path) &&
+			sscanf(line, "%*s %*s %*s %15s", flags) == 1 && !strcmp(flags, "00010000");
+	}
+	fclose(f);
+	return found;
+}
+
+static inline void peer_wait_for_socket(const char *path)
+{
+	for (unsigned i = 0; !peer_listens(path) && i < 1000; i++)
 		usleep(10000);
-	assert_int_equal(access(path, F_OK), 0);
+	assert_true(peer_listens(path));
 }
 
 static inline void peer_kill(pid_t pid)

@@ -27,7 +27,7 @@ static void start_server(const char *words)
 		argv[n++] = w;
 	unlink(sock);
 	server = peer_start(argv);
-	peer_wait_for_file(sock);
+	peer_wait_for_socket(sock);
 	free(copy);
 }
 
@@ -437,7 +437,7 @@ static void qemu_serves(void **state)
 	make_overlay(path, NULL);
 	unlink(sock);
 	server = peer_start((const char *[]){ "qemu-nbd", "-t", "-f", "qcow2", "--discard=unmap", "-k", sock, path, NULL });
-	peer_wait_for_file(sock);
+	peer_wait_for_socket(sock);
 	n = opened(false);
 	assert_int_equal(n->i.size, SIZE);
 	random_io(n, 500);

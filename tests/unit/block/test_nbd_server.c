@@ -164,12 +164,9 @@ static void our_client(void **state)
 		for (;;)
 			loop_turn(loop, -1);
 	}
-	peer_wait_for_file(sock);
+	peer_wait_for_socket(sock);
 	srandom(7);
-	/* The file is there a moment before somebody listens. */
-	for (unsigned i = 0; nbd_node_open(loop, uri, &fo, false, &n, &e) && i < 100; i++)
-		usleep(10000);
-	if (!n && strstr(e.msg, "built without")) {
+	if (nbd_node_open(loop, uri, &fo, false, &n, &e) && strstr(e.msg, "built without")) {
 		peer_kill(pid);
 		unlink(sock);
 		skip();
