@@ -226,7 +226,8 @@ static int say_cannot_open(const char *path, bool read_only, int code, struct er
 {
 	switch (code) {
 	case -ENOENT:
-		return err_set(e, code, "disk '%s' does not exist: create it, for instance with 'lodge img create FILE 8G'", path);
+		return err_set(e, code, read_only ? "disk '%s' does not exist" :
+			       "disk '%s' does not exist: create it, for instance with 'lodge img create FILE 8G'", path);
 	case -EACCES:
 	case -EPERM:
 		if (!read_only && access(path, R_OK) == 0)

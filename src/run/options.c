@@ -84,9 +84,8 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 	ret = val ? blk_disk_option(&trial, name, val, e) : -ENOENT;
 	if (ret != -ENOENT)
 		return ret ? ret : conf_setf(t->c, val, e, "disk.%u.%s", t->n, name);
-	return err_set(e, -EINVAL, "'%.40s' is not one of node=NAME, size=N, snapshot=on, if=virtio|scsi|nvme|ahci|usb|floppy, cdrom=on, controller=NAME, scsi-id=N, lun=N, ro, format=FORMAT, backing=folder|on|off, serial=TEXT, cache=MODE, aio=KIND, "
-		       "key-file=FILE, key-fd=N, copy-on-read=on|off, iops=N, bps=N and their kind, rerror=ACTION, werror=ACTION, iothread=on|off|NAME, "
-		       "num-queues=N, discard=unmap|ignore, bootindex=N, bus=PORT, id=ID, absent=on, hotplugged=on and the block sizes "
+	return err_set(e, -EINVAL, "'%.40s' is not one of size=N, if=virtio|scsi|nvme|ahci|usb|floppy, ro, format=FORMAT, snapshot=on, cdrom=on, serial=TEXT, "
+		       "bootindex=N, cache=MODE, key-file=FILE, discard=unmap|ignore, iothread=on|off|NAME, id=ID and those for special needs in lodge-run(1) "
 		       "(a comma in a file's name is written twice)", name);
 }
 
@@ -94,6 +93,8 @@ static int parse_disk(struct conf *c, struct opt_state *st, const char *val, str
 {
 	struct target t = { c, st->n_disks++, 0 };
 
+	if (!*val)
+		return err_set(e, -EINVAL, "the name of a file is missing");
 	return each_part(val, disk_part, &t, e);
 }
 
@@ -248,9 +249,14 @@ static int display_part(void *opaque, const char *name, const char *val, struct 
 	if (!name) {
 		bool vnc = !strncmp(val, "vnc=", 4);
 
+		t->n = !strcmp(val, "none");
 		ret = conf_set(t->c, "display", vnc ? "vnc" : val, e);
 		return ret || !vnc ? ret : conf_set(t->c, "vnc.listen", val + 4, e);
 	}
+	if (t->n)
+		return err_set(e, -EINVAL, "'%.40s': nothing is said of a display that is not there (none)", name);
+	if (val && !strcmp(name, "password") && !strcmp(val, "later"))
+		return conf_set(t->c, "vnc.password", val, e);
 	if (!strcmp(name, "read-only"))
 		return conf_set(t->c, "vnc.read-only", val ? val : "on", e);
 	if (val && (!strcmp(name, "websocket") || !strcmp(name, "tls") || !strcmp(name, "tls-cert") || !strcmp(name, "tls-key")))
@@ -266,7 +272,7 @@ static int display_part(void *opaque, const char *name, const char *val, struct 
 		free(text);
 		return ret;
 	}
-	return err_set(e, -EINVAL, "'%.40s' is not one of websocket=PORT, password-file=FILE, password-fd=N, view-password-file=FILE, "
+	return err_set(e, -EINVAL, "'%.40s' is not one of websocket=PORT, password-file=FILE, password-fd=N, password=later, view-password-file=FILE, "
 		       "view-password-fd=N, read-only, tls=anon, tls-cert=FILE, tls-key=FILE", name);
 }
 
@@ -511,7 +517,8 @@ const struct opt run_opts[] = {
 	  "*vnc* is a VNC server, on TCP port 5900 + N of HOST (the loopback by default) or a unix socket; without an address on the "
 	  "first free display, which is printed. *websocket=PORT* listens for WebSockets on HOST, too, so that noVNC connects directly. "
 	  "*password-file=FILE* or *password-fd=N* holds the password (VNC uses 8 characters), *view-password-file=* and *view-password-fd=* one for "
-	  "viewers who only look; with *read-only* all do. *tls-cert=FILE* and *tls-key=FILE* (PEM) encrypt (VeNCrypt X509, wss), *tls=anon* without "
+	  "viewers who only look; with *read-only* all do. With *password=later* nobody may connect before the control protocol's *set_password* has said "
+	  "what it is. *tls-cert=FILE* and *tls-key=FILE* (PEM) encrypt (VeNCrypt X509, wss), *tls=anon* without "
 	  "certificates. Several viewers share the screen. A guest that firmware starts (no *--kernel*, no *--exec*) has a VGA and *vnc* on the loopback by itself, "
 	  "and its serial console as well; if no port from 5900 to 5999 is free a line says so and the guest runs without. Every user of this host can then connect: "
 	  "*none*, a unix socket or a password keeps them out.", COMPLETE_WORDS, "vnc none", .parse = parse_display },

@@ -56,7 +56,7 @@ int opts_parse(const struct verb *v, int argc, char **argv, struct conf *c, stru
 		if (v->operand && (plain || arg[0] != '-' || !arg[1])) {
 			ret = v->operand(c, st, arg, e);
 			if (ret)
-				return err_prefix(e, ret, "%.80s", arg);
+				return err_prefix(e, ret, "'%.80s'", arg);
 			continue;
 		}
 		if (arg[0] != '-' || !arg[1])

@@ -317,6 +317,8 @@ static int set_vnc(const char *field, const char *val, struct vm_vnc *v, struct 
 		return config_uint(val, 1, 65535, &v->websocket, e);
 	if (!strcmp(field, "read-only"))
 		return config_bool(val, &v->read_only, e);
+	if (!strcmp(field, "password") && !strcmp(val, "later"))
+		return v->password_later = true, 0;
 	if (!strcmp(field, "password"))
 		return set_password(val, &v->password, e);
 	if (!strcmp(field, "view-password"))
@@ -354,7 +356,8 @@ static int set_boot_menu(const char *value, struct vm_config *v, struct err *e)
 {
 	if (!isdigit((unsigned char)*value)) {
 		v->boot_menu_ms = BOOT_MENU_MS;
-		return config_bool(value, &v->boot_menu, e);
+		return config_bool(value, &v->boot_menu, NULL) ?
+			err_set(e, -EINVAL, "menu=%.40s is neither on, off nor a number of milliseconds from 1 to 65535", value) : 0;
 	}
 	v->boot_menu = true;
 	return config_uint(value, 1, 65535, &v->boot_menu_ms, e);
@@ -667,6 +670,8 @@ static void option_of(const char *key, char *out, size_t len)
 		snprintf(out, len, "--accel");
 	else if (!strncmp(key, "boot-", 5))
 		snprintf(out, len, "--boot");
+	else if (!strncmp(key, "vnc.", 4))
+		snprintf(out, len, "--display");
 	else if (!strncmp(key, "vga-", 4))
 		snprintf(out, len, "--vga");
 	else if (!strncmp(key, "tpm-", 4))
@@ -716,6 +721,8 @@ static int check_boot(const struct vm_config *v, struct err *e)
 		return err_set(e, -EINVAL, "nothing to boot: give a disk image, --kernel FILE or --firmware bios");
 	if (!v->kernel && (v->n_initrds || *v->append))
 		return err_set(e, -EINVAL, "--%s is for a kernel: use --kernel FILE", v->n_initrds ? "initrd" : "append");
+	if (v->kernel && !v->firmware && v->firmware_vars)
+		return err_set(e, -EINVAL, "--firmware-vars: a kernel that is started directly has no firmware; add --firmware uefi");
 	if (v->machine == VM_MACHINE_MICRO && (v->firmware || !v->kernel))
 		return err_set(e, -EINVAL, "--machine micro has no firmware: give it a --kernel, or use --machine pc");
 	for (unsigned i = 0; i < v->n_fw_cfgs; i++)
@@ -813,6 +820,8 @@ static int check_whole(struct vm_config *v, struct err *e)
 		ret = err_set(e, -EINVAL, "--debug-exit and --test-device exist on --machine pc only");
 	if (!ret)
 		ret = config_check_root_ports(v, e);
+	if (!ret)
+		ret = config_check_places(v, e);
 	if (!ret)
 		ret = check_display(v, e);
 	if (!ret)

@@ -40,7 +40,7 @@
  *   vga none|std|virtio|virtio-gpu [std with a display, else none]  vga-memory SIZE [16M]  vga-outputs N [1]
  *   vga-romfile FILE [the VGA BIOS, with firmware bios; empty: none]  vga-rombar on|off [on]
  *   display none|vnc|auto [none; lodge run: auto, where firmware starts the guest]  auto: vnc if it can be had  vnc.listen [HOST]:N|unix:PATH  vnc.websocket PORT  vnc.read-only on|off  vnc.tls anon
- *   vnc.password, vnc.view-password file:PATH|fd:NUMBER  vnc.tls-cert FILE  vnc.tls-key FILE
+ *   vnc.password, vnc.view-password file:PATH|fd:NUMBER, the first also later  vnc.tls-cert FILE  vnc.tls-key FILE
  *   watchdog none|i6300esb [none]  watchdog-action reset|shutdown|poweroff|pause|debug|none|inject-nmi [reset]
  *   tpm none|tis|crb [none]  tpm-socket PATH  tpm-state FOLDER [FIRST-DISK.tpm]  vmgenid GUID|auto|none [none]
  *   input.N virtio-keyboard|virtio-mouse|virtio-tablet
@@ -236,6 +236,7 @@ struct vm_vnc {
 	const char *listen;		/* "[HOST]:N" or "unix:PATH"; NULL: the first free display of the loopback */
 	unsigned websocket;
 	const char *password, *view_password;	/* "file:PATH" or "fd:N" */
+	bool password_later;		/* nobody may before the control protocol says what it is */
 	const char *tls_cert, *tls_key;
 };
 
@@ -344,6 +345,8 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e);
 
 /* The disk of the configuration that is first among those a guest is installed on; NULL: there is none. */
 const struct vm_disk *vm_config_first_disk(const struct vm_config *cfg);
+/* The option that asks for such a disk, for messages. */
+const char *vm_disk_option(const struct vm_disk *d);
 
 /*
  * Adds element n of a list ("disk", "net", "usb", "port"), whose keys the tree has by now, to a configuration that is in use; on an error

@@ -222,6 +222,11 @@ static int check_floppy(const struct vm_config *v, unsigned i, struct err *e)
 	return before < VM_MAX_FLOPPIES ? 0 : err_set(e, -E2BIG, "--floppy: a guest has at most %d floppy drives", VM_MAX_FLOPPIES);
 }
 
+const char *vm_disk_option(const struct vm_disk *d)
+{
+	return d->interface == VM_DISK_FLOPPY ? "--floppy" : d->cdrom && d->interface == VM_DISK_AHCI ? "--cdrom" : "--disk";
+}
+
 const struct vm_disk *vm_config_first_disk(const struct vm_config *cfg)
 {
 	for (unsigned i = 0; i < cfg->n_disks; i++)
@@ -233,6 +238,7 @@ const struct vm_disk *vm_config_first_disk(const struct vm_config *cfg)
 int config_check_disk(const struct vm_config *v, unsigned i, struct err *e)
 {
 	const struct vm_disk *d = &v->disk[i];
+	const char *option = vm_disk_option(d);
 
 	if (!d->there)
 		return d->absent && d->interface != VM_DISK_SCSI && d->interface != VM_DISK_USB ?
@@ -247,7 +253,7 @@ int config_check_disk(const struct vm_config *v, unsigned i, struct err *e)
 		if (!d->key[k])
 			return err_set(e, -EINVAL, "--disk: disk.%u.key.%u is missing", i, k);
 	if (d->interface != VM_DISK_VIRTIO && d->interface != VM_DISK_SCSI && v->machine == VM_MACHINE_MICRO)
-		return err_set(e, -EINVAL, "--disk: if=%s needs PCI, which --machine micro has not; use --machine pc", if_words[d->interface]);
+		return err_set(e, -EINVAL, "%s: if=%s needs PCI, which --machine micro has not; use --machine pc", option, if_words[d->interface]);
 	if (d->cdrom && d->interface != VM_DISK_AHCI && d->interface != VM_DISK_SCSI && d->interface != VM_DISK_USB)
 		return err_set(e, -EINVAL, "--disk: cdrom=on needs if=ahci, if=scsi or if=usb");
 	if (d->interface == VM_DISK_USB && d->iothread)
@@ -255,12 +261,12 @@ int config_check_disk(const struct vm_config *v, unsigned i, struct err *e)
 	if ((d->scsi_id >= 0 || d->lun >= 0) && d->interface != VM_DISK_SCSI)
 		return err_set(e, -EINVAL, "--disk: scsi-id= and lun= are for if=scsi");
 	if (d->size && d->open.file.read_only)
-		return err_set(e, -EINVAL, "--disk: size= makes a new disk, which ro would keep empty for ever");
+		return err_set(e, -EINVAL, "%s: size= makes a new disk, which %s would keep empty for ever", option, d->cdrom ? "a CD drive" : "ro");
 	if (d->cdrom && !d->open.file.read_only)
-		return err_set(e, -EINVAL, "--cdrom: a CD is read only, so ro=off cannot be");
+		return err_set(e, -EINVAL, "%s: a CD is read only, so ro=off cannot be", option);
 	if (d->bus && (d->interface != VM_DISK_VIRTIO || v->machine == VM_MACHINE_MICRO))
 		return err_set(e, -EINVAL, "--disk: bus= is for if=virtio on --machine pc");
 	if (d->controller && d->interface != VM_DISK_NVME && d->interface != VM_DISK_SCSI)
 		return err_set(e, -EINVAL, "--disk: controller= is for if=nvme and if=scsi, whose controllers take several disks");
-	return blk_disk_check(&d->more, &d->open, e) ? err_prefix(e, -EINVAL, "--disk") : 0;
+	return blk_disk_check(&d->more, &d->open, e) ? err_prefix(e, -EINVAL, "%s", option) : 0;
 }

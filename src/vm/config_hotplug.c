@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Configuration of what may be plugged in while the guest runs: root ports, vCPUs. */
+/* Configuration of what may be plugged in while the guest runs: root ports, vCPUs; and of what devices are told apart by. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,4 +85,54 @@ int config_check_root_ports(struct vm_config *v, struct err *e)
 		v->root_port[v->n_root_ports++].id = free_ports[i];
 	number_slots(v);
 	return 0;
+}
+
+struct ids {
+	const char *id[VM_MAX_DISKS + VM_MAX_NETS + VM_MAX_USB + VM_MAX_PORTS + VM_MAX_ROOT_PORTS];
+	unsigned n;
+};
+
+/* NULL is no device's. */
+static int take_id(struct ids *ids, const char *option, const char *id, struct err *e)
+{
+	if (!id)
+		return 0;
+	for (unsigned i = 0; i < ids->n; i++)
+		if (!strcmp(ids->id[i], id))
+			return err_set(e, -EINVAL, "%s: id=%s is another device's already", option, id);
+	ids->id[ids->n++] = id;
+	return 0;
+}
+
+static int check_bus(const struct vm_config *v, const char *option, const char *bus, struct err *e)
+{
+	/* The root bus, by QEMU's names. */
+	if (!bus || !strcmp(bus, "pcie.0") || !strcmp(bus, "pci.0"))
+		return 0;
+	for (unsigned i = 0; i < v->n_root_ports; i++)
+		if (!strcmp(v->root_port[i].id, bus))
+			return 0;
+	return err_set(e, -EINVAL, "%s: bus=%.60s: there is no --root-port of that name", option, bus);
+}
+
+int config_check_places(const struct vm_config *v, struct err *e)
+{
+	struct ids ids = { .n = 0 };
+	int ret = 0;
+
+	for (unsigned i = 0; i < v->n_root_ports && !ret; i++)
+		ret = take_id(&ids, "--root-port", v->root_port[i].id, e);
+	for (unsigned i = 0; i < v->n_disks && !ret; i++) {
+		ret = take_id(&ids, vm_disk_option(&v->disk[i]), v->disk[i].id, e);
+		ret = ret ? ret : check_bus(v, vm_disk_option(&v->disk[i]), v->disk[i].bus, e);
+	}
+	for (unsigned i = 0; i < v->n_nets && !ret; i++) {
+		ret = take_id(&ids, "--net", v->net[i].id, e);
+		ret = ret ? ret : check_bus(v, "--net", v->net[i].bus, e);
+	}
+	for (unsigned i = 0; i < v->n_usb && !ret; i++)
+		ret = take_id(&ids, "--usb", v->usb_id[i], e);
+	for (unsigned i = 0; i < v->n_ports && !ret; i++)
+		ret = take_id(&ids, "--port", v->port[i].id, e);
+	return ret;
 }

@@ -49,6 +49,8 @@ int config_id(const char *val, const char **out, struct err *e);
 int config_root_port(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 /* The free ports are put behind those that have names. */
 int config_check_root_ports(struct vm_config *v, struct err *e);
+/* Of a configuration as a whole: an id is one device's, and the root ports that bus= names are there. */
+int config_check_places(const struct vm_config *v, struct err *e);
 
 /* config_share.c: the same, of shared folders. */
 int config_share(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);

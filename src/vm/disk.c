@@ -143,19 +143,13 @@ static unsigned queues(const struct adding *a)
 	return a->d->queues ? a->d->queues : MIN(a->vm->cfg->cpus, MAX_DISK_QUEUES);
 }
 
-/* The option that asks for such a disk, for messages. */
-static const char *option_of(const struct vm_disk *d)
-{
-	return d->interface == VM_DISK_FLOPPY ? "--floppy" : d->cdrom && d->interface == VM_DISK_AHCI ? "--cdrom" : "--disk";
-}
-
 /* The device would not have it. */
 static int not_taken(const struct adding *a, struct blk_node *node, int ret, struct err *e)
 {
 	iothread_lock(a->io);
 	blk_close(node);
 	iothread_unlock(a->io);
-	return err_prefix(e, ret, "%s", option_of(a->d));
+	return err_prefix(e, ret, "%s", vm_disk_option(a->d));
 }
 
 /* The node is the device's from here on, unless an error says otherwise. */
@@ -496,7 +490,7 @@ static int add_disk(struct vm *vm, unsigned i, struct blk_secrets *secrets, stru
 	ret = open_node(vm, &a, secrets, &node, e);
 	/* Which of a seed's options it is says the message. */
 	if (ret && !d->seed)
-		err_prefix(e, ret, "%s", option_of(d));
+		err_prefix(e, ret, "%s", vm_disk_option(d));
 	ret = ret ? ret : add_device(&a, node, e);
 	if (ret && d->interface == VM_DISK_VIRTIO)
 		idle_iothread(vm, a.io);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The screen and what types on it, between the machine and those who look. */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -37,16 +38,16 @@ int vm_display_new(struct vm *vm, struct err *e)
 static int read_password(const char *where, char out[PASSWORD_MAX], struct err *e)
 {
 	int fd = !strncmp(where, "fd:", 3) ? atoi(where + 3) : open(where + 5, O_RDONLY | O_CLOEXEC);
+	const char *shown = where + (strncmp(where, "file:", 5) ? 0 : 5);
 	ssize_t n = fd < 0 ? -1 : read(fd, out, PASSWORD_MAX - 1);
 
 	if (fd >= 0 && strncmp(where, "fd:", 3))
 		close(fd);
 	if (n < 0)
-		return err_set(e, -errno, "%s: the password cannot be read: %s", where + (where[0] == 'f' && where[1] == 'i' ? 5 : 0),
-			       strerror(errno));
+		return err_set(e, -errno, "%s: the password cannot be read: %s", shown, strerror(errno));
 	out[n] = '\0';
 	out[strcspn(out, "\r\n")] = '\0';
-	return *out ? 0 : err_set(e, -EINVAL, "%s: the password is empty", where);
+	return *out ? 0 : err_set(e, -EINVAL, "%s: the password is empty", shown);
 }
 
 /* "[HOST]:N" to host (of len bytes, empty: the loopback) and port. */
@@ -57,7 +58,7 @@ static int parse_listen(const char *text, char *host, size_t len, unsigned *port
 	unsigned long n = colon ? strtoul(colon + 1, &end, 10) : 0;
 	size_t h = colon ? (size_t)(colon - text) : 0;
 
-	if (!colon || end == colon + 1 || *end || n > 65535 - VNC_PORT || h >= len)
+	if (!colon || !isdigit((unsigned char)colon[1]) || *end || n > 65535 - VNC_PORT || h >= len)
 		return err_set(e, -EINVAL, "'%.60s' is not [HOST]:N (a display number) or unix:PATH", text);
 	if (h >= 2 && text[0] == '[' && colon[-1] == ']') {	/* IPv6 */
 		text++;
@@ -90,7 +91,8 @@ static int start_vnc(struct vm *vm, struct vnc_config *c, struct err *e)
 	if (ret)
 		return ret;
 	snprintf(address, sizeof(address), strchr(host, ':') ? "[%s]" : "%s", *host ? host : "127.0.0.1");
-	if (*host && strcmp(host, "localhost") && strncmp(host, "127.", 4) && strcmp(host, "::1") && !c->password && !c->view_password)
+	if (*host && strcmp(host, "localhost") && strncmp(host, "127.", 4) && strcmp(host, "::1") && !c->password && !c->view_password &&
+	    !c->password_later)
 		log_warn("--display: everybody who reaches %s has the guest's screen and keyboard; password-file= asks for one", host);
 	if (c->unix_path)
 		log_note("Screen: VNC on unix socket %s (guest '%s')", c->unix_path, vm->cfg->name);
@@ -106,7 +108,7 @@ int vm_display_show(struct vm *vm, struct err *e)
 	struct vnc_config c = {
 		.websocket = o->websocket, .read_only = o->read_only, .tls_anonymous = o->tls_anonymous,
 		.tls_cert = o->tls_cert, .tls_key = o->tls_key, .clipboard = vm->clipboard,
-		.password = o->password ? password : NULL, .view_password = o->view_password ? view : NULL,
+		.password = o->password ? password : NULL, .password_later = o->password_later, .view_password = o->view_password ? view : NULL,
 	};
 	int ret = 0;
 

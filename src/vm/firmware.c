@@ -110,6 +110,8 @@ static int use_file(struct vm *vm, const char *file, struct platform_firmware *f
 	fw->file = file;
 	if (ret)
 		return ret;
+	if (access(file, R_OK))
+		return err_set(e, -errno, "--firmware %s: %s; it is bios, uefi or the file of an image", file, strerror(errno));
 	template = template_of(file);
 	if (template)
 		ret = vm_vars_open(vm, template, fw, e);
@@ -123,6 +125,9 @@ static int find_firmware(struct vm *vm, struct platform_firmware *fw, struct err
 {
 	const char *want = vm->cfg->firmware ? vm->cfg->firmware : vm->uefi_disk ? "uefi" : "bios";
 
+	if (!strcmp(want, "bios") && vm->cfg->firmware_vars)
+		return err_set(e, -EINVAL, "--firmware-vars %s: this guest starts with a BIOS, which has no variables; use --firmware uefi",
+			       vm->cfg->firmware_vars);
 	if (!strcmp(want, "bios"))
 		return find_bios(fw, e);
 	if (!strcmp(want, "uefi"))
@@ -268,11 +273,12 @@ static int add_fw_cfg_file(struct vm *vm, const struct vm_fw_cfg *c, struct err 
 	if (!f)
 		return err_set(e, -errno, "%s: %s", c->file, strerror(errno));
 	data = malloc(MAX_FW_CFG_FILE + 1);
+	errno = 0;
 	n = data ? fread(data, 1, MAX_FW_CFG_FILE + 1, f) : 0;
 	if (!data)
 		ret = err_set(e, -ENOMEM, "out of memory");
 	else if (ferror(f))
-		ret = err_set(e, -EIO, "%s: it cannot be read", c->file);
+		ret = err_set(e, -EIO, "%s: it cannot be read: %s", c->file, strerror(errno));
 	else if (n > MAX_FW_CFG_FILE)
 		ret = err_set(e, -EFBIG, "%s: more than %d KiB", c->file, MAX_FW_CFG_FILE >> 10);
 	else

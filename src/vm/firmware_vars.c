@@ -32,19 +32,19 @@ static int read_all(int fd, const char *path, struct vm_vars *v, struct err *e)
 	ssize_t n;
 
 	if (fstat(fd, &st))
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
+		return err_set(e, -errno, "UEFI variables %s: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > MAX_VARS || st.st_size % 4096)
-		return err_set(e, -EINVAL, "%s: not a file of UEFI variables: its size must be a multiple of 4 KiB, up to 16 MiB", path);
+		return err_set(e, -EINVAL, "UEFI variables %s: not a file of such: its size must be a multiple of 4 KiB, up to 16 MiB", path);
 	v->len = (size_t)st.st_size;
 	v->data = malloc(v->len);
 	if (!v->data)
-		return err_set(e, -ENOMEM, "%s: out of memory", path);
+		return err_set(e, -ENOMEM, "UEFI variables %s: out of memory", path);
 	for (size_t done = 0; done < v->len; done += (size_t)n) {
 		n = pread(fd, v->data + done, v->len - done, (off_t)done);
 		if (n < 0 && errno == EINTR)
 			n = 0;
 		else if (n <= 0)
-			return err_set(e, n ? -errno : -EIO, "%s: %s", path, n ? strerror(errno) : "it shrank while it was read");
+			return err_set(e, n ? -errno : -EIO, "UEFI variables %s: %s", path, n ? strerror(errno) : "it shrank while it was read");
 	}
 	return 0;
 }
@@ -96,7 +96,7 @@ static int lock(int fd, const char *path, struct err *e)
 	/* A file system without locks has none to give. */
 	if (!fcntl(fd, F_OFD_SETLK, &l) || (errno != EAGAIN && errno != EACCES))
 		return 0;
-	return err_set(e, -EAGAIN, "%s: another guest has these UEFI variables in use; give this one a file of its own "
+	return err_set(e, -EAGAIN, "UEFI variables %s: another guest has them in use; give this one a file of its own "
 		       "(--firmware-vars)", path);
 }
 

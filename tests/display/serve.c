@@ -2,7 +2,7 @@
 /*
  * A VNC server on a screen without a machine, for test_vnc.py.
  *
- * usage: vnc-serve KEY=VALUE...   port websocket unix password view cert key anon read-only wishes tablet clipboard
+ * usage: vnc-serve KEY=VALUE...   port websocket unix password later view cert key anon read-only wishes tablet clipboard
  *
  * Lines on standard input: "draw PATTERN WIDTH HEIGHT", "dot X Y COLOUR", "cursor WIDTH HEIGHT HOTX HOTY SHOWN"; each is answered
  * with "ok".  What viewers type and point at is printed.  With clipboard=1 the guest's part in one: "take", "put HEX", "fill N"
@@ -199,7 +199,7 @@ int main(int argc, char **argv)
 {
 	struct vnc_config cfg = {
 		.port = number(argv, "port"), .websocket = number(argv, "websocket"), .unix_path = arg(argv, "unix"),
-		.password = arg(argv, "password"), .view_password = arg(argv, "view"), .tls_cert = arg(argv, "cert"),
+		.password = arg(argv, "password"), .password_later = number(argv, "later"), .view_password = arg(argv, "view"), .tls_cert = arg(argv, "cert"),
 		.tls_key = arg(argv, "key"), .tls_anonymous = number(argv, "anon"), .read_only = number(argv, "read-only"),
 	};
 	struct input_device dev = { .key = on_key, .rel = on_rel };

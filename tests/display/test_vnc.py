@@ -289,6 +289,9 @@ def passwords():
         check(s.events(1, 0.3) == [], "the second one may not")
         v.close()
         w.close()
+    with Server(later=1) as s:		# nobody knows it yet
+        for word in ("", "s3cret"):
+            check("wrong" in rejected(s.port, word), f"{word!r} when there is no password yet")
 
 
 def sockets():
@@ -312,6 +315,13 @@ def sockets():
         raise AssertionError("one port, two servers")
     except Exception as e:
         check("did not start" in str(e), f"{e}")
+    for bad in ("", TMP, "/nonexistent/sock", "/" + 200 * "x"):
+        try:
+            with Server(unix=bad):
+                pass
+            raise AssertionError(f"a server on {bad!r}")
+        except Exception as e:
+            check("did not start" in str(e), f"{e}")
 
 
 def start_tls(port, context, subtype):

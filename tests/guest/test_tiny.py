@@ -318,20 +318,46 @@ def exec_timeout():
     check("--exec" in err, f"the message does not name --exec: {err!r}")
 
 
-def start_errors():
-    """What cannot be opened: the message names the option that was given."""
-    with tempfile.NamedTemporaryFile() as f:
-        f.truncate(1 << 20)
-        for args, text in ((["--disk", "/nonexistent"], "lodge: --disk: disk '/nonexistent'"),
-                           (["--cdrom", "/nonexistent"], "lodge: --cdrom: disk '/nonexistent'"),
-                           (["--floppy", "/nonexistent"], "lodge: --floppy: disk '/nonexistent'"),
-                           (["--floppy", f.name], "lodge: --floppy: disk0: 1048576 bytes are no floppy disk's size"),
-                           (["--disk", f"{f.name},format=raw", "--chardev", "file,id=a,path=/nonexistent/a"], "lodge: --chardev a: cannot write to '/nonexistent/a'"),
-                           (["--disk", f"{f.name},format=raw", "--chardev", "socket,id=a,path=/nonexistent/a,mux=on"], "lodge: --chardev a: unix:/nonexistent/a"),
-                           (["--disk", f"{f.name},format=raw", "--chardev", "null,id=agent", "--guest-agent", f.name + ".agent"], "lodge: --chardev agent: that id"),
-                           (["--disk", f"{f.name},format=raw", "--user-data", "/nonexistent"], "lodge: --user-data: /nonexistent")):
+def bad_options():
+    """What cannot be: one line that names the option and the thing, and the guest does not start."""
+    with tempfile.TemporaryDirectory() as tmp:
+        disk, rom, text, vars_ = (os.path.join(tmp, name) for name in ("disk", "rom", "text", "vars"))
+        with open(disk, "wb") as f:
+            f.truncate(1 << 20)
+        with open(rom, "wb") as f:
+            f.write(b"\xf4" * 65536)
+        with open(text, "w", encoding="ascii") as f:
+            f.write("text\n")
+        raw = ["--firmware", rom, "--disk", f"{disk},format=raw"]
+        for args, says in (
+                (["--disk", "/nonexistent"], "--disk: disk '/nonexistent' does not exist: create it"),
+                (["--cdrom", "/nonexistent"], "--cdrom: disk '/nonexistent' does not exist"),
+                (["--floppy", "/nonexistent"], "--floppy: disk '/nonexistent'"),
+                (["--floppy", disk], "--floppy: disk0: 1048576 bytes are no floppy disk's size"),
+                ([*raw, "--user-data", "/nonexistent"], "--user-data: /nonexistent"),
+                ([*raw, "--chardev", "file,id=a,path=/nonexistent/a"], "--chardev a: cannot write to '/nonexistent/a'"),
+                ([*raw, "--chardev", "socket,id=a,path=/nonexistent/a,mux=on"], "--chardev a: unix:/nonexistent/a"),
+                ([*raw, "--chardev", "null,id=agent", "--guest-agent", f"{tmp}/agent"], "--chardev agent: that id"),
+                ([*raw, "--disk", ""], "--disk: the name of a file is missing"),
+                ([*raw, "--disk", f"{text},perhaps"], "--disk: 'perhaps' is not one of "),
+                ([*raw, "--cdrom", f"{text},size=1G"], "--cdrom: size="),
+                ([*raw, "--net", "user,id=a", "--usb", "kbd,id=a"], "--usb: id=a is another device's"),
+                (["--firmware", "/nonexistent"], "--firmware /nonexistent: No such file"),
+                (["--firmware", disk], f"firmware {disk}: no image of firmware"),
+                (["--firmware", "bios", "--firmware-vars", vars_], f"--firmware-vars {vars_}: "),
+                ([*raw, "--boot", "order=cc"], "--boot: 'cc': "),
+                ([*raw, "--fw-cfg", f"opt/x,file={tmp}"], f"--fw-cfg: {tmp}: it cannot be read: Is a directory"),
+                ([*raw, "--display", "vnc=:x"], "--display: ':x' is not "),
+                ([*raw, "--display", "vnc=: 5"], "--display: ': 5' is not "),
+                ([*raw, "--display", "vnc=unix:"], "--display: VNC cannot listen on unix socket: '': "),
+                ([*raw, "--display", f"vnc=unix:{text}"], f"--display: VNC cannot listen on unix socket: {text}: Address already in use"),
+                ([*raw, "--display", f"vnc=unix:{tmp}/s,tls-cert=/nonexistent,tls-key={text}"], "--display: /nonexistent: No such file"),
+                ([*raw, "--display", f"vnc=unix:{tmp}/s,password-file=/nonexistent"], "--display: /nonexistent: the password cannot be read"),
+                ([*raw, "--display", "none,websocket=5999"], "--display: 'websocket': ")):
             status, _, err = lodge("run", "--accel", ACCEL, "--control", "off", *args)
-            check(status == 1 and f"\n{text}" in f"\n{err}", f"{args} gave status {status} and {err!r}")
+            lines = [line for line in err.splitlines() if not line.startswith("lodge: warning: ")]
+            check(status == 1 and len(lines) == 1 and lines[0].startswith(f"lodge: {says}"), f"{args} gave status {status} and {err!r}")
+            check(sorted(os.listdir(tmp)) == ["disk", "rom", "text"], f"{args} left {os.listdir(tmp)}")
 
 
 def kill_keeps_what_was_flushed():
@@ -461,7 +487,7 @@ sys.exit(run_all([
     ("--exec: status, standard output and error apart (micro)", exec_status("micro")),
     ("--exec: several lines and quotes", exec_stream(0, b"<one  two>\n<\\>\n")),
     ("--exec: a guest without the script gives status 125", exec_timeout),
-    ("errors at the start name the option", start_errors),
+    ("options that cannot be", bad_options),
     ("--exec: output is binary-clean", exec_stream(15, bytes(range(256)))),
     ("--exec: 4 MiB of output", exec_stream(271, bytes(4 << 20) + b"end\n")),
     ("--exec: standard input and its end", exec_stdin),

@@ -58,9 +58,12 @@ void vnc_publish(struct vnc *v)
 	pthread_mutex_unlock(&v->shared);
 }
 
+/* Under the lock. */
+static bool has_password(const struct vnc *v) { return v->password || v->view_password || v->password_later; }
+
 static const char *auth_name(const struct vnc *v)
 {
-	bool password = v->password || v->view_password;
+	bool password = has_password(v);
 
 	if (!v->tls)
 		return password ? "vnc" : "none";
@@ -108,7 +111,7 @@ bool vnc_has_password(struct vnc *v)
 	bool has;
 
 	pthread_mutex_lock(&v->shared);
-	has = v->password || v->view_password;
+	has = has_password(v);
 	pthread_mutex_unlock(&v->shared);
 	return has;
 }

@@ -17,12 +17,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/confine.h"
 #include "base/log.h"
+#include "base/unix_socket.h"
 #include "display/vnc/vnc_int.h"
 
 #define BEAT_NS 33000000ll
@@ -30,6 +29,7 @@
 #define AGAIN_NS 4000000ll
 #define SLOWEST_NS 200000000ll
 #define RETRY_NS 100000000ll
+#define BACKLOG 16
 
 /* ---- the beat ---- */
 
@@ -120,18 +120,17 @@ static void on_connect(void *opaque, uint32_t events)
 	vnc_client_new(l->v, fd, l->ws);
 }
 
-static int listen_on(struct vnc *v, int fd, bool ws)
+/* A socket that listens.  On an error it is still the caller's. */
+static int watch(struct vnc *v, int fd, bool ws)
 {
 	struct vnc_listener *l = &v->listener[v->n_listeners];
 	int r;
 
-	if (listen(fd, 16))
-		return -errno;
 	l->v = v;
 	l->ws = ws;
 	l->watch = (struct loop_fd){ .fd = fd, .events = EPOLLIN, .cb = on_connect, .opaque = l };
 	r = loop_fd_add(v->loop, &l->watch);
-	if (!r && !v->n_listeners++)	/* else fd is still the caller's */
+	if (!r && !v->n_listeners++)
 		vnc_peer_of(fd, true, ws, &v->info.server);
 	return r;
 }
@@ -154,7 +153,7 @@ static int listen_tcp(struct vnc *v, const char *host, unsigned port, bool ws, s
 		if (fd < 0)
 			continue;
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-		r = bind(fd, a->ai_addr, a->ai_addrlen) ? -errno : listen_on(v, fd, ws);
+		r = bind(fd, a->ai_addr, a->ai_addrlen) ? -errno : listen(fd, BACKLOG) ? -errno : watch(v, fd, ws);
 		if (r)
 			close(fd);
 	}
@@ -165,39 +164,18 @@ static int listen_tcp(struct vnc *v, const char *host, unsigned port, bool ws, s
 	return r;
 }
 
-/* A socket that a VM of the past left behind answers nobody.  One that is only busy is not waited for. */
-static void remove_stale(const char *path, const struct sockaddr_un *sa)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct stat st;
-
-	if (fd >= 0 && !lstat(path, &st) && S_ISSOCK(st.st_mode) && connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) &&
-	    errno == ECONNREFUSED)
-		unlink(path);
-	if (fd >= 0)
-		close(fd);
-}
-
 static int listen_unix(struct vnc *v, const char *path, struct err *e)
 {
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	int fd, r = 0;
+	int fd, r = unix_socket_listen(path, BACKLOG, &fd, e);
 
-	if (strlen(path) >= sizeof(sa.sun_path))
-		return err_set(e, -ENAMETOOLONG, "%s: longer than the name of a socket can be (%zu)", path, sizeof(sa.sun_path) - 1);
-	strcpy(sa.sun_path, path);
-	remove_stale(path, &sa);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)))
-		r = -errno;
-	if (!r) {
-		v->unix_path = strdup(path);
-		chmod(path, 0600);
-		r = listen_on(v, fd, false);
-	}
-	if (r && fd >= 0)
-		close(fd);
-	return r ? err_set(e, r, "%s: VNC cannot listen there: %s", path, strerror(-r)) : 0;
+	if (r)
+		return err_prefix(e, r, "VNC cannot listen on unix socket");
+	v->unix_path = strdup(path);
+	r = watch(v, fd, false);
+	if (!r)
+		return 0;
+	close(fd);
+	return err_set(e, r, "VNC cannot listen on unix socket %s: %s", path, strerror(-r));
 }
 
 /* ---- life ---- */
@@ -225,12 +203,13 @@ static int open_all(struct vnc *v, const struct vnc_config *cfg, struct err *e)
 {
 	int r = copy_text(cfg->password, &v->password);
 
+	v->password_later = cfg->password_later;
 	if (!r)
 		r = copy_text(cfg->view_password, &v->view_password);
 	if (!r)
 		r = loop_new(&v->loop);
 	if (r)
-		return err_set(e, r, "out of memory for VNC");
+		return err_set(e, r, "VNC cannot begin: %s", strerror(-r));
 	loop_timer_init(v->loop, &v->tick, on_tick, v);
 	loop_timer_init(v->loop, &v->accept_again, on_accept_again, v);
 	if (cfg->tls_anonymous || cfg->tls_cert)

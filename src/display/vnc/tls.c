@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "display/vnc/vnc_int.h"
@@ -23,6 +24,8 @@ static const char *why(void)
 
 static int load(SSL_CTX *ctx, const struct vnc_config *cfg, struct err *e)
 {
+	const char *file;
+
 	if (cfg->tls_anonymous) {
 		/* Anonymous Diffie-Hellman has no place in TLS 1.3, nor above security level 0. */
 		SSL_CTX_set_security_level(ctx, 0);
@@ -31,6 +34,8 @@ static int load(SSL_CTX *ctx, const struct vnc_config *cfg, struct err *e)
 			return err_set(e, -ENOTSUP, "this OpenSSL does no anonymous TLS (%s); give tls-cert= and tls-key=", why());
 		return 0;
 	}
+	if (access(file = cfg->tls_cert, R_OK) || access(file = cfg->tls_key, R_OK))
+		return err_set(e, -errno, "%s: %s", file, strerror(errno));
 	if (SSL_CTX_use_certificate_chain_file(ctx, cfg->tls_cert) != 1)
 		return err_set(e, -EINVAL, "%s: not a certificate in PEM (%s)", cfg->tls_cert, why());
 	if (SSL_CTX_use_PrivateKey_file(ctx, cfg->tls_key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(ctx) != 1)

@@ -29,6 +29,7 @@ struct vnc_config {
 	const char *unix_path;		/* NULL: none; a socket that nobody listens on is replaced */
 	const char *password;		/* NULL: everybody may; 8 characters count */
 	const char *view_password;	/* who gives this one looks only */
+	bool password_later;		/* there is a password, but nobody knows it before vnc_set_password */
 	bool read_only;			/* all look only */
 	struct clipboard *clipboard;	/* shared with who may type; outlives the server; NULL: none */
 	bool tls_anonymous;		/* TLS without certificates */

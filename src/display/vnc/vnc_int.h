@@ -228,6 +228,7 @@ struct vnc {
 	struct loop_timer accept_again;	/* the host has no descriptor left */
 	pthread_mutex_t shared;		/* password, view_password, info: other threads look at them, and hold nothing after it */
 	char *password, *view_password;
+	bool password_later;		/* asked for without there being one; does not change */
 	struct vnc_state_info info;
 	char *unix_path;
 	bool read_only;

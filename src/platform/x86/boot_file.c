@@ -34,7 +34,11 @@ static int slurp(struct boot_file *f, struct err *e)
 		len += (size_t)n;
 		if (len < cap)
 			continue;
-		bigger = cap < PIPE_MAX ? realloc(buf, cap * 2) : NULL;
+		if (cap >= PIPE_MAX) {
+			free(buf);
+			return err_set(e, -EFBIG, "%s %s: more than %llu GiB come out of it", f->what, f->path, PIPE_MAX >> 30);
+		}
+		bigger = realloc(buf, cap * 2);
 		if (!bigger)
 			free(buf);
 		buf = bigger;

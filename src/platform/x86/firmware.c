@@ -32,6 +32,20 @@ static int check_size(const struct boot_file *f, struct err *e)
 		       f->path, (unsigned long long)f->size, (unsigned long long)(LAYOUT_FIRMWARE_MAX / LAYOUT_MIB));
 }
 
+/* The vCPU begins 16 bytes below 4 GiB: where there is nothing, this is a file of variables, or of something else. */
+static int check_start(const struct boot_file *f, struct err *e)
+{
+	uint8_t start[16];
+	int r = boot_file_read(f, f->size - sizeof(start), start, sizeof(start), e);
+
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < sizeof(start); i++)
+		if (start[i] != start[0] || (start[0] && start[0] != 0xff))
+			return 0;
+	return err_set(e, -ENOEXEC, "firmware %s: no image of firmware: nothing is in its last 16 bytes, where a CPU begins", f->path);
+}
+
 /* The variables' chip ends where the image begins. */
 static int add_vars(struct platform *p, const struct platform_firmware *fw, uint64_t end, struct err *e)
 {
@@ -55,6 +69,8 @@ static int load_rom(struct platform *p, const struct platform_firmware *fw, cons
 	struct mem_rom *rom;
 	int r = check_size(f, e);
 
+	if (r == 0)
+		r = check_start(f, e);
 	if (r == 0)
 		r = mem_rom_new(p->m->mem, "firmware", f->size, &rom, e);
 	if (r == 0)

@@ -6,6 +6,7 @@
  */
 #include "../unit.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "base/bits.h"
@@ -84,6 +85,25 @@ static void refused(void **state)
 	assert_int_equal(platform_add_firmware(f->p, &fw, &f->err), -EINVAL);
 	assert_non_null(strstr(f->err.msg, "micro"));
 	assert_int_equal(platform_add_fw_cfg_file(f->p, "opt/x", "", 0, &f->err), -ENODEV);
+	fix_free(f);
+}
+
+/* A file of UEFI variables, for instance. */
+static void nothing_at_the_reset_vector(void **state)
+{
+	static const uint8_t empty[2][16] = { { 0 }, { 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255 } };
+	struct platform_config c = { .mem_size = 16 * MIB, .n_vcpus = 1 };
+	struct fix *f = fix_new(&c, 65536);
+	struct platform_firmware fw = { .file = f->path };
+
+	for (unsigned i = 0; i < 2; i++) {
+		int fd = open(f->path, O_WRONLY);
+
+		assert_int_equal(pwrite(fd, empty[i], 16, 65536 - 16), 16);
+		close(fd);
+		assert_int_equal(platform_add_firmware(f->p, &fw, &f->err), -ENOEXEC);
+		assert_non_null(strstr(f->err.msg, f->path));
+	}
 	fix_free(f);
 }
 
@@ -304,7 +324,7 @@ static void tables(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(refused), cmocka_unit_test(starts_at_the_reset_vector), cmocka_unit_test(tables),
+		cmocka_unit_test(refused), cmocka_unit_test(nothing_at_the_reset_vector), cmocka_unit_test(starts_at_the_reset_vector), cmocka_unit_test(tables),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

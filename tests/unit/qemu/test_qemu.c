@@ -310,6 +310,7 @@ static void screens(void **state)
 	gives("-nodefaults", "--vga|none|");
 	lacks("-display|none", "--display");
 	gives("-vnc|127.0.0.1:47", "--vga|std|--display|vnc=127.0.0.1:47|");
+	gives("-vnc|127.0.0.1:47,password=on", "--display|vnc=127.0.0.1:47,password=later|");
 	gives("-nodefaults|-device|virtio-vga,max_outputs=2|-display|none", "--vga|virtio,outputs=2|");
 	fails("-display|gtk", "no windows");
 	fails("-vga|cirrus", "-vga cirrus");

@@ -373,7 +373,12 @@ static void test_boot(void **state)
 	refused("net.0.tftp", "", "--net");
 	refused("vga-rombar", "x", "--vga");
 	refused("boot-order", "cc", "at most once");
+	refused("net.0.bus", "nowhere", "--net: bus=nowhere: there is no --root-port");
 	refused("boot-menu", "perhaps", "--boot");
+	refused("boot-menu", "-1", "milliseconds");
+	refused("firmware-vars", "v", "add --firmware uefi");
+	refused("vnc.websocket", "0", "--display: ");
+	refused("vnc.password", "secret", "--display: ");
 	refused("fw-cfg.0.name", "opt/x", "either string= or file=");
 	refused("fw-cfg.16.name", "x", "at most 16");
 	refused("watchdog", "rex", "--watchdog");
