@@ -212,6 +212,7 @@ def saved():
         q.cmd("device_add", driver="virtio-net-pci", netdev="n1", id="nic1", bus="rp2", mac="52:54:00:00:00:09")
         q.cmd("device_add", driver="virtio-blk-pci", id="vd", bus="rp1", **{"x-lodge-file": a})
         q.cmd("device_add", driver="scsi-hd", id="s1", **{"x-lodge-file": b})
+        until(r, BLOCKS, r"\bsda\b")           # else a busy guest may name the second one first
         q.cmd("device_add", driver="scsi-hd", id="s2", **{"x-lodge-file": c})
         until(r, BLOCKS, r"\bsda\b.*\bsdb\b.*\bvda\b")
         # Its controller is that of the keyboard, which comes later in the machine than disks do.
