@@ -264,13 +264,13 @@ def ports():
             check(not chardevs["nowhere"]["frontend-open"], f"query-chardev: {chardevs}")
             s, ring = port_device(r.vm, "org.lodge.s"), port_device(r.vm, "org.lodge.r")
             check(s and ring, "the guest has no such ports")
-            # Guest to host, more than any buffer holds, while nobody reads at first.
+            # Guest to host, while nobody reads at first: more than the queue's 128 buffers hold, of 64 KiB each at most.
             c = connect(path)
-            r.vm.shell(f"dd if=/dev/urandom of=/tmp/r bs=64k count=128 2>/dev/null; (cat /tmp/r >{s}; echo sent-$((1))) & true")
+            r.vm.shell(f"dd if=/dev/urandom of=/tmp/r bs=64k count=384 2>/dev/null; (cat /tmp/r >{s}; echo sent-$((1))) & true")
             check(q.event("VSERPORT_CHANGE", 20) == {"id": "org.lodge.s", "open": True}, "the guest did not open the port")
             time.sleep(1)
-            check("sent-1" not in r.vm.text(), "8 MiB fitted into the buffers")
-            data = receive(c, 8 << 20)
+            check("sent-1" not in r.vm.text(), "24 MiB fitted into the buffers")
+            data = receive(c, 24 << 20)
             sums = r.vm.shell("sha256sum /tmp/r")
             check(hashlib.sha256(data).hexdigest() in sums, "what came is not what was sent")
             # Host to guest.
