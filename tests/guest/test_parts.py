@@ -244,7 +244,7 @@ def connect(path):
 
 
 def receive(s, n):
-    data = b""
+    data = bytearray()
     while len(data) < n:
         piece = s.recv(n - len(data))
         check(piece, f"the connection ended after {len(data)} of {n} bytes")
