@@ -14,6 +14,7 @@
 
 #include "base/bits.h"
 #include "chardev/chardev.h"
+#include "chipset/acpi_cpuhp.h"
 #include "chipset/acpi_ged.h"
 #include "chipset/acpi_pm.h"
 #include "chipset/debug_exit.h"
@@ -44,6 +45,7 @@ struct pc {
 	struct i8042 *kbc;
 	struct acpi_pm *pm;
 	struct acpi_ged *ged;
+	struct acpi_cpuhp *cpuhp;
 	struct vcpu cpu[N_CPUS];
 	size_t typed;
 };
@@ -145,6 +147,55 @@ static int build_timers(struct pc *pc)
 	return hpet_new(m, &hc, &hpet);
 }
 
+/* What the platform does: who is there is the same everywhere. */
+static void follow_cpus(void *opaque)
+{
+	struct pc *pc = opaque;
+	uint64_t there = acpi_cpuhp_present(pc->cpuhp);
+
+	if (!(there & 1) || there >> N_CPUS || acpi_cpuhp_asked(pc->cpuhp) & ~there)
+		abort();
+	for (unsigned i = 0; i < N_CPUS; i++)
+		pc->cpu[i].absent = !(there >> i & 1);
+}
+
+static void on_ejected(void *opaque, unsigned id)
+{
+	struct pc *pc = opaque;
+
+	if (!id || id >= N_CPUS || pc->cpu[id].absent)
+		abort();
+	follow_cpus(pc);
+	lapics_power_up(pc->lapics, id);
+}
+
+static int build_cpus(struct pc *pc)
+{
+	const struct acpi_cpuhp_config c = { .port = 0xcd8, .n = N_CPUS, .present = 3, .event = acpi_pm_gpe(pc->pm, 2), .ejected = on_ejected,
+					     .loaded = follow_cpus, .opaque = pc };
+	int r = acpi_cpuhp_new(pc->m, &c, &pc->cpuhp);
+
+	if (!r)
+		follow_cpus(pc);
+	return r;
+}
+
+/* The host's wishes, sensible or not. */
+static void host_wants_cpu(struct pc *pc, const uint8_t *arg)
+{
+	unsigned id = arg[1] % (N_CPUS + 2);
+
+	switch (arg[0] % 3) {
+	case 0:
+		if (!acpi_cpuhp_insert(pc->cpuhp, id))
+			lapics_power_up(pc->lapics, id);
+		break;
+	case 1: acpi_cpuhp_ask(pc->cpuhp, id); break;
+	case 2: acpi_cpuhp_remove(pc->cpuhp, id); break;
+	}
+	follow_cpus(pc);
+}
+
 static int build_rest(struct pc *pc)
 {
 	struct machine *m = pc->m;
@@ -161,6 +212,7 @@ static int build_rest(struct pc *pc)
 	r = r ? r : ns16550_new(m, &uc, &uart);
 	r = r ? r : acpi_pm_new(m, &ac, &pc->pm);
 	r = r ? r : acpi_ged_new(m, &gc, &pc->ged);
+	r = r ? r : build_cpus(pc);
 	r = r ? r : port92_new(m, 0x92, &(struct irq){ 0 });
 	r = r ? r : debug_exit_new(m, 0xf4, 4);
 	r = r ? r : pvpanic_new(m, 0x505);
@@ -173,7 +225,7 @@ static void port_access(struct pc *pc)
 					   0x600, 0x604, 0x620, 0xb2, 0xcf8, 0x92, 0x2000, 0xe0 };
 	uint8_t how = (uint8_t)take(pc, 1), where = (uint8_t)take(pc, 1);
 	uint32_t v = (uint32_t)take(pc, 4);
-	uint16_t port = (uint16_t)(base[where & 15] + (where >> 4));
+	uint16_t port = (uint16_t)(how & 8 ? 0xcd8 + (where & 15) : base[where & 15] + (where >> 4));
 
 	bus_access(pc->m->pio, port, &v, 1u << (how & 1) << (how >> 1 & 1), how & 4);
 }
@@ -225,7 +277,9 @@ static void outside(struct pc *pc)
 
 	st_le64(arg, take(pc, 8));
 	machine_lock(pc->m);
-	switch (what % 5) {
+	if (what >= 0xe0)
+		host_wants_cpu(pc, arg);
+	else switch (what % 5) {
 	case 0: chardev_feed(pc->chr, arg, sizeof(arg)); break;
 	case 1: i8042_key(pc->kbc, arg[0], arg[1] & 1, arg[1] & 2); break;
 	case 2: i8042_mouse(pc->kbc, (int8_t)arg[0], (int8_t)arg[1], (int8_t)arg[2], arg[3]); break;

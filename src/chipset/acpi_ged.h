@@ -29,6 +29,7 @@
 
 #define ACPI_GED_EV_POWER 0x1	/* power button */
 #define ACPI_GED_EV_VMGENID 0x2	/* the VM generation ID has changed */
+#define ACPI_GED_EV_CPU 0x4	/* a CPU has come, or should go (acpi_cpuhp.h) */
 
 struct machine;
 struct acpi_ged;

@@ -84,6 +84,12 @@ static void power_up(struct lapic *l)
 	}
 }
 
+void lapics_power_up(struct lapics *s, unsigned id)
+{
+	if (id < s->n)
+		power_up(&s->chip[id]);
+}
+
 static void lapics_reset(struct dev *d)
 {
 	struct lapics *s = container_of(d, struct lapics, dev);

@@ -46,6 +46,9 @@ int lapics_new(struct machine *m, const struct lapics_config *cfg, struct lapics
  * v must outlive the use of the lapics by other threads. */
 void lapics_attach(struct lapics *l, struct vcpu *v);
 
+/* The chip of vCPU id as it is after power-up, for one that was or will be plugged in.  Machine lock held; the vCPU does not run. */
+void lapics_power_up(struct lapics *l, unsigned id);
+
 /* For machine->msi with the lapics as opaque.  Any thread.  Decodes address and
  * data (SDM vol. 3, 11.11).  -ENXIO: no chip took it; -EINVAL: the address is
  * not in 0xfeexxxxx. */

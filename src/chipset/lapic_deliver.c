@@ -240,7 +240,7 @@ static bool addressed(const struct lapic *l, const struct apic_msg *m)
 {
 	uint32_t ldr;
 
-	if (!l->v || !lapic_hw_enabled(l))
+	if (!lapic_there(l) || !lapic_hw_enabled(l))
 		return false;
 	if (m->broadcast)
 		return true;
@@ -309,7 +309,7 @@ static void send_others(struct lapic *from, const struct apic_msg *m, bool self)
 	for (unsigned i = 0; i < s->n; i++) {
 		struct lapic *l = &s->chip[i];
 
-		if (l == from ? self : l->v && lapic_hw_enabled(l))
+		if (l == from ? self : lapic_there(l) && lapic_hw_enabled(l))
 			deliver(l, m->mode, m->vector, m->level);
 	}
 }
@@ -407,7 +407,7 @@ static void set_intr(void *opaque, int n, bool level)
 		struct lapic *l = &s->chip[i];
 		uint32_t lint0 = rd(&l->lvt[LVT_LINT0]);
 
-		if (!l->v || !level)
+		if (!lapic_there(l) || !level)
 			continue;
 		if (!lapic_hw_enabled(l) || ((lint0 >> 8) & 7) == DM_EXTINT)
 			lapic_recheck(l);
@@ -431,6 +431,8 @@ static void set_nmi(void *opaque, int n, bool level)
 	for (unsigned i = 0; rise && i < s->n; i++) {
 		struct lapic *l = &s->chip[i];
 
+		if (l->v && !lapic_there(l))
+			continue;
 		if (l->v && !lapic_hw_enabled(l)) {
 			if (l->id == 0)
 				vcpu_raise_nmi(l->v);

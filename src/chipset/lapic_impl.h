@@ -126,6 +126,12 @@ static inline bool lapic_sw_enabled(const struct lapic *l)
 	return (atomic_load_explicit(&l->svr, memory_order_relaxed) & SVR_ENABLE) != 0;
 }
 
+/* Is there a CPU behind it? */
+static inline bool lapic_there(const struct lapic *l)
+{
+	return l->v && !atomic_load_explicit(&l->v->absent, memory_order_relaxed);
+}
+
 /* lapic_deliver.c */
 uint8_t lapic_ppr(const struct lapic *l);
 bool lapic_pending(void *lapic);

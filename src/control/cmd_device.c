@@ -191,12 +191,16 @@ void ctl_cmd_device_add(struct ctl_call *c, const struct ctl_args_device_add *a)
 	struct err e = { "" };
 	int ret;
 
-	if (!d) {
+	if (!d && !ctl_cpu_driver(a->driver)) {
 		ctl_fail(c, CTL_GENERIC_ERROR, "'%.60s' is not a valid device model name, or none that can be plugged in while the guest runs", a->driver);
 		return;
 	}
 	if (a->id && vm_device_find(c->ctl->vm, a->id, &made)) {
 		ctl_fail(c, CTL_GENERIC_ERROR, "Duplicate device ID '%.60s'", a->id);
+		return;
+	}
+	if (!d) {
+		ctl_failed(c, ctl_cpu_add(c, a->driver, a->id, &e), &e);
 		return;
 	}
 	ret = conf_new(&fields);
@@ -213,7 +217,8 @@ void ctl_cmd_device_del(struct ctl_call *c, const struct ctl_args_device_del *a)
 	static const char peripheral[] = "/machine/peripheral/";
 	const char *id = strncmp(a->id, peripheral, strlen(peripheral)) ? a->id : a->id + strlen(peripheral);
 	struct err e = { "" };
-	int ret = vm_device_del(c->ctl->vm, id, &e);
+	int cpu = ctl_cpu_by_path(c->ctl, a->id);
+	int ret = cpu >= 0 ? vm_cpu_del(c->ctl->vm, (unsigned)cpu, &e) : vm_device_del(c->ctl->vm, id, &e);
 
 	if (ret == -ENOENT)
 		ctl_fail(c, CTL_DEVICE_NOT_FOUND, "%s", e.msg);
@@ -232,7 +237,9 @@ void ctl_device_event(void *opaque, enum vm_device_event ev, const struct vm_dev
 		ctl_disk_event(ctl, ev, d->index);
 	if (ev != VM_DEVICE_DELETED)
 		return;
-	if (id)
+	if (d->list == VM_DEVICE_CPU)
+		ctl_cpu_path(vm_config_of(ctl->vm), d->index, id, path, sizeof(path));
+	else if (id)
 		snprintf(path, sizeof(path), "/machine/peripheral/%s", id);
 	else
 		snprintf(path, sizeof(path), "/machine/peripheral-anon/device[%u]", (unsigned)d->list * 16 + d->index);
@@ -253,14 +260,18 @@ void ctl_cmd_device_list_properties(struct ctl_call *c, const struct ctl_args_de
 {
 	const struct driver *d = find_driver(a->typename);
 	const struct property *tables[] = { d ? d->props : NULL, d ? d->more : NULL };
+	bool cpu = ctl_cpu_driver(a->typename);
 	json_t *list = json_array();
 
+	for (unsigned i = 0; cpu && ctl_cpu_props[i]; i++)
+		if (strcmp(ctl_cpu_props[i], "id") != 0)
+			json_array_append_new(list, json_pack("{s:s,s:s}", "name", ctl_cpu_props[i], "type", "int32"));
 	for (unsigned t = 0; t < ARRAY_LEN(tables); t++)
 		for (const struct property *p = tables[t]; p && p->name; p++)
 			if (strcmp(p->name, "id"))
 				json_array_append_new(list, json_pack("{s:s,s:s}", "name", p->name, "type", "str"));
 	ctl_return(c, list);
-	if (!d)
+	if (!d && !cpu)
 		ctl_fail(c, CTL_DEVICE_NOT_FOUND, "Device '%.60s' not found", a->typename);
 }
 

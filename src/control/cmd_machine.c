@@ -84,6 +84,9 @@ static void on_machine_event(void *opaque, enum machine_event ev, int64_t value)
 	case MACHINE_EV_PORT_CHANGE:
 		ctl_port_event(ctl, value);
 		break;
+	case MACHINE_EV_CPU_OST:
+		ctl_cpu_event(ctl, (unsigned)value);
+		break;
 	case MACHINE_EV_BALLOON_CHANGE:
 		ctl_emit(ctl, CTL_EVENT_BALLOON_CHANGE, json_pack("{s:I}", "actual", (json_int_t)balloon_actual(ctl)));
 		break;
@@ -232,6 +235,6 @@ void ctl_cmd_x_lodge_info(struct ctl_call *c, const struct ctl_args_x_lodge_info
 
 	ctl_return(c, json_pack("{s:s+,s:I,s:s,s:s,s:i,s:I,s:s,s:I}", "name", cfg->name, "", "pid", (json_int_t)getpid(), "machine",
 				cfg->machine == VM_MACHINE_PC ? "pc" : "micro", "engine", vm_engine_name(c->ctl->vm), "cpus",
-				(int)cfg->cpus, "memory", (json_int_t)cfg->memory, "status", status_name(c->ctl), "run-ms",
+				(int)vm_config_n_cpus(cfg), "memory", (json_int_t)cfg->memory, "status", status_name(c->ctl), "run-ms",
 				(json_int_t)vm_run_ms(c->ctl->vm)));
 }

@@ -63,36 +63,9 @@ void ctl_cmd_query_target(struct ctl_call *c, const struct ctl_args_query_target
 	ctl_return(c, json_pack("{s:s}", "arch", "x86_64"));
 }
 
-void ctl_cmd_query_cpus_fast(struct ctl_call *c, const struct ctl_args_query_cpus_fast *a)
-{
-	json_t *list = json_array();
-	char path[48];
-
-	for (unsigned i = 0; i < c->ctl->m->n_vcpus; i++) {
-		snprintf(path, sizeof(path), "/machine/unattached/device[%u]", i);
-		json_array_append_new(list, json_pack("{s:i,s:s,s:I,s:{s:i,s:i,s:i},s:s}", "cpu-index", (int)i, "qom-path", path,
-						      "thread-id", (json_int_t)vm_vcpu_tid(c->ctl->vm, i), "props", "core-id", (int)i,
-						      "thread-id", 0, "socket-id", 0, "target", "x86_64"));
-	}
-	ctl_return(c, list);
-}
-
-void ctl_cmd_query_hotpluggable_cpus(struct ctl_call *c, const struct ctl_args_query_hotpluggable_cpus *a)
-{
-	json_t *list = json_array();
-	char path[48];
-
-	for (unsigned i = c->ctl->m->n_vcpus; i--;) {
-		snprintf(path, sizeof(path), "/machine/unattached/device[%u]", i);
-		json_array_append_new(list, json_pack("{s:s,s:i,s:{s:i,s:i,s:i},s:s}", "type", "max-x86_64-cpu", "vcpus-count", 1, "props", "core-id",
-						      (int)i, "thread-id", 0, "socket-id", 0, "qom-path", path));
-	}
-	ctl_return(c, list);
-}
-
 static void add_machine(json_t *list, const char *name, bool is_default)
 {
-	json_t *m = json_pack("{s:s,s:i,s:b,s:b,s:b,s:s,s:b}", "name", name, "cpu-max", MACHINE_MAX_VCPUS, "hotpluggable-cpus", 0,
+	json_t *m = json_pack("{s:s,s:i,s:b,s:b,s:b,s:s,s:b}", "name", name, "cpu-max", MACHINE_MAX_VCPUS, "hotpluggable-cpus", 1,
 			      "numa-mem-supported", 0, "deprecated", 0, "default-cpu-type", "max-x86_64-cpu", "acpi", 1);
 
 	if (m && is_default)

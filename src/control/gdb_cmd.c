@@ -56,7 +56,7 @@ static bool thread(struct gdb *g, char *p)
 
 	if (!strcmp(p, "-1"))
 		return true;
-	if (!number(&p, &n) || *p || n > g->ctl->m->n_vcpus)
+	if (!number(&p, &n) || *p || (n && (n > g->ctl->m->n_vcpus || !vm_has_cpu(g->ctl->vm, (unsigned)n - 1))))
 		return false;
 	if (n)
 		g->thread = (unsigned)n - 1;
@@ -271,7 +271,8 @@ static void monitor(struct gdb *g, const char *hex)
 static void threads(struct gdb *g)
 {
 	for (unsigned i = 0; i < g->ctl->m->n_vcpus; i++)
-		gdb_put(g, "%c%02x", i ? ',' : 'm', i + 1);
+		if (vm_has_cpu(g->ctl->vm, i))
+			gdb_put(g, "%c%02x", i ? ',' : 'm', i + 1);
 }
 
 static void thread_extra(struct gdb *g, char *p)

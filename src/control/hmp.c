@@ -195,7 +195,24 @@ static void info_cpus(struct hmp *h)
 	size_t i;
 
 	json_array_foreach(all, i, x)
-		fprintf(h->out, "%c CPU #%lld: thread_id=%lld\r\n", i == h->cpu ? '*' : ' ', hmp_number(x, "cpu-index"), hmp_number(x, "thread-id"));
+		fprintf(h->out, "%c CPU #%lld: thread_id=%lld\r\n", hmp_number(x, "cpu-index") == (long long)h->cpu ? '*' : ' ', hmp_number(x, "cpu-index"), hmp_number(x, "thread-id"));
+	json_decref(all);
+}
+
+static void info_hotpluggable_cpus(struct hmp *h)
+{
+	json_t *all = hmp_qmp(h, "query-hotpluggable-cpus", NULL), *x, *p;
+	size_t i;
+
+	fputs("Hotpluggable CPUs:\r\n", h->out);
+	json_array_foreach(all, i, x) {
+		p = json_object_get(x, "props");
+		fprintf(h->out, "  type: \"%s\"\r\n  vcpus_count: \"%lld\"\r\n", hmp_text(x, "type"), hmp_number(x, "vcpus-count"));
+		if (json_object_get(x, "qom-path"))
+			fprintf(h->out, "  qom_path: \"%s\"\r\n", hmp_text(x, "qom-path"));
+		fprintf(h->out, "  CPUInstance Properties:\r\n    socket-id: \"%lld\"\r\n    core-id: \"%lld\"\r\n    thread-id: \"%lld\"\r\n",
+			hmp_number(p, "socket-id"), hmp_number(p, "core-id"), hmp_number(p, "thread-id"));
+	}
 	json_decref(all);
 }
 
@@ -236,6 +253,8 @@ static void info_registers(struct hmp *h)
 	for (unsigned i = all ? 0 : h->cpu; i < (all ? h->ctl->m->n_vcpus : h->cpu + 1); i++) {
 		int ret = vm_vcpu_state(h->ctl->vm, i, &s);
 
+		if (all && ret == -ENODEV)
+			continue;
 		if (ret == -EBUSY)
 			fputs("Error: registers can be read while the guest stands still: stop it first\r\n", h->out);
 		else if (ret)
@@ -275,6 +294,7 @@ static const struct hmp_command infos[] = {
 	{ "blockstats", NULL, "", "what disks have counted", 0, info_blockstats },
 	{ "chardev", NULL, "", "consoles", 0, info_chardev },
 	{ "cpus", NULL, "", "CPUs and their threads", 0, info_cpus },
+	{ "hotpluggable-cpus", NULL, "", "CPUs there are, and may be", 0, info_hotpluggable_cpus },
 	{ "kvm", NULL, "", "whether KVM is used", 0, info_kvm },
 	{ "mice", NULL, "", "mice and tablets", 0, hmp_info_mice },
 	{ "migrate", NULL, "", "how the last migration goes, or went", 0, hmp_info_migrate },
@@ -557,7 +577,7 @@ void ctl_cmd_human_monitor_command(struct ctl_call *c, const struct ctl_args_hum
 {
 	char *out;
 
-	if (a->has_cpu_index && (a->cpu_index < 0 || a->cpu_index >= c->ctl->m->n_vcpus)) {
+	if (a->has_cpu_index && (a->cpu_index < 0 || a->cpu_index >= c->ctl->m->n_vcpus || !vm_has_cpu(c->ctl->vm, (unsigned)a->cpu_index))) {
 		ctl_fail(c, CTL_GENERIC_ERROR, "Parameter 'cpu-index' expects a CPU number");
 		return;
 	}

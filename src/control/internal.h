@@ -150,7 +150,7 @@ struct control {
 	struct list monitors, listeners, hmps;	/* hmps: monitors for people */
 	unsigned n_monitors;
 	struct loop_timer accept_again;
-	struct ctl_limit limit[CTL_EVENTS], port_limit[VIRTIO_CONSOLE_MAX_PORTS];
+	struct ctl_limit limit[CTL_EVENTS], port_limit[VIRTIO_CONSOLE_MAX_PORTS], cpu_limit[MACHINE_MAX_VCPUS];
 	struct ctl_place *place;	/* the folder of the default socket; NULL: none */
 	struct list stops;		/* deferred calls of `stop` */
 	struct list saves;		/* the deferred call of x-lodge-snapshot-save */
@@ -204,6 +204,9 @@ void hmp_monitors_free(struct control *ctl);
 /* cmd_parts.c */
 json_t *ctl_uuid(const uint8_t u[16]);		/* as text */
 void ctl_watchdog_event(struct control *ctl);
+
+/* cmd_cpu.c: ACPI's _OST of this CPU */
+void ctl_cpu_event(struct control *ctl, unsigned i);
 
 /* cmd_chardev.c */
 void ctl_port_event(struct control *ctl, int64_t value);

@@ -80,6 +80,9 @@ struct cpu_engine_ops {
 	int (*vcpu_thread_init)(struct vcpu *v);
 	/* Runs until a life-cycle event.  Machine lock not held. */
 	enum vcpu_stop (*vcpu_run)(struct vcpu *v);
+	/* Puts what the engine has of the vCPU beside its state (a local APIC, events) into the state after power-on. Machine lock
+	 * held, the vCPU is not in vcpu_run; state_set follows.  NULL: nothing to do. */
+	void (*vcpu_power_on)(struct vcpu *v);
 	/* While the vCPU is not in vcpu_run. */
 	int (*state_get)(struct vcpu *v, struct x86_state *s);
 	int (*state_set)(struct vcpu *v, const struct x86_state *s);

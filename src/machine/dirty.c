@@ -45,7 +45,8 @@ int machine_dirty_fetch(struct machine *m, uint64_t first, uint64_t n, uint64_t 
 bool machine_dirty_settled(const struct machine *m)
 {
 	for (unsigned i = 0; i < m->n_vcpus; i++)
-		if (atomic_load(&m->vcpus[i]->events) & VCPU_EV_WATCH)
+		/* One that is parked writes nothing, and has been told when it is plugged in. */
+		if (atomic_load(&m->vcpus[i]->events) & VCPU_EV_WATCH && !atomic_load(&m->vcpus[i]->parked))
 			return false;
 	return true;
 }

@@ -46,6 +46,7 @@ enum machine_event {
 	MACHINE_EV_RTC_CHANGE,		/* the guest set its clock; value: seconds it is ahead of the host's */
 	MACHINE_EV_BALLOON_CHANGE,	/* the guest changed its balloon */
 	MACHINE_EV_PORT_CHANGE,		/* the guest opened (bit 0) or closed a port; its number in the bits above */
+	MACHINE_EV_CPU_OST,		/* the guest's system said what became of a CPU that came or was asked for; value: which */
 };
 
 struct machine {
@@ -59,7 +60,7 @@ struct machine {
 	 * have stood from the start, and saved state has it there. */
 	unsigned rank;
 
-	unsigned n_vcpus;
+	unsigned n_vcpus;	/* there may be; those that are not plugged in are `absent` (vcpu.h) */
 	struct vcpu *vcpus[MACHINE_MAX_VCPUS];	/* owned by the engine */
 
 	/* Interrupt entry points, set by the platform builder: either the

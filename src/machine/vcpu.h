@@ -55,6 +55,8 @@ struct vcpu {
 	_Atomic uint8_t sipi_vector;
 	_Atomic uint8_t nmis;		/* NMIs that VCPU_EV_NMI stands for: one to take, one latched behind it */
 	_Atomic bool halted;		/* in HLT or waiting for SIPI: for statistics and yield decisions */
+	_Atomic bool absent;		/* not plugged in: no message reaches it. Set with the machine lock held */
+	_Atomic bool parked;		/* absent, and its thread has left the engine until it is plugged in. Set by vm */
 	const struct vcpu_intc_ops *intc;
 	void *intc_opaque;
 	void (*kick)(struct vcpu *);	/* set by the engine; makes the thread look at events */

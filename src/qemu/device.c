@@ -125,6 +125,27 @@ static int dev_root_port(struct qemu *q, struct qemu_item *it, const struct kind
 	return done(it, e);
 }
 
+/* One that is there though -smp does not count it; its place is the number of its core. */
+static int dev_cpu(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	static const char *const ones[] = { "socket-id", "die-id", "module-id", "thread-id", "node-id" };
+	uint64_t n = 0, core = 0;
+	bool given = false;
+	int ret = props_number(&it->p, "core-id", 0, 63, &core, &given, e);
+
+	for (unsigned i = 0; i < ARRAY_LEN(ones) && !ret; i++)
+		ret = props_number(&it->p, ones[i], 0, 0, &n, NULL, e);
+	if (!ret && !given)
+		ret = err_set(e, -EINVAL, "CPU core-id is not set");
+	if (ret)
+		return ret;
+	emit_begin(q, "--vcpu");
+	emit_part(q, NULL, keepf(q, "%u", (unsigned)core));
+	emit_part(q, "id", it->id);
+	emit_end(q);
+	return done(it, e);
+}
+
 static int dev_rng(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
 {
 	const char *rng = props_take(&it->p, "rng");
@@ -281,6 +302,8 @@ static const struct kind kinds[] = {
 	{ "virtio-net-pci", "PCI", "Network", NULL, dev_net, "virtio", "netdev=<str> mac=<str> bootindex=<int32> romfile=<str> rombar=<uint32> " CARD },
 	{ "virtio-net", "PCI", "Network", NULL, dev_net, "virtio", "netdev=<str> mac=<str>" },
 	{ "virtio-net-device", "virtio-bus", "Network", NULL, dev_net, "virtio", "netdev=<str> mac=<str>" },
+	{ "max-x86_64-cpu", NULL, "CPU", "Enables all features supported by the accelerator in the current host", dev_cpu, NULL,
+	  "socket-id=<int32> die-id=<int32> core-id=<int32> thread-id=<int32> node-id=<int32>" },
 	{ "virtio-rng-pci", "PCI", "Misc", NULL, dev_rng, NULL, "rng=<link<rng-backend>> " CARD },
 	{ "virtio-rng", "PCI", "Misc", NULL, dev_rng, NULL, "rng=<link<rng-backend>>" },
 	{ "virtio-rng-device", "virtio-bus", "Misc", NULL, dev_rng, NULL, "rng=<link<rng-backend>>" },
@@ -322,6 +345,12 @@ static const struct kind kinds[] = {
 
 static const struct kind *find_kind(const char *name)
 {
+	static const char cpu[] = "-x86_64-cpu";
+	size_t n = name ? strlen(name) : 0;
+
+	/* Of any model: the CPU's is -cpu's. */
+	if (n > strlen(cpu) && !strcmp(name + n - strlen(cpu), cpu))
+		name = "max-x86_64-cpu";
 	for (unsigned i = 0; i < ARRAY_LEN(kinds); i++)
 		if (name && !strcmp(kinds[i].name, name))
 			return &kinds[i];
@@ -330,7 +359,7 @@ static const struct kind *find_kind(const char *name)
 
 void device_list(FILE *f)
 {
-	static const char *const groups[] = { "Controller/Bridge/Hub", "USB", "Storage", "Network", "Input", "Display", "Misc", "Watchdog" };
+	static const char *const groups[] = { "Controller/Bridge/Hub", "USB", "Storage", "Network", "Input", "Display", "Misc", "Watchdog", "CPU" };
 
 	for (unsigned g = 0; g < ARRAY_LEN(groups); g++) {
 		bool any = false;

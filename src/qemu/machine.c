@@ -273,8 +273,8 @@ int opt_smp(struct qemu *q, const char *val, struct err *e)
 		n = max ? max : product;
 	if (!ret && max && max < n)
 		ret = err_set(e, -EINVAL, "maxcpus must be equal to or greater than smp");
-	if (!ret && max > n)
-		warn("-smp: CPUs cannot be added later, maxcpus=%llu has no effect", (unsigned long long)max);
+	if (!ret && max > 64)
+		warn("-smp: a guest has at most 64 CPUs, not maxcpus=%llu", (unsigned long long)max);
 	if (!ret && some && product > (max ? max : n))
 		ret = err_set(e, -EINVAL, "Invalid CPU topology: product of the hierarchy must match maxcpus: %llu != %llu",
 			      (unsigned long long)product, (unsigned long long)(max ? max : n));
@@ -283,7 +283,7 @@ int opt_smp(struct qemu *q, const char *val, struct err *e)
 	if (!ret)
 		ret = props_done(&p, e);
 	if (!ret)
-		q->cpus = (unsigned)n;
+		q->cpus = (unsigned)n, q->max_cpus = (unsigned)(max > 64 ? 64 : max > n ? max : n);
 	props_free(&p);
 	return ret;
 }
@@ -501,6 +501,8 @@ int emit_machine(struct qemu *q, struct err *e)
 		emitf(q, "--cpu", "%s", q->cpu);
 	if (q->cpus > 1)
 		emitf(q, "--cpus", "%u", q->cpus);
+	if (q->max_cpus > q->cpus)
+		emitf(q, "--max-cpus", "%u", q->max_cpus);
 	emitf(q, "--memory", "%lluM", (unsigned long long)q->memory >> 20);
 	emit_boot(q);
 	emitf(q, "--defaults", "qemu");

@@ -16,7 +16,7 @@ void qemu_init(struct qemu *q)
 	for (unsigned i = 0; i < ARRAY_LEN(all); i++)
 		list_init(all[i]);
 	q->memory = 128ull << 20;	/* QEMU's default */
-	q->cpus = 1;
+	q->cpus = q->max_cpus = 1;
 	q->echr = 1;
 }
 

@@ -79,7 +79,7 @@ struct qemu {
 	/* Scalars. */
 	const char *name, *cpu, *machine, *accel, *kernel, *initrd, *append, *bios, *vga, *display, *vnc, *data_dir;
 	uint64_t memory;		/* bytes */
-	unsigned cpus, echr, n_scsi, code_cache;	/* code_cache: MiB; 0: not said */
+	unsigned cpus, max_cpus, echr, n_scsi, code_cache;	/* code_cache: MiB; 0: not said */
 	bool vga_device, nodefaults, nographic, snapshot, no_reboot, paused, daemonize, no_net, micro, numa;
 	bool stdio_used;		/* by one who does not share it */
 	bool monitor_given;		/* even if it is none: no other is made */

@@ -401,6 +401,13 @@ const struct opt run_opts[] = {
 	  "the psABI. Features are added with + and taken away with -, by the names Linux shows in /proc/cpuinfo.",
 	  COMPLETE_WORDS, "max x86-64-v2 x86-64-v3 x86-64-v4", .key = "cpu" },
 	{ "cpus", 'c', "N", "number of virtual CPUs [1]", "Number of virtual CPUs, 1 to 64.", .key = "cpus" },
+	{ "max-cpus", 0, "N", "number of CPUs there may be, for more that come while the guest runs [--cpus]",
+	  "The number of CPUs there may be, 1 to 64. Those beyond *--cpus* are plugged in while the guest runs (the control protocol's *device_add*, see *query-hotpluggable-cpus*), and all but "
+	  "CPU 0 can be taken out again (*device_del*) by a guest that gives them up, as Linux does. What the guest is told of its topology is that of all. A CPU that is not there takes some 200 KiB of the host's memory.",
+	  .key = "max-cpus" },
+	{ "vcpu", 0, "N[,id=ID][,present=on|off]", "a CPU of --max-cpus that is there, or not, all the same; may be repeated",
+	  "CPU *N*, counted from 0, is there from the start though *--cpus* does not reach that far (or is not, with *present=off*). *id=ID* is a name by which *device_del* takes it out. "
+	  "For the destination of a guest whose CPUs came or went, which otherwise have no names there.", .parse = parse_vcpu },
 	{ "memory", 'm', "SIZE", "memory: 512M, 2G; a plain number is MiB [512M]",
 	  "Size of the guest's memory with a suffix K, M, G or T; a plain number is MiB.", .key = "memory" },
 	{ "huge-pages", 0, "off|thp|2m", "host pages behind the guest's memory [off]",

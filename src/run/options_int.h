@@ -26,6 +26,7 @@ int parse_share(struct conf *c, struct opt_state *st, const char *val, struct er
 int parse_serial(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_smbios(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_root_port(struct conf *c, struct opt_state *st, const char *val, struct err *e);
+int parse_vcpu(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_rtc(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 
 #endif

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Parsers of the options for the small devices that a PC may have. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bits.h"
+#include "machine/machine.h"
 #include "run/options_int.h"
 
 static int chardev_part(void *opaque, const char *name, const char *val, struct err *e)
@@ -146,4 +148,29 @@ int parse_root_port(struct conf *c, struct opt_state *st, const char *val, struc
 	struct target t = { .c = c, .n = st->n_root_ports++ };
 
 	return each_part(val, root_port_part, &t, e);
+}
+
+static int vcpu_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	struct target *t = opaque;
+
+	if (!name) {
+		char *end;
+
+		errno = 0;
+		t->n = (unsigned)strtoul(val, &end, 10);
+		if (*end || end == val || errno || *val == '-' || t->n >= MACHINE_MAX_VCPUS)
+			return err_set(e, -EINVAL, "'%.40s' is not the number of a CPU, 0 to %d", val, MACHINE_MAX_VCPUS - 1);
+		return conf_setf(t->c, "on", e, "vcpu.%u.present", t->n);
+	}
+	if (val && (!strcmp(name, "id") || !strcmp(name, "present")))
+		return conf_setf(t->c, val, e, "vcpu.%u.%s", t->n, name);
+	return err_set(e, -EINVAL, "'%.40s' is not id=ID or present=on|off", name);
+}
+
+int parse_vcpu(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { .c = c };
+
+	return each_part(val, vcpu_part, &t, e);
 }

@@ -109,7 +109,7 @@ static void limit_phys_bits(struct vm *vm)
 static int build_engine(struct vm *vm, struct err *e)
 {
 	struct cpu_engine_config ec = {
-		.n_vcpus = vm->cfg->cpus, .split_irqchip = vm->cfg->accel_split, .model = &vm->model,
+		.n_vcpus = vm->cfg->max_cpus, .split_irqchip = vm->cfg->accel_split, .model = &vm->model,
 		.code_cache = vm->cfg->code_cache, .direct = vm->cfg->direct, .perf_map = vm->cfg->perf_map, .dump_block = vm->cfg->dump_block, .dump_address = vm->cfg->dump_address,
 		.dump_file = vm->cfg->dump_file,
 	};
@@ -130,7 +130,7 @@ static int build_engine(struct vm *vm, struct err *e)
 	vm->ram.copy = ec.direct == CPU_DIRECT_ALWAYS;
 	if (vm->restore && !vm->ram.copy)
 		ec.direct = CPU_DIRECT_OFF;
-	ret = x86_cpu_model_parse(vm->restore ? "max" : vm->cfg->cpu, avail, vm->cfg->cpus, &vm->model, e);
+	ret = x86_cpu_model_parse(vm->restore ? "max" : vm->cfg->cpu, avail, vm->cfg->max_cpus, &vm->model, e);
 	if (ret)
 		return err_prefix(e, ret, "--cpu");
 	limit_phys_bits(vm);
@@ -141,7 +141,7 @@ static int build_engine(struct vm *vm, struct err *e)
 	ret = vm->engine_ops->init(vm->m, &ec, &vm->engine, e);
 	if (!ret && vm->restore)
 		ret = vm_restore_chips(vm, e);
-	for (unsigned i = 0; !ret && i < vm->cfg->cpus; i++) {
+	for (unsigned i = 0; !ret && i < vm->cfg->max_cpus; i++) {
 		ret = vm->engine_ops->vcpu_create(vm->engine, i, e);
 		if (!ret)
 			vm->m->n_vcpus = i + 1;
@@ -208,6 +208,7 @@ static int build_chardevs(struct vm *vm, struct err *e)
 static int build_platform(struct vm *vm, struct err *e)
 {
 	const struct vm_config *cfg = vm->cfg;
+	int ret;
 
 	vm->cmdline = vm_make_cmdline(cfg);
 	if (!vm->cmdline)
@@ -217,7 +218,7 @@ static int build_platform(struct vm *vm, struct err *e)
 	vm->pcfg = (struct platform_config){
 		.ram = vm->restore ? &vm->ram : NULL,
 		.kind = cfg->machine == VM_MACHINE_PC ? PLATFORM_PC : PLATFORM_MICRO,
-		.mem_size = cfg->memory, .mem_huge = cfg->huge, .n_vcpus = cfg->cpus,
+		.mem_size = cfg->memory, .mem_huge = cfg->huge, .n_vcpus = cfg->max_cpus,
 		.phys_bits = vm->model.phys_bits,
 		.kernel = cfg->kernel, .initrds = cfg->initrd, .n_initrds = cfg->n_initrds, .cmdline = vm->cmdline,
 		.serial = { vm->console }, .serial_output_only = console_is_virtio(cfg),
@@ -230,12 +231,15 @@ static int build_platform(struct vm *vm, struct err *e)
 	for (unsigned i = 0; i < PLATFORM_MAX_SERIAL; i++) {
 		if (!cfg->serial[i])
 			continue;
-		int ret = vm_chardev_take(vm, cfg->serial[i], false, &vm->pcfg.serial[i], e);
-
+		ret = vm_chardev_take(vm, cfg->serial[i], false, &vm->pcfg.serial[i], e);
 		if (ret)
 			return err_prefix(e, ret, "--serial");
 	}
-	return platform_new(vm->m, vm->engine, &vm->pcfg, &vm->platform, e);
+	vm_cpus_config(vm, &vm->pcfg);
+	ret = platform_new(vm->m, vm->engine, &vm->pcfg, &vm->platform, e);
+	if (!ret)
+		vm_vcpus_parked(vm);
+	return ret;
 }
 
 /* The console if it is a virtio one, and the ports of --exec. */

@@ -424,6 +424,8 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return config_text(val, &v->cpu, e);
 	if (IS("cpus"))
 		return config_uint(val, 1, MACHINE_MAX_VCPUS, &v->cpus, e);
+	if (IS("max-cpus"))
+		return config_uint(val, 1, MACHINE_MAX_VCPUS, &v->max_cpus, e);
 	if (IS("memory"))
 		return set_memory(val, v, e);
 	if (IS("pin"))
@@ -622,6 +624,8 @@ int config_set(const char *key, const char *val, struct vm_config *v, struct err
 		return config_port(v, n, field, val, e);
 	if (config_indexed(key, "share", &n, &field))
 		return config_share(v, n, field, val, e);
+	if (config_indexed(key, "vcpu", &n, &field))
+		return config_vcpu(v, n, field, val, e);
 	if (config_indexed(key, "root-port", &n, &field))
 		return config_root_port(v, n, field, val, e);
 	if (!strcmp(key, "hotplug")) {
@@ -818,6 +822,8 @@ static int check_whole(struct vm_config *v, struct err *e)
 			      "use --console none, pty or a file");
 	if (!ret && v->machine == VM_MACHINE_MICRO && (v->debug_exit || v->test_device))
 		ret = err_set(e, -EINVAL, "--debug-exit and --test-device exist on --machine pc only");
+	if (!ret)
+		ret = config_check_cpus(v, e);
 	if (!ret)
 		ret = config_check_root_ports(v, e);
 	if (!ret)

@@ -5,7 +5,8 @@
  *
  * Keys (defaults in brackets):
  *   name [guest]  machine pc|micro [pc]  accel auto|kvm|translate|interp|check [auto]
- *   accel-split on|off [off]  cpu MODEL[,+f,-f] [max]  cpus N [1]  memory SIZE [512M]
+ *   accel-split on|off [off]  cpu MODEL[,+f,-f] [max]  cpus N [1]  max-cpus N [cpus]  memory SIZE [512M]
+ *   vcpu.N.present on|off [on below cpus], vcpu.N.id ID: of CPUs that came or went (max-cpus)
  *   huge-pages off|thp|2m [off]  pin LIST
  *   kernel FILE  initrd.N FILE  append TEXT
  *   firmware bios|uefi|FILE [none with a kernel, else by what is on the first disk]  firmware-vars FILE
@@ -248,7 +249,10 @@ struct vm_config {
 	enum vm_accel accel;
 	bool accel_split;
 	const char *cpu;
-	unsigned cpus;
+	unsigned cpus;			/* that are there from the start */
+	unsigned max_cpus;		/* that there may be: as many, or more */
+	signed char cpu_given[MACHINE_MAX_VCPUS];	/* 1: it is there all the same, -1: it is not; 0: as `cpus` says */
+	const char *cpu_id[MACHINE_MAX_VCPUS];	/* NULL: none */
 	uint64_t memory;		/* bytes, multiple of 1 MiB */
 	int huge;			/* MEM_HUGE_* */
 	bool pin;
@@ -343,13 +347,20 @@ struct vm_config {
  * message that names the option as the user wrote it. */
 int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e);
 
+/* Is this CPU there?  And how many are. */
+static inline bool vm_config_has_cpu(const struct vm_config *v, unsigned i)
+{
+	return i < MACHINE_MAX_VCPUS && i < v->max_cpus && (v->cpu_given[i] ? v->cpu_given[i] > 0 : i < v->cpus);
+}
+unsigned vm_config_n_cpus(const struct vm_config *v);
+
 /* The disk of the configuration that is first among those a guest is installed on; NULL: there is none. */
 const struct vm_disk *vm_config_first_disk(const struct vm_config *cfg);
 /* The option that asks for such a disk, for messages. */
 const char *vm_disk_option(const struct vm_disk *d);
 
 /*
- * Adds element n of a list ("disk", "net", "usb", "port"), whose keys the tree has by now, to a configuration that is in use; on an error
+ * Adds element n of a list ("disk", "net", "usb", "port", "vcpu"), whose keys the tree has by now, to a configuration that is in use; on an error
  * it stays as it was.  And takes an element away again, down to what the tree still has of it.  The texts are the tree's.
  */
 int vm_config_more(struct vm_config *v, const struct conf *tree, const char *list, unsigned n, struct err *e);

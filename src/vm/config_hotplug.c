@@ -44,6 +44,51 @@ int config_root_port(struct vm_config *v, unsigned n, const char *field, const c
 	return config_uint(val, 0, PCI_ROOT_PORT_SLOTS - 1, &p->slot, e);
 }
 
+int config_vcpu(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e)
+{
+	bool there;
+	int ret;
+
+	if (n >= MACHINE_MAX_VCPUS)
+		return err_set(e, -E2BIG, "a guest has at most %d CPUs", MACHINE_MAX_VCPUS);
+	if (!strcmp(field, "id"))
+		return config_id(val, &v->cpu_id[n], e);
+	if (strcmp(field, "present") != 0)
+		return -ENOENT;
+	ret = config_bool(val, &there, e);
+	v->cpu_given[n] = there ? 1 : -1;
+	return ret;
+}
+
+unsigned vm_config_n_cpus(const struct vm_config *v)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < v->max_cpus; i++)
+		n += vm_config_has_cpu(v, i);
+	return n;
+}
+
+int config_check_cpus(struct vm_config *v, struct err *e)
+{
+	if (!v->max_cpus)
+		v->max_cpus = v->cpus;
+	if (v->max_cpus < v->cpus)
+		return err_set(e, -EINVAL, "--max-cpus: %u, which is less than the %u of --cpus", v->max_cpus, v->cpus);
+	if (v->cpu_given[0] < 0)
+		return err_set(e, -EINVAL, "--vcpu: CPU 0 is the one that boots, and always there");
+	for (unsigned i = 0; i < MACHINE_MAX_VCPUS; i++) {
+		if ((v->cpu_given[i] || v->cpu_id[i]) && i >= v->max_cpus)
+			return err_set(e, -EINVAL, "--vcpu: there is no CPU %u: --max-cpus is %u, and the first is 0", i, v->max_cpus);
+		if (v->cpu_given[i] && v->max_cpus == v->cpus)
+			return err_set(e, -EINVAL, "--vcpu: CPUs come and go where --max-cpus is more than --cpus");
+		for (unsigned k = 0; k < i && v->cpu_id[i]; k++)
+			if (v->cpu_id[k] && !strcmp(v->cpu_id[k], v->cpu_id[i]))
+				return err_set(e, -EINVAL, "--vcpu: there are two with id=%s", v->cpu_id[i]);
+	}
+	return 0;
+}
+
 static bool slot_taken(const struct vm_config *v, unsigned slot)
 {
 	for (unsigned i = 0; i < v->n_root_ports; i++)

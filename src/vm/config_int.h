@@ -46,6 +46,9 @@ void config_clear_net(struct vm_net *n);
 /* config_hotplug.c */
 /* What QEMU takes for an id. */
 int config_id(const char *val, const char **out, struct err *e);
+/* CPUs that come and go: a field of the N-th; max_cpus is set. */
+int config_vcpu(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
+int config_check_cpus(struct vm_config *v, struct err *e);
 int config_root_port(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 /* The free ports are put behind those that have names. */
 int config_check_root_ports(struct vm_config *v, struct err *e);

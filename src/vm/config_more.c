@@ -26,6 +26,8 @@ static void clear(struct vm_config *v, const char *list, unsigned n)
 		config_clear_net(&v->net[n]);
 	else if (!strcmp(list, "port"))
 		v->port[n] = (struct vm_port){ 0 };
+	else if (!strcmp(list, "vcpu"))
+		v->cpu_given[n] = 0, v->cpu_id[n] = NULL;
 	else
 		v->usb[n] = VM_USB_ABSENT, v->usb_id[n] = NULL, v->usb_port[n] = 0;
 }
@@ -54,6 +56,8 @@ static int check_element(struct vm_config *v, const char *list, unsigned n, stru
 		return config_check_net(&v->net[n], n, v, e);
 	if (!strcmp(list, "port"))
 		return config_check_ports(v, e);
+	if (!strcmp(list, "vcpu"))
+		return config_check_cpus(v, e);
 	return v->machine == VM_MACHINE_MICRO ? err_set(e, -EINVAL, "--machine micro has no USB") : 0;
 }
 

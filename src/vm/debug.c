@@ -53,5 +53,7 @@ int vm_vcpu_set_state(struct vm *vm, unsigned id, const struct x86_state *s)
 {
 	if (id >= vm->m->n_vcpus)
 		return -EINVAL;
+	if (!vm_has_cpu(vm, id))
+		return -ENODEV;
 	return vm->paused ? vm->engine_ops->state_set(vm->m->vcpus[id], s) : -EBUSY;
 }

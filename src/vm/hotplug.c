@@ -21,9 +21,9 @@
 #define ASKED_NS 5000000000ll		/* for so long a guest is not asked again */
 #define RETRY_NS 100000000ll
 
-static const char *const list_names[] = { [VM_DEVICE_DISK] = "disk", [VM_DEVICE_NET] = "net", [VM_DEVICE_USB] = "usb", [VM_DEVICE_PORT] = "port" };
+static const char *const list_names[] = { [VM_DEVICE_DISK] = "disk", [VM_DEVICE_NET] = "net", [VM_DEVICE_USB] = "usb", [VM_DEVICE_PORT] = "port", [VM_DEVICE_CPU] = "vcpu" };
 static const unsigned list_max[] = { [VM_DEVICE_DISK] = VM_MAX_DISKS, [VM_DEVICE_NET] = VM_MAX_NETS, [VM_DEVICE_USB] = VM_MAX_USB,
-				     [VM_DEVICE_PORT] = VM_MAX_PORTS };
+				     [VM_DEVICE_PORT] = VM_MAX_PORTS, [VM_DEVICE_CPU] = MACHINE_MAX_VCPUS };
 
 /* ---- which there are ---- */
 
@@ -34,6 +34,7 @@ static unsigned count(const struct vm_config *c, enum vm_device_list list)
 	case VM_DEVICE_NET: return c->n_nets;
 	case VM_DEVICE_USB: return c->n_usb;
 	case VM_DEVICE_PORT: return c->n_ports;
+	case VM_DEVICE_CPU: return c->max_cpus;
 	case VM_DEVICE_LISTS: break;
 	}
 	return 0;
@@ -46,6 +47,7 @@ static bool is_there(const struct vm_config *c, const struct vm_device *d)
 	case VM_DEVICE_NET: return c->net[d->index].kind != VM_NET_NONE;
 	case VM_DEVICE_USB: return c->usb[d->index] < VM_USB_NONE;
 	case VM_DEVICE_PORT: return c->port[d->index].name != NULL;
+	case VM_DEVICE_CPU: return vm_config_has_cpu(c, d->index);
 	case VM_DEVICE_LISTS: break;
 	}
 	return false;
@@ -58,6 +60,7 @@ const char *vm_device_id(const struct vm *vm, const struct vm_device *d)
 	case VM_DEVICE_NET: return vm->cfg->net[d->index].id;
 	case VM_DEVICE_USB: return vm->cfg->usb_id[d->index];
 	case VM_DEVICE_PORT: return vm->cfg->port[d->index].id;
+	case VM_DEVICE_CPU: return vm->cfg->cpu_id[d->index];
 	case VM_DEVICE_LISTS: break;
 	}
 	return NULL;
@@ -122,13 +125,13 @@ static void key_of(const struct vm_device *d, const char *field, char *key, size
 /* Takes the element out of the tree; what the lists' lengths and controllers need of it stays. */
 static void forget(struct vm *vm, const struct vm_device *d, bool keep_controller)
 {
-	const struct vm_disk *disk = &vm->cfg->disk[d->index];
+	const struct vm_disk *disk = d->list == VM_DEVICE_DISK ? &vm->cfg->disk[d->index] : NULL;
 	char key[80], controller[VM_ID_MAX] = "";
 	struct err e = { "" };
 
-	if (d->list == VM_DEVICE_DISK && disk->controller)
+	if (disk && disk->controller)
 		snprintf(controller, sizeof(controller), "%s", disk->controller);
-	keep_controller &= d->list == VM_DEVICE_DISK && !disk->hotplugged && (disk->interface == VM_DISK_SCSI || disk->interface == VM_DISK_USB);
+	keep_controller &= disk && !disk->hotplugged && (disk->interface == VM_DISK_SCSI || disk->interface == VM_DISK_USB);
 	key_of(d, "", key, sizeof(key));
 	conf_unset(vm->tree, key);
 	if (keep_controller) {
@@ -140,7 +143,22 @@ static void forget(struct vm *vm, const struct vm_device *d, bool keep_controlle
 		conf_setf(vm->tree, "none", &e, "%s.kind", key);
 	} else if (d->list == VM_DEVICE_USB) {
 		conf_set(vm->tree, key, "absent", &e);
+	} else if (d->list == VM_DEVICE_CPU && d->index < vm->cfg->cpus) {
+		conf_setf(vm->tree, "off", &e, "%s.present", key);
 	}
+	vm_config_forget(&vm->live, list_names[d->list], d->index, vm->tree);
+}
+
+void vm_device_note(struct vm *vm, const struct vm_device *d, bool there)
+{
+	struct err e = { "" };
+	char key[80];
+
+	key_of(d, "", key, sizeof(key));
+	forget(vm, d, false);
+	if (!there)
+		return;
+	conf_setf(vm->tree, "on", &e, "%s.present", key);
 	vm_config_forget(&vm->live, list_names[d->list], d->index, vm->tree);
 }
 
@@ -195,6 +213,7 @@ static int build(struct vm *vm, const struct vm_device *d, struct err *e)
 	case VM_DEVICE_NET: return vm_add_net(vm, d->index, e);
 	case VM_DEVICE_USB: return vm_add_usb_device(vm, d->index, e);
 	case VM_DEVICE_PORT: return vm_add_port(vm, d->index, e);
+	case VM_DEVICE_CPU: return vm_add_cpu(vm, d->index, e);
 	case VM_DEVICE_LISTS: break;
 	}
 	return -EINVAL;
@@ -247,12 +266,14 @@ int vm_device_add(struct vm *vm, enum vm_device_list list, const struct conf *fi
 {
 	int ret = vm_change_possible(vm, e) ? -EBUSY : check_id(vm, conf_get(fields, "id"), e);
 
-	*out = (struct vm_device){ list, 0 };
+	out->list = list;
 	if (ret)
 		return ret;
-	if (!free_index(vm, list, &out->index))
+	if (list == VM_DEVICE_CPU)
+		ret = vm_cpu_may_come(vm, out->index, e);
+	else if (!free_index(vm, list, &out->index))
 		return err_set(e, -ENOSPC, "a guest has at most %u devices of this kind", list_max[list]);
-	ret = add(vm, out, fields, e);
+	ret = ret ? ret : add(vm, out, fields, e);
 	if (!ret && vm->watch.device)
 		vm->watch.device(vm->watch.opaque, VM_DEVICE_ADDED, out, vm_device_id(vm, out));
 	return ret;
@@ -267,6 +288,7 @@ static void take_down(struct vm *vm, const struct vm_device *d)
 	case VM_DEVICE_NET: vm_remove_net(vm, d->index); break;
 	case VM_DEVICE_USB: vm_remove_usb_device(vm, d->index); break;
 	case VM_DEVICE_PORT: vm_remove_port(vm, d->index); break;
+	case VM_DEVICE_CPU: vm_remove_cpu(vm, d->index); break;
 	case VM_DEVICE_LISTS: break;
 	}
 }
@@ -316,6 +338,7 @@ static void work(void *opaque)
 	for (unsigned i = 0; i < vm->cfg->n_root_ports; i++)
 		if (vm->slot[i].ejected)
 			finish_slot(vm, i);
+	vm_cpus_work(vm);
 }
 
 void vm_slot_ejected(void *opaque, struct pci_root_port *p)
@@ -349,12 +372,21 @@ static int ask_slot(struct vm *vm, const char *id, const char *bus, struct err *
 	return 0;
 }
 
+int vm_cpu_del(struct vm *vm, unsigned i, struct err *e)
+{
+	if (!vm_config_has_cpu(vm->cfg, i))
+		return err_set(e, -ENOENT, "CPU %u is not there", i);
+	return vm_change_possible(vm, e) ? -EBUSY : vm_ask_cpu(vm, i, e);
+}
+
 int vm_device_del(struct vm *vm, const char *id, struct err *e)
 {
 	struct vm_device d;
 
 	if (!vm_device_find(vm, id, &d))
 		return err_set(e, -ENOENT, "Device '%.60s' not found", id);
+	if (d.list == VM_DEVICE_CPU)
+		return vm_cpu_del(vm, d.index, e);
 	if (vm_change_possible(vm, e))
 		return -EBUSY;
 	if (in_use(vm, &d))
@@ -371,6 +403,7 @@ int vm_device_del(struct vm *vm, const char *id, struct err *e)
 
 void vm_hotplug_reset(struct vm *vm)
 {
+	vm_cpus_reset(vm);
 	for (unsigned i = 0; i < vm->cfg->n_root_ports; i++) {
 		if (!vm->slot[i].asked_ns && !vm->slot[i].ejected)
 			continue;
@@ -385,7 +418,7 @@ bool vm_hotplug_busy(const struct vm *vm)
 	for (unsigned i = 0; i < vm->cfg->n_root_ports; i++)
 		if (vm->slot[i].ejected)
 			return true;
-	return false;
+	return vm_cpus_leave(vm);
 }
 
 void vm_hotplug_init(struct vm *vm)

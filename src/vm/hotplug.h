@@ -37,6 +37,12 @@ int vm_device_add(struct vm *vm, enum vm_device_list list, const struct conf *fi
  */
 int vm_device_del(struct vm *vm, const char *id, struct err *e);
 
+/* The same for a CPU by its number, as one without an id needs it. */
+int vm_cpu_del(struct vm *vm, unsigned i, struct err *e);
+
+/* Saved state has a CPU there, or not, that the configuration knows otherwise: so it does not any more. */
+void vm_device_note(struct vm *vm, const struct vm_device *d, bool there);
+
 /* Takes away one that goes at once, whether or not it has an id. */
 void vm_device_remove(struct vm *vm, const struct vm_device *d);
 

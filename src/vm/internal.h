@@ -58,6 +58,9 @@ struct vm_vcpu {
 	bool ready;			/* vcpu_thread_init succeeded */
 	enum vcpu_stop last_stop;
 	_Atomic long tid;		/* the host's id of the thread, 0: not yet */
+	bool inside;			/* counted in n_running; run_lock */
+	bool leaving;			/* the guest has ejected it, and it is not finished; machine lock */
+	int64_t asked_ns;		/* when the guest was asked to give it up; machine lock */
 };
 
 /* The slot of a root port.  Machine lock. */
@@ -238,6 +241,26 @@ void vm_vcpus_throttle(struct vm *vm, unsigned percent);
 void vm_vcpus_throttle_init(struct vm *vm);
 /* Machine lock held, any thread: remembers the request and stops the vCPUs. */
 void vm_request(void *vm, enum machine_request req, int code);
+
+/* Of one that has just become absent (vcpu.h): its thread comes out of the engine, and then plug_bh is posted. Machine lock held. */
+void vm_vcpu_park(struct vm *vm, unsigned id);
+/* One that is not absent any more goes on. */
+void vm_vcpu_unpark(struct vm *vm, unsigned id);
+/* While no vCPU runs: those that are absent are parked, the others are not. */
+void vm_vcpus_parked(struct vm *vm);
+
+/* cpus.c: vCPUs that come and go.  All but vm_cpus_config: loop thread, machine lock held. */
+void vm_cpus_config(struct vm *vm, struct platform_config *p);
+int vm_cpu_may_come(const struct vm *vm, unsigned i, struct err *e);
+int vm_add_cpu(struct vm *vm, unsigned i, struct err *e);
+int vm_ask_cpu(struct vm *vm, unsigned i, struct err *e);
+void vm_remove_cpu(struct vm *vm, unsigned i);
+/* Ends with those that have come out of the engine. */
+void vm_cpus_work(struct vm *vm);
+/* The machine is about to be reset, and no vCPU runs. */
+void vm_cpus_reset(struct vm *vm);
+/* Is one on its way out? */
+bool vm_cpus_leave(const struct vm *vm);
 
 /* net.c */
 int vm_add_nets(struct vm *vm, struct err *e);

@@ -100,7 +100,8 @@ bool vm_generation_id(const struct vm *vm, uint8_t uuid[16]) { return platform_v
 void vm_nmi(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->m->n_vcpus; i++)
-		vcpu_raise_nmi(vm->m->vcpus[i]);
+		if (vm_has_cpu(vm, i))
+			vcpu_raise_nmi(vm->m->vcpus[i]);
 }
 
 const struct vm_config *vm_config_of(const struct vm *vm) { return vm->cfg; }
@@ -128,6 +129,8 @@ int vm_vcpu_state(const struct vm *vm, unsigned id, struct x86_state *out)
 {
 	if (id >= vm->m->n_vcpus)
 		return -EINVAL;
+	if (!vm_has_cpu(vm, id))
+		return -ENODEV;
 	if (!vm->paused)
 		return -EBUSY;
 	return vm->engine_ops->state_get(vm->m->vcpus[id], out);

@@ -45,7 +45,7 @@ enum vm_event {
 };
 
 /* A device by its place in one of the configuration's lists. */
-enum vm_device_list { VM_DEVICE_DISK, VM_DEVICE_NET, VM_DEVICE_USB, VM_DEVICE_PORT, VM_DEVICE_LISTS };
+enum vm_device_list { VM_DEVICE_DISK, VM_DEVICE_NET, VM_DEVICE_USB, VM_DEVICE_PORT, VM_DEVICE_CPU, VM_DEVICE_LISTS };
 struct vm_device {
 	enum vm_device_list list;
 	unsigned index;
@@ -118,9 +118,12 @@ struct display *vm_screen(const struct vm *vm, unsigned output);
 struct input *vm_input(const struct vm *vm);
 struct keyseq_player *vm_typist(const struct vm *vm);	/* plays keys on vm_input */
 struct vnc *vm_vnc(const struct vm *vm);
+/* vCPUs that come and go (max_cpus).  Is it there; and what the guest's system said of it last (ACPI's _OST): false: there is no such. */
+bool vm_has_cpu(const struct vm *vm, unsigned id);
+bool vm_cpu_ost(const struct vm *vm, unsigned id, uint32_t *event, uint32_t *status);
 /* The host's id of the thread, 0 before it runs. */
 long vm_vcpu_tid(const struct vm *vm, unsigned id);
-/* Only while the VM stands still: EBUSY. */
+/* Only while the VM stands still: EBUSY. ENODEV: it is not there */
 int vm_vcpu_state(const struct vm *vm, unsigned id, struct x86_state *out);
 /* The other way round. */
 int vm_vcpu_set_state(struct vm *vm, unsigned id, const struct x86_state *s);

@@ -72,10 +72,11 @@ void vm_report(struct vm *vm, const char *what)
 {
 	fprintf(stderr, "\r\nlodge: %s\r\n", what);
 	fprintf(stderr, " name %s, machine %s, engine %s, %u vCPU(s), %" PRIu64 " MiB\r\n", vm->cfg->name,
-		vm->cfg->machine == VM_MACHINE_PC ? "pc" : "micro", vm->engine_ops->name, vm->m->n_vcpus,
+		vm->cfg->machine == VM_MACHINE_PC ? "pc" : "micro", vm->engine_ops->name, vm_config_n_cpus(vm->cfg),
 		vm->cfg->memory >> 20);
 	for (unsigned i = 0; i < vm->m->n_vcpus; i++)
-		report_vcpu(vm, i);
+		if (vm_has_cpu(vm, i))
+			report_vcpu(vm, i);
 }
 
 /* A "Name:   123 kB" line of /proc/self/status, in KiB; 0 if it is not there. */

@@ -426,7 +426,7 @@ static int write_json(struct vm_save *s, struct err *e)
 			json_array_append_new(disks, json_pack("{s:s,s:s}", "file", conf_get(s->conf, key), "snapshot", s->name));
 	}
 	j = json_pack("{s:i,s:s+,s:s,s:s,s:s,s:i,s:I,s:I,s:o}", "format", SNAPSHOT_VERSION, "name", cfg->name, "", "date", date, "lodge",
-		      LODGE_VERSION, "engine", s->vm->engine_ops->name, "cpus", (int)cfg->cpus, "memory", (json_int_t)cfg->memory, "memory-used",
+		      LODGE_VERSION, "engine", s->vm->engine_ops->name, "cpus", (int)vm_config_n_cpus(cfg), "memory", (json_int_t)cfg->memory, "memory-used",
 		      (json_int_t)s->result.memory_bytes, "disks", disks);
 	fd = j ? openat(s->dir_fd, "." SNAPSHOT_JSON, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
 	ret = !j ? -ENOMEM : fd < 0 ? -errno : 0;

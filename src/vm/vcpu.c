@@ -88,18 +88,26 @@ static bool wait_for_go(struct vm *vm, unsigned id)
 	bool go;
 
 	pthread_mutex_lock(&vm->run_lock);
-	while ((!vm->run || (vm->only && vm->only != id + 1)) && !vm->quit)
+	while ((!vm->run || (vm->only && vm->only != id + 1) || atomic_load(&vm->m->vcpus[id]->absent)) && !vm->quit)
 		pthread_cond_wait(&vm->run_cond, &vm->run_lock);
 	go = !vm->quit;
 	if (go)
 		vm->n_running++;
+	vm->vcpu[id].inside = go;
 	pthread_mutex_unlock(&vm->run_lock);
 	return go;
 }
 
-static void count_out(struct vm *vm)
+static void count_out(struct vm *vm, unsigned id)
 {
+	struct vcpu *v = vm->m->vcpus[id];
+
 	pthread_mutex_lock(&vm->run_lock);
+	vm->vcpu[id].inside = false;
+	if (atomic_load(&v->absent)) {
+		atomic_store(&v->parked, true);
+		loop_bh_post(&vm->plug_bh);
+	}
 	if (!--vm->n_running && !vm->run)
 		loop_bh_post(&vm->parked_bh);
 	pthread_mutex_unlock(&vm->run_lock);
@@ -153,11 +161,43 @@ static void *vcpu_main(void *opaque)
 			ask_locked(vm, MACHINE_REQ_ENGINE_ERROR, (int)t->id);
 		else if (t->last_stop == VCPU_STOP_DEBUG)
 			ask_locked(vm, MACHINE_REQ_DEBUG, (int)t->id);
-		count_out(vm);
+		count_out(vm, t->id);
 		if (atomic_load_explicit(&vm->throttle, memory_order_relaxed))
 			rest(vm);
 	}
 	return NULL;
+}
+
+/* ---- those that come and go ---- */
+
+void vm_vcpu_park(struct vm *vm, unsigned id)
+{
+	struct vcpu *v = vm->m->vcpus[id];
+
+	pthread_mutex_lock(&vm->run_lock);
+	if (vm->vcpu[id].inside) {
+		vcpu_raise(v, VCPU_EV_STOP);
+	} else {
+		atomic_store(&v->parked, true);
+		loop_bh_post(&vm->plug_bh);
+	}
+	pthread_mutex_unlock(&vm->run_lock);
+}
+
+void vm_vcpu_unpark(struct vm *vm, unsigned id)
+{
+	pthread_mutex_lock(&vm->run_lock);
+	atomic_store(&vm->m->vcpus[id]->parked, false);
+	pthread_cond_broadcast(&vm->run_cond);
+	pthread_mutex_unlock(&vm->run_lock);
+}
+
+void vm_vcpus_parked(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->run_lock);
+	for (unsigned i = 0; i < vm->m->n_vcpus; i++)
+		atomic_store(&vm->m->vcpus[i]->parked, atomic_load(&vm->m->vcpus[i]->absent));
+	pthread_mutex_unlock(&vm->run_lock);
 }
 
 /* ---- slowing them ---- */

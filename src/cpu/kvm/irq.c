@@ -214,6 +214,20 @@ static void reset_lapic(struct kvm_vcpu *k)
 	ioctl(k->fd, KVM_SET_LAPIC, &s);
 }
 
+/* Besides its registers: INIT and SIPI that came while nobody was there. */
+void kvm_vcpu_power_on(struct vcpu *v)
+{
+	struct kvm_vcpu *k = kvm_vcpu_of(v);
+	struct kvm_vcpu_events ev;
+
+	reset_lapic(k);
+	if (ioctl(k->fd, KVM_GET_VCPU_EVENTS, &ev) < 0)
+		return;
+	ev.smi.latched_init = ev.smi.pending = ev.nmi.pending = ev.exception.injected = ev.interrupt.injected = 0;
+	ev.flags |= KVM_VCPUEVENT_VALID_SMM | KVM_VCPUEVENT_VALID_NMI_PENDING;
+	ioctl(k->fd, KVM_SET_VCPU_EVENTS, &ev);
+}
+
 static void chips_reset(struct dev *d)
 {
 	struct kvm_engine *e = of_chips(d);

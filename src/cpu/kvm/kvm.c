@@ -268,6 +268,7 @@ const struct cpu_engine_ops cpu_engine_kvm = {
 	.vcpu_create = kvm_vcpu_create,
 	.vcpu_thread_init = kvm_vcpu_thread_init,
 	.vcpu_run = kvm_vcpu_run,
+	.vcpu_power_on = kvm_vcpu_power_on,
 	.state_get = kvm_state_get,
 	.state_set = kvm_state_set,
 	.debug = kvm_debug,

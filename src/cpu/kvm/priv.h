@@ -96,6 +96,7 @@ int kvm_state_set(struct vcpu *v, const struct x86_state *s);
 
 /* irq.c */
 int kvm_irq_init(struct kvm_engine *e, struct err *err);
+void kvm_vcpu_power_on(struct vcpu *v);
 int kvm_irq_line(struct cpu_engine *e, unsigned gsi, bool level);
 int kvm_msi(struct cpu_engine *e, const struct msi *msg);
 int kvm_msi_fd(struct cpu_engine *e, int fd, const struct msi *msg, bool add);

@@ -257,13 +257,12 @@ void xl_jc_clear(struct xl_cpu *x, unsigned acc)
 	jc_clear(&x->jc[acc], true);
 }
 
-void xl_cpu_clear(struct xl_cpu *x)
+void xl_cpu_fresh(struct xl_cpu *x)
 {
 	for (unsigned k = 0; k < XL_N_ACC; k++) {
-		x->tlb[k].n_used = XL_USED_MAX + 1;
-		x->jc[k].n_used = XL_JC_USED_MAX + 1;
-		tlb_clear(&x->tlb[k], true);
-		jc_clear(&x->jc[k], true);
+		tlb_clear_one(&x->tlb[k], X86_READ, 0);
+		tlb_clear_one(&x->tlb[k], X86_WRITE, 0);
+		x->jc[k].rip[0] = jc_empty(0);
 	}
 }
 

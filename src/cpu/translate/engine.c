@@ -181,7 +181,7 @@ static struct interp_cpu *cpu_new(void *opaque)
 		x->tlb[k].flags[XL_TLB_SIZE] = &x->bounce_flags;
 	x->ic.c.tlb_flushed = xl_flushed;
 	x->ic.c.x87_fetch = xl_x87_fetch;
-	xl_cpu_clear(x);
+	xl_cpu_fresh(x);
 	if ((xe->turn && xl_check_cpu_init(x) < 0) || xl_direct_new(x, xe->direct, &x->direct) < 0) {
 		cpu_free(&x->ic);
 		return NULL;

@@ -371,7 +371,8 @@ void xl_jc_put(struct xl_cpu *x, uint64_t rip, const struct xl_block *b, bool gl
 uint8_t *xl_known(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t rip, uint32_t key);
 void xl_jc_clear(struct xl_cpu *x, unsigned acc);
 void xl_forget_code(struct xl_cpu *x);	/* everything that leads into the code cache */
-void xl_cpu_clear(struct xl_cpu *x);	/* everything this vCPU remembers */
+/* A vCPU of zeros remembers nothing, but for the entries that 0 would hit; so pages of one that never runs are never touched. */
+void xl_cpu_fresh(struct xl_cpu *x);
 void xl_flushed(struct x86_cpu *c, uint64_t page);
 
 /* --- x87.c --- */

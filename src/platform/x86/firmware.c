@@ -184,7 +184,7 @@ static int add_console(struct platform *p, struct err *e)
  * this order for what the boot order does not name; a floppy without a boot sector is passed over. */
 static void set_cmos(struct platform *p)
 {
-	mc146818_set(p->rtc, 0x5f, (uint8_t)(p->cfg.n_vcpus - 1));
+	mc146818_set(p->rtc, 0x5f, (uint8_t)(cpus_count(p) - 1));
 	mc146818_set(p->rtc, 0x3d, 0x32);
 	mc146818_set(p->rtc, 0x38, 0x40);
 }

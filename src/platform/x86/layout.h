@@ -89,6 +89,7 @@
 #define LAYOUT_PORT_DEBUG_EXIT 0xf4
 #define LAYOUT_PORT_FW_CFG 0x510
 #define LAYOUT_PORT_PM 0x600
+#define LAYOUT_PORT_CPUHP 0xcd8		/* where QEMU's Q35 has it, and OVMF looks */
 #define LAYOUT_PORT_SMI 0xb2
 #define LAYOUT_PORT_RESET 0xcf9
 #define LAYOUT_PORT_FLOPPY 0x3f0	/* to 0x3f7, but 0x3f6 */
@@ -100,6 +101,7 @@
 #define LAYOUT_PORT_DISPI 0x1ce
 
 /* General purpose events. */
+#define LAYOUT_GPE_CPUHP 2
 #define LAYOUT_GPE_VMGENID 5
 
 /* PCI slots with a place of their own: what is added takes the first free one. */

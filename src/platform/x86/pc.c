@@ -168,7 +168,7 @@ static int build_fw_cfg(struct platform *p)
 	if (r == 0)
 		r = fw_cfg_set_int(f, FW_CFG_RAM_SIZE, p->cfg.mem_size, 8);
 	if (r == 0)
-		r = fw_cfg_set_int(f, FW_CFG_NB_CPUS, p->cfg.n_vcpus, 2);
+		r = fw_cfg_set_int(f, FW_CFG_NB_CPUS, cpus_count(p), 2);
 	if (r == 0)
 		r = fw_cfg_set_int(f, FW_CFG_MAX_CPUS, p->cfg.n_vcpus, 2);
 	if (r == 0)

@@ -84,6 +84,8 @@ int platform_new(struct machine *m, struct cpu_engine *engine, const struct plat
 		r = parts_build(p, e);
 	if (r == 0)
 		r = video_build(p, e);
+	if (r == 0)
+		r = cpus_build(p, e);
 	/* On an error too: devices built so far hold wires into it. */
 	*out = p;
 	return r;
@@ -165,7 +167,7 @@ static void set_mtrrs(const struct platform *p, struct x86_state *s)
 	}
 }
 
-static int set_vcpu(struct platform *p, unsigned id, const struct boot_start *start, struct err *e)
+int platform_set_vcpu(struct platform *p, unsigned id, const struct boot_start *start, struct err *e)
 {
 	struct vcpu *v = p->m->vcpus[id];
 	struct x86_state *s;
@@ -179,7 +181,8 @@ static int set_vcpu(struct platform *p, unsigned id, const struct boot_start *st
 	x86_state_reset(s, id, 0);
 	if (!p->firmware)
 		set_mtrrs(p, s);
-	s->apic_base = LAYOUT_LAPIC | 0x800 | (id == 0 ? 0x100 : 0);	/* enabled, boot processor */
+	/* Enabled, boot processor.  One that is not there is off, so that an engine's own local APIC hears nothing. */
+	s->apic_base = LAYOUT_LAPIC | (atomic_load(&v->absent) ? 0 : 0x800) | (id == 0 ? 0x100 : 0);
 	s->activity = id == 0 ? X86_ACTIVE : X86_WAIT_SIPI;
 	if (id == 0)
 		boot_state(start, s);
@@ -278,6 +281,6 @@ int platform_boot(struct platform *p, struct err *e)
 	if (r == 0 && start.mode == BOOT_PM32 && p->cfg.kind == PLATFORM_PC && !p->kernel_irqchip)
 		init_pics(p);
 	for (unsigned i = 0; i < p->cfg.n_vcpus && r == 0; i++)
-		r = set_vcpu(p, i, &start, e);
+		r = platform_set_vcpu(p, i, &start, e);
 	return r;
 }

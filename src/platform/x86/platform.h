@@ -77,7 +77,15 @@ struct platform_config {
 	uint64_t mem_size;		/* bytes, a multiple of 4 KiB, 1 MiB at least */
 	int mem_huge;			/* MEM_HUGE_* */
 	const struct platform_ram *ram;	/* what is in RAM at first; NULL: zeros */
-	unsigned n_vcpus;		/* 1..MACHINE_MAX_VCPUS */
+	unsigned n_vcpus;		/* 1..MACHINE_MAX_VCPUS that there may be */
+	/* CPUs may come and go; those of vcpus_absent, a bit for each, are not there at first.  What the guest ejects is told with the
+	 * machine lock held, on any thread: it is not addressed any more, and platform_cpu_gone is due when it has stopped.  Saved state
+	 * may have others there: cpus_loaded. */
+	bool cpu_hotplug;
+	uint64_t vcpus_absent;
+	void (*cpu_ejected)(void *opaque, unsigned id);
+	void (*cpus_loaded)(void *opaque);
+	void *cpu_opaque;
 	unsigned phys_bits;		/* guest-physical address bits; 0: 40 */
 
 	const char *kernel;		/* path; NULL: nothing is loaded, platform_boot leaves vCPUs at the reset vector.
@@ -165,6 +173,24 @@ int platform_boot(struct platform *p, struct err *e);
 
 /* The user pressed the power button: ACPI tells the guest's OS. */
 void platform_power_button(struct platform *p);
+
+/*
+ * CPUs that come and go (platform_config.cpu_hotplug; -ENOTSUP without).  platform_cpus: a bit for each that is there, platform_cpus_asked:
+ * for each that the guest was asked to give up and neither has nor refused.  EEXIST: it is there; EINVAL: it is not, or it is the first one,
+ * which stays.
+ */
+uint64_t platform_cpus(const struct platform *p);
+uint64_t platform_cpus_asked(const struct platform *p);
+/* The vCPU, which does not run, is as after power-on and waits for INIT and SIPI; the guest is told of it. */
+int platform_cpu_plug(struct platform *p, unsigned id, struct err *e);
+/* Asks the guest to eject it. */
+int platform_cpu_ask(struct platform *p, unsigned id);
+/* As if the guest had ejected it: only before a reset. */
+int platform_cpu_remove(struct platform *p, unsigned id);
+/* An ejected one's thread has left the engine. */
+void platform_cpu_gone(struct platform *p, unsigned id);
+/* What the guest's system said of it last. False: there is no such CPU. */
+bool platform_cpu_ost(const struct platform *p, unsigned id, uint32_t *event, uint32_t *status);
 
 /*
  * The VM generation ID as RFC 4122 orders its bytes; all zero at first.  One that changes while the guest runs is

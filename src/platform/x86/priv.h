@@ -8,6 +8,7 @@
 #include "platform/x86/layout.h"
 #include "platform/x86/platform.h"
 
+struct acpi_cpuhp;
 struct acpi_ged;
 struct acpi_pm;
 struct fw_cfg;
@@ -20,6 +21,7 @@ struct lapics;
 struct mc146818;
 struct q35_mch;
 struct vmgenid;
+struct boot_start;
 
 /* What differs between the machines. */
 struct platform_kind_ops {
@@ -56,6 +58,7 @@ struct platform {
 	struct mc146818 *rtc;
 	struct acpi_pm *pm;
 	struct acpi_ged *ged;
+	struct acpi_cpuhp *cpuhp;	/* NULL: CPUs neither come nor go */
 	struct pci_bus *pci;
 	struct q35_mch *mch;
 	struct ich9_lpc *lpc;
@@ -84,6 +87,13 @@ void pirq_routed(void *platform);
 
 /* parts.c: TPM and VM generation ID, if there are any; the wires and the ACPI chips are there. */
 int parts_build(struct platform *p, struct err *e);
+
+/* cpus.c: what CPUs that come and go need, if they may; how many there are, for firmware. */
+int cpus_build(struct platform *p, struct err *e);
+unsigned cpus_count(const struct platform *p);
+
+/* platform.c: a vCPU's first state, or that of one that waits for SIPI (start is for the boot processor only). */
+int platform_set_vcpu(struct platform *p, unsigned id, const struct boot_start *start, struct err *e);
 
 int serial_build(struct platform *p, struct err *e);
 /* video.c: the VGA, if there is one. */

@@ -14,6 +14,8 @@ void tables_acpi_config(const struct platform *p, struct acpi_config *c)
 	*c = (struct acpi_config){
 		.reduced = !p->kind->legacy,
 		.n_vcpus = p->cfg.n_vcpus,
+		.cpu_hotplug = p->cpuhp != NULL,
+		.cpus_absent = ~platform_cpus(p),
 		.pci32 = { { LAYOUT_PCI32, LAYOUT_PCI32_SIZE } },
 		.pci64_base = p->pci64_base,
 		.pci64_size = p->pci64_size,

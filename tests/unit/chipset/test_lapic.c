@@ -772,6 +772,48 @@ static void test_save_midway(void **state)
 	assert_int_equal(ack(2), 0x50);
 }
 
+/* A CPU that is not plugged in hears nothing; when it is, its chip is as after power-up. */
+static void test_absent(void **state)
+{
+	struct irq nmi = lapics_nmi(set), intr = lapics_extint(set);
+
+	enable_all();
+	for (int i = 0; i < N; i++)
+		wr(i, 0xd0, 1u << (24 + i));		/* logical IDs, flat */
+	wr(2, 0x350, 0x700);				/* LINT0: ExtINT */
+	wr(2, 0x360, 0x400);				/* LINT1: NMI */
+	atomic_store(&cpu[2].events, 0);
+	atomic_store(&cpu[2].absent, true);
+	assert_int_equal(msi(0xfee02000, 0x41), -ENXIO);	/* to it */
+	assert_int_equal(msi(0xfeeff000, 0x42), 0);		/* to all */
+	assert_int_equal(msi(0xfee0400c, 0x43), -ENXIO);	/* lowest priority, of it alone */
+	wr(0, 0x310, 0);
+	wr(0, 0x300, 0xc0044);					/* to all but self */
+	wr(0, 0x310, 2u << 24);
+	wr(0, 0x300, 0x4500);					/* INIT, SIPI */
+	wr(0, 0x300, 0x4608);
+	wire(&nmi, m, true);
+	wire(&intr, m, true);
+	assert_int_equal(atomic_load(&cpu[2].events), 0);
+	assert_int_equal(atomic_load(&cpu[2].nmis), 0);
+	wire(&intr, m, false);
+	assert_int_equal(who() & 4, 0);
+	assert_int_equal(who() & 0xa, 0xa);
+	/* Plugged in. */
+	machine_lock(m);
+	lapics_power_up(set, 2);
+	lapics_power_up(set, 99);
+	machine_unlock(m);
+	atomic_store(&cpu[2].absent, false);
+	assert_int_equal(rd(2, 0xf0), 0xff);
+	assert_int_equal(rd(2, 0x350), 0x10000);
+	wr(0, 0x300, 0x4500);
+	assert_true(atomic_load(&cpu[2].events) & VCPU_EV_INIT);
+	wr(2, 0xf0, 0x1ff);
+	assert_int_equal(msi(0xfee02000, 0x41), 0);
+	assert_int_equal(ack(2), 0x41);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -782,7 +824,7 @@ int main(void)
 		T(test_errors), T(test_written_id), T(test_base_msr), T(test_no_x2apic), T(test_tpr_over_disable),
 		T(test_x2apic_msrs), T(test_x2apic_ipi), T(test_timer_oneshot), T(test_timer_periodic),
 		T(test_timer_mode_change), T(test_timer_late_loop), T(test_tsc_deadline), T(test_timer_floor), T(test_extint),
-		T(test_extint_race), T(test_virtual_wire), T(test_init), T(test_save_midway),
+		T(test_extint_race), T(test_virtual_wire), T(test_init), T(test_save_midway), T(test_absent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,6 +35,12 @@ static const struct acpi_config pc = {
 	.pic_irq = { 10, 11, 10, 11 }, .tpm = ACPI_TPM_CRB, .vmgenid = true, .floppy = { { 4, 80, 2, 18 }, { 2, 80, 2, 15 } },
 };
 static const struct acpi_config micro = { .reduced = true, .n_vcpus = 64, .serial = 1, .n_mmio = 32, .vmgenid = true };
+/* CPUs come and go. */
+static const struct acpi_config pc_hot = {
+	.n_vcpus = 64, .cpu_hotplug = true, .cpus_absent = ~7ull, .serial = 1, .pci64_base = 1ull << 38, .pci64_size = 1ull << 38,
+	.pci32 = { { 0xc0000000, 0x20000000 } }, .ecam_base = 0xe0000000, .ecam_buses = 256, .pic_irq = { 10, 11, 10, 11 }, .vmgenid = true,
+};
+static const struct acpi_config micro_hot = { .reduced = true, .n_vcpus = 3, .cpu_hotplug = true, .cpus_absent = ~1ull, .serial = 1, .n_mmio = 2 };
 
 /* Calls fn for every table the XSDT lists, and the DSDT. */
 static unsigned each_table(const struct aml *a, void (*fn)(const uint8_t *table, uint32_t len))
@@ -115,7 +121,7 @@ static void through_iasl(const uint8_t *t, uint32_t len)
 
 static void iasl_accepts_them(void **state)
 {
-	const struct acpi_config *cfg[] = { &pc, &micro };
+	const struct acpi_config *cfg[] = { &pc, &micro, &pc_hot, &micro_hot };
 	char cmd[128];
 	struct aml a;
 
@@ -124,7 +130,7 @@ static void iasl_accepts_them(void **state)
 		skip();
 	}
 	assert_non_null(mkdtemp(dir));
-	for (int i = 0; i < 2; i++) {
+	for (size_t i = 0; i < ARRAY_LEN(cfg); i++) {
 		assert_int_equal(acpi_build(cfg[i], BASE, &a), 0);
 		each_table(&a, through_iasl);
 		aml_free(&a);
@@ -134,6 +140,41 @@ static void iasl_accepts_them(void **state)
 }
 
 /* Walks the structures as an OS does; the last must be type 127. */
+static unsigned madt_enabled, madt_capable;
+
+static void look_at_madt(const uint8_t *t, uint32_t len)
+{
+	if (memcmp(t, "APIC", 4))
+		return;
+	madt_enabled = madt_capable = 0;
+	for (uint32_t at = 44; at < len; at += t[at + 1]) {
+		uint32_t flags = t[at] ? 0 : ld_le32(t + at + 4);
+
+		assert_true(flags <= 2 && t[at + 1]);
+		madt_enabled += flags == 1;
+		madt_capable += flags == 2;
+	}
+}
+
+/* Those that may come are in the MADT, and told apart from those that are there. */
+static void madt_knows_absent_cpus(void **state)
+{
+	struct aml a;
+
+	assert_int_equal(acpi_build(&pc_hot, BASE, &a), 0);
+	each_table(&a, look_at_madt);
+	assert_int_equal(madt_enabled, 3);
+	assert_int_equal(madt_capable, 61);
+	assert_non_null(memmem(a.buf, a.len, "_E02", 4));
+	aml_free(&a);
+	assert_int_equal(acpi_build(&pc, BASE, &a), 0);
+	each_table(&a, look_at_madt);
+	assert_int_equal(madt_enabled, 4);
+	assert_int_equal(madt_capable, 0);
+	assert_null(memmem(a.buf, a.len, "_E02", 4));
+	aml_free(&a);
+}
+
 static void smbios_is_well_formed(void **state)
 {
 	static const uint8_t uuid[16] = { 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88 };
@@ -183,7 +224,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tables_are_well_formed),
-		cmocka_unit_test(iasl_accepts_them),
+		cmocka_unit_test(iasl_accepts_them), cmocka_unit_test(madt_knows_absent_cpus),
 		cmocka_unit_test(smbios_is_well_formed),
 	};
 

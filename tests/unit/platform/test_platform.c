@@ -150,12 +150,92 @@ static void vcpus_after_boot(void **state)
 	free(s);
 }
 
+struct gone {
+	unsigned n, last, loads;
+};
+
+static void on_ejected(void *opaque, unsigned id)
+{
+	struct gone *g = opaque;
+
+	g->n++;
+	g->last = id;
+}
+
+static void on_loaded(void *opaque) { ((struct gone *)opaque)->loads++; }
+
+static unsigned nb_cpus(struct fix *f)
+{
+	uint16_t key = 5, v = 0;
+
+	bus_access_locked(f->m->pio, LAYOUT_PORT_FW_CFG, &key, 2, true);
+	for (unsigned i = 0; i < 2; i++)
+		bus_access_locked(f->m->pio, LAYOUT_PORT_FW_CFG + 1, (uint8_t *)&v + i, 1, false);
+	return v;
+}
+
+/* CPUs come, go when the guest ejects them, and stay over a reset; both machines have the registers. */
+static void cpus_come_and_go(void **state)
+{
+	for (int k = 0; k < 2; k++) {
+		struct gone g = { 0 };
+		struct platform_config c = { .kind = k ? PLATFORM_MICRO : PLATFORM_PC, .mem_size = 16 * MIB, .n_vcpus = 4, .cpu_hotplug = true, .vcpus_absent = 0xa,
+					     .cpu_ejected = on_ejected, .cpus_loaded = on_loaded, .cpu_opaque = &g };
+		struct x86_state *s = aligned_alloc(64, align_up(sizeof(*s), 64));
+		uint32_t sel = 3, event, status;
+		uint8_t eject = 8;
+		struct fix f;
+
+		assert_int_equal(build(&f, &c, 4), 0);
+		assert_int_equal(platform_boot(f.p, &f.err), 0);
+		assert_int_equal(platform_cpus(f.p), 0x5);
+		assert_true(k || nb_cpus(&f) == 2);
+		assert_true(atomic_load(&f.m->vcpus[3]->absent));
+		assert_int_equal(cpu_engine_puppet.state_get(f.m->vcpus[3], s), 0);
+		assert_int_equal(s->apic_base, 0xfee00000);		/* off */
+		assert_int_equal(platform_cpu_plug(f.p, 4, &f.err), -EINVAL);
+		assert_int_equal(platform_cpu_plug(f.p, 0, &f.err), -EEXIST);
+		assert_int_equal(platform_cpu_ask(f.p, 3), -EINVAL);
+		s->rip = 1;
+		assert_int_equal(cpu_engine_puppet.state_set(f.m->vcpus[3], s), 0);
+		atomic_store(&f.m->vcpus[3]->events, VCPU_EV_INIT | VCPU_EV_SIPI | VCPU_EV_FLUSH | VCPU_EV_STOP);
+		assert_int_equal(platform_cpu_plug(f.p, 3, &f.err), 0);
+		assert_int_equal(platform_cpu_plug(f.p, 3, &f.err), -EEXIST);
+		/* As after power-on, but for what its engine has to be told. */
+		assert_int_equal(atomic_load(&f.m->vcpus[3]->events) & ~VCPU_EV_ENGINE, VCPU_EV_FLUSH);
+		assert_int_equal(cpu_engine_puppet.state_get(f.m->vcpus[3], s), 0);
+		assert_int_equal(s->apic_base, 0xfee00800);
+		assert_int_equal(s->activity, X86_WAIT_SIPI);
+		assert_int_equal(s->rip, 0xfff0);
+		assert_false(atomic_load(&f.m->vcpus[3]->absent));
+		assert_true(k || nb_cpus(&f) == 3);
+		assert_int_equal(platform_cpu_ask(f.p, 3), 0);
+		assert_int_equal(platform_cpu_ask(f.p, 0), -EINVAL);
+		assert_int_equal(platform_cpus_asked(f.p), 0x8);
+		bus_access_locked(f.m->pio, LAYOUT_PORT_CPUHP, &sel, 4, true);
+		bus_access_locked(f.m->pio, LAYOUT_PORT_CPUHP + 4, &eject, 1, true);
+		assert_int_equal(g.n, 1);
+		assert_int_equal(g.last, 3);
+		assert_true(atomic_load(&f.m->vcpus[3]->absent));
+		platform_cpu_gone(f.p, 3);
+		assert_int_equal(platform_cpu_plug(f.p, 1, &f.err), 0);
+		assert_int_equal(platform_boot(f.p, &f.err), 0);
+		assert_int_equal(platform_cpus(f.p), 0x7);
+		assert_true(k || nb_cpus(&f) == 3);
+		assert_true(platform_cpu_ost(f.p, 1, &event, &status));
+		assert_false(platform_cpu_ost(f.p, 4, &event, &status));
+		destroy(&f);
+		free(s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bad_configurations),
 		cmocka_unit_test(slots_run_out),
 		cmocka_unit_test(vcpus_after_boot),
+		cmocka_unit_test(cpus_come_and_go),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

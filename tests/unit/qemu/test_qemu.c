@@ -167,6 +167,16 @@ static void machine(void **state)
 	gives("-rtc|base=localtime,driftfix=slew", "--rtc|base=localtime|");
 	gives("-fw_cfg|name=opt/a,string=x,,y", "--fw-cfg|opt/a,string=x,,y|");
 	gives("-name|guest=n,,1,debug-threads=on", "--name|n,1|");
+	gives("-smp|1,maxcpus=4", "--max-cpus|4|");
+	gives("-smp|2,maxcpus=4,sockets=4,cores=1,threads=1", "--cpus|2|--max-cpus|4|");
+	lacks("-smp|4,maxcpus=4", "--max-cpus");
+	warns("-smp|1,maxcpus=288", "at most 64 CPUs");
+	gives("-smp|1,maxcpus=4|-device|host-x86_64-cpu,id=cpu1,socket-id=0,core-id=1,thread-id=0", "--vcpu|1,id=cpu1|");
+	gives("-smp|1,maxcpus=4|-device|EPYC-x86_64-cpu,socket-id=0,die-id=0,core-id=3,thread-id=0", "--vcpu|3|");
+	fails("-smp|1,maxcpus=4|-device|max-x86_64-cpu,socket-id=0,thread-id=0", "core-id is not set");
+	fails("-smp|1,maxcpus=4|-device|max-x86_64-cpu,socket-id=1,core-id=1,thread-id=0", "socket-id");
+	fails("-smp|1,maxcpus=4|-device|max-x86_64-cpu,socket-id=0,core-id=64,thread-id=0", "core-id");
+	fails("-smp|4,maxcpus=2", "maxcpus must be equal");
 	fails("-smp|4,sockets=2,cores=4", "CPU topology");
 	gives("-cpu|qemu64,-aes,aes=off", "--cpu|x86-64-v2,-aes,-aes|");
 	fails("-cpu|486", "CPU model '486'");

@@ -35,7 +35,7 @@ static int set_up(void **state)
 	xe->rx = map(CODE);	/* nothing is run */
 	cpu = map(sizeof(*cpu));
 	cpu->xe = xe;
-	xl_cpu_clear(cpu);
+	xl_cpu_fresh(cpu);
 	return 0;
 }
 
@@ -68,7 +68,8 @@ static void test_page_flush(void **state)
 	for (unsigned round = 0; round < 50; round++) {
 		uint64_t page;
 
-		xl_cpu_clear(cpu);
+		for (unsigned acc = 0; acc < XL_N_ACC; acc++)
+			xl_jc_clear(cpu, acc);
 		for (unsigned k = 0; k < N; k++) {
 			struct xl_block b = block(k % 64, rnd() & 0xfff, 16 * k, XL_KEY_OF_ACC(k % XL_N_ACC));
 

@@ -122,6 +122,13 @@ static void test_refusals_name_the_option(void **state)
 	refused("memory", "1025K", "MiB");
 	refused("cpus", "65", "--cpus");
 	refused("cpus", "0", "--cpus");
+	refused("max-cpus", "0", "--max-cpus");
+	refused("max-cpus", "65", "--max-cpus");
+	refused("vcpu.1.present", "on", "there is no CPU 1");
+	refused("vcpu.0.present", "off", "CPU 0");
+	refused("vcpu.0.id", "1x", "begins it");
+	refused("vcpu.64.present", "on", "at most 64");
+	refused("vcpu.0.colour", "red", "not a configuration key");
 	refused("machine", "q35", "pc, micro");
 	refused("accel", "tcg", "auto, kvm, interp");
 	refused("disk.0.cache", "maybe", "--disk");
@@ -510,9 +517,47 @@ static void test_long_smbios(void **state)
 	refused("smbios.0", value, "no room");
 }
 
+/* Which CPUs are there: by their number, and by what is said of single ones. */
+static void test_cpus(void **state)
+{
+	struct conf *c = conf_of((const char *[]){ "kernel", "k", "cpus", "2", "max-cpus", "6", "vcpu.1.present", "off", "vcpu.4.present", "on", "vcpu.4.id", "c4", NULL });
+	struct vm_config cfg;
+	struct err e = { "" };
+
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_int_equal(vm_config_n_cpus(&cfg), 2);
+	assert_true(vm_config_has_cpu(&cfg, 0) && !vm_config_has_cpu(&cfg, 1) && vm_config_has_cpu(&cfg, 4) && !vm_config_has_cpu(&cfg, 64));
+	/* One comes, and goes. */
+	assert_int_equal(conf_set(c, "vcpu.5.present", "on", &e), 0);
+	assert_int_equal(conf_set(c, "vcpu.5.id", "c4", &e), 0);
+	assert_int_equal(vm_config_more(&cfg, c, "vcpu", 5, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "id=c4"));
+	assert_int_equal(conf_set(c, "vcpu.5.id", "c5", &e), 0);
+	assert_int_equal(vm_config_more(&cfg, c, "vcpu", 5, &e), 0);
+	assert_int_equal(vm_config_n_cpus(&cfg), 3);
+	assert_string_equal(cfg.cpu_id[5], "c5");
+	conf_unset(c, "vcpu.5");
+	vm_config_forget(&cfg, "vcpu", 5, c);
+	assert_int_equal(vm_config_n_cpus(&cfg), 2);
+	assert_null(cfg.cpu_id[5]);
+	conf_free(c);
+	/* As many as there are from the start, unless more are said; not fewer. */
+	c = conf_of((const char *[]){ "kernel", "k", "cpus", "3", NULL });
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_int_equal(cfg.max_cpus, 3);
+	assert_int_equal(conf_set(c, "max-cpus", "2", &e), 0);
+	assert_int_equal(vm_config_from(c, &cfg, &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "--max-cpus"));
+	assert_int_equal(conf_set(c, "max-cpus", "3", &e), 0);
+	assert_int_equal(conf_set(c, "vcpu.2.present", "off", &e), 0);
+	assert_int_equal(vm_config_from(c, &cfg, &e), -EINVAL);
+	conf_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cpus),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_forwardings), cmocka_unit_test(test_boot), cmocka_unit_test(test_disk_firmware),
 		cmocka_unit_test(test_roms), cmocka_unit_test(test_rom_ids),

@@ -320,6 +320,49 @@ static void test_console_is_named(void **state)
 	}
 }
 
+/* A vCPU that comes and goes while others run, and while all are stopped: inside or not, none is counted twice. */
+static void test_parks(void **state)
+{
+	const unsigned id = N_VCPUS - 1;
+	struct fake *f = fake_new();
+	struct vcpu *v = f->vm.m->vcpus[id];
+
+	atomic_store(&v->absent, true);
+	vm_vcpus_parked(&f->vm);
+	assert_true(atomic_load(&v->parked) && !atomic_load(&f->vm.m->vcpus[0]->parked));
+	fake_start(f);
+	for (int i = 0; i < 100; i++) {
+		if (i % 5 == 4)
+			ask(f, MACHINE_REQ_PAUSE, 0);
+		if (i % 10 == 9)
+			while (!paused(f))
+				loop_turn(f->vm.m->loop, 10);
+		machine_lock(f->vm.m);
+		atomic_store(&v->absent, false);
+		vm_vcpu_unpark(&f->vm, id);
+		machine_unlock(f->vm.m);
+		assert_false(atomic_load(&v->parked));
+		if (i % 5 == 4) {
+			while (!paused(f))
+				loop_turn(f->vm.m->loop, 10);
+			machine_lock(f->vm.m);
+			vm_resume(&f->vm);
+			machine_unlock(f->vm.m);
+		}
+		if (i % 3)
+			wait_running(f);
+		machine_lock(f->vm.m);
+		atomic_store(&v->absent, true);
+		vm_vcpu_park(&f->vm, id);
+		machine_unlock(f->vm.m);
+		while (!atomic_load(&v->parked))
+			loop_turn(f->vm.m->loop, 10);
+		assert_true(f->inside < N_VCPUS);
+	}
+	ask(f, MACHINE_REQ_POWEROFF, 0);
+	assert_int_equal(fake_finish(f), VM_EXIT_POWEROFF);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,6 +373,7 @@ int main(void)
 		cmocka_unit_test(test_quit_beats_the_guest),
 		cmocka_unit_test(test_resumes),
 		cmocka_unit_test(test_pauses),
+		cmocka_unit_test(test_parks),
 		cmocka_unit_test(test_two_in_one_process),
 		cmocka_unit_test(test_request_before_the_start),
 		cmocka_unit_test(test_console_is_named),

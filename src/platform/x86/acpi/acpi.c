@@ -215,22 +215,6 @@ static void fadt(struct build *b)
 	list(b, at);
 }
 
-static void madt_cpu(struct aml *a, unsigned id)
-{
-	if (id < 255) {
-		aml_num(a, 0x0800, 2);
-		aml_num(a, id, 1);
-		aml_num(a, id, 1);
-		aml_num(a, 1, 4);	/* enabled */
-		return;
-	}
-	aml_num(a, 0x1009, 2);		/* local x2APIC */
-	aml_num(a, 0, 2);
-	aml_num(a, id, 4);
-	aml_num(a, 1, 4);
-	aml_num(a, id, 4);
-}
-
 static void madt_override(struct aml *a, unsigned irq, unsigned gsi, unsigned flags)
 {
 	aml_num(a, 0x0a02, 2);
@@ -248,7 +232,7 @@ static void madt(struct build *b)
 	aml_num(a, LAYOUT_LAPIC, 4);
 	aml_num(a, !b->c->reduced, 4);	/* PC/AT compatible: an 8259 is there */
 	for (unsigned i = 0; i < b->c->n_vcpus; i++)
-		madt_cpu(a, i);
+		acpi_cpu_entry(a, i, b->c->cpus_absent >> i & 1 ? ACPI_CPU_ONLINE_CAPABLE : ACPI_CPU_ENABLED);
 	aml_num(a, 0x0c01, 2);
 	aml_num(a, LAYOUT_IOAPIC_ID, 1);
 	aml_num(a, 0, 1);

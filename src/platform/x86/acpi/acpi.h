@@ -21,7 +21,9 @@ struct acpi_floppy {
 
 struct acpi_config {
 	bool reduced;			/* micro: reduced hardware */
-	unsigned n_vcpus;
+	unsigned n_vcpus;		/* that there may be */
+	bool cpu_hotplug;		/* they come and go */
+	uint64_t cpus_absent;		/* a bit for each that is not there now */
 	unsigned serial;		/* bit n: COM(n+1) exists */
 	/* pc: what the root bridge passes on (size 0: nothing), where the configuration window is (0: it
 	 * is off), the 8259's inputs of PIRQ A to D. */
@@ -58,6 +60,13 @@ struct acpi_fixups {
 };
 /* The same block for an address that is not known yet. */
 int acpi_build_relocatable(const struct acpi_config *c, struct aml *out, struct acpi_fixups *fix);
+
+/* cpus.c: processors, in the scope \_SB; a call of the method that looks what has come and should go; a processor's entry in the MADT. */
+void acpi_cpus(const struct acpi_config *c, struct aml *a);
+void acpi_cpus_scan(struct aml *a);
+void acpi_cpu_entry(struct aml *a, unsigned id, uint32_t flags);
+#define ACPI_CPU_ENABLED 1u
+#define ACPI_CPU_ONLINE_CAPABLE 2u
 
 /* dsdt.c: the definition block's AML, without table header. */
 void acpi_dsdt(const struct acpi_config *c, struct aml *a);

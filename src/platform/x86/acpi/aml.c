@@ -216,6 +216,12 @@ size_t aml_else(struct aml *a)
 	return a->len;
 }
 
+size_t aml_while(struct aml *a)
+{
+	aml_op(a, 0xa2);
+	return a->len;
+}
+
 size_t aml_field(struct aml *a, const char *region, uint8_t flags)
 {
 	size_t mark;
@@ -258,6 +264,26 @@ void aml_region(struct aml *a, const char *name, uint8_t space, uint64_t off, ui
 	aml_op(a, space);
 	aml_int(a, off);
 	aml_int(a, len);
+}
+
+void aml_mutex(struct aml *a, const char *name)
+{
+	aml_num(a, 0x015b, 2);
+	aml_path(a, name);
+	aml_op(a, 0);		/* sync level */
+}
+
+void aml_acquire(struct aml *a, const char *name)
+{
+	aml_num(a, 0x235b, 2);
+	aml_path(a, name);
+	aml_num(a, 0xffff, 2);
+}
+
+void aml_release(struct aml *a, const char *name)
+{
+	aml_num(a, 0x275b, 2);
+	aml_path(a, name);
 }
 
 void aml_field_unit(struct aml *a, const char *name, unsigned bits)

@@ -42,6 +42,7 @@ size_t aml_method(struct aml *a, const char *name, unsigned args, bool serialize
 size_t aml_package(struct aml *a, unsigned elements);
 size_t aml_if(struct aml *a);				/* predicate follows, then the body */
 size_t aml_else(struct aml *a);
+size_t aml_while(struct aml *a);			/* as aml_if */
 size_t aml_field(struct aml *a, const char *region, uint8_t flags);
 void aml_end(struct aml *a, size_t mark);
 
@@ -50,11 +51,15 @@ void aml_name_int(struct aml *a, const char *name, uint64_t v);
 void aml_name_str(struct aml *a, const char *name, const char *s);
 void aml_name_eisaid(struct aml *a, const char *name, const char *id);
 void aml_region(struct aml *a, const char *name, uint8_t space, uint64_t off, uint64_t len);
+void aml_mutex(struct aml *a, const char *name);
+void aml_acquire(struct aml *a, const char *name);	/* waits as long as it takes */
+void aml_release(struct aml *a, const char *name);
 void aml_field_unit(struct aml *a, const char *name, unsigned bits);	/* name NULL: skip */
 
 /* Opcodes used by hand. */
 #define AML_ONES 0xff
 #define AML_LOCAL0 0x60
+#define AML_LOCAL1 0x61
 #define AML_ARG(n) (0x68 + (n))
 #define AML_STORE 0x70
 #define AML_AND 0x7b

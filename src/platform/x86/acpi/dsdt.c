@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/bits.h"
+#include "chipset/acpi_cpuhp.h"
 #include "chipset/acpi_ged.h"
 #include "chipset/acpi_pm.h"
 #include "chipset/tpm_crb.h"
@@ -31,21 +32,6 @@ static void sleep_state(struct aml *a, const char *name, unsigned type)
 	aml_int(a, 0);
 	aml_int(a, 0);
 	aml_end(a, pkg);
-}
-
-static void cpus(const struct acpi_config *c, struct aml *a)
-{
-	char name[12];
-
-	for (unsigned i = 0; i < c->n_vcpus; i++) {
-		size_t dev;
-
-		snprintf(name, sizeof(name), "C%03X", i);
-		dev = aml_device(a, name);
-		aml_name_str(a, "_HID", "ACPI0007");
-		aml_name_int(a, "_UID", i);
-		aml_end(a, dev);
-	}
 }
 
 /* An ISA-style device: one or two port ranges and an interrupt. */
@@ -362,6 +348,8 @@ static void motherboard(const struct acpi_config *c, struct aml *a)
 		aml_crs_mem32(a, (uint32_t)c->ecam_base, c->ecam_buses << 20);
 	aml_crs_io(a, LAYOUT_PORT_PM, 0x40);
 	aml_crs_io(a, LAYOUT_PORT_SMI, 1);
+	if (c->cpu_hotplug)
+		aml_crs_io(a, LAYOUT_PORT_CPUHP, ACPI_CPUHP_LEN);
 	aml_crs_io(a, 0x92, 1);
 	aml_crs_io(a, 0x4d0, 2);
 	aml_crs_end(a, crs);
@@ -387,6 +375,12 @@ static void gpe_events(const struct acpi_config *c, struct aml *a)
 {
 	size_t gpe = aml_scope(a, "\\_GPE"), m;
 
+	if (c->cpu_hotplug) {
+		m = aml_method(a, "_E02", 0, false);
+		_Static_assert(LAYOUT_GPE_CPUHP == 2, "the event's method is named _E02");
+		acpi_cpus_scan(a);
+		aml_end(a, m);
+	}
 	if (c->vmgenid) {
 		m = aml_method(a, "_E05", 0, false);
 		_Static_assert(LAYOUT_GPE_VMGENID == 5, "the event's method is named _E05");
@@ -403,7 +397,7 @@ static void dsdt_pc(const struct acpi_config *c, struct aml *a)
 	pic_mode(a);
 	sleep_state(a, "\\_S5", ACPI_PM_SLP_S5);
 	sb = aml_scope(a, "\\_SB");
-	cpus(c, a);
+	acpi_cpus(c, a);
 	pci_root(c, a);
 	hpet(a);
 	motherboard(c, a);
@@ -472,6 +466,15 @@ static void event_device(const struct acpi_config *c, struct aml *a)
 		vmgenid_changed(a);
 		aml_end(a, i);
 	}
+	if (c->cpu_hotplug) {
+		i = aml_if(a);
+		aml_op(a, AML_AND);
+		aml_op(a, AML_LOCAL0);
+		aml_int(a, ACPI_GED_EV_CPU);
+		aml_op(a, 0);
+		acpi_cpus_scan(a);
+		aml_end(a, i);
+	}
 	aml_end(a, m);
 	aml_end(a, dev);
 }
@@ -491,7 +494,7 @@ static void dsdt_micro(const struct acpi_config *c, struct aml *a)
 
 	sleep_state(a, "\\_S5", ACPI_GED_SLP_S5);
 	sb = aml_scope(a, "\\_SB");
-	cpus(c, a);
+	acpi_cpus(c, a);
 	power_button(a);
 	event_device(c, a);
 	if (c->vmgenid)
