@@ -14,7 +14,8 @@ struct err {
 };
 
 /* Writes the text (truncated to fit) and returns `code`, a negative errno.
- * `e` may be NULL.  The last call wins. */
+ * `e` may be NULL.  The last call wins.  It is one line: control characters, which
+ * names and files of others may have for the terminal it is shown on, become '?'. */
 int err_set(struct err *e, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

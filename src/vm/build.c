@@ -379,6 +379,7 @@ void vm_unbuild(struct vm *vm)
 	machine_unlock(vm->m);
 	vm_tpm_free(vm);
 	vm_free_disks(vm);
+	vm_free_made(vm);
 	if (vm->engine)
 		vm->engine_ops->free(vm->engine);
 	machine_free(vm->m);

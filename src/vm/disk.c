@@ -461,7 +461,7 @@ static int open_node(struct vm *vm, const struct adding *a, struct blk_secrets *
 	open.file.read_only |= waits;
 	open.file.no_lock |= waits;
 	iothread_lock(a->io);
-	ret = waits ? 0 : vm_make_disk(l, d, e);
+	ret = waits ? 0 : vm_make_disk(vm, l, d, e);
 	if (!ret)
 		ret = (d->snapshot ? vm_open_snapshot : blk_open_disk)(l, d->path, &open, &d->more, node, e);
 	if (!ret && d == vm_config_first_disk(vm->cfg))

@@ -101,13 +101,17 @@ static int lock(int fd, const char *path, struct err *e)
 }
 
 /* A new file has the template's contents; one that is there must be as long. */
-static int open_file(struct vm_vars *v, const char *template, struct err *e)
+static int open_file(struct vm *vm, struct vm_vars *v, const char *template, struct err *e)
 {
 	struct vm_vars old = { .fd = -1 };
 	struct stat st;
 	int ret;
 
-	v->fd = open(v->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	v->fd = open(v->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (v->fd >= 0)
+		vm_made_file(vm, v->path);
+	else
+		v->fd = open(v->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);	/* where a dangling link leads, too */
 	if (v->fd < 0)
 		return err_set(e, -errno, "UEFI variables %s: %s", v->path, strerror(errno));
 	ret = lock(v->fd, v->path, e);
@@ -155,7 +159,7 @@ int vm_vars_open(struct vm *vm, const char *template, struct platform_firmware *
 	ret = read_template(template, v, e);
 	/* The variables come with the guest; their file is its last owner's until then. */
 	if (!ret && v->path && !vm->cfg->incoming)
-		ret = open_file(v, template, e);
+		ret = open_file(vm, v, template, e);
 	if (ret)
 		return ret;
 	fw->vars = v->data;

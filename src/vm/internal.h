@@ -108,6 +108,8 @@ struct vm {
 	struct loop_bh plug_bh;
 	struct loop_timer plug_timer;
 	bool built;			/* all that is there from the start is */
+	bool ran;			/* it has begun, or waits for a guest from elsewhere */
+	char *made[VM_MAX_DISKS + 1];	/* absolute paths of disks and a file of variables that are new; NULL behind them */
 	struct vm_iothreads *io;
 	struct vm_nodes *nodes;		/* named ones (nodes.h); NULL: none */
 	struct vm_vars *vars;		/* UEFI's */
@@ -181,7 +183,10 @@ void vm_remove_disk(struct vm *vm, unsigned i);
 /* Its SCSI address. False: it has none. */
 bool vm_scsi_place(const struct vm *vm, unsigned i, unsigned *target, unsigned *lun);
 /* Makes the image of a disk that has a size and no file yet; otherwise does nothing. */
-int vm_make_disk(struct loop *l, const struct vm_disk *d, struct err *e);
+int vm_make_disk(struct vm *vm, struct loop *l, const struct vm_disk *d, struct err *e);
+/* A file that this start has made: it is removed if the guest does not come to run after all.  No lock needed before the machine is built. */
+void vm_made_file(struct vm *vm, const char *path);
+void vm_free_made(struct vm *vm);
 /* What disk.c keeps. The devices are gone. No lock held. */
 void vm_free_disks(struct vm *vm);
 

@@ -3,12 +3,14 @@
  * Images that are made when a machine starts: --disk FILE,size=N where there is no such file.
  *
  * One that is there is used as it is, whatever its size, so that the same command goes on with a disk that something has been
- * installed on.  Made in full before the guest runs, and taken away again when that fails.
+ * installed on.  Made in full before the guest runs, and taken away again when that fails, or when something else keeps it from running.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "base/log.h"
 #include "block/qcow2/qcow2.h"
 #include "vm/internal.h"
@@ -40,7 +42,28 @@ static int fill(struct loop *l, const struct vm_disk *d, const char *format, str
 	return ret;
 }
 
-int vm_make_disk(struct loop *l, const struct vm_disk *d, struct err *e)
+void vm_made_file(struct vm *vm, const char *path)
+{
+	if (vm->built)
+		return;
+	for (unsigned i = 0; i < ARRAY_LEN(vm->made); i++)
+		if (!vm->made[i]) {
+			vm->made[i] = realpath(path, NULL);	/* a daemon is in another folder by then */
+			return;
+		}
+}
+
+void vm_free_made(struct vm *vm)
+{
+	for (unsigned i = 0; i < ARRAY_LEN(vm->made); i++) {
+		if (vm->made[i] && !vm->ran)
+			unlink(vm->made[i]);
+		free(vm->made[i]);
+		vm->made[i] = NULL;
+	}
+}
+
+int vm_make_disk(struct vm *vm, struct loop *l, const struct vm_disk *d, struct err *e)
 {
 	const char *format;
 	int ret;
@@ -54,9 +77,11 @@ int vm_make_disk(struct loop *l, const struct vm_disk *d, struct err *e)
 	if (ret)
 		return ret;
 	ret = fill(l, d, format, e);
-	if (ret)
+	if (ret) {
 		unlink(d->path);
-	else
-		log_info("disk: %s is new (%s, %llu MiB)", d->path, format, (unsigned long long)(d->size >> 20));
-	return ret;
+		return ret;
+	}
+	vm_made_file(vm, d->path);
+	log_info("disk: %s is new (%s, %llu MiB)", d->path, format, (unsigned long long)(d->size >> 20));
+	return 0;
 }

@@ -378,6 +378,7 @@ int vm_new(const struct vm_config *cfg, struct vm **out, struct err *e)
 /* The first instructions, or those that follow the ones before it was saved. */
 static void start(struct vm *vm)
 {
+	vm->ran = true;
 	if (vm->cfg->incoming)
 		return;
 	if (!vm->restore) {

@@ -34,6 +34,9 @@ static void err_keeps_code_and_fits(void **state)
 	assert_memory_equal(e.msg, "a: x", 4);
 	err_prefix(&e, -1, "%s", big);
 	assert_int_equal(strlen(e.msg), sizeof(e.msg) - 1);
+	err_set(&e, -1, "file '%s'", "a\x1b[2J\nb\177");
+	err_prefix(&e, -1, "%s", "\t\r");
+	assert_string_equal(e.msg, "??: file 'a?[2J?b?'");
 	assert_int_equal(err_set(NULL, -EPERM, "nobody listens"), -EPERM);
 	assert_int_equal(err_prefix(NULL, -EPERM, "nobody listens"), -EPERM);
 }
