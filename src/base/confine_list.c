@@ -243,7 +243,7 @@ const struct confine_rule confine_rules[] = {
 	{ CALL(llistxattr), TO_SHARE },
 	{ CALL(removexattr), TO_SHARE },
 	{ CALL(lremovexattr), TO_SHARE },
-	{ CALL(chdir), TO_MAIN },			/* --daemonize */
+	{ CALL(chdir), TO_MAIN },			/* programs that migrations go through */
 	{ CALL(fchdir), TO_MAIN },
 	{ CALL(truncate), TO_SHARE },
 	{ CALL(syncfs), TO_SHARE },

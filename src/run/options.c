@@ -631,7 +631,7 @@ const struct opt run_opts[] = {
 	  "line; SIGTERM ends the guest at once, a triple fault resets it, and the exit status is 0 however it ended (unless it chose one by debug exit, "
 	  "or the host failed). *lodge-qemu*(1) says this.", COMPLETE_WORDS, "lodge qemu", .key = "defaults" },
 	{ "daemonize", 0, NULL, "go on in the background once the guest starts", "Returns when the guest is about to run, which goes on in the background "
-	  "without a terminal, in the root folder. What cannot be done is still said, and the status is then not 0.", .key = "daemonize" },
+	  "without a terminal. What cannot be done is still said, and the status is then not 0.", .key = "daemonize" },
 	{ "pidfile", 0, "FILE", "write the process ID to a file", "Writes the process ID of the guest to the file when it is about to run, and removes the file at the end.",
 	  COMPLETE_FILE, .key = "pidfile" },
 	{ "no-reboot", 0, NULL, "end (status 6) when the guest reboots", "A reboot by the guest ends lodge with status 6.",

@@ -69,14 +69,17 @@ static int write_pidfile(const char *path, struct err *e)
 	return ret ? ret : fd;
 }
 
-/* Everything is opened: those who wait for that are told, and a daemon lets go of where it came from. */
+/*
+ * Nothing that can fail is left: those who wait for that are told, and a daemon lets go of the terminal.  It stays in its folder, which the names of
+ * kernels, for resets, and of sockets, to be removed, may be relative to.
+ */
 static int ready(const struct vm_config *cfg, struct err *e)
 {
 	int null;
 
 	if (cfg->daemonize) {
 		null = open("/dev/null", O_RDWR | O_CLOEXEC);
-		if (null < 0 || chdir("/") || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0)
+		if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0)
 			return err_set(e, -errno, "--daemonize: %s", strerror(errno));
 		close(null);
 	}
@@ -88,34 +91,30 @@ static int ready(const struct vm_config *cfg, struct err *e)
 	return 0;
 }
 
-static int run_confined(struct vm *vm, struct err *e)
+/* The exit status. */
+static int run_confined(struct vm *vm, const struct vm_config *cfg, struct err *e)
 {
 	confine_enter(CONFINE_MAIN);
-	return vm_run(vm, e);
+	return vm_prepare(vm, e) || ready(cfg, e) ? VM_EXIT_HOST : vm_run(vm, e);
 }
 
 /* The guest runs once all is ready.  The exit status. */
 static int start(struct vm *vm, struct control *ctl, const struct vm_config *cfg, struct err *e)
 {
-	char *path = NULL;
 	int fd = -1, status = VM_EXIT_HOST, ret = control_wait(ctl, e);
 
 	if (!ret && cfg->pidfile) {
 		fd = write_pidfile(cfg->pidfile, e);
 		ret = fd < 0 ? fd : 0;
-		path = ret ? NULL : realpath(cfg->pidfile, NULL);	/* the folder changes */
 	}
 	if (!ret)
-		ret = ready(cfg, e);
-	if (!ret)
-		status = run_confined(vm, e);
+		status = run_confined(vm, cfg, e);
 	else if (ret == -EINTR)
 		status = VM_EXIT_KILLED;
-	if (fd >= 0 && path)
-		unlink(path);
-	if (fd >= 0)
+	if (fd >= 0) {
+		unlink(cfg->pidfile);
 		close(fd);
-	free(path);
+	}
 	return status;
 }
 

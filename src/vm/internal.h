@@ -109,7 +109,7 @@ struct vm {
 	struct loop_timer plug_timer;
 	bool built;			/* all that is there from the start is */
 	bool ran;			/* it has begun, or waits for a guest from elsewhere */
-	char *made[VM_MAX_DISKS + 1];	/* absolute paths of disks and a file of variables that are new; NULL behind them */
+	char *made[VM_MAX_DISKS + 1];	/* paths of disks and a file of variables that are new; NULL behind them */
 	struct vm_iothreads *io;
 	struct vm_nodes *nodes;		/* named ones (nodes.h); NULL: none */
 	struct vm_vars *vars;		/* UEFI's */

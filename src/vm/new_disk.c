@@ -48,7 +48,7 @@ void vm_made_file(struct vm *vm, const char *path)
 		return;
 	for (unsigned i = 0; i < ARRAY_LEN(vm->made); i++)
 		if (!vm->made[i]) {
-			vm->made[i] = realpath(path, NULL);	/* a daemon is in another folder by then */
+			vm->made[i] = strdup(path);
 			return;
 		}
 }

@@ -394,7 +394,7 @@ static void start(struct vm *vm)
 	machine_unlock(vm->m);
 }
 
-int vm_run(struct vm *vm, struct err *e)
+int vm_prepare(struct vm *vm, struct err *e)
 {
 	int ret;
 
@@ -404,8 +404,15 @@ int vm_run(struct vm *vm, struct err *e)
 	machine_lock(vm->m);
 	ret = vm->restore ? vm_restore_load(vm, e) : vm->cfg->incoming ? vm_migrate_wait(vm, e) : platform_boot(vm->platform, e);
 	machine_unlock(vm->m);
-	if (!ret)
-		ret = vm_vcpus_start(vm, e);
+	if (ret)
+		vm_migrate_end(vm);
+	return ret;
+}
+
+int vm_run(struct vm *vm, struct err *e)
+{
+	int ret = vm_vcpus_start(vm, e);
+
 	if (!ret) {
 		if (vm->exec)
 			vm_exec_start(vm->exec);

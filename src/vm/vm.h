@@ -35,7 +35,10 @@ void vm_block_signals(void);
 
 /* cfg must outlive the VM.  On failure everything is undone and *e says what and why. */
 int vm_new(const struct vm_config *cfg, struct vm **out, struct err *e);
-/* Boots and runs; returns the exit status of the process (an enum vm_exit or
+/* Loads what the guest begins with: kernel, saved state; or listens for a guest from elsewhere.  Once, before vm_run and
+ * before anybody is told that the guest runs. */
+int vm_prepare(struct vm *vm, struct err *e);
+/* Runs; returns the exit status of the process (an enum vm_exit or
  * the guest's own).  *e is filled when it is VM_EXIT_HOST. */
 int vm_run(struct vm *vm, struct err *e);
 void vm_free(struct vm *vm);

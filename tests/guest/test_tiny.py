@@ -366,6 +366,40 @@ def bad_options():
             check(sorted(os.listdir(tmp)) == there, f"{args} left {os.listdir(tmp)}")
 
 
+def daemon():
+    """It is told what cannot be done; what has a name in the folder it was started in is found and removed by a daemon, too."""
+    need_guest()
+    with tempfile.TemporaryDirectory() as tmp:
+        for name, file in (("kernel", KERNEL), ("initrd", INITRD)):
+            os.symlink(file, f"{tmp}/{name}")
+        with open(f"{tmp}/text", "w", encoding="ascii") as f:
+            f.write("text\n")
+        common = ("run", "--accel", ACCEL, "--control", "off", "--daemonize", "--console", "con", "--memory", "256M", "--pidfile", "pid",
+                  "--qmp", "unix:qmp,wait=off")
+        status, _, err = lodge(*common, "--kernel", "text", cwd=tmp)
+        check(status == 1 and "kernel text: not a kernel image" in err, f"a text as kernel gave status {status} and {err!r}")
+        check(not os.path.exists(f"{tmp}/pid") and not os.path.exists(f"{tmp}/qmp"), f"it left {os.listdir(tmp)}")
+        # It panics, resets and panics again: the kernel was found both times.
+        status, _, err = lodge(*common, "--kernel", "kernel", "--initrd", "initrd", "--append", "quiet panic=-1 rdinit=/bin/nothing", cwd=tmp)
+        check(status == 0, f"status {status} and {err!r}")
+        with open(f"{tmp}/pid", encoding="ascii") as f:
+            pid = int(f.read())
+        try:
+            deadline = time.monotonic() + 60 * SLOW
+            panics = 0
+            while panics < 2:
+                with open(f"{tmp}/con", "rb") as f:
+                    panics = f.read().count(b"Kernel panic")
+                check(time.monotonic() < deadline, "it did not begin a second time")
+                time.sleep(0.2)
+        finally:
+            os.kill(pid, signal.SIGQUIT)
+        while os.path.exists(f"{tmp}/pid"):
+            check(time.monotonic() < deadline, "it did not end")
+            time.sleep(0.05)
+        check(sorted(os.listdir(tmp)) == ["con", "initrd", "kernel", "text"], f"it left {os.listdir(tmp)}")
+
+
 def kill_keeps_what_was_flushed():
     with tempfile.NamedTemporaryFile() as f:
         f.truncate(1 << 20)
@@ -494,6 +528,7 @@ sys.exit(run_all([
     ("--exec: several lines and quotes", exec_stream(0, b"<one  two>\n<\\>\n")),
     ("--exec: a guest without the script gives status 125", exec_timeout),
     ("options that cannot be", bad_options),
+    ("a daemon's folder and errors", daemon),
     ("--exec: output is binary-clean", exec_stream(15, bytes(range(256)))),
     ("--exec: 4 MiB of output", exec_stream(271, bytes(4 << 20) + b"end\n")),
     ("--exec: standard input and its end", exec_stdin),
