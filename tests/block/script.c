@@ -293,6 +293,87 @@ static const char *resize(struct rng *r, struct blk_node *n, struct model *m, ui
 	return n->i.size == size ? NULL : "a resize to another size";
 }
 
+/* The VM's state, all in one go. */
+static uint8_t *make_state(uint64_t seed, uint64_t size)
+{
+	struct rng r = { seed };
+	uint8_t *p = aligned_alloc(4096, align_up(size, 4096));
+
+	rng_fill(&r, p, size);
+	return p;
+}
+
+static int save_state(struct rng *r, struct blk_node *n, struct model *m, unsigned i)
+{
+	struct qcow2_info info;
+	struct qcow2_vm vm = { .clock_ns = rng_next(r), .date_sec = 1, .date_nsec = i };
+	uint64_t seed = rng_next(r), size = 1 + rng_below(r, 200000);
+	char id[QCOW2_ID_LEN];
+	struct iovec v;
+	struct err e;
+	int ret;
+
+	qcow2_get_info(n, &info);
+	size = info.cluster_size > 65536 ? 0 : size;
+	vm.state_size = size;
+	ret = size ? qcow2_vmstate_begin(n, size, &e) : 0;
+	if (size && !ret) {
+		v = (struct iovec){ make_state(seed, size), size };
+		ret = qcow2_vmstate_write(n, 0, &v, 1, size);
+		free(v.iov_base);
+	}
+	/* One that is interrupted leaves it, for whatever comes next to forget. */
+	if (!ret && rng_one_in(r, 5))
+		return -EINTR;
+	ret = ret ? ret : qcow2_snapshot_create_vm(n, m->snap[i].name, &vm, id, &e);
+	if (ret && qcow2_vmstate_drop(n))
+		return -EIO;
+	m->snap[i].state_seed = seed;
+	m->snap[i].state_size = size;
+	return ret;
+}
+
+static const char *compare_states(struct blk_node *n, const struct model *m)
+{
+	struct qcow2_snapshot *s;
+	const char *bad = NULL;
+	unsigned count;
+	struct err e;
+
+	if (!m->n_snaps)
+		return NULL;
+	if (qcow2_snapshot_list(n, &s, &count, &e))
+		return "snapshots cannot be listed";
+	for (unsigned i = 0; i < m->n_snaps && !bad; i++) {
+		uint64_t size = m->snap[i].state_size;
+		struct qcow2_vmstate *v;
+		uint8_t *want, *got;
+		unsigned k = 0;
+		struct iovec iov;
+
+		while (k < count && strcmp(s[k].name, m->snap[i].name))
+			k++;
+		if (k == count || s[k].vm_state_size != size)
+			bad = "a snapshot's state has another size";
+		else if (!size)
+			continue;
+		else if (qcow2_vmstate_open(n, s[k].id, &v, &e))
+			bad = "a snapshot's state cannot be read";
+		if (bad)
+			break;
+		want = make_state(m->snap[i].state_seed, size);
+		got = aligned_alloc(4096, align_up(size, 4096));
+		iov = (struct iovec){ got, align_up(size, 512) };
+		if (qcow2_vmstate_read(v, 0, &iov, 1, align_up(size, 512)) || memcmp(want, got, size) != 0)
+			bad = "a snapshot's state is another";
+		qcow2_vmstate_close(v);
+		free(want);
+		free(got);
+	}
+	qcow2_snapshots_free(s, count);
+	return bad;
+}
+
 static const char *snapshot(struct rng *r, struct blk_node *n, struct model *m)
 {
 	unsigned i = m->n_snaps ? (unsigned)rng_below(r, m->n_snaps) : 0;
@@ -306,7 +387,10 @@ static const char *snapshot(struct rng *r, struct blk_node *n, struct model *m)
 			return NULL;
 		i = m->n_snaps;
 		snprintf(m->snap[i].name, sizeof(m->snap[i].name), "s%u", m->named++);
-		ret = qcow2_snapshot_create(n, m->snap[i].name, &e);
+		m->snap[i].state_size = 0;
+		ret = rng_one_in(r, 2) ? qcow2_snapshot_create(n, m->snap[i].name, &e) : save_state(r, n, m, i);
+		if (ret == -EINTR)
+			return NULL;
 		/* Narrow refcounts hold few; compressed clusters share theirs as well. */
 		if (ret == -ERANGE)
 			return NULL;
@@ -386,7 +470,7 @@ const char *script_compare(struct blk_node *n, const struct model *m)
 				break;
 			}
 	free(buf);
-	return bad;
+	return bad ? bad : compare_states(n, m);
 }
 
 static void print(void *opaque, const char *line)

@@ -29,6 +29,7 @@ struct model {
 		char name[16];
 		uint8_t *data;
 		uint64_t size;
+		uint64_t state_seed, state_size;	/* of the VM's state in it; size 0: none */
 	} snap[MAX_SNAPS];
 	unsigned n_snaps, named;
 };

@@ -7,7 +7,7 @@
  *   map.c      L1 and L2 tables                      range.c     discard, zeroes, status
  *   cache.c    slices of L2 tables and refcount blocks in bounded memory
  *   refcount.c allocation of host clusters           commit.c    writing metadata in safe order
- *   compress.c compressed clusters                   snapshot.c, check.c, resize.c
+ *   compress.c compressed clusters                   snapshot.c, vmstate.c, check.c, resize.c
  *   header.c   names in the header                   ahead.c    room at the end of the file
  *   crypt.c    encrypted images                      bitmap.c, bitmap_store.c, bitmap_ops.c, bitmap_live.c, bits.c
  *
@@ -175,6 +175,8 @@ struct qcow2 {
 	bool broken;			/* found damaged, or stuck half way: no more writes */
 	bool damaged;			/* ... damaged: the header is to say so */
 	bool ready;			/* open is through */
+	struct qcow2_snapshot *known;	/* what qcow2_snapshot_known has read; NULL: nothing since the last change */
+	unsigned n_known;
 	bool snaps_failed;		/* a change of snapshots: the dirty bit stays, there may be leaks */
 	bool flags_due;			/* a snapshot's making or end was cut short: "copied" flags may not tell the truth */
 	struct blk_req mark;		/* has the header say so */
@@ -334,6 +336,13 @@ struct snap {
 /* Makes good what is due of flags, if it can be done now. [lock] */
 void q_settle_flags(struct qcow2 *q, struct co *c);
 int snaps_load(struct qcow2 *q, struct co *c, struct snap **out);
+/* Gives back, once nothing on disk refers to it, all that the table's entries refer to. [lock] */
+int drop_tree(struct qcow2 *q, struct co *c, const uint64_t *l1, uint32_t n);
+/* vmstate.c: nothing is behind the disk's end any more. [lock] */
+int vmstate_drop(struct qcow2 *q, struct co *c);
+/* The disk's L1 table has that many entries at least, on disk. [lock] */
+int l1_grow(struct qcow2 *q, struct co *c, uint32_t n);
+void snaps_forget(struct qcow2 *q);			/* what is known in memory */
 uint64_t snaps_len(const struct snap *s, unsigned n);	/* bytes of the list on disk */
 void snaps_free(struct snap *s, unsigned n);
 int q_resize(struct blk_node *n, uint64_t size, struct err *e);

@@ -372,6 +372,7 @@ static void q_free(struct qcow2 *q)
 {
 	crew_close(q);
 	bitmaps_free(q);
+	snaps_forget(q);
 	if (q->data && q->data != q->store)
 		blk_close(q->data);
 	if (q->store && q->store != q->n.file)

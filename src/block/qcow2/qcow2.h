@@ -87,17 +87,50 @@ int qcow2_make_empty(struct blk_node *n, struct err *e);
 struct qcow2_snapshot {
 	char *id, *name;		/* UTF-8 as in the image */
 	uint64_t disk_size, vm_state_size, vm_clock_ns;
+	uint64_t icount;		/* instructions the guest had executed; UINT64_MAX: not counted */
 	uint32_t date_sec, date_nsec;
 };
 /* malloc'ed array of n; free with qcow2_snapshots_free. */
 int qcow2_snapshot_list(struct blk_node *n, struct qcow2_snapshot **out, unsigned *count, struct err *e);
+/* The same without copies and, but for the first time after a change, without I/O; valid until the next change, with the lock held. */
+int qcow2_snapshot_known(struct blk_node *n, const struct qcow2_snapshot **out, unsigned *count);
 void qcow2_snapshots_free(struct qcow2_snapshot *s, unsigned count);
 int qcow2_snapshot_create(struct blk_node *n, const char *name, struct err *e);
 /* By name, or by id if no name fits. Apply: the disk is as it was then. */
 int qcow2_snapshot_apply(struct blk_node *n, const char *name_or_id, struct err *e);
 int qcow2_snapshot_delete(struct blk_node *n, const char *name_or_id, struct err *e);
+/* The same by id alone: several may have one name. */
+int qcow2_snapshot_apply_id(struct blk_node *n, const char *id, struct err *e);
+int qcow2_snapshot_delete_id(struct blk_node *n, const char *id, struct err *e);
 /* Shows the disk as it was then, with its size of then, for as long as the node is open, which must be read-only. */
 int qcow2_snapshot_view(struct blk_node *n, const char *name_or_id, struct err *e);
+
+/*
+ * The state of the VM, in clusters behind the disk's end ("VM state" in the specification), which begin where the L1 entry after the
+ * disk's last begins.  It is written there, goes into the snapshot that is made next, and is then not the disk's any more.  What an
+ * interrupted save has left there is gone with the next change of snapshots or of the size.
+ */
+#define QCOW2_VMSTATE_UNIT (2u << 20)	/* offsets are multiples of this: of all sizes a cluster may have */
+/* Room for so many bytes, which read as zeros. EFBIG: there cannot be that much */
+int qcow2_vmstate_begin(struct blk_node *n, uint64_t bytes, struct err *e);
+/* len: all that the vector has; what is left of its last cluster becomes zeros. 0 or -errno */
+int qcow2_vmstate_write(struct blk_node *n, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len);
+/* Forgets what was written, without a snapshot. */
+int qcow2_vmstate_drop(struct blk_node *n);
+
+/* A snapshot with what tells of the VM; several disks' of one moment have the same.  Several snapshots may have one name then. */
+struct qcow2_vm {
+	uint64_t state_size, clock_ns;	/* state_size 0: the state is in another image */
+	uint32_t date_sec, date_nsec;
+};
+#define QCOW2_ID_LEN 24
+int qcow2_snapshot_create_vm(struct blk_node *n, const char *name, const struct qcow2_vm *vm, char id[QCOW2_ID_LEN], struct err *e);
+
+/* Reads the state of the snapshot with this id; what was never written reads as zeros.  In sectors, up to the end of the last cluster.  The snapshot must not be deleted meanwhile. */
+struct qcow2_vmstate;
+int qcow2_vmstate_open(struct blk_node *n, const char *id, struct qcow2_vmstate **out, struct err *e);
+int qcow2_vmstate_read(struct qcow2_vmstate *v, uint64_t off, const struct iovec *iov, unsigned niov, uint64_t len);
+void qcow2_vmstate_close(struct qcow2_vmstate *v);
 
 enum { QCOW2_FIX_LEAKS = 1, QCOW2_FIX_ERRORS = 2 };
 struct qcow2_check {

@@ -42,6 +42,20 @@ static int move_l1(struct qcow2 *q, struct co *c, uint32_t n)
 	return free_later(q, old, old_clusters, false);
 }
 
+int l1_grow(struct qcow2 *q, struct co *c, uint32_t n)
+{
+	int ret = n > q->l1_size ? q_commit(q, c) : 0;
+
+	if (ret || n <= q->l1_size)
+		return ret;
+	ret = move_l1(q, c, n);
+	if (ret)
+		return ret;
+	ret = write_header(q, c);
+	ret = ret ? ret : q_barrier(q, c);
+	return ret ? q_stuck(q, "its header could not be written") : q_commit(q, c);
+}
+
 struct resize {
 	uint64_t size;
 	bool bitmaps;			/* are what is in the way */
@@ -52,6 +66,8 @@ static int resize_tables(struct qcow2 *q, struct co *c, uint64_t size)
 	uint64_t old = q->n.i.size, need = l1_needed(q, size);
 	int ret = q_commit(q, c);
 
+	/* A VM's state that was left behind the end is not to become part of the disk. */
+	ret = ret ? ret : vmstate_drop(q, c);
 	if (!ret && size < old)
 		ret = drop_clusters(q, c, align_up(size, q->cluster), align_up(old, q->cluster));
 	if (!ret && need > q->l1_size)

@@ -64,6 +64,7 @@ static uint64_t parse(struct qcow2 *q, const uint8_t *p, uint64_t room, struct s
 	s->s.vm_clock_ns = ld_be64(p + 24);
 	s->s.vm_state_size = extra >= 8 ? ld_be64(p + 40) : ld_be32(p + 32);
 	s->s.disk_size = extra >= 16 ? ld_be64(p + 48) : q->n.i.size;
+	s->s.icount = extra >= 24 ? ld_be64(p + 56) : UINT64_MAX;
 	if (s->s.disk_size > (uint64_t)INT64_MAX - 511 || l1_needed(q, s->s.disk_size) > s->l1_size)
 		return 0;
 	s->s.id = strndup((const char *)p + FIXED + extra, id_len);
@@ -253,7 +254,7 @@ static int count_tree(struct qcow2 *q, struct co *c, const uint64_t *l1, uint32_
 	return ret;
 }
 
-static int drop_tree(struct qcow2 *q, struct co *c, const uint64_t *l1, uint32_t n)
+int drop_tree(struct qcow2 *q, struct co *c, const uint64_t *l1, uint32_t n)
 {
 	struct tree_walk w = { .delta = -1, .limit = UINT64_MAX };
 	int ret = touch_tree(q, c, &w, l1, n);
@@ -335,6 +336,9 @@ void q_settle_flags(struct qcow2 *q, struct co *c)
 
 struct snap_op {
 	const char *name;
+	bool by_id;			/* the name is an id */
+	const struct qcow2_vm *vm;	/* NULL: a snapshot of the disk alone */
+	char *id;			/* of what was made; NULL: who cares */
 	struct err *e;
 	struct qcow2_snapshot **list;
 };
@@ -344,9 +348,9 @@ static const char *path_of(const struct qcow2 *q)
 	return q->n.path ? q->n.path : "";
 }
 
-static int find(const struct snap *s, unsigned n, const char *name)
+static int find(const struct snap *s, unsigned n, const char *name, bool by_id)
 {
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n && !by_id; i++)
 		if (!strcmp(s[i].s.name, name))
 			return (int)i;
 	for (unsigned i = 0; i < n; i++)
@@ -363,7 +367,7 @@ static int load(struct qcow2 *q, struct co *c, struct snap_op *op, struct snap *
 			     ret == -EINVAL ? "their list is damaged" : strerror(-ret)) : 0;
 }
 
-static int fill_snap(struct qcow2 *q, struct snap *s, unsigned n, const char *name)
+static int fill_snap(struct qcow2 *q, struct snap *s, unsigned n, const struct snap_op *op)
 {
 	unsigned long id = 0;
 	struct timespec now;
@@ -374,13 +378,28 @@ static int fill_snap(struct qcow2 *q, struct snap *s, unsigned n, const char *na
 	snprintf(text, sizeof(text), "%lu", id + 1);
 	clock_gettime(CLOCK_REALTIME, &now);
 	s[n].s.id = strdup(text);
-	s[n].s.name = strdup(name);
+	s[n].s.name = strdup(op->name);
 	s[n].extra = malloc(1);
 	s[n].s.disk_size = q->n.i.size;
 	s[n].s.date_sec = (uint32_t)now.tv_sec;
 	s[n].s.date_nsec = (uint32_t)now.tv_nsec;
 	s[n].l1_size = q->l1_size;
+	if (op->vm) {
+		s[n].s.date_sec = op->vm->date_sec;
+		s[n].s.date_nsec = op->vm->date_nsec;
+		s[n].s.vm_clock_ns = op->vm->clock_ns;
+		s[n].s.vm_state_size = op->vm->state_size;
+	}
+	if (op->id)
+		snprintf(op->id, QCOW2_ID_LEN, "%s", text);
 	return s[n].s.id && s[n].s.name && s[n].extra ? 0 : -ENOMEM;
+}
+
+void snaps_forget(struct qcow2 *q)
+{
+	qcow2_snapshots_free(q->known, q->n_known);
+	q->known = NULL;
+	q->n_known = 0;
 }
 
 /* Sets or clears the dirty bit, with what was written before on disk. */
@@ -405,6 +424,7 @@ static int mark(struct qcow2 *q, struct co *c, bool dirty)
 /* After a change of snapshots: one that failed leaves the bit, for who opens the image next. */
 static int changed(struct qcow2 *q, struct co *c, int ret)
 {
+	snaps_forget(q);
 	q->snaps_failed = q->snaps_failed || ret;
 	return ret || q->snaps_failed ? ret : mark(q, c, false);
 }
@@ -440,15 +460,21 @@ static int create_main(struct qcow2 *q, struct co *c, void *arg)
 
 	if (ret)
 		return ret;
-	for (unsigned i = 0; i < q->n_snaps; i++)
+	for (unsigned i = 0; i < q->n_snaps && !op->vm; i++)
 		if (!strcmp(s[i].s.name, op->name))
 			ret = err_set(op->e, -EEXIST, "image '%s' has a snapshot '%s' already", path_of(q), op->name);
 	if (!ret) {
 		unsigned n = q->n_snaps;
 
-		ret = fill_snap(q, s, n, op->name);
+		/* What an interrupted save has left is nobody's state. */
+		ret = op->vm && op->vm->state_size ? 0 : vmstate_drop(q, c);
+		ret = ret ? ret : fill_snap(q, s, n, op);
 		ret = ret ? ret : mark(q, c, true);
-		ret = ret ? ret : changed(q, c, create(q, c, s));
+		/* The state is the snapshot's then; the disk would make the next one hold it, too. */
+		if (!ret) {
+			ret = create(q, c, s);
+			ret = changed(q, c, ret ? ret : vmstate_drop(q, c));
+		}
 		if (ret == -ERANGE)
 			err_set(op->e, ret, "image '%s': its refcounts of %u bits cannot count one more snapshot", path_of(q),
 				1u << q->rc_order);
@@ -472,6 +498,9 @@ static int apply(struct qcow2 *q, struct co *c, const struct snap *s)
 	ret = ret ? ret : l1_load(q, c, s->l1_off, s->l1_size, &l1);
 	if (ret)
 		return ret;
+	/* A VM's state stays the snapshot's alone. */
+	for (uint64_t i = l1_needed(q, s->s.disk_size); i < s->l1_size; i++)
+		l1[i] = 0;
 	dirty = calloc(s->l1_size / 64 + 1, 8);
 	ret = dirty ? alloc_clusters(q, c, clusters, &off, &zero) : -ENOMEM;
 	if (ret)
@@ -547,7 +576,7 @@ static int find_main(struct qcow2 *q, struct co *c, struct snap_op *op, struct s
 
 	if (ret)
 		return ret;
-	*i = find(*s, q->n_snaps, op->name);
+	*i = find(*s, q->n_snaps, op->name, op->by_id);
 	if (*i >= 0)
 		return 0;
 	snaps_free(*s, q->n_snaps);
@@ -651,27 +680,41 @@ static int may_change(struct blk_node *n, struct err *e)
 	return 0;
 }
 
-int qcow2_snapshot_create(struct blk_node *n, const char *name, struct err *e)
+static int create_op(struct blk_node *n, struct snap_op *op)
 {
-	struct snap_op op = { .name = name, .e = e };
-	int ret = may_change(n, e);
+	int ret = may_change(n, op->e);
 
 	if (ret)
 		return ret;
-	if (!*name || strlen(name) > 255)
-		return err_set(e, -EINVAL, "a snapshot's name has 1 to 255 bytes");
+	if (!*op->name || strlen(op->name) > 255)
+		return err_set(op->e, -EINVAL, "a snapshot's name has 1 to 255 bytes");
 	if (to_q(n)->n_snaps >= MAX_SNAPSHOTS)
-		return err_set(e, -E2BIG, "image '%s' has as many snapshots as it can", path_of(to_q(n)));
-	return q_alone(to_q(n), create_main, &op);
+		return err_set(op->e, -E2BIG, "image '%s' has as many snapshots as it can", path_of(to_q(n)));
+	return q_alone(to_q(n), create_main, op);
 }
 
-int qcow2_snapshot_apply(struct blk_node *n, const char *name_or_id, struct err *e)
+int qcow2_snapshot_create(struct blk_node *n, const char *name, struct err *e)
 {
-	struct snap_op op = { .name = name_or_id, .e = e };
+	return create_op(n, &(struct snap_op){ .name = name, .e = e });
+}
+
+int qcow2_snapshot_create_vm(struct blk_node *n, const char *name, const struct qcow2_vm *vm, char id[QCOW2_ID_LEN], struct err *e)
+{
+	return create_op(n, &(struct snap_op){ .name = name, .vm = vm, .id = id, .e = e });
+}
+
+static int change_op(struct blk_node *n, int (*fn)(struct qcow2 *q, struct co *c, void *arg), const char *name, bool by_id, struct err *e)
+{
+	struct snap_op op = { .name = name, .by_id = by_id, .e = e };
 	int ret = may_change(n, e);
 
-	return ret ? ret : q_alone(to_q(n), apply_main, &op);
+	return ret ? ret : q_alone(to_q(n), fn, &op);
 }
+
+int qcow2_snapshot_apply(struct blk_node *n, const char *name_or_id, struct err *e) { return change_op(n, apply_main, name_or_id, false, e); }
+int qcow2_snapshot_apply_id(struct blk_node *n, const char *id, struct err *e) { return change_op(n, apply_main, id, true, e); }
+int qcow2_snapshot_delete(struct blk_node *n, const char *name_or_id, struct err *e) { return change_op(n, delete_main, name_or_id, false, e); }
+int qcow2_snapshot_delete_id(struct blk_node *n, const char *id, struct err *e) { return change_op(n, delete_main, id, true, e); }
 
 int qcow2_snapshot_view(struct blk_node *n, const char *name_or_id, struct err *e)
 {
@@ -682,20 +725,25 @@ int qcow2_snapshot_view(struct blk_node *n, const char *name_or_id, struct err *
 	return q_alone(to_q(n), view_main, &op);
 }
 
-int qcow2_snapshot_delete(struct blk_node *n, const char *name_or_id, struct err *e)
-{
-	struct snap_op op = { .name = name_or_id, .e = e };
-	int ret = may_change(n, e);
-
-	return ret ? ret : q_alone(to_q(n), delete_main, &op);
-}
-
 int qcow2_snapshot_list(struct blk_node *n, struct qcow2_snapshot **out, unsigned *count, struct err *e)
 {
 	struct snap_op op = { .e = e, .list = out };
 	int ret = q_alone(to_q(n), list_main, &op);
 
 	*count = ret ? 0 : to_q(n)->n_snaps;
+	return ret;
+}
+
+int qcow2_snapshot_known(struct blk_node *n, const struct qcow2_snapshot **out, unsigned *count)
+{
+	struct qcow2 *q = to_q(n);
+	struct err e;
+	int ret = 0;
+
+	if (!q->known && q->n_snaps)
+		ret = qcow2_snapshot_list(n, &q->known, &q->n_known, &e);
+	*out = q->known;
+	*count = ret ? 0 : q->n_known;
 	return ret;
 }
 
