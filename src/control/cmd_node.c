@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "block/blockdev.h"
+#include "block/qcow2/qcow2.h"
 #include "control/disk.h"
 #include "storage/media.h"
 
@@ -63,6 +64,29 @@ static struct blk_node *layer_below(struct blk_node *n)
 	return n;
 }
 
+static void add_snapshots(json_t *j, struct blk_node *n)
+{
+	const struct qcow2_snapshot *s;
+	json_t *list;
+	unsigned count;
+
+	if (!n->format || strcmp(n->format, "qcow2") || qcow2_snapshot_known(n, &s, &count) || !count)
+		return;
+	list = json_array();
+	for (unsigned i = 0; i < count; i++) {
+		json_t *x = json_pack("{s:I,s:I,s:I,s:I,s:I}", "vm-state-size", (json_int_t)s[i].vm_state_size, "date-sec", (json_int_t)s[i].date_sec,
+				      "date-nsec", (json_int_t)s[i].date_nsec, "vm-clock-sec", (json_int_t)(s[i].vm_clock_ns / 1000000000),
+				      "vm-clock-nsec", (json_int_t)(s[i].vm_clock_ns % 1000000000));
+
+		add_text(x, "id", s[i].id);
+		add_text(x, "name", s[i].name);
+		if (s[i].icount <= INT64_MAX)
+			json_object_set_new(x, "icount", json_integer((json_int_t)s[i].icount));
+		json_array_append_new(list, x);
+	}
+	json_object_set_new(j, "snapshots", list);
+}
+
 /* One layer and what is below it; its lock held. */
 static json_t *image_info(struct blk_node *n, unsigned depth)
 {
@@ -78,6 +102,7 @@ static json_t *image_info(struct blk_node *n, unsigned depth)
 		json_object_set_new(j, "cluster-size", json_integer(n->i.cluster));
 	if (n->i.encrypted)
 		json_object_set_new(j, "encrypted", json_true());
+	add_snapshots(j, n);
 	if (n->backing) {
 		struct blk_node *below = blk_skip_filters(n->backing);
 

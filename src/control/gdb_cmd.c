@@ -254,18 +254,48 @@ static void features(struct gdb *g, char *p)
 	gdb_put(g, "%c%.*s", off + len == total ? 'l' : 'm', (int)len, g->xml + off);
 }
 
+/* What a line prints; gdb does not wait for one that takes time, and does not hear what became of it. */
+struct printed {
+	char *text;
+	bool done, late;
+};
+
+static void on_text(void *opaque, char *text)
+{
+	struct printed *p = opaque;
+
+	p->text = text;
+	p->done = true;
+	if (!p->late)
+		return;
+	free(text);
+	free(p);
+}
+
 static void monitor(struct gdb *g, const char *hex)
 {
-	char line[512] = "", *text;
+	static const char takes_time[] = "under way; another monitor shows what becomes of it\n";
+	struct printed *p = calloc(1, sizeof(*p));
+	char line[512] = "";
 	size_t n = gdb_hex(hex, (uint8_t *)line, sizeof(line) - 1);
 
 	line[n] = '\0';
-	text = hmp_line(g->ctl, line, g->thread);
-	if (text && *text)
-		gdb_put_hex(g, text, MIN(strlen(text), GDB_PACKET / 2));
+	if (!p) {
+		done(g, ENOMEM);
+		return;
+	}
+	hmp_line(g->ctl, line, g->thread, on_text, p);
+	if (!p->done) {
+		p->late = true;
+		gdb_put_hex(g, takes_time, sizeof(takes_time) - 1);
+		return;
+	}
+	if (p->text && *p->text)
+		gdb_put_hex(g, p->text, MIN(strlen(p->text), GDB_PACKET / 2));
 	else
-		done(g, text ? 0 : ENOMEM);
-	free(text);
+		done(g, p->text ? 0 : ENOMEM);
+	free(p->text);
+	free(p);
 }
 
 static void threads(struct gdb *g)

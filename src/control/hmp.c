@@ -303,6 +303,7 @@ static const struct hmp_command infos[] = {
 	{ "name", NULL, "", "the guest's name", 0, info_name },
 	{ "network", NULL, "", "network cards", 0, info_network },
 	{ "registers", NULL, "[-a]", "registers of a CPU, or of all", 0, info_registers },
+	{ "snapshots", NULL, "", "snapshots of the guest inside its disks", 0, hmp_info_snapshots },
 	{ "status", NULL, "", "whether the guest runs", 0, info_status },
 	{ "tpm", NULL, "", "the TPM", 0, info_tpm },
 	{ "uuid", NULL, "", "the guest's UUID", 0, info_uuid },
@@ -436,6 +437,7 @@ static const struct hmp_command commands[] = {
 	{ "chardev-remove", NULL, "ID", "takes a chardev away that nobody uses", 1, hmp_chardev_remove },
 	{ "chardev-send-break", NULL, "ID", "a break condition for who uses a chardev", 1, hmp_chardev_send_break },
 	{ "cont", "c", "", "lets the guest go on", 0, do_cont },
+	{ "delvm", NULL, "TAG", "forgets a snapshot of the guest", 1, hmp_delvm },
 	{ "device_add", NULL, "DRIVER[,id=ID][,bus=BUS][,PROPERTY=VALUE]...", "plugs a device in", 1, hmp_device_add },
 	{ "device_del", NULL, "ID", "takes a device out, or asks the guest to let it go", 1, hmp_device_del },
 	{ "drive_add", NULL, "[ADDRESS] if=none,id=ID,file=FILE[,PROPERTY=VALUE]...", "names an image for device_add", 1, hmp_drive_add },
@@ -445,6 +447,7 @@ static const struct hmp_command commands[] = {
 	{ "eject", NULL, "[-f] DRIVE", "takes the medium out of a drive", 1, do_eject },
 	{ "help", "?", "", "prints this", 0, do_help },
 	{ "info", NULL, "WHAT", "tells of the guest", 0, do_info },
+	{ "loadvm", NULL, "TAG", "has the guest go back to a snapshot", 1, hmp_loadvm },
 	{ "migrate", NULL, "[-d] URI", "has the guest go on in another process", 1, hmp_migrate },
 	{ "migrate_cancel", NULL, "", "gives a migration up", 0, hmp_migrate_cancel },
 	{ "migrate_incoming", NULL, "URI", "where to wait for a guest", 1, hmp_migrate_incoming },
@@ -456,6 +459,7 @@ static const struct hmp_command commands[] = {
 	{ "netdev_del", NULL, "ID", "takes it away again", 1, hmp_netdev_del },
 	{ "nmi", NULL, "", "gives every CPU an NMI", 0, do_nmi },
 	{ "quit", "q", "", "ends the guest at once", 0, do_quit },
+	{ "savevm", NULL, "[TAG]", "saves the guest inside its disks", 0, hmp_savevm },
 	{ "screendump", NULL, "FILE [-f ppm|png] [DEVICE [HEAD]]", "writes a picture of the screen", 1, hmp_screendump },
 	{ "sendkey", NULL, "KEYS [HOLD_MS]", "presses keys, as in ctrl-alt-f1", 1, hmp_sendkey },
 	{ "set_link", NULL, "CARD on|off", "plugs a cable in or pulls it out", 2, do_set_link },
@@ -554,38 +558,85 @@ static void run(struct hmp *h)
 		c->run(h);
 }
 
-char *hmp_line(struct control *ctl, const char *text, unsigned cpu)
+void hmp_finish(struct hmp *h)
 {
-	struct hmp h = { .ctl = ctl, .cpu = cpu };
-	char *line = strdup(text), *at = line, *out = NULL, *w;
-	size_t len;
+	if (h->out)
+		fclose(h->out);
+	h->done(h->opaque, h->text);
+	free(h->line);
+	free(h);
+}
 
-	h.out = line ? open_memstream(&out, &len) : NULL;
-	if (!h.out) {
-		free(line);
-		return NULL;
+void hmp_line(struct control *ctl, const char *text, unsigned cpu, void (*done)(void *opaque, char *text), void *opaque)
+{
+	struct hmp *h = calloc(1, sizeof(*h));
+	char *at, *w;
+
+	if (!h) {
+		done(opaque, NULL);
+		return;
 	}
-	while (h.n < HMP_MAX_WORDS && (w = next_word(&at)))
-		h.word[h.n++] = w;
-	run(&h);
-	fclose(h.out);
-	free(line);
-	return out;
+	*h = (struct hmp){ .ctl = ctl, .cpu = cpu, .done = done, .opaque = opaque };
+	at = h->line = strdup(text);
+	h->out = h->line ? open_memstream(&h->text, &h->len) : NULL;
+	if (h->out) {
+		while (h->n < HMP_MAX_WORDS && (w = next_word(&at)))
+			h->word[h->n++] = w;
+		run(h);
+	}
+	if (!h->waits)
+		hmp_finish(h);
+}
+
+/* A line that a client waits for. */
+struct answering {
+	struct ctl_call *c;		/* NULL: nobody, or not yet */
+	char *text;
+	bool done, late;
+};
+
+static void on_text(void *opaque, char *text)
+{
+	struct answering *a = opaque;
+
+	a->text = text;
+	a->done = true;
+	if (!a->late)
+		return;
+	if (a->c && text)
+		ctl_return(a->c, json_string(text));
+	else if (a->c)
+		ctl_fail(a->c, CTL_GENERIC_ERROR, "out of memory");
+	if (a->c)
+		ctl_answer(a->c);
+	free(text);
+	free(a);
 }
 
 void ctl_cmd_human_monitor_command(struct ctl_call *c, const struct ctl_args_human_monitor_command *a)
 {
-	char *out;
+	struct answering *w;
 
 	if (a->has_cpu_index && (a->cpu_index < 0 || a->cpu_index >= c->ctl->m->n_vcpus || !vm_has_cpu(c->ctl->vm, (unsigned)a->cpu_index))) {
 		ctl_fail(c, CTL_GENERIC_ERROR, "Parameter 'cpu-index' expects a CPU number");
 		return;
 	}
-	out = hmp_line(c->ctl, a->command_line, (unsigned)a->cpu_index);
-	if (out)
-		ctl_return(c, json_string(out));
+	w = calloc(1, sizeof(*w));
+	if (!w) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "out of memory");
+		return;
+	}
+	hmp_line(c->ctl, a->command_line, (unsigned)a->cpu_index, on_text, w);
+	if (!w->done) {
+		w->late = true;
+		w->c = ctl_defer(c, &c->ctl->lines);
+		return;
+	}
+	if (w->text)
+		ctl_return(c, json_string(w->text));
 	else
 		ctl_fail(c, CTL_GENERIC_ERROR, "out of memory");
-	free(out);
+	free(w->text);
+	free(w);
 }
 

@@ -16,7 +16,14 @@ struct hmp {
 	int n;
 	char *word[HMP_MAX_WORDS];	/* [0]: the command */
 	unsigned cpu;
+	bool waits;			/* set by a command: hmp_finish is called later, by whoever it waits for */
+	char *line, *text;		/* words point into line; what is printed */
+	size_t len;
+	void (*done)(void *opaque, char *text);
+	void *opaque;
 };
+/* All is printed. Frees h. */
+void hmp_finish(struct hmp *h);
 
 /* A QMP command by its name; args are taken over. The result is the caller's; NULL: an error, which was printed. */
 json_t *hmp_qmp(struct hmp *h, const char *name, json_t *args);
@@ -47,6 +54,12 @@ void hmp_chardev_add(struct hmp *h);
 void hmp_chardev_change(struct hmp *h);
 void hmp_chardev_remove(struct hmp *h);
 void hmp_chardev_send_break(struct hmp *h);
+
+/* cmd_savevm.c */
+void hmp_savevm(struct hmp *h);
+void hmp_loadvm(struct hmp *h);
+void hmp_delvm(struct hmp *h);
+void hmp_info_snapshots(struct hmp *h);
 
 /* hmp_screen.c */
 void hmp_screendump(struct hmp *h);

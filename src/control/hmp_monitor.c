@@ -23,6 +23,7 @@ struct hmp_monitor {
 	struct readline r;
 	struct loop_bh run;
 	bool whole;			/* r.line waits to be run */
+	bool busy;			/* it runs */
 	bool away;			/* another one on the mux has the focus */
 	bool greeted;
 	char *out;			/* what the chardev has not taken */
@@ -64,20 +65,26 @@ static void put_text(struct hmp_monitor *m, const char *text)
 
 /* ---- lines ---- */
 
-static void run_line(void *opaque)
+static void on_text(void *opaque, char *text)
 {
 	struct hmp_monitor *m = opaque;
-	char *text;
 
-	if (!m->whole || m->out_len)
-		return;
-	text = hmp_line(m->ctl, m->r.line, 0);
 	put_text(m, text ? text : "Error: out of memory\r\n");
 	free(text);
-	m->whole = false;
+	m->whole = m->busy = false;
 	readline_start(&m->r);
 	flush(m);
 	chardev_kick(m->chr);
+}
+
+static void run_line(void *opaque)
+{
+	struct hmp_monitor *m = opaque;
+
+	if (!m->whole || m->busy || m->out_len)
+		return;
+	m->busy = true;
+	hmp_line(m->ctl, m->r.line, 0, on_text, m);
 }
 
 static void complete(void *opaque, const char *before)
@@ -103,7 +110,7 @@ static size_t can_read(void *opaque)
 {
 	struct hmp_monitor *m = opaque;
 
-	return m->whole || m->out_len ? 0 : 1;
+	return m->whole || m->busy || m->out_len ? 0 : 1;
 }
 
 static void on_read(void *opaque, const uint8_t *buf, size_t len)

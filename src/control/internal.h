@@ -154,6 +154,7 @@ struct control {
 	struct ctl_place *place;	/* the folder of the default socket; NULL: none */
 	struct list stops;		/* deferred calls of `stop` */
 	struct list saves;		/* the deferred call of x-lodge-snapshot-save */
+	struct list lines;		/* deferred calls of human-monitor-command */
 	struct list shots;		/* pictures being written: cmd_screen.c */
 	struct list typing;		/* deferred calls of x-lodge-type */
 	unsigned buttons, abs_x, abs_y;	/* of the pointer that commands move */
@@ -191,8 +192,9 @@ void gdb_free(struct control *ctl);		/* machine lock held; NULL is allowed */
 /* Something has happened to the VM. */
 void gdb_vm_event(struct control *ctl, enum vm_event ev);
 
-/* hmp.c: the text that this line of a monitor for people prints; free it. NULL: no memory */
-char *hmp_line(struct control *ctl, const char *text, unsigned cpu);
+/* hmp.c: runs a line of a monitor for people.  `done` gets the text that it prints, to be freed (NULL: no memory), before this returns
+ * or, if the line takes time, later on the loop. */
+void hmp_line(struct control *ctl, const char *text, unsigned cpu, void (*done)(void *opaque, char *text), void *opaque);
 
 /* True if there is something to complete: what to insert, and (else "") a list of the choices; free both. */
 bool hmp_complete(const char *before, char **insert, char **choices);

@@ -364,12 +364,17 @@ void ctl_job_begun(struct ctl_job *j)
 	loop_bh_post(&j->bh);
 }
 
-void ctl_job_done(struct ctl_job *j, int ret, const struct err *e)
+void ctl_job_start(struct ctl_job *j)
+{
+	j->last = (struct blk_job_info){ .kind = j->kind, .total = 1 };
+	ctl_job_set_status(j, CTL_JOB_CREATED);
+	ctl_job_set_status(j, CTL_JOB_RUNNING);
+}
+
+void ctl_job_end(struct ctl_job *j, int ret, const struct err *e)
 {
 	j->last = (struct blk_job_info){ .kind = j->kind, .ended = true, .ret = ret, .done = ret ? 0 : 1, .total = 1 };
 	snprintf(j->error, sizeof(j->error), "%s", ret ? e->msg : "");
-	ctl_job_set_status(j, CTL_JOB_CREATED);
-	ctl_job_set_status(j, CTL_JOB_RUNNING);
 	if (ret) {
 		ctl_job_set_status(j, CTL_JOB_ABORTING);
 	} else {
@@ -377,6 +382,12 @@ void ctl_job_done(struct ctl_job *j, int ret, const struct err *e)
 		ctl_job_set_status(j, CTL_JOB_PENDING);
 	}
 	conclude(j);
+}
+
+void ctl_job_done(struct ctl_job *j, int ret, const struct err *e)
+{
+	ctl_job_start(j);
+	ctl_job_end(j, ret, e);
 }
 
 /* True: there are some that have not ended. Again and again, since one that was completing may have come to wait for leave to end. */

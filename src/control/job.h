@@ -77,6 +77,9 @@ bool ctl_node_busy(const struct control *ctl, struct blk_node *n);
 /* It is pending, and may end, with those that end together with it. */
 void ctl_job_let_end(struct ctl_job *j);
 void ctl_job_set_status(struct ctl_job *j, enum ctl_job_state s);
+/* One that is no block job: it runs from now on; how it went. */
+void ctl_job_start(struct ctl_job *j);
+void ctl_job_end(struct ctl_job *j, int ret, const struct err *e);
 /* One that was done at once, as blockdev-create; `ret` and `e` say how it went. */
 void ctl_job_done(struct ctl_job *j, int ret, const struct err *e);
 

@@ -219,6 +219,7 @@ int control_new(struct vm *vm, struct control **out, struct err *e)
 	list_init(&ctl->fdsets);
 	list_init(&ctl->stops);
 	list_init(&ctl->saves);
+	list_init(&ctl->lines);
 	list_init(&ctl->shots);
 	list_init(&ctl->typing);
 	list_init(&ctl->jobs);

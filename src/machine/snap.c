@@ -72,6 +72,8 @@ int snap_in_new(struct snap_in **out, const void *data, size_t len)
 	return 0;
 }
 
+size_t snap_in_left(const struct snap_in *in) { return in->len - in->pos; }
+
 void snap_in_free(struct snap_in *in)
 {
 	if (!in)

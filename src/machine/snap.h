@@ -51,6 +51,7 @@ void snap_out_free(struct snap_out *o);
 const void *snap_out_data(const struct snap_out *o, size_t *len);
 int snap_in_new(struct snap_in **out, const void *data, size_t len);
 void snap_in_free(struct snap_in *in);
+size_t snap_in_left(const struct snap_in *in);	/* bytes that nobody has read */
 
 /* obj is the struct the table describes. */
 int snap_put(struct snap_out *o, const char *id, const struct snap_table *t, const void *obj);

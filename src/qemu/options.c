@@ -199,12 +199,17 @@ static int opt_incoming(struct qemu *q, const char *val, struct err *e)
 	return 0;
 }
 
+static int opt_loadvm(struct qemu *q, const char *val, struct err *e)
+{
+	emitf(q, "--loadvm", "%s", val);
+	return 0;
+}
+
 /* What QEMU has and Lodge has not: said, and with what there is instead. */
 #define MISSING(fn, text) \
 	static int fn(struct qemu *q, const char *val, struct err *e) { return err_set(e, -ENOTSUP, "%s", text); }
 
 MISSING(no_flash, "there are no such flash chips; use -drive or -cdrom")
-MISSING(no_loadvm, "QEMU's snapshots of a guest's state cannot be read; lodge snapshot create and lodge run --from-snapshot have their own")
 MISSING(no_readconfig, "files of settings are not read; lodge run --config reads its own")
 MISSING(no_window, "there are no windows; use -vnc or -display vnc=ADDRESS")
 MISSING(no_user, "lodge-qemu keeps the rights it is started with; start it as the user that is to run it")
@@ -332,9 +337,10 @@ const struct qemu_option qemu_options[] = {
 	{ "object", "TYPENAME[,PROP1=VALUE1,...]", "create a new object of type TYPENAME", opt_object },
 	{ "audiodev", "none,id=id", "no sound", opt_audiodev },
 	{ "daemonize", NULL, "daemonize when initialized", opt_daemonize },
+	{ "loadvm", "tag", "start right away with a saved state (savevm in monitor)", opt_loadvm },
 	{ "print-lodge", NULL, "print the equivalent 'lodge run' command and exit", opt_print_lodge },
 	/* Not there: no help, an error that says so. */
-	{ "loadvm", "tag", NULL, no_loadvm }, { "readconfig", "file", NULL, no_readconfig },
+	{ "readconfig", "file", NULL, no_readconfig },
 	{ "writeconfig", "file", NULL, no_readconfig },
 	{ "sdl", NULL, NULL, no_window }, { "curses", NULL, NULL, no_window }, { "spice", "spec", NULL, no_window },
 	{ "runas", "user", NULL, no_user }, { "chroot", "dir", NULL, no_user }, { "icount", "spec", NULL, no_icount },

@@ -21,6 +21,7 @@
 #include "block/qcow2/qcow2.h"
 #include "run/opts.h"
 #include "run/qmp.h"
+#include "run/snapshot_inside.h"
 #include "vm/snapshot.h"
 
 static int create(const struct opt_state *st, struct err *e)
@@ -207,7 +208,11 @@ int snapshot_main(const struct verb *v, int argc, char **argv)
 	if (ret >= 0)
 		return ret;
 	what = st.n_words ? st.words[0] : "";
-	if (!strcmp(what, "create") && st.n_words == 3) {
+	ret = st.inside ? snapshot_inside(&st, &e) : 1;
+	if (st.inside) {
+		if (ret > 0)
+			opts_help(v, stderr);
+	} else if (!strcmp(what, "create") && st.n_words == 3) {
 		ret = create(&st, &e);
 	} else if (!strcmp(what, "list")) {
 		ret = list(&st, &e);
@@ -217,7 +222,7 @@ int snapshot_main(const struct verb *v, int argc, char **argv)
 		opts_help(v, stderr);
 		return 1;
 	}
-	if (ret)
+	if (ret < 0)
 		fprintf(stderr, "lodge: %s\n", e.msg);
 	return ret != 0;
 }

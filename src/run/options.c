@@ -664,6 +664,10 @@ const struct opt run_opts[] = {
 	{ "in-place", 0, NULL, "with --from-snapshot: bring the disks themselves back",
 	  "With *--from-snapshot*: the guest gets its disks themselves, brought back to what they were when it was saved, not temporary files over them. What was "
 	  "written to them since is lost. No other guest may use them.", .key = "in-place" },
+	{ "loadvm", 0, "TAG", "go on from a snapshot inside the disks (savevm)",
+	  "Goes on from the snapshot _TAG_ that *lodge snapshot create --inside*, or the monitor's *savevm*, has left inside the guest's disks, in the place of a "
+	  "boot; the disks are brought back to it, and what was written to them since is lost. All options that make the machine are those the guest had when it was saved.",
+	  .key = "loadvm" },
 	{ "incoming", 0, "tcp:HOST:PORT|unix:PATH|exec:COMMAND|fd:N|defer", "the guest comes from another process (lodge migrate)",
 	  "The machine is made and waits for a guest that *lodge migrate* sends it, see lodge-migrate(1). All options that make the machine are those the guest was "
 	  "started with, and its disks are the same files; the guest's process hands them over. With *defer* the control protocol's *migrate-incoming* says "
@@ -746,6 +750,12 @@ static int parse_stop(struct conf *c, struct opt_state *st, const char *val, str
 	return 0;
 }
 
+static int parse_inside(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	st->inside = true;
+	return 0;
+}
+
 static int parse_quit(struct conf *c, struct opt_state *st, const char *val, struct err *e)
 {
 	st->then = "quit";
@@ -755,6 +765,7 @@ static int parse_quit(struct conf *c, struct opt_state *st, const char *val, str
 const struct opt snapshot_opts[] = {
 	{ "stop", 0, NULL, "create: leave the guest standing still", NULL, .parse = parse_stop },
 	{ "quit", 0, NULL, "create: end the guest once it is saved", NULL, .parse = parse_quit },
+	{ "inside", 0, NULL, "snapshots inside the disks of a running guest, not directories", NULL, .parse = parse_inside },
 	{ "keep-disks", 0, NULL, "rm: leave the snapshots inside disks", NULL, .parse = parse_keep },
 	{ "output", 'o', "table|json", "list: form of the list [table]", NULL, COMPLETE_WORDS, "table json", .parse = parse_output },
 	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },

@@ -21,7 +21,7 @@ struct opt_state {
 	unsigned n_initrds, n_disks, n_objects, n_blockdevs, n_nets, n_fw_cfgs, n_qmps, n_monitors, n_ssh_keys, n_smbios, n_serials, n_inputs, n_usbs, n_root_ports, n_chardevs, n_ports, n_shares;
 	bool help, dry_run, json, enter;
 	const char *then;		/* of a guest that was saved: "stop", "quit"; NULL: it goes on */
-	bool keep, auto_converge, compress;
+	bool keep, inside, auto_converge, compress;
 	uint64_t bandwidth;		/* bytes a second; 0: no limit */
 	unsigned number;		/* head, milliseconds */
 	bool number_given;

@@ -478,6 +478,8 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return config_bool(val, &v->control, e);
 	if (IS("in-place"))
 		return config_bool(val, &v->in_place, e);
+	if (IS("loadvm"))
+		return config_text(val, &v->loadvm, e);
 	if (IS("incoming"))
 		return config_text(val, &v->incoming, e);
 	if (IS("from-snapshot"))
@@ -785,6 +787,8 @@ static int check_whole(struct vm_config *v, struct err *e)
 
 	if (v->incoming && v->from_snapshot)
 		return err_set(e, -EINVAL, "--incoming and --from-snapshot: the guest comes from one place or the other");
+	if (v->loadvm && (v->incoming || v->from_snapshot || v->exec))
+		return err_set(e, -EINVAL, "--loadvm: the guest comes from one place; --incoming, --from-snapshot and --exec are others");
 	if (v->incoming && v->exec)
 		return err_set(e, -EINVAL, "--incoming: a guest that runs a command (--exec) cannot come from elsewhere");
 	if (v->incoming && strcmp(v->incoming, "defer") && mig_uri_check(v->incoming, e))

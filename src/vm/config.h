@@ -66,6 +66,7 @@
  *   pidfile FILE  daemonize on|off [off]  ready-fd N: a byte is written there when the guest is about to run
  *   stats on|off  no-reboot on|off  shutdown-timeout SECONDS [30]
  *   from-snapshot DIR  in-place on|off [off]  disk.N.inside NAME  disk.N.was BYTES NS (vm/snapshot.h)
+ *   loadvm TAG    the guest goes on from a snapshot inside its disks (vm/savevm.h)
  *   incoming tcp:HOST:PORT|unix:PATH|exec:COMMAND|fd:N|defer   the guest comes by migration (vm/migrate.h)
  *   start-ns N    CLOCK_MONOTONIC at which the user's command began, for --stats
  */
@@ -335,6 +336,7 @@ struct vm_config {
 	bool control;			/* a control socket in the user's runtime directory */
 	bool in_place;			/* of from_snapshot: its disks themselves are brought back */
 	const char *from_snapshot;	/* directory whose saved state it goes on from; NULL: it boots */
+	const char *loadvm;		/* snapshot inside its disks that it goes on from (savevm.h); NULL: it boots */
 	const char *incoming;		/* where the guest comes from in the place of a boot: migrate.h; "defer": is told later; NULL: it boots */
 	const struct conf *tree;
 	bool paused;			/* until the host says go on */

@@ -42,6 +42,7 @@ struct vm_boot_device;
 struct vm_iothreads;
 struct vm_scsis;
 struct vm_save;
+struct vm_inside;
 struct mig;
 struct vm_restore;
 struct vm_vars;
@@ -139,6 +140,7 @@ struct vm {
 	enum vm_status end;		/* VM_PRELAUNCH until it has ended */
 	struct vm_watch watch;
 	struct vm_save *save;		/* under way, or NULL; machine lock */
+	struct vm_inside *inside;	/* likewise: savevm.h */
 	struct vm_restore *restore;	/* what it goes on from; NULL: it boots */
 	struct mig *mig_out, *mig_in;	/* the last migration away from here, and the one it came or comes by; NULL: none; machine lock */
 	struct vm_migrate_params mig_params;

@@ -34,6 +34,9 @@ int vm_snapshot_defaults(struct vm *vm, struct conf *c, struct err *e);
  * to stay, NULL: another.  It stands still then.  EINVAL, ENOTSUP.  Machine lock held. */
 int vm_state_load(struct vm *vm, uint8_t *bytes, size_t len, const uint8_t *vmgenid, struct err *e);
 
+/* Could it be loaded?  vCPUs and devices then have it, but for the times; whatever it says, another state is to be loaded next. */
+int vm_state_try(struct vm *vm, const uint8_t *bytes, size_t len, struct err *e);
+
 /* The guest stands still. Machine lock held. */
 void vm_save_parked(struct vm *vm);
 /* The loop will not run any more. Machine lock held. */

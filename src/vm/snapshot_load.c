@@ -193,23 +193,32 @@ static int load_devices(struct vm *vm, struct err *e)
 	if (ret)
 		return ret;
 	ret = machine_load_devs(vm->m, in, e);
+	if (!ret && snap_in_left(in))
+		ret = err_set(e, -EINVAL, "the saved machine has devices more than this one");
 	snap_in_free(in);
 	return ret;
+}
+
+/* But for the times of the engine. */
+static int load_parts(struct vm *vm, struct err *e)
+{
+	int ret;
+
+	machine_reset_devs(vm->m);
+	clock_pause(vm->m->clock);
+	machine_pause_devs(vm->m);
+	clock_set(vm->m->clock, vm->restore->machine.clock_ns);
+	/* vCPUs before chips: the mode of a local APIC is its vCPU's in KVM. */
+	ret = load_vcpus(vm, e);
+	return ret ? ret : load_devices(vm, e);
 }
 
 static int load_all(struct vm *vm, struct err *e)
 {
 	const struct snapshot_machine *m = &vm->restore->machine;
 	const struct engine_clock t = { .ns = m->engine_ns, .tsc = m->tsc };
-	int ret;
+	int ret = load_parts(vm, e);
 
-	machine_reset_devs(vm->m);
-	clock_pause(vm->m->clock);
-	machine_pause_devs(vm->m);
-	clock_set(vm->m->clock, m->clock_ns);
-	/* vCPUs before chips: the mode of a local APIC is its vCPU's in KVM. */
-	ret = load_vcpus(vm, e);
-	ret = ret ? ret : load_devices(vm, e);
 	if (!ret && vm->engine_ops->clock_set(vm->engine, &t))
 		ret = err_set(e, -EINVAL, "the engine %s does not take the saved time", vm->engine_ops->name);
 	return ret;
@@ -230,15 +239,32 @@ static int check_model(struct vm *vm, struct err *e)
 	return ret ? ret : x86_model_fits(&vm->model, m.feat, e);
 }
 
+/* Sections of a state that this machine could have; in vm->restore. */
+static int look_at(struct vm *vm, struct vm_restore *r, const uint8_t *bytes, size_t len, struct err *e)
+{
+	int ret = snapshot_file_parse(bytes, len, r->sect, e);
+
+	vm->restore = r;
+	ret = ret ? ret : read_machine(vm, r, e);
+	ret = ret ? ret : check_model(vm, e);
+	return ret ? ret : vm_restore_chips(vm, e);
+}
+
+int vm_state_try(struct vm *vm, const uint8_t *bytes, size_t len, struct err *e)
+{
+	struct vm_restore r = { 0 };
+	int ret = look_at(vm, &r, bytes, len, e);
+
+	ret = ret ? ret : load_parts(vm, e);
+	vm->restore = NULL;
+	return ret;
+}
+
 int vm_state_load(struct vm *vm, uint8_t *bytes, size_t len, const uint8_t *vmgenid, struct err *e)
 {
 	struct vm_restore r = { .state = bytes };
-	int ret = snapshot_file_parse(bytes, len, r.sect, e);
+	int ret = look_at(vm, &r, bytes, len, e);
 
-	vm->restore = &r;
-	ret = ret ? ret : read_machine(vm, &r, e);
-	ret = ret ? ret : check_model(vm, e);
-	ret = ret ? ret : vm_restore_chips(vm, e);
 	if (!ret && vmgenid)
 		platform_set_vmgenid(vm->platform, vmgenid);
 	ret = ret ? ret : load_all(vm, e);

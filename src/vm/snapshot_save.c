@@ -96,8 +96,8 @@ static int check_keys(const struct vm_config *cfg, struct err *e)
 
 int vm_state_possible(const struct vm *vm, struct err *e)
 {
-	if (vm->save)
-		return err_set(e, -EBUSY, "the guest is being saved");
+	if (vm->save || vm->inside)
+		return err_set(e, -EBUSY, "the guest is being saved or loaded");
 	if (vm_migrate_busy(vm))
 		return err_set(e, -EBUSY, "the guest is migrating, or has migrated");
 	if (vm->end != VM_PRELAUNCH)

@@ -21,6 +21,7 @@
 #include "vm/hotplug.h"
 #include "vm/internal.h"
 #include "vm/migrate_int.h"
+#include "vm/savevm.h"
 #include "vm/snapshot_int.h"
 
 #define NS_PER_S 1000000000ll
@@ -72,6 +73,7 @@ static void stand_still(struct vm *vm)
 		log_warn("the guest is paused; 'kill -USR2 %ld' lets it go on", (long)getpid());
 	vm_tell(vm, VM_EVENT_STOP, VM_CAUSE_NONE);
 	vm_save_parked(vm);
+	vm_inside_parked(vm);
 	vm_migrate_parked(vm);
 }
 
@@ -126,6 +128,7 @@ void vm_resume(struct vm *vm)
 	if (stopping) {
 		vm_tell(vm, VM_EVENT_STAY, VM_CAUSE_NONE);
 		vm_save_parked(vm);	/* it will not come */
+		vm_inside_parked(vm);
 	}
 	if (!vm->paused)
 		return;
@@ -381,7 +384,7 @@ static void start(struct vm *vm)
 	vm->ran = true;
 	if (vm->cfg->incoming)
 		return;
-	if (!vm->restore) {
+	if (!vm->restore && !vm->cfg->loadvm) {
 		if (vm->cfg->paused)
 			start_paused(vm);
 		else
@@ -402,7 +405,8 @@ int vm_prepare(struct vm *vm, struct err *e)
 	vm->exit_status = VM_EXIT_HOST;
 	vm->run_start_ns = loop_now_ns();
 	machine_lock(vm->m);
-	ret = vm->restore ? vm_restore_load(vm, e) : vm->cfg->incoming ? vm_migrate_wait(vm, e) : platform_boot(vm->platform, e);
+	ret = vm->restore ? vm_restore_load(vm, e) : vm->cfg->incoming ? vm_migrate_wait(vm, e) :
+	      vm->cfg->loadvm ? vm_loadvm_start(vm, vm->cfg->loadvm, e) : platform_boot(vm->platform, e);
 	machine_unlock(vm->m);
 	if (ret)
 		vm_migrate_end(vm);
@@ -425,6 +429,7 @@ int vm_run(struct vm *vm, struct err *e)
 	vm_vcpus_join(vm);
 	machine_lock(vm->m);
 	vm_save_cancel(vm);
+	vm_inside_cancel(vm);
 	machine_unlock(vm->m);
 	if (vm->cfg->stats && !ret)
 		vm_print_stats(vm);
