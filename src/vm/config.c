@@ -668,11 +668,14 @@ int config_set(const char *key, const char *val, struct vm_config *v, struct err
 }
 
 /* "disk.0.cache" -> "--disk", the way the user wrote it. */
-static void option_of(const char *key, char *out, size_t len)
+static void option_of(const struct vm_config *v, const char *key, char *out, size_t len)
 {
-	const char *dot = strchr(key, '.');
+	const char *dot = strchr(key, '.'), *field;
+	unsigned n;
 
-	if (!strcmp(key, "accel-split"))
+	if (config_indexed(key, "disk", &n, &field) && n < VM_MAX_DISKS)
+		snprintf(out, len, "%s", vm_disk_option(&v->disk[n]));
+	else if (!strcmp(key, "accel-split"))
 		snprintf(out, len, "--accel");
 	else if (!strncmp(key, "boot-", 5))
 		snprintf(out, len, "--boot");
@@ -865,7 +868,7 @@ int vm_config_from(const struct conf *c, struct vm_config *out, struct err *e)
 		char opt[64];
 
 		ret = config_set(key, val, out, e);
-		option_of(key, opt, sizeof(opt));
+		option_of(out, key, opt, sizeof(opt));
 		if (ret == -ENOENT)
 			ret = err_set(e, -EINVAL, "'%s' is not a configuration key", key);
 		else if (ret)

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,26 @@ static int parse_listen(const char *text, char *host, size_t len, unsigned *port
 	return 0;
 }
 
+/* Where the screen is, for vm_display_tell; without memory it is not told. */
+static void __attribute__((format(printf, 2, 3))) note(struct vm *vm, const char *fmt, ...)
+{
+	va_list ap;
+
+	free(vm->screen_note);
+	va_start(ap, fmt);
+	if (vasprintf(&vm->screen_note, fmt, ap) < 0)
+		vm->screen_note = NULL;
+	va_end(ap);
+}
+
+void vm_display_tell(struct vm *vm)
+{
+	if (vm->screen_note)
+		log_note("Screen: %s", vm->screen_note);
+	free(vm->screen_note);
+	vm->screen_note = NULL;
+}
+
 static int start_vnc(struct vm *vm, struct vnc_config *c, struct err *e)
 {
 	const char *where = vm->cfg->vnc.listen;
@@ -95,9 +116,9 @@ static int start_vnc(struct vm *vm, struct vnc_config *c, struct err *e)
 	    !c->password_later)
 		log_warn("--display: everybody who reaches %s has the guest's screen and keyboard; password-file= asks for one", host);
 	if (c->unix_path)
-		log_note("Screen: VNC on unix socket %s (guest '%s')", c->unix_path, vm->cfg->name);
+		note(vm, "VNC on unix socket %s (guest '%s')", c->unix_path, vm->cfg->name);
 	else
-		log_note("Screen: vnc://%s:%u (guest '%s'; vncviewer %s:%u)", address, c->port, vm->cfg->name, address, c->port - VNC_PORT);
+		note(vm, "vnc://%s:%u (guest '%s'; vncviewer %s:%u)", address, c->port, vm->cfg->name, address, c->port - VNC_PORT);
 	return 0;
 }
 
@@ -123,7 +144,7 @@ int vm_display_show(struct vm *vm, struct err *e)
 	explicit_bzero(password, sizeof(password));
 	explicit_bzero(view, sizeof(view));
 	if (ret && o->maybe) {
-		log_note("Screen: not shown: %s", e->msg);
+		note(vm, "not shown: %s", e->msg);
 		*e = (struct err){ 0 };
 		return 0;
 	}
@@ -134,6 +155,8 @@ void vm_display_hide(struct vm *vm)
 {
 	vnc_free(vm->vnc);
 	vm->vnc = NULL;
+	free(vm->screen_note);
+	vm->screen_note = NULL;
 }
 
 void vm_display_free(struct vm *vm)

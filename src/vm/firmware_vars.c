@@ -117,7 +117,9 @@ static int open_file(struct vm *vm, struct vm_vars *v, const char *template, str
 	ret = lock(v->fd, v->path, e);
 	if (ret)
 		return ret;
-	if (!fstat(v->fd, &st) && !st.st_size) {
+	if (fstat(v->fd, &st) || !S_ISREG(st.st_mode))
+		return err_set(e, -EINVAL, "UEFI variables %s: not a regular file", v->path);
+	if (!st.st_size) {
 		ret = write_all(v->fd, 0, v->data, v->len);
 		if (ret)
 			return err_set(e, ret, "UEFI variables %s: %s", v->path, strerror(-ret));

@@ -85,6 +85,7 @@ struct vm {
 	struct display *screen[VIRTIO_GPU_MAX_OUTPUTS];	/* one for each output; the first is what VNC shows.  NULL: none */
 	struct virtio_gpu_config gpu;
 	struct vnc *vnc;
+	char *screen_note;		/* where it is, to be told; NULL: nothing is */
 	struct clipboard *clipboard;	/* NULL: the guest has no agent for it */
 	struct input *input;		/* NULL: nothing to type on */
 	struct keyseq_player *typist;	/* keys pressed by programs; as input */
@@ -218,6 +219,8 @@ int vm_open_snapshot(struct loop *l, const char *path, const struct blk_image_op
 int vm_display_new(struct vm *vm, struct err *e);
 /* Begins and ends showing it.  Machine lock not held. */
 int vm_display_show(struct vm *vm, struct err *e);
+/* Says where the screen is, or why it is not shown, once nothing can keep the guest from running. */
+void vm_display_tell(struct vm *vm);
 void vm_display_hide(struct vm *vm);
 /* The devices are gone. */
 void vm_display_free(struct vm *vm);

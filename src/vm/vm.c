@@ -410,6 +410,8 @@ int vm_prepare(struct vm *vm, struct err *e)
 	machine_unlock(vm->m);
 	if (ret)
 		vm_migrate_end(vm);
+	else
+		vm_display_tell(vm);
 	return ret;
 }
 
