@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from guest import SLOW, Vm, check, run_all, tiny
+from guest import SLOW, Vm, check, lodge, run_all, tiny
 from qmp import Qmp, QmpError
 
 ROUNDS = 3
@@ -235,6 +235,31 @@ def saved():
         g.works_on(1)
 
 
+def reverted():
+    """savevm and loadvm: who is there is what the snapshot has, with fewer and with more CPUs."""
+    folder = tempfile.mkdtemp(prefix="lodge-cpus-disk-")
+    try:
+        disk = os.path.join(folder, "d.qcow2")
+        check(lodge("img", "create", "-f", "qcow2", disk, "8M")[0] == 0, "no image")
+        with Guest("--disk", disk, memory="128M") as g:
+            g.vm.shell(WORK)
+            check(g.hmp("savevm one") == "", "savevm")
+            g.plug(1, "c1")
+            g.plug(2, "c2")
+            g.works_on(3)
+            check(g.hmp("savevm three") == "", "savevm")
+            for name, cpus in (("one", [0]), ("three", [0, 1, 2]), ("one", [0])):
+                check(g.hmp(f"loadvm {name}") == "", "loadvm")
+                check(g.there() == cpus, f"there are {g.there()}")
+                g.vm.send("\n")
+                g.works_on(len(cpus))
+            g.plug(2, "c2")
+            g.works_on(2)
+            check("WRONG" not in g.vm.text(), "something came out wrong")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def moves():
     """Migrates with a CPU that came, to one that knows its name and back to one that does not."""
     with Guest(memory="128M") as g:
@@ -269,5 +294,5 @@ if __name__ == "__main__":
         at = sys.argv.index("--rounds")
         ROUNDS = int(sys.argv[at + 1])
         del sys.argv[at:at + 2]
-    sys.exit(run_all([("pc: they come, work and go", pc), ("micro: likewise", micro), ("resets", resets), ("saved in mid-request", saved), ("moved", moves)],
+    sys.exit(run_all([("pc: they come, work and go", pc), ("micro: likewise", micro), ("resets", resets), ("saved in mid-request", saved), ("moved", moves), ("savevm, loadvm", reverted)],
                      jobs=2))

@@ -637,6 +637,17 @@ static int vcpu_create(struct cpu_engine *base, unsigned id, struct err *err)
 
 static int vcpu_thread_init(struct vcpu *v) { return exec_thread_init(); }
 
+/* Whoever unplugs a vCPU has its memory back, but for a few tables. */
+static void vcpu_power_on(struct vcpu *v)
+{
+	struct interp_cpu *ic = cpu_of(v);
+
+	ic->c.cur_uop = NULL;
+	interp_blocks_drop(ic);
+	if (ic->tier)
+		ic->tier->cpu_drop(ic);
+}
+
 static int state_get(struct vcpu *v, struct x86_state *s)
 {
 	struct x86_cpu *c = &cpu_of(v)->c;
@@ -746,6 +757,7 @@ const struct cpu_engine_ops cpu_engine_interp = {
 	.vcpu_create = vcpu_create,
 	.vcpu_thread_init = vcpu_thread_init,
 	.vcpu_run = vcpu_run,
+	.vcpu_power_on = vcpu_power_on,
 	.state_get = state_get,
 	.state_set = state_set,
 	.debug = debug,

@@ -136,6 +136,8 @@ struct interp_tier {
 	void (*stats)(void *tier_engine, engine_stat_fn fn, void *opaque);
 	/* The vCPU is `outside`, and an event is there. [any thread] */
 	void (*kick)(struct interp_cpu *ic);
+	/* Forgets all that was cached for the vCPU, and gives the memory back. [while it does not run] */
+	void (*cpu_drop)(struct interp_cpu *ic);
 	/* Text for a vCPU that is broken; or NULL. */
 	void (*report)(struct interp_cpu *ic, char *buf, size_t len);
 };

@@ -9,6 +9,8 @@
  * store does it whatever other vCPUs execute meanwhile.  Its memory stays until
  * its region is filled anew (region.c).
  */
+#include <sys/mman.h>
+
 #include "cpu/translate/direct.h"
 
 static uint32_t vector_key(const struct x86_cpu *c)
@@ -262,8 +264,23 @@ void xl_cpu_fresh(struct xl_cpu *x)
 	for (unsigned k = 0; k < XL_N_ACC; k++) {
 		tlb_clear_one(&x->tlb[k], X86_READ, 0);
 		tlb_clear_one(&x->tlb[k], X86_WRITE, 0);
+		x->tlb[k].flags[XL_TLB_SIZE] = &x->bounce_flags;
 		x->jc[k].rip[0] = jc_empty(0);
 	}
+}
+
+void xl_cpu_drop(struct xl_cpu *x)
+{
+	char *from = (char *)x->tlb, *to = (char *)(x + 1);
+	char *first = (char *)align_up((uintptr_t)from, PAGE_4K), *last = (char *)align_down((uintptr_t)to, PAGE_4K);
+
+	_Static_assert(offsetof(struct xl_cpu, tlb) < offsetof(struct xl_cpu, jc) && offsetof(struct xl_cpu, jc) < offsetof(struct xl_cpu, known),
+		       "what is cached comes last");
+	memset(from, 0, (size_t)(first - from));
+	memset(last, 0, (size_t)(to - last));
+	if (madvise(first, (size_t)(last - first), MADV_DONTNEED))
+		memset(first, 0, (size_t)(last - first));
+	xl_cpu_fresh(x);
 }
 
 void xl_tlb_put(struct xl_cpu *x, const struct x86_tlb_entry *e, uint64_t lin, unsigned how)

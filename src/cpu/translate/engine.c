@@ -161,6 +161,8 @@ static void cpu_free(struct interp_cpu *ic)
 	munmap((char *)ic - RED_ZONE, RED_ZONE + align_up(sizeof(struct xl_cpu), PAGE_4K));
 }
 
+static void cpu_drop(struct interp_cpu *ic) { xl_cpu_drop((struct xl_cpu *)ic); }
+
 static struct interp_cpu *cpu_new(void *opaque)
 {
 	size_t n = RED_ZONE + align_up(sizeof(struct xl_cpu), PAGE_4K);
@@ -177,8 +179,6 @@ static struct interp_cpu *cpu_new(void *opaque)
 	x->tlb_bits = (uint64_t)(XL_TLB_SIZE - 1) << 12;
 	x->jc_bits = (uint64_t)(XL_JC_SIZE - 1) << XL_JC_SHIFT;
 	atomic_store(&x->bounce_flags, MEM_PG_CODE);
-	for (unsigned k = 0; k < XL_N_ACC; k++)
-		x->tlb[k].flags[XL_TLB_SIZE] = &x->bounce_flags;
 	x->ic.c.tlb_flushed = xl_flushed;
 	x->ic.c.x87_fetch = xl_x87_fetch;
 	xl_cpu_fresh(x);
@@ -197,6 +197,7 @@ static const struct interp_tier tier = {
 	.host_tsc = host_tsc,
 	.cpu_new = cpu_new,
 	.cpu_free = cpu_free,
+	.cpu_drop = cpu_drop,
 	.run = xl_run,
 	.aborted = xl_aborted,
 	.stats = xl_stats,
@@ -210,6 +211,7 @@ static const struct interp_tier check_tier = {
 	.host_tsc = host_tsc,
 	.cpu_new = cpu_new,
 	.cpu_free = cpu_free,
+	.cpu_drop = cpu_drop,
 	.run = xl_check_run,
 	.aborted = xl_check_aborted,
 	.stats = xl_stats,
@@ -255,6 +257,7 @@ static void free_engine(struct cpu_engine *e) { cpu_engine_interp.free(e); }
 static int vcpu_create(struct cpu_engine *e, unsigned id, struct err *err) { return cpu_engine_interp.vcpu_create(e, id, err); }
 static int vcpu_thread_init(struct vcpu *v) { return cpu_engine_interp.vcpu_thread_init(v); }
 static enum vcpu_stop vcpu_run(struct vcpu *v) { return cpu_engine_interp.vcpu_run(v); }
+static void vcpu_power_on(struct vcpu *v) { cpu_engine_interp.vcpu_power_on(v); }
 static int state_get(struct vcpu *v, struct x86_state *s) { return cpu_engine_interp.state_get(v, s); }
 static int state_set(struct vcpu *v, const struct x86_state *s) { return cpu_engine_interp.state_set(v, s); }
 static int debug(struct vcpu *v, const struct cpu_debug *d, bool step) { return cpu_engine_interp.debug(v, d, step); }
@@ -273,7 +276,7 @@ static void report(struct vcpu *v, char *buf, size_t len) { cpu_engine_interp.re
 /* What the two engines share. */
 #define SHARED_OPS \
 	.probe = probe, .free = free_engine, .vcpu_create = vcpu_create, \
-	.vcpu_thread_init = vcpu_thread_init, .vcpu_run = vcpu_run, .state_get = state_get, \
+	.vcpu_thread_init = vcpu_thread_init, .vcpu_run = vcpu_run, .vcpu_power_on = vcpu_power_on, .state_get = state_get, \
 	.state_set = state_set, .has_irqchip = has_irqchip, .has_lapic = has_lapic, .irq_line = irq_line, \
 	.msi = msi, .msi_fd = msi_fd, .extint = extint, \
 	.clock_get = clock_get, .clock_set = set_clock, .stats = stats, .report = report

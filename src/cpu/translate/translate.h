@@ -373,6 +373,8 @@ void xl_jc_clear(struct xl_cpu *x, unsigned acc);
 void xl_forget_code(struct xl_cpu *x);	/* everything that leads into the code cache */
 /* A vCPU of zeros remembers nothing, but for the entries that 0 would hit; so pages of one that never runs are never touched. */
 void xl_cpu_fresh(struct xl_cpu *x);
+/* Makes one so again, and gives the memory back.  It does not run. */
+void xl_cpu_drop(struct xl_cpu *x);
 void xl_flushed(struct x86_cpu *c, uint64_t page);
 
 /* --- x87.c --- */

@@ -57,7 +57,7 @@ static const struct bus_ops mmio_ops = { .read = on_read, .write = on_mmio };
 
 static int setup_kind(void **state, bool split)
 {
-	struct cpu_engine_config cfg = { .n_vcpus = 1, .split_irqchip = split };
+	struct cpu_engine_config cfg = { .n_vcpus = 2, .split_irqchip = split };
 	struct fix *f = calloc(1, sizeof(*f));
 	struct err e;
 
@@ -278,13 +278,66 @@ static void messages(void **state)
 	close(fd);
 }
 
+static void *stopper(void *vcpu)
+{
+	usleep(50000);
+	vcpu_raise(vcpu, VCPU_EV_STOP);
+	return NULL;
+}
+
+/* A second vCPU that is not there hears nothing; and what it was told before it went is forgotten when it comes again. */
+static void comes_again(void **state)
+{
+	/* mov al,0xab; out 0x11,al; jmp $ */
+	static const uint8_t code[] = { 0xb0, 0xab, 0xe6, 0x11, 0xeb, 0xfe };
+	const struct msi init = { .addr = 0xfee01000, .data = 0x500 }, nmi = { .addr = 0xfee01000, .data = 0x400 };
+	struct fix *f = have(state);
+	struct x86_state *t = aligned_alloc(64, align_up(sizeof(*t), 64));
+	struct vcpu *v;
+	pthread_t k;
+	struct err e;
+
+	assert_non_null(t);
+	assert_int_equal(cpu_engine_kvm.vcpu_create(f->e, 1, &e), 0);
+	v = f->m->vcpus[1];
+	v->thread = pthread_self();
+	v->has_thread = true;
+	assert_int_equal(cpu_engine_kvm.vcpu_thread_init(v), 0);
+	assert_int_equal(mem_write(f->m->mem, CODE, code, sizeof(code)), 0);
+	for (int round = 0; round < 2; round++) {
+		/* Absent in round 0, there in round 1. */
+		x86_state_reset(t, 1, 0);
+		t->apic_base = round ? 0xfee00800 : 0xfee00000;
+		t->activity = X86_WAIT_SIPI;
+		cpu_engine_kvm.vcpu_power_on(v);
+		assert_int_equal(cpu_engine_kvm.state_set(v, t), 0);
+		cpu_engine_kvm.msi(f->e, &init);
+		cpu_engine_kvm.msi(f->e, &nmi);
+		/* Plugged in, and where a SIPI would have sent it: it goes on there. */
+		cpu_engine_kvm.vcpu_power_on(v);
+		f->s->apic_base = 0xfee00800;
+		f->s->activity = X86_ACTIVE;
+		f->port_val = 0;
+		assert_int_equal(cpu_engine_kvm.state_set(v, f->s), 0);
+		assert_int_equal(pthread_create(&k, NULL, stopper, v), 0);
+		assert_int_equal(cpu_engine_kvm.vcpu_run(v), VCPU_STOP_KICK);
+		pthread_join(k, NULL);
+		assert_int_equal(f->port_val, 0xab);
+		assert_int_equal(cpu_engine_kvm.state_get(v, t), 0);
+		assert_int_equal(t->apic_base, 0xfee00800);
+		assert_int_equal(t->activity, X86_ACTIVE);
+		assert_int_equal(t->rip, CODE + 4);
+	}
+	free(t);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 #define S(fn) { #fn " (split)", fn, setup_split, teardown, NULL }
 	const struct CMUnitTest tests[] = {
 		T(ports_and_state), T(mmio), T(stops_in_a_loop), T(state_goes_round), T(dirty_log), T(doorbell),
-		T(messages), S(ports_and_state), S(stops_in_a_loop), S(messages),
+		T(messages), T(comes_again), S(comes_again), S(ports_and_state), S(stops_in_a_loop), S(messages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -189,6 +189,14 @@ static void copy_follows(void **state)
 	pages += copy_pages(f);
 	assert_memory_equal(f->copy, mem_ram_host(f->m->mem), RAM);
 	assert_true(pages >= ROUNDS);
+	/* One that is to go may still write; when it is parked nobody waits for it. */
+	assert_false(machine_dirty_settled(f->m));
+	atomic_store(&f->m->vcpus[0]->absent, true);
+	assert_false(machine_dirty_settled(f->m));
+	atomic_store(&f->m->vcpus[0]->parked, true);
+	assert_true(machine_dirty_settled(f->m));
+	atomic_store(&f->m->vcpus[0]->parked, false);
+	atomic_store(&f->m->vcpus[0]->absent, false);
 	/* Off again, nothing is noted. */
 	machine_lock(f->m);
 	machine_dirty_stop(f->m);

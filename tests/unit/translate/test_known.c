@@ -118,11 +118,39 @@ static void test_known_stays(void **state)
 	assert_false(in_jc(0, rip));
 }
 
+/* A vCPU that is unplugged remembers nothing, also of what addresses of zero would hit, and goes on as one that is new. */
+static void test_drop(void **state)
+{
+	struct xl_block b = block(3, 0x123, 0x100, XL_KEY_OF_ACC(0));
+	struct x86_tlb_entry e3 = { .version = &version[3] };
+	struct xl_cpu *fresh = map(sizeof(*fresh));
+	const size_t at = offsetof(struct xl_cpu, tlb);
+
+	xl_cpu_fresh(fresh);
+	for (unsigned k = 0; k < 5000; k++)
+		xl_jc_put(cpu, 0x7000123 + 0x1000ull * k, &b, k & 1);
+	memset(cpu->tlb[1].tag, 0x55, sizeof(cpu->tlb[1].tag));
+	cpu->tlb[2].n_used = 7;
+	xl_cpu_drop(cpu);
+	assert_null(xl_known(cpu, &e3, 0x7000123, b.key));
+	assert_false(in_jc(0, 0));
+	for (unsigned k = 0; k < XL_N_ACC; k++) {
+		assert_ptr_equal(cpu->tlb[k].flags[XL_TLB_SIZE], &cpu->bounce_flags);
+		cpu->tlb[k].flags[XL_TLB_SIZE] = fresh->tlb[k].flags[XL_TLB_SIZE] = NULL;
+	}
+	assert_memory_equal((char *)cpu + at, (char *)fresh + at, sizeof(*cpu) - at);
+	xl_cpu_fresh(cpu);
+	xl_jc_put(cpu, 0x7000123, &b, false);
+	assert_true(in_jc(0, 0x7000123));
+	munmap(fresh, sizeof(*fresh));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_page_flush),
 		cmocka_unit_test(test_known_stays),
+		cmocka_unit_test(test_drop),
 	};
 
 	return cmocka_run_group_tests_name("known", tests, set_up, tear_down);
