@@ -261,6 +261,18 @@ static int dev_share(struct qemu *q, struct qemu_item *it, const struct kind *k,
 	return ret ? ret : done(it, e);
 }
 
+/* QEMU's is the host kernel's, and its properties have no meaning here; the socket is where lodge-qemu(1) says. */
+static int dev_vsock(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	const char *cid = props_take(&it->p, "guest-cid");
+
+	if (!cid)
+		return err_set(e, -EINVAL, "guest-cid is missing: a number from 3 on");
+	props_ignore(&it->p, (const char *const[]){ "seqpacket", "vhostfd", NULL });
+	emitf(q, "--vsock", "cid=%s", cid);
+	return done(it, e);
+}
+
 static int dev_input(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
 {
 	props_ignore(&it->p, (const char *const[]){ "port", "usb_version", "serial", "display", "head", "wheel-axis", NULL });
@@ -307,6 +319,8 @@ static const struct kind kinds[] = {
 	{ "virtio-rng-pci", "PCI", "Misc", NULL, dev_rng, NULL, "rng=<link<rng-backend>> " CARD },
 	{ "virtio-rng", "PCI", "Misc", NULL, dev_rng, NULL, "rng=<link<rng-backend>>" },
 	{ "virtio-rng-device", "virtio-bus", "Misc", NULL, dev_rng, NULL, "rng=<link<rng-backend>>" },
+	{ "vhost-vsock-pci", "PCI", "Misc", "stream sockets, by unix sockets of the host", dev_vsock, NULL, "guest-cid=<uint64> " CARD },
+	{ "vhost-vsock-device", "virtio-bus", "Misc", "stream sockets, by unix sockets of the host", dev_vsock, NULL, "guest-cid=<uint64>" },
 	{ "virtio-balloon-pci", "PCI", "Misc", NULL, dev_balloon, NULL, CARD },
 	{ "virtio-balloon", "PCI", "Misc", NULL, dev_balloon, NULL, "" },
 	{ "virtio-serial-pci", "PCI", "Input", NULL, dev_serial_bus, NULL, "max_ports=<uint32> " CARD },

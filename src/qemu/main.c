@@ -52,6 +52,8 @@ static int start(struct qemu *q, struct conf *c, struct err *e)
 	memcpy(argv + 1, q->argv, q->argc * sizeof(*argv));
 	ret = opts_parse(&verb_run, (int)q->argc + 1, argv, c, &st, e);
 	if (!ret)
+		ret = start_place_vsock(c, e);
+	if (!ret)
 		ret = start_check(c, e);
 	if (ret)
 		return ret;

@@ -78,6 +78,8 @@ static int prepare(const struct verb *v, int argc, char **argv, struct conf **tr
 	} else {
 		ret = set_defaults(c, st, e);
 	}
+	if (!ret)
+		ret = start_place_vsock(c, e);
 	return ret ? ret : start_check(c, e);
 }
 

@@ -57,6 +57,15 @@ static const struct verb verb_sendkey = {
 	.main = sendkey_main,
 };
 
+static const struct verb verb_vsock = {
+	.name = "vsock",
+	.summary = "Connects standard input and output with a port of a running guest.",
+	.operands = "NAME PORT",
+	.opts = vsock_opts,
+	.operand = keep_operand,
+	.main = vsock_main,
+};
+
 static const struct verb verb_type = {
 	.name = "type",
 	.summary = "Types a text on a running guest's keyboard.",
@@ -99,7 +108,7 @@ static const struct verb verb_img = {
 	.main = run_img,
 };
 
-const struct verb *const lodge_verbs[] = { &verb_run, &verb_ps, &verb_qmp, &verb_screenshot, &verb_sendkey, &verb_type, &verb_snapshot, &verb_migrate, &verb_doctor,
+const struct verb *const lodge_verbs[] = { &verb_run, &verb_ps, &verb_qmp, &verb_screenshot, &verb_sendkey, &verb_type, &verb_vsock, &verb_snapshot, &verb_migrate, &verb_doctor,
 					     &verb_img, NULL };
 
 static void usage(FILE *f)

@@ -593,6 +593,11 @@ const struct opt run_opts[] = {
 	  "permissions *fmode=* [0600] and *dmode=* [0700]. *multidevs=remap|warn|forbid* is about inode numbers where several file systems are in the folder "
 	  "[remap]; *writeout=immediate* has the host write data to its disk at once. Links that lead out of the folder lead nowhere: they are the "
 	  "guest's to follow, and devices, pipes and sockets of the host are never opened. May be repeated.", COMPLETE_FILE, .parse = parse_share },
+	{ "vsock", 0, "on|[cid=N][,path=PATH]", "stream sockets between guest and host (virtio-vsock) [none]",
+	  "Sockets of the guest's address family AF_VSOCK, to and from unix sockets of this host, with the convention of Firecracker and Cloud Hypervisor; nothing of the host's kernel "
+	  "is needed. *cid=N* is the guest's number [3], *path=PATH* the socket [$XDG_RUNTIME_DIR/lodge/NAME.vsock, for this user alone]. A program here connects to PATH, writes *CONNECT PORT* and a "
+	  "newline, and reads *OK* with a number and a newline when something in the guest that listens on PORT has taken the connection, which what follows is: see *lodge-vsock*(1), "
+	  "also for ssh. A program in the guest that connects to port P of CID 2 gets whoever listens on the unix socket PATH_P here.", COMPLETE_WORDS, "on", .parse = parse_vsock },
 	{ "guest-agent", 0, "on|PATH", "port and socket for QEMU's guest agent",
 	  "A port for QEMU's guest agent (package qemu-guest-agent in the guest) and a unix socket on this side, on which the agent's commands "
 	  "(JSON) are given: PATH, or with *on* $XDG_RUNTIME_DIR/lodge/NAME.agent.", COMPLETE_WORDS, "on", .key = "guest-agent" },
@@ -734,6 +739,11 @@ const struct opt screenshot_opts[] = {
 
 const struct opt sendkey_opts[] = {
 	{ "hold", 0, "MILLISECONDS", "how long keys are held [100]", NULL, .parse = parse_number },
+	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
+	{ NULL },
+};
+
+const struct opt vsock_opts[] = {
 	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
 	{ NULL },
 };

@@ -132,6 +132,29 @@ int parse_share(struct conf *c, struct opt_state *st, const char *val, struct er
 	return each_part(val, share_part, &t, e);
 }
 
+/* All parts have names; "on" is the word for none of them. */
+static int vsock_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	struct target *t = opaque;
+
+	if (!name && !strncmp(val, "cid=", 4))
+		return conf_set(t->c, "vsock.cid", val + 4, e);
+	if (!name && !strncmp(val, "path=", 5))
+		return conf_set(t->c, "vsock.path", val + 5, e);
+	if (!name && !strcmp(val, "on"))
+		return conf_set(t->c, "vsock.path", "", e);
+	if (name && val && (!strcmp(name, "cid") || !strcmp(name, "path")))
+		return conf_setf(t->c, val, e, "vsock.%s", name);
+	return err_set(e, -EINVAL, "'%.40s' is not on, cid=N or path=PATH", name ? name : val);
+}
+
+int parse_vsock(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { .c = c };
+
+	return each_part(val, vsock_part, &t, e);
+}
+
 static int root_port_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	struct target *t = opaque;

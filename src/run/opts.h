@@ -57,7 +57,7 @@ extern const struct opt run_opts[];
 int run_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 extern const struct opt doctor_opts[];
 extern const struct opt snapshot_opts[], migrate_opts[];
-extern const struct opt qmp_opts[], ps_opts[], screenshot_opts[], sendkey_opts[], type_opts[];
+extern const struct opt qmp_opts[], ps_opts[], screenshot_opts[], sendkey_opts[], type_opts[], vsock_opts[];
 /* Keeps the operand in st->words. */
 int keep_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 
@@ -69,6 +69,7 @@ int screenshot_main(const struct verb *v, int argc, char **argv);
 int sendkey_main(const struct verb *v, int argc, char **argv);
 int type_main(const struct verb *v, int argc, char **argv);
 int migrate_main(const struct verb *v, int argc, char **argv);
+int vsock_main(const struct verb *v, int argc, char **argv);
 int snapshot_main(const struct verb *v, int argc, char **argv);
 
 /* Parses argv[1..argc).  -EINVAL with a message that names the option. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "control/control.h"
+#include "control/place.h"
 #include "run/opts.h"
 #include "vm/config.h"
 
@@ -144,6 +145,32 @@ static int start_daemon(struct conf *c, struct err *e)
 	ret = child < 0 ? err_set(e, -errno, "fork: %s", strerror(errno)) : wait_ready(pipefd[0], child, e);
 	close(pipefd[0]);
 	return ret;
+}
+
+int start_place_vsock(struct conf *c, struct err *e)
+{
+	const char *cid = conf_get(c, "vsock.cid"), *path = conf_get(c, "vsock.path"), *name = conf_get(c, "name");
+	const char *like = conf_get(c, "defaults");
+	char root[128], whole[256];
+	int ret = 0;
+
+	if (!cid && !path)
+		return 0;
+	if (!cid)
+		ret = conf_set(c, "vsock.cid", cid = "3", e);
+	if (ret || (path && *path))
+		return ret;
+	name = name ? name : "guest";
+	if (strchr(name, '/') || *name == '.')
+		return err_set(e, -EINVAL, "--vsock: '%.60s' cannot be a file's name; give the socket's path=", name);
+	ret = ctl_place_root(root, sizeof(root), true, e);
+	if (ret)
+		return err_prefix(e, ret, "--vsock");
+	if (like && !strcmp(like, "qemu"))
+		snprintf(whole, sizeof(whole), "%s/vsock-%.10s", root, cid);
+	else
+		snprintf(whole, sizeof(whole), "%s/%.64s.vsock", root, name);
+	return conf_set(c, "vsock.path", whole, e);
 }
 
 int start_check(const struct conf *c, struct err *e)

@@ -6,6 +6,9 @@
 #include "base/err.h"
 #include "vm/conf.h"
 
+/* --vsock without all that it takes: a CID, and a socket beside the control sockets' folders, of the guest's name (lodge-qemu: of
+ * its CID, which is what QEMU's guests differ by). */
+int start_place_vsock(struct conf *c, struct err *e);
 /* Whether the configuration makes sense: EINVAL and others, with a message. */
 int start_check(const struct conf *c, struct err *e);
 /*

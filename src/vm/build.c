@@ -295,7 +295,9 @@ static int add_rest(struct vm *vm, struct err *e)
 		ret = vm_add_ports(vm, e);
 	if (!ret)
 		ret = vm_add_parts(vm, e);
-	return ret ? ret : vm_add_shares(vm, e);
+	if (!ret)
+		ret = vm_add_shares(vm, e);
+	return ret ? ret : vm_add_vsock(vm, e);
 }
 
 /* Machine lock held. */

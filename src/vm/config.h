@@ -54,6 +54,7 @@
  *   share.N.path FOLDER  share.N.tag TAG [shareN]  share.N.security-model none|passthrough|mapped-xattr|mapped-file [none]
  *   share.N.readonly on|off [off]  share.N.multidevs remap|warn|forbid [remap]  share.N.writeout none|immediate [none]
  *   share.N.fmode, share.N.dmode OCTAL [0600, 0700]   of files and folders on the host, with the mapped models
+ *   vsock.cid N [3]  vsock.path PATH   [none]  the path makes the device
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
  *   object.N JSON, blockdev.N JSON: secrets, throttle groups and block nodes, as QEMU describes them (vm/nodes.h)  disk.N.node NAME
@@ -307,6 +308,8 @@ struct vm_config {
 	unsigned n_usb;
 	struct vm_share share[VM_MAX_SHARES];
 	unsigned n_shares;
+	unsigned vsock_cid;		/* 0: the first there is */
+	const char *vsock_path;		/* NULL: no vsock */
 	enum vm_tpm tpm;
 	const char *tpm_socket, *tpm_state;	/* the one excludes the other; NULL: the default place */
 	bool vmgenid, vmgenid_auto;

@@ -8,6 +8,7 @@
 
 #include "device/xhci.h"
 #include "virtio/console.h"
+#include "virtio/vsock.h"
 
 static const char *const watchdog_words[] = { "none", "i6300esb", NULL };	/* as enum vm_watchdog */
 const char *const vm_watchdog_action_words[] = { "reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi", NULL };
@@ -91,6 +92,10 @@ int config_part(const char *key, const char *val, struct vm_config *v, struct er
 		return config_text(val, &v->guest_agent, e);
 	if (!strcmp(key, "clipboard"))
 		return config_bool(val, &v->clipboard, e);
+	if (!strcmp(key, "vsock.cid"))
+		return config_uint(val, VIRTIO_VSOCK_CID_MIN, VIRTIO_VSOCK_CID_MAX, &v->vsock_cid, e);
+	if (!strcmp(key, "vsock.path"))
+		return config_text(val, &v->vsock_path, e);
 	if (!strcmp(key, "tpm")) {
 		ret = config_word(val, tpm_words, &w, e);
 		v->tpm = (enum vm_tpm)w;
@@ -146,6 +151,8 @@ int config_check_parts(struct vm_config *v, struct err *e)
 		return err_set(e, -EINVAL, "--clipboard is shared with those who look at the guest: it needs --display vnc");
 	if (v->machine == VM_MACHINE_MICRO && v->watchdog)
 		return err_set(e, -EINVAL, "--watchdog needs PCI, which --machine micro has not; use --machine pc");
+	if (v->vsock_cid && !v->vsock_path)
+		return err_set(e, -EINVAL, "--vsock: vsock.path is missing");
 	if (v->machine == VM_MACHINE_MICRO && v->tpm)
 		return err_set(e, -EINVAL, "--tpm: --machine micro has no TPM; use --machine pc");
 	for (unsigned i = 0; i < VM_MAX_INPUTS; i++)

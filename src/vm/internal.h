@@ -104,6 +104,7 @@ struct vm {
 	struct pci_dev *net_card[VM_MAX_NETS];	/* NULL: not on PCI */
 	const char *net_rom[VM_MAX_NETS];	/* what iPXE calls a driver for it: "virtio" */
 	struct virtio_dev *balloon;
+	struct virtio_dev *vsock;	/* NULL: none */
 	struct pci_root_port *root_port[VM_MAX_ROOT_PORTS];
 	struct vm_slot slot[VM_MAX_ROOT_PORTS];
 	struct list netdevs;		/* struct vm_netdev */
@@ -236,6 +237,8 @@ void vm_chardevs_free(struct vm *vm);
 int vm_add_parts(struct vm *vm, struct err *e);
 /* shares.c */
 int vm_add_shares(struct vm *vm, struct err *e);
+/* vsock.c */
+int vm_add_vsock(struct vm *vm, struct err *e);
 /* tpm.c: the TPM itself, before the platform and after the devices. No lock needed. */
 int vm_tpm_new(struct vm *vm, struct err *e);
 void vm_tpm_free(struct vm *vm);

@@ -11,6 +11,7 @@
 #include "chardev/chardev.h"
 #include "storage/disk.h"
 #include "virtio/net.h"
+#include "virtio/vsock.h"
 #include "vm/internal.h"
 
 static const char *const activity_name[] = { "running", "halted", "waiting for SIPI", "shut down" };
@@ -210,6 +211,20 @@ static void stat_net(const struct stat_sink *to, const struct vm *vm, unsigned n
 	stat_dev(to, "net", n, "tx_bad", s.tx_bad);
 }
 
+static void stat_vsock(const struct stat_sink *to, const struct vm *vm)
+{
+	struct virtio_vsock_stats s;
+
+	virtio_vsock_get_stats(vm->vsock, &s);
+	stat_dev(to, "vsock", 0, "connections_from_guest", s.from_guest);
+	stat_dev(to, "vsock", 0, "connections_from_host", s.from_host);
+	stat_dev(to, "vsock", 0, "refused", s.refused);
+	stat_dev(to, "vsock", 0, "reset", s.reset);
+	stat_dev(to, "vsock", 0, "rx_bytes", s.rx_bytes);
+	stat_dev(to, "vsock", 0, "tx_bytes", s.tx_bytes);
+	stat_dev(to, "vsock", 0, "tx_bad", s.bad);
+}
+
 /* Machine lock held. */
 void vm_stats(struct vm *vm, void (*fn)(void *opaque, const char *name, uint64_t value), void *opaque)
 {
@@ -231,6 +246,8 @@ void vm_stats(struct vm *vm, void (*fn)(void *opaque, const char *name, uint64_t
 			stat_disk(to, i, vm->disk[i]);
 	for (unsigned i = 0; i < VM_MAX_NETS; i++)
 		stat_net(to, vm, i);
+	if (vm->vsock)
+		stat_vsock(to, vm);
 }
 
 static void print_stat(void *opaque, const char *name, uint64_t value)

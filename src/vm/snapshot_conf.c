@@ -29,7 +29,7 @@ static const struct {
 	{ "display", GIVEN }, { "vnc.*", GIVEN }, { "console", GIVEN }, { "net.*.fwd.*", GIVEN },
 	{ "gdb", GIVEN }, { "pidfile", GIVEN }, { "daemonize", GIVEN }, { "ready-fd", GIVEN }, { "guest-agent", GIVEN | KEPT },
 	{ "chardev.*.path", GIVEN | KEPT | PATH }, { "chardev.*", GIVEN | KEPT }, { "monitor.*", GIVEN | KEPT },
-	{ "share.*.path", GIVEN | KEPT | PATH },
+	{ "share.*.path", GIVEN | KEPT | PATH }, { "vsock.path", GIVEN },
 	{ "no-reboot", GIVEN | KEPT }, { "shutdown-timeout", GIVEN | KEPT }, { "code-cache", GIVEN | KEPT },
 	{ "direct", GIVEN | KEPT }, { "huge-pages", GIVEN }, { "vmgenid", GIVEN | KEPT }, { "watchdog-action", GIVEN | KEPT },
 	{ "net.*.kind", GIVEN | KEPT }, { "net.*.if", GIVEN | KEPT }, { "net.*.restrict", GIVEN | KEPT },

@@ -140,6 +140,9 @@ static void effects(void **state)
 	warns("-m|1G,maxmem=4G", "slots and maxmem have no effect");
 	warns("-device|virtio-rng-pci,disable-modern=on", "-device virtio-rng-pci: disable-modern=on has no effect");
 	is_quiet("-device|virtio-rng-pci,disable-modern=false,disable-legacy=on");
+	gives("-device|vhost-vsock-pci,guest-cid=5", "--vsock|cid=5|");
+	is_quiet("-device|vhost-vsock-pci,guest-cid=5,vhostfd=3");
+	fails("-device|vhost-vsock-pci", "guest-cid is missing");
 	warns("-drive|if=virtio,file=f,detect-zeroes=unmap", "detect-zeroes=unmap has no effect");
 	warns("-drive|if=virtio,file=f,cache=directsync", "the guest has to flush");
 	warns("-boot|bc", "-boot: 'b' has no effect");

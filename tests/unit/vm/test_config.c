@@ -393,6 +393,10 @@ static void test_boot(void **state)
 	refused("watchdog-action", "bite", "--watchdog");
 	refused("tpm", "1.2", "--tpm");
 	refused("tpm-state", "d", "--tpm");
+	refused("vsock.cid", "2", "--vsock");
+	refused("vsock.cid", "4294967295", "--vsock");
+	refused("vsock.cid", "3", "vsock.path is missing");
+	refused("vsock.path", "", "--vsock");
 	refused("vmgenid", "0123", "--vmgenid");
 	refused("vmgenid", "01234567-89ab-cdef-0123-456789abcdeg", "--vmgenid");
 	refused("vmgenid", "01234567-89ab-cdef-0123-456789abcdef0", "--vmgenid");
