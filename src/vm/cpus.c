@@ -85,7 +85,8 @@ int vm_add_cpu(struct vm *vm, unsigned i, struct err *e)
 	if (ret)
 		return err_set(e, ret, "CPU %u cannot be plugged in", i);
 	vm_vcpu_unpark(vm, i);
-	return 0;
+	/* A guest that begins with it finds it in its tables; what is told while it boots it does not hear. */
+	return vm->prelaunch ? platform_cpus_tell(vm->platform, e) : 0;
 }
 
 int vm_ask_cpu(struct vm *vm, unsigned i, struct err *e)
@@ -99,7 +100,11 @@ int vm_ask_cpu(struct vm *vm, unsigned i, struct err *e)
 		return err_set(e, -ENOTSUP, "Boot CPU is unpluggable");
 	if (t->leaving || (asked && t->asked_ns && now < t->asked_ns + ASKED_NS))
 		return err_set(e, -EINPROGRESS, "CPU %u is already in the process of unplug", i);
-	ret = platform_cpu_ask(vm->platform, i);
+	ret = vm->prelaunch ? platform_cpu_remove(vm->platform, i) : platform_cpu_ask(vm->platform, i);
+	if (!ret && vm->prelaunch) {
+		vm_cpus_work(vm);
+		return platform_cpus_tell(vm->platform, e);
+	}
 	if (ret)
 		return err_set(e, ret, "CPU %u cannot be taken out: CPUs come and go where the guest was started with more of --max-cpus than of --cpus", i);
 	t->asked_ns = now;

@@ -30,7 +30,7 @@ int vm_debug_points(struct vm *vm, const struct cpu_debug *d)
 
 int vm_debug_go(struct vm *vm, int step)
 {
-	int ret = vm->paused && !vm_migrate_holds(vm) ? set_all(vm, step) : -EBUSY;
+	int ret = step >= 0 && !vm_has_cpu(vm, (unsigned)step) ? -ENODEV : vm->paused && !vm_migrate_holds(vm) ? set_all(vm, step) : -EBUSY;
 
 	if (ret)
 		return ret;

@@ -14,7 +14,8 @@ import tempfile
 import time
 
 from guest import SLOW, Vm, check, lodge, run_all, tiny
-from qmp import Qmp, QmpError
+from qmp import Qmp
+from test_gdb import Rsp
 
 ROUNDS = 3
 CPU = "max-x86_64-cpu"
@@ -55,7 +56,8 @@ class Guest:
 
     def __enter__(self):
         self.take(*self.make())
-        self.shell_there()
+        if "--paused" not in self.args:
+            self.shell_there()
         return self
 
     def __exit__(self, *exc):
@@ -260,6 +262,46 @@ def reverted():
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def before():
+    """A guest that has not begun finds what came and went meanwhile, when it boots; with and without firmware."""
+    for args in ([], ["--firmware", "bios"]):
+        with Guest("--paused", *args, cpus=2) as g:
+            g.plug(2, "c2")
+            g.plug(3)
+            g.q.cmd("device_del", id="c2")
+            g.gone("c2")
+            g.q.cmd("device_del", id="/machine/unattached/device[1]")
+            g.q.event("DEVICE_DELETED", 5)
+            g.plug(2, "again")
+            g.q.cmd("cont")
+            g.shell_there()
+            out = g.vm.shell("grep -c ^processor /proc/cpuinfo; dmesg | grep 'Total of'")
+            check(re.search(r"^3$", out, re.M) and "Total of 3 processors" in out, f"it booted with others: {out!r}")
+            check(g.there() == [0, 2, 3], f"there are {g.there()}")
+
+
+def debugger():
+    """gdb's threads are the CPUs there are."""
+    folder = tempfile.mkdtemp(prefix="lodge-cpus-gdb-")
+    try:
+        with Guest("--gdb", f"unix:{folder}/g") as g:
+            g.plug(2, "c2")
+            g.has(2)
+            r = Rsp(os.path.join(folder, "g"))
+            check(r.ask("?").startswith("T") and r.ask("qfThreadInfo") == "m01,03", "the threads")
+            check([r.ask(t) for t in ("T03", "T02", "Hg02", "Hg03")] == ["OK", "E16", "E16", "OK"], "threads that are there, and not")
+            r.send("vCont;s:3;c")
+            check("thread:03" in r.answer(), "a step of the second CPU")
+            r.ok("D")
+            g.vm.send("\n")
+            g.q.cmd("device_del", id="c2")
+            g.gone("c2")
+            r = Rsp(os.path.join(folder, "g"))
+            check(r.ask("qfThreadInfo") == "m01", "the threads")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def moves():
     """Migrates with a CPU that came, to one that knows its name and back to one that does not."""
     with Guest(memory="128M") as g:
@@ -294,5 +336,5 @@ if __name__ == "__main__":
         at = sys.argv.index("--rounds")
         ROUNDS = int(sys.argv[at + 1])
         del sys.argv[at:at + 2]
-    sys.exit(run_all([("pc: they come, work and go", pc), ("micro: likewise", micro), ("resets", resets), ("saved in mid-request", saved), ("moved", moves), ("savevm, loadvm", reverted)],
+    sys.exit(run_all([("pc: they come, work and go", pc), ("micro: likewise", micro), ("resets", resets), ("saved in mid-request", saved), ("moved", moves), ("savevm, loadvm", reverted), ("before it begins", before), ("gdb", debugger)],
                      jobs=2))

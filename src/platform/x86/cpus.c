@@ -137,6 +137,14 @@ void platform_cpu_gone(struct platform *p, unsigned id)
 		log_warn("vCPU %u, which was unplugged, keeps its state: %s", id, e.msg);
 }
 
+/* Firmware asks for its tables itself. */
+int platform_cpus_tell(struct platform *p, struct err *e)
+{
+	uint64_t rsdp;
+
+	return p->firmware ? 0 : tables_write(p, &rsdp, e);
+}
+
 bool platform_cpu_ost(const struct platform *p, unsigned id, uint32_t *event, uint32_t *status)
 {
 	struct acpi_cpuhp_ost o;

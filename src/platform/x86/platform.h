@@ -189,6 +189,8 @@ int platform_cpu_ask(struct platform *p, unsigned id);
 int platform_cpu_remove(struct platform *p, unsigned id);
 /* An ejected one's thread has left the engine. */
 void platform_cpu_gone(struct platform *p, unsigned id);
+/* The guest has not run since platform_boot: its tables are made anew, with those that are there now. */
+int platform_cpus_tell(struct platform *p, struct err *e);
 /* What the guest's system said of it last. False: there is no such CPU. */
 bool platform_cpu_ost(const struct platform *p, unsigned id, uint32_t *event, uint32_t *status);
 
