@@ -437,7 +437,8 @@ const struct opt run_opts[] = {
 	{ "firmware-vars", 0, "FILE", "file of the guest's UEFI variables [FIRST-DISK.efivars]",
 	  "Where the guest's UEFI variables (boot entries, keys) are kept. The file is made from the firmware's template if it is not there. Without "
 	  "this option it lies beside the first disk, with *.efivars* after its name; without a disk image that is written to, variables are "
-	  "lost when the guest ends.", COMPLETE_FILE, .key = "firmware-vars" },
+	  "lost when the guest ends. With a file that has keys in it, Debian's *uefi* does Secure Boot: a copy of */usr/share/OVMF/OVMF_VARS_4M.ms.fd* has those by "
+	  "which boot loaders of distributions and Microsoft's are signed. The builds *secboot*, *ms* and *snakeoil* of OVMF_CODE need system management mode and are refused.", COMPLETE_FILE, .key = "firmware-vars" },
 	{ "boot", 0, "order=LETTERS,menu=on|off|MS", "what firmware boots from [order=cadn,menu=off]",
 	  "*order=* names what firmware tries, one after the other: *c* the disks in the order of their options, *a* floppies, *d* CDs, *n* network cards; the letters alone will do (*--boot n*). "
 	  "Disks and cards with *bootindex=N* come first, the lowest number before the others. "

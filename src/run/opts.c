@@ -91,15 +91,12 @@ void opts_help(const struct verb *v, FILE *f)
 	fprintf(f, "usage: lodge %s%s%s%s\n\n%s\n\n", v->name, v->opts->name ? " [OPTION]..." : "",
 		v->operands ? " " : "", v->operands ? v->operands : "", v->summary);
 	for (const struct opt *o = v->opts; o->name; o++) {
-		char left[64];
-		int n;
+		int n = fprintf(f, "  %c%c%s--%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? ", " : "  ", o->name,
+				o->arg ? " " : "", o->arg ? o->arg : "");
 
-		n = snprintf(left, sizeof(left), "%c%c%s--%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
-			     o->letter ? ", " : "  ", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
-		if (n > 34)
-			fprintf(f, "  %s\n  %-34s %s\n", left, "", o->help);
-		else
-			fprintf(f, "  %-34s %s\n", left, o->help);
+		if (n > 36)
+			n = fprintf(f, "\n") - 1;
+		fprintf(f, "%*s %s\n", 36 - n, "", o->help);
 	}
 }
 

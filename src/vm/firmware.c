@@ -84,8 +84,8 @@ static int refuse_smm(const char *file, struct err *e)
 	free(real);
 	if (!smm)
 		return 0;
-	return err_set(e, -ENOTSUP, "--firmware %s: this build, for Secure Boot, needs system management mode, which this machine does not "
-		       "have; use --firmware uefi", file);
+	return err_set(e, -ENOTSUP, "--firmware %s: this build needs system management mode, which this machine does not "
+		       "have; use --firmware uefi, for Secure Boot with --firmware-vars of a copy of OVMF_VARS_4M.ms.fd", file);
 }
 
 /* "OVMF_CODE_4M.fd" has its template beside it as "OVMF_VARS_4M.fd".  NULL: there is none. */

@@ -678,8 +678,18 @@ def write_gpt(img, sectors, total):
 FIRMWARE_CONSOLE = "terminal_input console\nterminal_output console\n"
 
 
-def grub_efi(d):
-    """GPT with an ESP that has GRUB, a kernel and an initrd."""
+def snakeoil(d):
+    """The key and the certificate that are in the variables OVMF_VARS_4M.snakeoil.fd."""
+    tool("openssl")
+    key, cert, there = os.path.join(d, "snakeoil.key"), "/usr/share/ovmf/PkKek-1-snakeoil.pem", "/usr/share/ovmf/PkKek-1-snakeoil.key"
+    if not os.path.exists(there):
+        raise Skip(f"{there} is missing; install the package ovmf")
+    run("openssl", "rsa", "-in", there, "-passin", "pass:snakeoil", "-out", key)
+    return key, cert
+
+
+def grub_efi(d, sign=False):
+    """GPT with an ESP that has GRUB, a kernel and an initrd.  sign: GRUB is signed with the snakeoil key."""
     need_guest()
     tool("grub-mkimage", "mformat", "mcopy", "mmd")
     if not os.path.isdir("/usr/lib/grub/x86_64-efi"):
@@ -691,6 +701,10 @@ def grub_efi(d):
         f.write("search --file --set=root /efi.cfg\nconfigfile /efi.cfg\n")
     run("grub-mkimage", "-O", "x86_64-efi", "-o", app, "-p", "/", "-c", early, "fat", "part_gpt", "normal", "linux", "serial",
         "echo", "search", "search_fs_file", "configfile")
+    if sign:
+        tool("sbsign")
+        key, cert = snakeoil(d)
+        run("sbsign", "--key", key, "--cert", cert, "--output", app, app)
     sectors = 48 * 2048
     make(esp, sectors)
     run("mformat", "-i", esp, "-F", "-v", "ESP", "::")

@@ -17,6 +17,7 @@ DOWN = "\x1b[B"
 PLACES = {
     "bios": "/usr/share/seabios/bios-256k.bin",
     "uefi": "/usr/share/OVMF/OVMF_CODE_4M.fd",
+    "keys": "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd",
     "rom": "/usr/share/qemu/linuxboot_dma.bin",
 }
 
@@ -150,6 +151,18 @@ def grub_efi_on(interface):
     return test
 
 
+def secure_boot():
+    """With keys among the variables OVMF starts what is signed by one of them, and neither other programs nor its shell."""
+    need("uefi", "keys")
+    for sign, says in ((False, r"failed to load Boot\d+ .*Access Denied(?s:.*)Shell.*Security Violation(?s:.*)No bootable option"),
+                       (True, r"starting Boot\d+ (?s:.*)GNU GRUB  version")):
+        d = folder(f"secure-{sign}")
+        variables = shutil.copy(PLACES["keys"], d)
+        with vm("--disk", fwdisk.grub_efi(d, sign), "--firmware-vars", variables) as v:
+            v.expect(says, 90)
+            check(sign or "GRUB" not in v.text(), "GRUB ran without a signature")
+
+
 def uefi_shell():
     need("uefi")
     with vm("--firmware", "uefi") as v:
@@ -187,6 +200,7 @@ FULL = QUICK + [
     ("OVMF, GRUB on an ESP, Linux; variables are kept", grub_efi),
     ("OVMF, the same from AHCI", grub_efi_on("ahci")),
     ("OVMF, the same from NVMe", grub_efi_on("nvme")),
+    ("Secure Boot without system management mode", secure_boot),
     ("a CD under SeaBIOS", cd("bios")),
     ("a CD under OVMF", cd("uefi")),
     ("OVMF starts a kernel of the user's", kernel_under("uefi")),

@@ -140,6 +140,7 @@ def version_and_help():
     check(status == 0, "lodge run --help")
     for opt in (b"--kernel", b"--disk", b"--net", b"--exec", b"--accel"):
         check(opt in out, f"{opt!r} is not in the help")
+    check(b"|none[,vram=SIZE][,outputs=N][,romfile=FILE]\n" in out, "a long argument is not whole in the help")
     status, out, err = lodge("nonsense")
     check(status == 1 and "nonsense" in err, "an unknown verb")
 
