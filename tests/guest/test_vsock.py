@@ -42,12 +42,16 @@ def program():
     return path
 
 
+def options(machine):
+    return ("--machine", machine, "--memory", "256M", "--cpus", "2", "--kernel", KERNEL, "--initrd", INITRD, "--initrd", MODULES,
+            "--initrd", program(), "--net", "none", "--append", "quiet")
+
+
 def start(vsock, *extra, machine="pc", **kw):
     need_guest(INITRD)
     if not os.path.exists(MODULES):
         raise Skip(f"{MODULES} is missing; run tests/guest/mkshare")
-    vm = Vm("--machine", machine, "--memory", "256M", "--cpus", "2", "--kernel", KERNEL, "--initrd", INITRD, "--initrd", MODULES,
-            "--initrd", program(), "--net", "none", "--append", "quiet", "--vsock", vsock, *extra, **kw)
+    vm = Vm(*options(machine), "--vsock", vsock, *extra, **kw)
     try:
         vm.expect("init reached", 120)
         vm.expect("# ", 30)
@@ -313,8 +317,27 @@ def ends():
     check("vsock0_connections_from_host" in err and "vsock0_tx_bad 0" in err, err)
 
 
+def migrate(vm, conn, runtime, env):
+    """The guest goes to another process, and its connections end."""
+    address = os.path.join(TMP, "migrate")
+    with Vm(*options("micro"), "--vsock", "on", "--name", "vc", "--incoming", f"unix:{address}", env=env) as to:
+        deadline = time.monotonic() + 30 * SLOW
+        while not os.path.exists(address):
+            check(time.monotonic() < deadline and to.pump(0), "the destination does not listen")
+            time.sleep(0.05)
+        p = subprocess.run([LODGE, "migrate", "va", f"unix:{address}"], env=env, capture_output=True, timeout=60 * SLOW)
+        check(p.returncode == 0, p.stderr)
+        check(vm.wait(30) == 0, f"the source ended with status {vm.p.returncode}")
+        check(conn.recv(1) == b"", "the connection of the host has not ended")
+        to.expect("hold ended: Connection reset by peer", 30)
+        s = dial(os.path.join(runtime, "lodge/vc.vsock"), 1000)
+        check(s is not None, "the destination refuses")
+        s.sendall(b"there")
+        check(s.recv(10) == b"there", "the destination does not echo")
+
+
 def snapshot():
-    """A guest with connections is saved; they end on both sides, and new ones are made to the clone."""
+    """A guest with connections is saved; they end on both sides, and new ones are made to the clone.  Then it migrates."""
     runtime, saved = os.path.join(TMP, "r"), os.path.join(TMP, "saved")
     os.mkdir(runtime)
     env = dict(os.environ, XDG_RUNTIME_DIR=runtime)
@@ -342,6 +365,7 @@ def snapshot():
                 check(t.recv(10) == b"clone", "the clone does not echo")
                 p = subprocess.run([LODGE, "vsock", "vb", "1000"], input=b"named", capture_output=True, timeout=60 * SLOW, env=env)
                 check(p.stdout == b"named", f"{p.stderr}")
+            migrate(vm, s, runtime, env)
     finally:
         vm.__exit__(None, None, None)
 
@@ -360,7 +384,7 @@ def main():
                 ("a program that does not read is in nobody else's way", slow_reader),
                 ("lodge vsock", client),
                 ("the guest ends and the socket is gone", ends),
-                ("connections end when a guest goes on from a snapshot", snapshot),
+                ("connections end when a guest goes on from a snapshot, or migrates", snapshot),
             ])
         finally:
             if State.vm:
