@@ -58,6 +58,40 @@ static struct blk_node *memory(struct loop *l, const uint8_t *data, uint64_t len
 	return n;
 }
 
+/* With a VM's state of up to 64 KiB. */
+static int save_vm(struct blk_node *n, const char *name, uint64_t size, uint8_t *buf)
+{
+	const struct qcow2_vm vm = { .state_size = size, .clock_ns = 1, .date_sec = 2 };
+	const struct iovec v = { buf, size };
+	char id[QCOW2_ID_LEN];
+	struct err e;
+	int ret = qcow2_vmstate_begin(n, size, &e);
+
+	ret = ret ? ret : qcow2_vmstate_write(n, 0, &v, 1, size);
+	return ret ? ret : qcow2_snapshot_create_vm(n, name, &vm, id, &e);
+}
+
+/* What a snapshot says it has, and where. */
+static void read_vm(struct blk_node *n, uint64_t off, uint8_t *buf)
+{
+	const struct iovec v = { buf, MAX_RANGE };
+	struct qcow2_vmstate *vm;
+	struct qcow2_snapshot *s;
+	unsigned count;
+	struct err e;
+
+	if (qcow2_snapshot_list(n, &s, &count, &e))
+		return;
+	for (unsigned i = 0; i < count && i < 4; i++) {
+		if (qcow2_vmstate_open(n, s[i].id, &vm, &e))
+			continue;
+		qcow2_vmstate_read(vm, 0, &v, 1, MIN(align_down(s[i].vm_state_size, 512), (uint64_t)MAX_RANGE));
+		qcow2_vmstate_read(vm, off, &v, 1, 512);
+		qcow2_vmstate_close(vm);
+	}
+	qcow2_snapshots_free(s, count);
+}
+
 static void make_shape(struct loop *l, unsigned i, struct shape *out)
 {
 	const struct qcow2_create_opts o[N_SHAPES] = {
@@ -85,7 +119,7 @@ static void make_shape(struct loop *l, unsigned i, struct shape *out)
 	require(blk_pwrite(n, 0, buf, 40960));
 	require(blk_pwrite_compressed(n, 49152, buf, 16384));
 	if (o[i].refcount_bits != 1)
-		require(qcow2_snapshot_create(n, "one", &e));
+		require(save_vm(n, "one", 20000, buf));
 	require(blk_pwrite(n, 8192, buf, 4096));
 	require(blk_pwrite_zeroes(n, 65536, 16384, false));
 	/* So that bitmaps are not in use. */
@@ -125,7 +159,7 @@ static void request(struct blk_node *n, struct input *in, uint8_t *buf)
 	struct err e;
 
 	len = MIN(len, (uint64_t)MAX_RANGE);
-	switch (take(in, 1) % 21) {
+	switch (take(in, 1) % 24) {
 	case 0:
 	case 1:
 		blk_pread(n, off, buf, len);
@@ -188,6 +222,16 @@ static void request(struct blk_node *n, struct input *in, uint8_t *buf)
 		break;
 	case 20:
 		qcow2_bitmap_thaw(n, len & 512 ? "on" : "off", n, off & 512);
+		break;
+	case 21:
+		read_vm(n, off, buf);
+		break;
+	case 22:
+		if (!n->i.read_only && len)
+			save_vm(n, "vm", len, buf);
+		break;
+	case 23:
+		qcow2_vmstate_drop(n);
 		break;
 	}
 }

@@ -14,8 +14,8 @@
 #include "vm/snapshot.h"
 #include "vm/vmstate.h"
 
-#define RAM (1u << 20)
-#define ROOM (2u << 20)
+#define RAM (256u << 10)
+#define ROOM (512u << 10)
 
 static struct mem *mem;
 static uint8_t good[ROOM], file[ROOM];

@@ -268,6 +268,36 @@ def refused():
             vm.wait(20)
 
 
+def other_devices():
+    """A card that came since: what was saved is not this machine's. It goes on as it was, and once the card is gone goes back."""
+    with Place() as p:
+        p.image("a.qcow2")
+        p.image("b.qcow2")
+        with p.vm("--hotplug", "1", "--usb", "tablet") as vm, p.qmp() as q:
+            at_work(vm)
+            at = save(vm, q, "x")
+            q.cmd("device_add", driver="usb-kbd", id="k1")
+            rounds(vm, 2, now(vm))
+            before = last_round(vm)
+            out = hmp(q, "loadvm x")
+            check(out.startswith("Error: snapshot 'x'"), f"another machine's state was loaded: {out}")
+            check(q.cmd("query-status")["status"] == "running", "it does not go on")
+            first, _ = rounds(vm, 3, now(vm))
+            check(before <= first <= before + 2, f"round {first} after one that was refused in round {before}")
+            q.cmd("device_del", id="k1")
+            deadline = time.monotonic() + 30 * SLOW
+            while time.monotonic() < deadline:
+                q.cmd("query-status")
+                if any(e["event"] == "DEVICE_DELETED" for e in q.events):
+                    break
+                time.sleep(0.1)
+            load(vm, q, "x", at)
+            vm.signal(signal.SIGQUIT)
+            vm.wait(20)
+        for name in ("a.qcow2", "b.qcow2"):
+            p.check_image(name)
+
+
 def verbs():
     with Place() as p:
         p.image("a.qcow2")
@@ -328,6 +358,7 @@ if __name__ == "__main__":
         ("while it runs, the lists, a new process", while_it_runs),
         ("QMP's jobs", jobs),
         ("refused", refused),
+        ("devices that came since", other_devices),
         ("lodge snapshot --inside", verbs),
         ("kill -9 while it is saved", sudden_death),
     ], jobs=2))

@@ -342,6 +342,7 @@ int drop_tree(struct qcow2 *q, struct co *c, const uint64_t *l1, uint32_t n);
 int vmstate_drop(struct qcow2 *q, struct co *c);
 /* The disk's L1 table has that many entries at least, on disk. [lock] */
 int l1_grow(struct qcow2 *q, struct co *c, uint32_t n);
+int snaps_may_change(struct blk_node *n, struct err *e);	/* EROFS, ENOTSUP */
 void snaps_forget(struct qcow2 *q);			/* what is known in memory */
 uint64_t snaps_len(const struct snap *s, unsigned n);	/* bytes of the list on disk */
 void snaps_free(struct snap *s, unsigned n);

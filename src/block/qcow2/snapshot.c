@@ -669,7 +669,7 @@ static int list_main(struct qcow2 *q, struct co *c, void *arg)
 	return *op->list ? 0 : err_set(op->e, -ENOMEM, "out of memory");
 }
 
-static int may_change(struct blk_node *n, struct err *e)
+int snaps_may_change(struct blk_node *n, struct err *e)
 {
 	struct qcow2 *q = to_q(n);
 
@@ -682,7 +682,7 @@ static int may_change(struct blk_node *n, struct err *e)
 
 static int create_op(struct blk_node *n, struct snap_op *op)
 {
-	int ret = may_change(n, op->e);
+	int ret = snaps_may_change(n, op->e);
 
 	if (ret)
 		return ret;
@@ -706,7 +706,7 @@ int qcow2_snapshot_create_vm(struct blk_node *n, const char *name, const struct 
 static int change_op(struct blk_node *n, int (*fn)(struct qcow2 *q, struct co *c, void *arg), const char *name, bool by_id, struct err *e)
 {
 	struct snap_op op = { .name = name, .by_id = by_id, .e = e };
-	int ret = may_change(n, e);
+	int ret = snaps_may_change(n, e);
 
 	return ret ? ret : q_alone(to_q(n), fn, &op);
 }

@@ -71,8 +71,10 @@ int qcow2_vmstate_begin(struct blk_node *n, uint64_t bytes, struct err *e)
 {
 	struct qcow2 *q = to_q(n);
 	uint64_t end, need;
-	int ret;
+	int ret = snaps_may_change(n, e);
 
+	if (ret)
+		return ret;
 	if (add_overflows(start_of(q), bytes, &end) || (need = l1_needed(q, end)) * 8 > MAX_L1_BYTES)
 		return err_set(e, -EFBIG, "image '%s': its clusters are too small for %llu bytes of state behind the disk: larger ones hold it "
 			       "(lodge img convert -o cluster_size=64k)", n->path ? n->path : "", (unsigned long long)bytes);

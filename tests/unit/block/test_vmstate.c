@@ -207,6 +207,10 @@ static void refused(void **state)
 	assert_int_equal(qcow2_vmstate_begin(n, 1ull << 50, &e), -EFBIG);
 	assert_int_equal(qcow2_vmstate_begin(n, UINT64_MAX, &e), -EFBIG);
 	assert_int_equal(qcow2_vmstate_open(n, "99", &v, &e), -ENOENT);
+	assert_int_equal(blk_reopen(n, &(struct blk_reopen){ .read_only = true }, &e), 0);
+	assert_int_equal(qcow2_vmstate_begin(n, 4096, &e), -EROFS);
+	assert_int_equal(qcow2_vmstate_drop(n), -EROFS);
+	check_state(n, id, 1);
 	check_image(n);
 	blk_close(n);
 	loop_free(l);
