@@ -259,7 +259,7 @@ void hmp_info_snapshots(struct hmp *h)
 		if (!any(all, list_of(x), false))
 			continue;
 		if (nothing)
-			fputs("None\r\n", h->out);
+			fputs("List of snapshots present on all disks:\r\nNone\r\n", h->out);
 		nothing = false;
 		fprintf(h->out, "\r\nList of partial (non-loadable) snapshots on '%s':\r\n", hmp_text(x, "device"));
 		print_list(h->out, all, list_of(x), false);
