@@ -3,15 +3,11 @@
 """Debian's generic kernel with its DRM drivers for the VGA and for virtio-gpu, looked at through VNC: the
 picture is the guest's own frame buffer, what is typed arrives, the screen follows the viewer's window.
 
-It needs what no small guest has: tests/guest/mkworkloads amd64, and the modules of the same
-kernel, from the package file or the folder that LODGE_SCREEN_KERNEL names (a linux-image-amd64
-package, unpacked); where they are missing the tests are skipped."""
-import glob
+It needs what no small guest has, from tests/guest/mkworkloads amd64; where that is missing the tests are skipped."""
 import hashlib
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,40 +24,21 @@ class State:
     vm = view = None
 
 
-def modules(root, *names):
-    """The drivers' modules in order, as a second RAM disk; the kernel."""
-    version = os.path.basename(glob.glob(f"{root}/boot/vmlinuz-*")[0])[len("vmlinuz-"):]
-    if not os.path.exists(f"{root}/lib/modules/{version}/modules.dep"):     # of thousands of files: ten seconds on a busy machine
-        subprocess.run(["/sbin/depmod", "-b", root, version], check=True)
-    out = "".join(subprocess.run(["/sbin/modprobe", "-d", root, "-S", version, "--show-depends", name], check=True,
-                                 stdout=subprocess.PIPE, text=True).stdout for name in names)
-    kos = list(dict.fromkeys(line.split()[1] for line in out.splitlines() if line.startswith("insmod")))
-    tree = os.path.join(TMP, "tree/screen")
-    shutil.rmtree(tree, ignore_errors=True)
-    os.makedirs(tree)
-    for ko in kos:
-        shutil.copy(ko, tree)
-    with open(os.path.join(tree, "order"), "w") as f:
-        f.write("\n".join(map(os.path.basename, kos)) + "\n")
-    with open(os.path.join(TMP, "screen.img"), "wb") as f:
-        subprocess.run("find . | cpio --quiet -o -H newc -R 0:0", shell=True, check=True, cwd=os.path.dirname(tree), stdout=f)
-    return f"{root}/boot/vmlinuz-{version}", os.path.join(TMP, "screen.img")
-
-
 def start(vga, module, name, *args):
     stop()
-    root, base = os.environ.get("LODGE_SCREEN_KERNEL"), os.path.join(BASE, "amd64/initrd.img")
-    if not root:
-        raise Skip("LODGE_SCREEN_KERNEL names no unpacked package linux-image-amd64")
-    if not os.path.exists(base):
-        raise Skip(f"{base} is missing; run tests/guest/mkworkloads amd64")
-    kernel, screen = modules(root, module)
+    kernel, initrd = (os.path.join(BASE, "amd64", f) for f in ("vmlinuz", "initrd.img"))
+    for f in (kernel, initrd):
+        if not os.path.exists(f):
+            raise Skip(f"{f} is missing; run tests/guest/mkworkloads amd64")
     sock = os.path.join(TMP, "vnc")
-    vm = State.vm = Vm("--memory", "512M", "--kernel", kernel, "--initrd", base, "--initrd", screen, "--net", "none",
+    vm = State.vm = Vm("--memory", "512M", "--kernel", kernel, "--initrd", initrd, "--net", "none",
                        "--display", f"vnc=unix:{sock}", "--vga", vga, "--append", "quiet", *args)
     vm.expect(r"# ", 120)
     vm.send("stty -echo; PS1=\n")
-    vm.shell("for k in $(cat /screen/order); do insmod /screen/$k; done; echo 0 >/sys/class/graphics/fbcon/cursor_blink", 60)
+    if "are-there" not in vm.shell(f"cat /screenmod/{module}.order >/dev/null && echo are-'there'"):
+        stop()
+        raise Skip(f"the initial RAM disk has no driver {module}; run tests/guest/mkworkloads amd64")
+    vm.shell(f"for k in $(cat /screenmod/{module}.order); do insmod /screenmod/$k 2>/dev/null; done; echo 0 >/sys/class/graphics/fbcon/cursor_blink", 60)
     out = vm.shell("dmesg")
     check(f"{name} frame buffer device" in out, f"{module} did not take the adapter")
     State.view = rfb.Rfb(path=sock)
