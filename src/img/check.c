@@ -109,6 +109,7 @@ static int check_twice(struct img *m, struct blk_node *n, unsigned fix, struct q
 static int check_node(struct img *m, struct blk_node *n, unsigned fix)
 {
 	struct qcow2_check r = { .say = m->quiet ? NULL : say_finding };
+	struct qcow2_info info;
 	int ret;
 
 	if (!n->format || strcmp(n->format, "qcow2") != 0) {
@@ -120,6 +121,9 @@ static int check_node(struct img *m, struct blk_node *n, unsigned fix)
 	ret = check_twice(m, n, fix, &r);
 	if (ret)
 		return ret;
+	qcow2_get_info(n, &info);
+	if (info.dirty && r.corruptions && !m->quiet)
+		fprintf(stderr, "lodge img: check: '%s' was not closed properly: what opens it for writing repairs it first, and so does -r all\n", n->path);
 	if (m->json)
 		ret = print_json(m, n, &r);
 	else if (!m->quiet)

@@ -53,6 +53,18 @@ def test_check_damage():
 
 
 @peer
+def test_check_dirty():
+    """An image that was not closed: what is wrong with it the next who writes makes good, and that is said."""
+    damaged((5, 2))
+    assert "closed" not in img("check", "a", status=2).err
+    write("a", b"\1", at=79)
+    assert "was not closed properly" in img("check", "a", status=2).err
+    img("resize", "-q", "a", "+0")
+    img("check", "a")
+    qemu("check", "-q", "a")
+
+
+@peer
 def test_check_leaks_only():
     damaged((11, 1))
     assert "repaired" in img("check", "-r", "leaks", "a").out
