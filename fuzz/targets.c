@@ -13,6 +13,7 @@
 #include "chardev/chardev.h"
 #include "chipset/acpi_ged.h"
 #include "chipset/acpi_pm.h"
+#include "chipset/fw_cfg.h"
 #include "chipset/hpet.h"
 #include "chipset/i8042.h"
 #include "chipset/i82093aa.h"
@@ -125,6 +126,45 @@ static int setup_pflash(struct fuzz_ctx *c)
 	if (mem_rom_new(c->p->m->mem, "array", 16384, &cfg.array, NULL))
 		return -1;
 	return pflash_cfi01_new(c->p->m, &cfg, NULL);
+}
+
+/* Firmware's files: numbered ones, one of 5,000 bytes, an empty one, and one that is made when it is selected. */
+static void make_file(void *opaque)
+{
+	struct fuzz_ctx *c = opaque;
+	uint8_t text[40] = { 0 };
+
+	if (fw_cfg_replace(c->opaque, "etc/made", text, sizeof(text)))
+		abort();
+}
+
+static int setup_fw_cfg(struct fuzz_ctx *c)
+{
+	static uint8_t data[5000];
+	struct fw_cfg *f;
+
+	if (fw_cfg_new(c->p->m, 0x510, &f))
+		return -1;
+	c->opaque = f;
+	memset(data, 0x5a, sizeof(data));
+	return fw_cfg_set_int(f, FW_CFG_NB_CPUS, 2, 2) || fw_cfg_set(f, FW_CFG_KERNEL_DATA, data, 100) || fw_cfg_add_file(f, "etc/long", data, sizeof(data)) ||
+	       fw_cfg_add_file(f, "etc/empty", NULL, 0) || fw_cfg_add_file(f, "etc/made", data, 64) || fw_cfg_on_select(f, "etc/made", make_file, c) ? -1 : 0;
+}
+
+/* A descriptor somewhere in memory, of a control word, a length and an address, and the two writes that start the transfer. */
+static void fw_cfg_dma(struct fuzz_ctx *c, uint8_t what, const uint8_t *buf, size_t len)
+{
+	uint8_t d[16] = { 0 };
+	uint64_t at = (uint64_t)what << 8 | (len ? buf[0] : 0);
+	uint64_t hi = 0, lo = __builtin_bswap32((uint32_t)at);
+
+	memcpy(d, buf, MIN(len, sizeof(d)));
+	d[0] = 0;				/* few of the keys there are */
+	d[1] &= 0x7f;
+	memset(d + 8, 0, len > 20 ? 0 : 5);	/* mostly where there is RAM */
+	mem_write(c->p->m->mem, at, d, sizeof(d));
+	puppet_pio(c->p->e, 0x514, &hi, 4, true);
+	puppet_pio(c->p->e, 0x518, &lo, 4, true);
 }
 
 static int setup_hpet(struct fuzz_ctx *c)
@@ -477,6 +517,7 @@ static const struct fuzz_target targets[] = {
 	  .ranges = { MMIO(0xfec00000, 0x50) } },
 	{ .name = "lapic", .setup = setup_lapic, .ranges = { MMIO(0xfee00000, 0x400) } },
 	{ .name = "pflash", .setup = setup_pflash, .ranges = { MMIO(0xffc00000, 0x4000) } },
+	{ .name = "fw_cfg", .setup = setup_fw_cfg, .extra = fw_cfg_dma, .ranges = { PORTS(0x510, 12) } },
 	{ .name = "hpet", .setup = setup_hpet, .ranges = { MMIO(0xfed00000, 0x200) } },
 	{ .name = "mc146818", .setup = setup_rtc, .ranges = { PORTS(0x70, 4) } },
 	{ .name = "i8042", .setup = setup_i8042, .extra = type_keys,
