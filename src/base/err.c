@@ -9,12 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void make_line(char *s)
-{
-	for (; *s; s++)
-		if ((unsigned char)*s < ' ' || *s == 0x7f)
-			*s = '?';
-}
+#include "base/text.h"
 
 int err_set(struct err *e, int code, const char *fmt, ...)
 {
@@ -25,7 +20,7 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
 	va_end(ap);
-	make_line(e->msg);
+	text_plain(e->msg, "");
 	return code;
 }
 
@@ -43,7 +38,7 @@ int err_prefix(struct err *e, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	r = vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
 	va_end(ap);
-	make_line(e->msg);
+	text_plain(e->msg, "");
 	n = r < 0 ? 0 : (size_t)r;
 	if (n >= sizeof(e->msg) - 3)
 		return code;		/* the prefix alone fills the buffer */

@@ -7,6 +7,7 @@
  * from a guest or a file are replaced, or they could drive the user's terminal.
  */
 #include "base/log.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -82,12 +83,10 @@ static void write_line(const char *word, const char *mark, const char *fmt, va_l
 	raw = stderr_is_raw();
 	n = snprintf(line, sizeof(line), "lodge: %s%s", word, mark);
 	len = n < 0 ? 0 : (size_t)n;
-	for (const char *p = text; *p; p++) {
-		unsigned char c = (unsigned char)*p;
-
-		if (c == '\n' && raw)
+	for (const char *p = text_plain(text, "\n\t"); *p; p++) {
+		if (*p == '\n' && raw)
 			line[len++] = '\r';
-		line[len++] = (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f ? '?' : (char)c;
+		line[len++] = *p;
 	}
 	if (raw)
 		line[len++] = '\r';

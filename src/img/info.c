@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/bits.h"
+#include "base/text.h"
 #include "block/protocol.h"
 #include "block/qcow2/bitmap.h"
 #include "block/qcow2/qcow2.h"
@@ -219,6 +220,30 @@ static uint64_t number_of(const json_t *j, const char *key)
 	return (uint64_t)json_integer_value(json_object_get(j, key));
 }
 
+static int plain_string(json_t *j)
+{
+	char *s = strdup(json_string_value(j));
+	int ret = s ? json_string_set(j, text_plain(s, "")) : -1;
+
+	free(s);
+	return ret ? -ENOMEM : 0;
+}
+
+/* The tree is one of ours: what is foreign are the strings. */
+int img_plain(json_t *j)
+{
+	const char *key;
+	json_t *v;
+	size_t i;
+	int ret = json_is_string(j) ? plain_string(j) : 0;
+
+	json_object_foreach(j, key, v)
+		ret = ret ? ret : img_plain(v);
+	json_array_foreach(j, i, v)
+		ret = ret ? ret : img_plain(v);
+	return ret;
+}
+
 void img_snapshots_print(const json_t *list)
 {
 	char size[32], date[32] = "?", clock[32];
@@ -395,6 +420,8 @@ static int print_all(struct img *m, const struct chain *ch, bool chain)
 			return img_json_print(m, json_incref(j));
 		if (i)
 			putchar('\n');
+		if (img_plain(j))
+			return err_set(&m->e, -ENOMEM, "out of memory");
 		print_info(j);
 	}
 	return 0;

@@ -10,7 +10,9 @@
 int img_describe(struct img *m, struct blk_node *n, json_t **out);
 /* An array; NULL: no memory. */
 json_t *img_snapshots_json(const struct qcow2_snapshot *s, unsigned n);
-/* The same as a table for people. */
+/* The same as a table for people; img_plain comes first. */
 void img_snapshots_print(const json_t *list);
+/* For people: nothing in the strings of the tree that a terminal obeys. ENOMEM */
+int img_plain(json_t *j);
 
 #endif

@@ -42,10 +42,12 @@ static int list(struct img *m, struct blk_node *n)
 		return ret;
 	j = img_snapshots_json(s, count);
 	qcow2_snapshots_free(s, count);
-	if (!j)
-		return err_set(&m->e, -ENOMEM, "out of memory");
-	if (m->json)
+	if (j && m->json)
 		return img_json_print(m, j);
+	if (!j || img_plain(j)) {
+		json_decref(j);
+		return err_set(&m->e, -ENOMEM, "out of memory");
+	}
 	if (count && !m->quiet) {
 		printf("Snapshot list:\n");
 		img_snapshots_print(j);

@@ -15,12 +15,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/confine.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "p9/internal.h"
 
 #define STACK (256 * 1024)
@@ -150,12 +152,8 @@ int p9_new_session(struct p9 *s, const struct p9_session *of, uint32_t msize)
 
 const char *p9_shown(const char *text, char buf[P9_SHOWN])
 {
-	unsigned n = 0;
-
-	for (; text[n] && n < P9_SHOWN - 1; n++)
-		buf[n] = (unsigned char)text[n] < 0x20 || text[n] == 0x7f ? '?' : text[n];
-	buf[n] = '\0';
-	return buf;
+	snprintf(buf, P9_SHOWN, "%s", text);
+	return text_plain(buf, "");
 }
 
 static int op_version(struct p9_call *c)

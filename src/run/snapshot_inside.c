@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "run/opts.h"
 #include "run/qmp.h"
 #include "run/snapshot_inside.h"
@@ -31,11 +32,19 @@ static char *line_of(const char *command, const char *tag)
 	return line;
 }
 
+/* A monitor's lines end with CR LF. */
+static void print_lines(char *text)
+{
+	for (text_plain(text, "\r\n"); *text; text++)
+		if (*text != '\r')
+			putchar(*text);
+}
+
 static int tell(const char *guest, const char *command, const char *tag, struct err *e)
 {
 	char *line = line_of(command, tag);
 	json_t *args = line ? json_pack("{s:s}", "command-line", line) : NULL, *back = NULL;
-	const char *text;
+	char *text;
 	struct qmp *q;
 	int ret = args ? qmp_open(guest, 0, &q, e) : err_set(e, -EINVAL, "a name of bytes that are no text cannot be said");
 
@@ -46,14 +55,15 @@ static int tell(const char *guest, const char *command, const char *tag, struct 
 	}
 	ret = qmp_call(q, "human-monitor-command", args, &back, e);
 	qmp_close(q);
-	text = json_string_value(back);
-	/* What it prints is a list, or what was wrong. */
-	if (!ret && text && !strncmp(text, "Error: ", 7))
+	text = !ret && json_is_string(back) ? strdup(json_string_value(back)) : NULL;
+	/* What it prints is a list, or what was wrong. Names in the list are the images'. */
+	if (text && !strncmp(text, "Error: ", 7))
 		ret = err_set(e, -EREMOTEIO, "%.*s", (int)strcspn(text + 7, "\r\n"), text + 7);
-	else if (!ret && text)
-		for (; *text; text++)
-			if (*text != '\r')
-				putchar(*text);
+	else if (text)
+		print_lines(text);
+	else if (!ret)
+		ret = err_set(e, -ENOMEM, "no answer, or no memory for it");
+	free(text);
 	json_decref(back);
 	return ret;
 }

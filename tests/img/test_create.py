@@ -48,6 +48,20 @@ def test_snapshots_shown():
 
 
 @peer
+def test_names_for_terminals():
+    """What an image calls things does not move the cursor of who looks at it; in JSON it is all there."""
+    name = "x\x1b[2Jy\n\u009bz"
+    qemu("create", "-q", "-f", "qcow2", "a.qcow2", "4M")
+    qemu("snapshot", "-c", name, "a.qcow2")
+    qemu("create", "-q", "-f", "qcow2", "-u", "-b", name, "-F", "raw", "b.qcow2", "4M")
+    for args in (["info", "a.qcow2"], ["snapshot", "-l", "a.qcow2"], ["info", "b.qcow2"]):
+        out = img(*args).out
+        assert "x?[2Jy?" in out and "\x1b" not in out and "\u009b" not in out and "\ny" not in out, out
+    assert img("info", "--output=json", "a.qcow2").json()["snapshots"][0]["name"] == name
+    assert img("info", "--output=json", "b.qcow2").json()["backing-filename"] == name
+
+
+@peer
 def test_dirty_and_corrupt_shown():
     qemu("create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on", "a.qcow2", "4M")
     for flags in (1, 2, 3):

@@ -13,6 +13,7 @@
 
 #include "base/checked.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "block/luks/internal.h"
 #include "block/luks/luks1.h"
 #include "block/luks/luks2.h"
@@ -30,9 +31,7 @@ void luks_text(const void *from, size_t room, char *out)
 {
 	memcpy(out, from, room);
 	out[room] = '\0';
-	for (char *p = out; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = '?';
+	text_plain(out, "");
 }
 
 int luks_bad(const struct luks_place *at, struct err *e, const char *what)

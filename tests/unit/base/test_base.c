@@ -15,6 +15,7 @@
 #include "base/heap.h"
 #include "base/iov.h"
 #include "base/log.h"
+#include "base/text.h"
 
 static void err_keeps_code_and_fits(void **state)
 {
@@ -131,6 +132,14 @@ static void log_line_is_whole_and_harmless(void **state)
 	assert_string_equal(buf, "lodge: error: bad ?[2J name\n");
 }
 
+static void text_keeps_letters_only(void **state)
+{
+	char s[] = "a\x1b[2J\r\n\tz\xc3\xbcrich\xc2\x9b""1m\xc2\xa0\x7f\xc2";
+
+	assert_ptr_equal(text_plain(s, "\n"), s);
+	assert_string_equal(s, "a?[2J?\n?z\xc3\xbcrich??1m\xc2\xa0?\xc2");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -140,6 +149,7 @@ int main(void)
 		cmocka_unit_test(iov_slice_is_exact_or_refused),
 		cmocka_unit_test(heap_sorts_and_forgets),
 		cmocka_unit_test(log_line_is_whole_and_harmless),
+		cmocka_unit_test(text_keeps_letters_only),
 	};
 
 	unsetenv("LODGE_LOG");
