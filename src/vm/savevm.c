@@ -17,7 +17,6 @@
 #include "block/qcow2/qcow2.h"
 #include "storage/disk.h"
 #include "vm/internal.h"
-#include "vm/savevm.h"
 #include "vm/snapshot_int.h"
 #include "vm/vmstate.h"
 

@@ -216,9 +216,8 @@ def floppy(d, size):
     return img
 
 
-# Shows, one after each key: all characters in all attributes; a VBE mode of 256 colours, written through the window at
-# a0000; one of 32 bits a pixel, written where its memory is; text again.  Then off.
-SCREENS = r"""
+# Begins programs of more than a sector: four more are read behind it.
+LOADER = r"""
     mov $packet, %si
     mov $0x42, %ah
     int $0x13
@@ -229,6 +228,11 @@ packet: .byte 16, 0
     .quad 1
     .org 510
     .word 0xaa55
+"""
+
+# Shows, one after each key: all characters in all attributes; a VBE mode of 256 colours, written through the window at
+# a0000; one of 32 bits a pixel, written where its memory is; text again.  Then off.
+SCREENS = LOADER + r"""
 main:
     mov $0x0003, %ax
     int $0x10
@@ -387,17 +391,7 @@ gdtr:   .word 15
 
 # Scrolls the screen by a line of text HZ times a second, by counter 0 of the PIT and HLT, and writes a # to the serial port every HZ
 # times.  VBE 0: text mode, 80 x 25; 1: 1024 x 768 x 32, characters of 8 x 16.  The rows are moved where the screen's memory is.
-SCROLL = r"""
-    mov $packet, %si
-    mov $0x42, %ah
-    int $0x13
-    jc .
-    jmp main
-packet: .byte 16, 0
-    .word 4, 0x7e00, 0
-    .quad 1
-    .org 510
-    .word 0xaa55
+SCROLL = LOADER + r"""
     .set FONT, 0xa000
 main:
     .if VBE

@@ -10,6 +10,7 @@ import concurrent.futures
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,6 +154,24 @@ def lodge(*args, seconds=60, **kw):
     p = subprocess.run([LODGE, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                        timeout=seconds * SLOW, **kw)
     return p.returncode, p.stdout, p.stderr.decode(errors="replace")
+
+
+class Place:
+    """A folder of the test's own, which is its runtime directory, too."""
+
+    def __enter__(self):
+        self.dir = tempfile.mkdtemp(prefix="lodge-place-")
+        self.env = dict(os.environ, XDG_RUNTIME_DIR=self.dir, TMPDIR=self.dir)
+        return self
+
+    def __exit__(self, *exc):
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def tool(self, *args):
+        return lodge(*args, env=self.env)
 
 
 def stop(*_):

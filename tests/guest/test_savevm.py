@@ -8,10 +8,9 @@ import random
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 
-from guest import ACCEL, INITRD, KERNEL, SLOW, Vm, check, lodge, need_guest, run_all, tiny
+from guest import ACCEL, INITRD, KERNEL, SLOW, Place, check, need_guest, run_all, tiny
 from qmp import Qmp, QmpError
 
 # What is in memory and on both disks must agree, and the disks are asked anew each time.
@@ -26,22 +25,8 @@ WORK = ("cp /bin/busybox /tmp/a; s=$(md5sum </tmp/a); n=0; while :; do n=$((n+1)
 TIMES = int(os.environ.get("LODGE_SAVEVM_TIMES", 8))
 
 
-class Place:
-    """A folder with disks, and a runtime directory of the test's own."""
-
-    def __enter__(self):
-        self.dir = tempfile.mkdtemp(prefix="lodge-savevm-")
-        self.env = dict(os.environ, XDG_RUNTIME_DIR=self.dir, TMPDIR=self.dir)
-        return self
-
-    def __exit__(self, *exc):
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
-    def tool(self, *args):
-        return lodge(*args, env=self.env)
+class Disks(Place):
+    """A place with disks."""
 
     def image(self, name, size="64M", *options):
         status, _, err = self.tool("img", "create", "-f", "qcow2", *options, self.path(name), size)
@@ -123,7 +108,7 @@ def load(vm, q, tag, at):
 
 def again_and_again(cpus, times):
     def test():
-        with Place() as p:
+        with Disks() as p:
             p.image("a.qcow2")
             p.image("b.qcow2", "32M", "-o", "cluster_size=4k")
             with p.vm("--cpus", str(cpus)) as vm, p.qmp() as q:
@@ -159,7 +144,7 @@ def again_and_again(cpus, times):
 
 def while_it_runs():
     """savevm of a guest at work, which goes on; the lists; one name twice; then in a new process."""
-    with Place() as p:
+    with Disks() as p:
         p.image("a.qcow2")
         p.image("b.qcow2")
         with p.vm() as vm, p.qmp() as q:
@@ -220,7 +205,7 @@ def conclude(q, job):
 
 
 def jobs():
-    with Place() as p:
+    with Disks() as p:
         p.image("a.qcow2")
         p.image("b.qcow2")
         with p.vm() as vm, p.qmp() as q:
@@ -259,7 +244,7 @@ def jobs():
 
 
 def refused():
-    with Place() as p:
+    with Disks() as p:
         p.image("a.qcow2")
         with open(p.path("b.qcow2"), "wb") as f:
             f.truncate(1 << 20)
@@ -281,7 +266,7 @@ def refused():
 
 def other_devices():
     """A card that came since: what was saved is not this machine's. It goes on as it was, and once the card is gone goes back."""
-    with Place() as p:
+    with Disks() as p:
         p.image("a.qcow2")
         p.image("b.qcow2")
         with p.vm("--hotplug", "1", "--usb", "tablet") as vm, p.qmp() as q:
@@ -310,7 +295,7 @@ def other_devices():
 
 
 def verbs():
-    with Place() as p:
+    with Disks() as p:
         p.image("a.qcow2")
         p.image("b.qcow2")
         with p.vm() as vm:
@@ -336,7 +321,7 @@ def verbs():
 
 def sudden_death():
     """Killed while it is saved: what is on the disks is whole, leaks apart, and what was saved before is loaded."""
-    with Place() as p:
+    with Disks() as p:
         p.image("a.qcow2")
         p.image("b.qcow2")
         with p.vm() as vm, p.qmp() as q:

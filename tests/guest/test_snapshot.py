@@ -8,10 +8,9 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 
-from guest import ACCEL, KERNEL, Vm, check, lodge, need_guest, run_all, tiny
+from guest import ACCEL, KERNEL, Place, Vm, check, need_guest, run_all, tiny
 
 # Sorts and hashes what must come out the same every time; prints a line each round, or what went wrong.
 WORK = ("cat /bin/busybox >/tmp/a; s=$(md5sum </tmp/a); n=0; while :; do cp /tmp/a /tmp/b; t=$(md5sum </tmp/b); "
@@ -20,22 +19,8 @@ DISK_WORK = ("n=0; while :; do n=$((n+1)); dd if=/tmp/a of=/dev/vda bs=64k seek=
              "dd if=/dev/vda bs=64k skip=$((n%16*4)) count=4 2>/dev/null | cmp -n 262144 - /tmp/a || echo W\"\"RONG; echo round-$n; done\n")
 
 
-class Place:
-    """A folder for snapshots, and a runtime directory of the test's own."""
-
-    def __enter__(self):
-        self.dir = tempfile.mkdtemp(prefix="lodge-snapshot-")
-        self.env = dict(os.environ, XDG_RUNTIME_DIR=self.dir, TMPDIR=self.dir)
-        return self
-
-    def __exit__(self, *exc):
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-    def path(self, name):
-        return os.path.join(self.dir, name)
-
-    def tool(self, *args):
-        return lodge(*args, env=self.env)
+class Snapshots(Place):
+    """A place for snapshots."""
 
     def save(self, vm_name, name, *args):
         status, out, err = self.tool("snapshot", "create", *args, vm_name, self.path(name))
@@ -65,7 +50,7 @@ def at_work(vm, work=WORK):
 
 def again_and_again(cpus, engines):
     def test():
-        with Place() as p:
+        with Snapshots() as p:
             with tiny("--name", "s", "--cpus", str(cpus), accel=engines[0], env=p.env) as vm:
                 before = at_work(vm)
                 p.save("s", "0", "--quit")
@@ -81,7 +66,7 @@ def again_and_again(cpus, engines):
 
 
 def goes_on_itself():
-    with Place() as p, tiny("--name", "s", "--watchdog", "i6300esb,action=reset", env=p.env) as vm:
+    with Snapshots() as p, tiny("--name", "s", "--watchdog", "i6300esb,action=reset", env=p.env) as vm:
         at_work(vm)
         status, out, _ = p.tool("qmp", "s", "watchdog-set-action", "action=pause")
         check(status == 0, f"watchdog-set-action: {out}")
@@ -100,7 +85,7 @@ def goes_on_itself():
 
 
 def disk():
-    with Place() as p:
+    with Snapshots() as p:
         image = p.path("d.qcow2")
         check(p.tool("img", "create", "-f", "qcow2", image, "64M")[0] == 0, "no image")
         with tiny("--name", "s", "--disk", image, env=p.env) as vm:
@@ -144,7 +129,7 @@ def at_disk(vm):
 
 
 def raw_disk_is_refused():
-    with Place() as p:
+    with Snapshots() as p:
         with open(p.path("d.raw"), "wb") as f:
             f.truncate(1 << 20)
         with tiny("--name", "s", "--disk", p.path("d.raw") + ",format=raw", env=p.env) as vm:
@@ -157,7 +142,7 @@ def raw_disk_is_refused():
 
 
 def damaged():
-    with Place() as p:
+    with Snapshots() as p:
         with tiny("--name", "s", env=p.env) as vm:
             vm.expect(r"init reached", 120)
             p.save("s", "a", "--quit")
@@ -202,7 +187,7 @@ def damaged():
 def old_one():
     """The state that version 1 of the files had is taken for ever."""
     need_guest()
-    with Place() as p:
+    with Snapshots() as p:
         os.mkdir(p.path("a"))
         with lzma.open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "snapshot-1.state.xz")) as f, \
                 open(os.path.join(p.path("a"), "state"), "wb") as to:

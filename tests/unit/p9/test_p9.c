@@ -697,7 +697,6 @@ static void sessions_are_saved(void **state)
 	cl_close(&c);
 }
 
-/* Messages that end in the middle, at every byte, and numbers that are nobody's. */
 /* A client names its files as it likes; what the host's user reads of them moves no cursor and begins no line. */
 static void names_in_messages_are_shown_plainly(void **state)
 {
@@ -718,6 +717,7 @@ static void names_in_messages_are_shown_plainly(void **state)
 	cl_close(&c);
 }
 
+/* Messages that end in the middle, at every byte, and numbers that are nobody's. */
 static void damaged_messages_are_errors(void **state)
 {
 	struct cl c;
