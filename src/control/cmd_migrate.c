@@ -197,6 +197,18 @@ static bool in_range(struct ctl_call *c, const char *name, uint64_t v, uint64_t 
 	return false;
 }
 
+static bool take_name(struct ctl_call *c, const char *key, const char *v, char out[VM_MIGRATE_NAME])
+{
+	if (!v)
+		return true;
+	if (strlen(v) >= VM_MIGRATE_NAME) {
+		ctl_fail(c, CTL_GENERIC_ERROR, "Parameter '%s' is too long", key);
+		return false;
+	}
+	strcpy(out, v);
+	return true;
+}
+
 void ctl_cmd_migrate_set_parameters(struct ctl_call *c, const struct ctl_args_migrate_set_parameters *a)
 {
 	struct vm_migrate_params p = *vm_migrate_params(c->ctl->vm);
@@ -221,14 +233,17 @@ void ctl_cmd_migrate_set_parameters(struct ctl_call *c, const struct ctl_args_mi
 		p.max_bandwidth = a->max_bandwidth;
 	if (a->has_downtime_limit)
 		p.downtime_limit_ms = a->downtime_limit;
-	vm_migrate_set_params(c->ctl->vm, &p);
+	if (take_name(c, "tls-creds", a->tls_creds, p.tls_creds) && take_name(c, "tls-hostname", a->tls_hostname, p.tls_hostname) &&
+	    take_name(c, "tls-authz", a->tls_authz, p.tls_authz))
+		vm_migrate_set_params(c->ctl->vm, &p);
 }
 
 void ctl_cmd_query_migrate_parameters(struct ctl_call *c, const struct ctl_args_query_migrate_parameters *a)
 {
 	const struct vm_migrate_params *p = vm_migrate_params(c->ctl->vm);
 
-	ctl_return(c, json_pack("{s:i,s:i,s:i,s:i,s:I,s:I}", "compress-level", p->zstd_wanted, "cpu-throttle-initial", (int)p->throttle_initial,
+	ctl_return(c, json_pack("{s:i,s:i,s:i,s:i,s:I,s:I,s:s,s:s,s:s}", "compress-level", p->zstd_wanted, "cpu-throttle-initial", (int)p->throttle_initial,
 				"cpu-throttle-increment", (int)p->throttle_increment, "max-cpu-throttle", (int)p->throttle_max, "max-bandwidth",
-				(json_int_t)p->max_bandwidth, "downtime-limit", (json_int_t)p->downtime_limit_ms));
+				(json_int_t)p->max_bandwidth, "downtime-limit", (json_int_t)p->downtime_limit_ms, "tls-creds", p->tls_creds, "tls-hostname", p->tls_hostname,
+				"tls-authz", p->tls_authz));
 }

@@ -33,6 +33,16 @@ void hmp_migrate_set_capability(struct hmp *h)
 								  !strcmp(h->word[2], "on")));
 }
 
+static bool is_text(const char *name) { return !strncmp(name, "tls-", 4); }
+
+static void set_text(struct hmp *h, const char *name, const char *text)
+{
+	json_t *args = json_object();
+
+	json_object_set_new(args, name, json_string(text));
+	hmp_just(h, "migrate-set-parameters", args);
+}
+
 static void set_parameter(struct hmp *h, const char *name, long long n)
 {
 	json_t *args = json_object();
@@ -50,6 +60,10 @@ void hmp_migrate_set_parameter(struct hmp *h)
 	long long n = strtoll(h->word[2], &end, 10);
 	bool bad = end == h->word[2];
 
+	if (is_text(h->word[1])) {
+		set_text(h, h->word[1], h->word[2]);
+		return;
+	}
 	if (!strcmp(h->word[1], "max-bandwidth")) {
 		unit = *end ? strchr(units, *end | 0x20) : units + 2;
 		bad |= !unit || __builtin_mul_overflow(n, unit ? 1ll << (unit - units) * 10 : 1, &n);
@@ -90,7 +104,10 @@ void hmp_info_migrate_parameters(struct hmp *h)
 	const char *key;
 
 	json_object_foreach(j, key, v)
-		fprintf(h->out, "%s: %lld\r\n", key, json_integer_value(v));
+		if (json_is_string(v))
+			fprintf(h->out, "%s: '%s'\r\n", key, json_string_value(v));
+		else
+			fprintf(h->out, "%s: %lld\r\n", key, json_integer_value(v));
 	json_decref(j);
 }
 

@@ -30,15 +30,42 @@ static int tell(struct qmp *q, const char *command, json_t *args, struct err *e)
 	return ret;
 }
 
+/* Its object is there while it is begun. */
+#define TLS_ID "lodge-migrate"
+
+static int add_tls(struct qmp *q, const struct opt_state *st, struct err *e)
+{
+	char dir[PATH_MAX];
+	int ret = whole_path(st->tls, dir, sizeof(dir), e);
+
+	/* Of one that was interrupted. */
+	if (!ret)
+		tell(q, "object-del", json_pack("{s:s}", "id", TLS_ID), &(struct err){ "" });
+	return ret ? ret : tell(q, "object-add", json_pack("{s:s,s:s,s:s,s:s}", "qom-type", "tls-creds-x509", "id", TLS_ID, "dir", dir, "endpoint", "client"), e);
+}
+
 static int set(struct qmp *q, const struct opt_state *st, struct err *e)
 {
 	int ret = tell(q, "migrate-set-parameters", json_pack("{s:I,s:o*}", "max-bandwidth", (json_int_t)st->bandwidth, "downtime-limit",
 								st->number_given ? json_integer(st->number) : NULL), e);
+	if (!ret && st->tls)
+		ret = tell(q, "migrate-set-parameters", json_pack("{s:s,s:s}", "tls-creds", TLS_ID, "tls-hostname",
+								  st->tls_hostname ? st->tls_hostname : ""), e);
+
 
 	if (!ret)
 		ret = tell(q, "migrate-set-capabilities", json_pack("{s:[{s:s,s:b},{s:s,s:b}]}", "capabilities", "capability", "auto-converge", "state",
 								      (int)st->auto_converge, "capability", "compress", "state", (int)st->compress), e);
 	return ret;
+}
+
+/* The migration has what it needs. */
+static void forget_tls(struct qmp *q)
+{
+	struct err e;
+
+	tell(q, "migrate-set-parameters", json_pack("{s:s,s:s}", "tls-creds", "", "tls-hostname", ""), &e);
+	tell(q, "object-del", json_pack("{s:s}", "id", TLS_ID), &e);
 }
 
 static void show(const json_t *j, bool *shown)
@@ -117,8 +144,13 @@ int migrate_main(const struct verb *v, int argc, char **argv)
 	}
 	ret = whole_uri(st.words[1], uri, sizeof(uri), &e);
 	ret = ret ? ret : qmp_open(st.words[0], 0, &q, &e);
+	if (!ret && !st.tls && st.tls_hostname)
+		ret = err_set(&e, -EINVAL, "--tls-hostname: there is no TLS without --tls");
+	ret = ret ? ret : st.tls ? add_tls(q, &st, &e) : 0;
 	ret = ret ? ret : set(q, &st, &e);
 	ret = ret ? ret : tell(q, "migrate", json_pack("{s:s}", "uri", uri), &e);
+	if (st.tls && q)
+		forget_tls(q);
 	ret = ret ? ret : follow(q, &e);
 	if (!ret && !st.keep)
 		ret = tell(q, "quit", NULL, &e);

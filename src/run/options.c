@@ -450,10 +450,11 @@ const struct opt run_opts[] = {
 	  "A CD or DVD drive on the SATA controller, with the image in it; the same as *--disk FILE,if=ahci,cdrom=on*. An empty name ('') is a drive "
 	  "without a medium; *blockdev-change-medium* and *eject* of the control protocol change it. May be repeated.",
 	  COMPLETE_FILE, .parse = parse_cdrom },
-	{ "object", 0, "JSON", "secret or throttle group for block nodes; may be repeated",
+	{ "object", 0, "JSON", "secret, throttle group or TLS credentials; may be repeated",
 	  "A secret or throttle group that block nodes refer to, as QEMU describes it: *{\"qom-type\": \"secret\", \"id\": \"s\", \"file\": \"FILE\"}* "
 	  "or *{\"qom-type\": \"throttle-group\", \"id\": \"g\", \"limits\": {\"iops-total\": 100}}*. Of a group that several nodes refer to each has the limits for "
-	  "itself.", .parse = parse_object },
+	  "itself. Credentials of TLS are *{\"qom-type\": \"tls-creds-x509\", \"id\": \"t\", \"dir\": \"DIR\", \"endpoint\": \"server\"}*, with ca-cert.pem and server-cert.pem, "
+	  "server-key.pem or client-cert.pem, client-key.pem in the directory.", .parse = parse_object },
 	{ "blockdev", 0, "JSON", "block node with a name; may be repeated",
 	  "A block node as QEMU's *blockdev-add* describes it, for a disk (*--disk node=NAME*), another node or commands of the control protocol: "
 	  "*{\"driver\": \"qcow2\", \"node-name\": \"n\", \"file\": {\"driver\": \"file\", \"filename\": \"FILE\"}}*. Drivers are file, host_device, nbd, http, https, "
@@ -677,7 +678,11 @@ const struct opt run_opts[] = {
 	{ "incoming", 0, "tcp:HOST:PORT|unix:PATH|exec:COMMAND|fd:N|defer", "the guest comes from another process (lodge migrate)",
 	  "The machine is made and waits for a guest that *lodge migrate* sends it, see lodge-migrate(1). All options that make the machine are those the guest was "
 	  "started with, and its disks are the same files; the guest's process hands them over. With *defer* the control protocol's *migrate-incoming* says "
-	  "where to wait. Whoever can connect decides what the machine runs: TCP is for networks that are trusted.", .key = "incoming" },
+	  "where to wait. Whoever can connect decides what the machine runs: TCP is for networks that are trusted, or goes with *--incoming-tls*.", .key = "incoming" },
+	{ "incoming-tls", 0, "DIR", "with --incoming: by TLS, and from whom the CA in DIR has signed",
+	  "Takes the guest of *--incoming* by TLS only, from a source with a certificate. In the directory are *server-cert.pem* and *server-key.pem*, this side's own, and "
+	  "*ca-cert.pem*, by which the other side's certificate must be signed (and *ca-crl.pem*, if there is one: certificates that are not valid any more). All are PEM.", COMPLETE_FILE,
+	  .key = "incoming-tls" },
 	{ "paused", 0, NULL, "do not start the CPUs: the control protocol's cont does", NULL, .key = "paused" },
 	{ "code-cache", 0, "SIZE", "memory for translated code [256M]", "How much memory the translator may use for code and what it "
 	  "keeps about it, 1M to 1024M. When it is full the oldest code is given up, piece by piece. Other engines have no use for it.",
@@ -783,6 +788,18 @@ const struct opt snapshot_opts[] = {
 	{ NULL },
 };
 
+static int parse_tls(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	st->tls = val;
+	return 0;
+}
+
+static int parse_tls_hostname(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	st->tls_hostname = val;
+	return 0;
+}
+
 static int parse_bandwidth(struct conf *c, struct opt_state *st, const char *val, struct err *e)
 {
 	return vm_parse_size(val, &st->bandwidth, e);
@@ -793,6 +810,10 @@ const struct opt migrate_opts[] = {
 	{ "downtime", 0, "MILLISECONDS", "how long the guest may stand still, as far as it can be foreseen [300]", NULL, .parse = parse_number },
 	{ "auto-converge", 0, NULL, "slow the guest down if it writes faster than can be sent", NULL, .parse = parse_auto_converge },
 	{ "compress", 0, NULL, "compress what is sent (zstd)", NULL, .parse = parse_compress },
+	{ "tls", 0, "DIR", "by TLS, to a destination that the CA in DIR has signed",
+	  "The connection is encrypted, and both sides have certificates: here *client-cert.pem*, *client-key.pem* and *ca-cert.pem* (PEM) in the directory, there *lodge run --incoming-tls*. The "
+	  "destination's certificate must have the host name of the address.", COMPLETE_FILE, .parse = parse_tls },
+	{ "tls-hostname", 0, "NAME", "the name that the destination's certificate has [the address's]", NULL, .parse = parse_tls_hostname },
 	{ "keep", 0, NULL, "leave the process that had the guest, standing still", NULL, .parse = parse_keep },
 	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
 	{ NULL },

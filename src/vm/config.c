@@ -480,6 +480,8 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return config_bool(val, &v->in_place, e);
 	if (IS("loadvm"))
 		return config_text(val, &v->loadvm, e);
+	if (IS("incoming-tls"))
+		return config_text(val, &v->incoming_tls, e);
 	if (IS("incoming"))
 		return config_text(val, &v->incoming, e);
 	if (IS("from-snapshot"))
@@ -788,6 +790,8 @@ static int check_whole(struct vm_config *v, struct err *e)
 {
 	int ret = 0;
 
+	if (v->incoming_tls && !v->incoming)
+		return err_set(e, -EINVAL, "--incoming-tls: there is nothing that comes (--incoming)");
 	if (v->incoming && v->from_snapshot)
 		return err_set(e, -EINVAL, "--incoming and --from-snapshot: the guest comes from one place or the other");
 	if (v->loadvm && (v->incoming || v->from_snapshot || v->exec))

@@ -68,7 +68,7 @@
  *   stats on|off  no-reboot on|off  shutdown-timeout SECONDS [30]
  *   from-snapshot DIR  in-place on|off [off]  disk.N.inside NAME  disk.N.was BYTES NS (vm/snapshot.h)
  *   loadvm TAG    the guest goes on from a snapshot inside its disks (vm/savevm.h)
- *   incoming tcp:HOST:PORT|unix:PATH|exec:COMMAND|fd:N|defer   the guest comes by migration (vm/migrate.h)
+ *   incoming tcp:HOST:PORT|unix:PATH|exec:COMMAND|fd:N|defer   the guest comes by migration (vm/migrate.h)  incoming-tls DIR
  *   start-ns N    CLOCK_MONOTONIC at which the user's command began, for --stats
  */
 #ifndef LODGE_VM_CONFIG_H
@@ -340,6 +340,7 @@ struct vm_config {
 	bool in_place;			/* of from_snapshot: its disks themselves are brought back */
 	const char *from_snapshot;	/* directory whose saved state it goes on from; NULL: it boots */
 	const char *loadvm;		/* snapshot inside its disks that it goes on from (savevm.h); NULL: it boots */
+	const char *incoming_tls;	/* a directory with a server's certificate, key and CA (base/tls.h); NULL: plain */
 	const char *incoming;		/* where the guest comes from in the place of a boot: migrate.h; "defer": is told later; NULL: it boots */
 	const struct conf *tree;
 	bool paused;			/* until the host says go on */

@@ -15,6 +15,7 @@
 #include "vm/internal.h"
 #include "vm/migrate_int.h"
 #include "vm/snapshot_int.h"
+#include "vm/tls.h"
 
 #define BANDWIDTH_DEFAULT (128ull << 20)
 #define DOWNTIME_DEFAULT_MS 300
@@ -95,6 +96,7 @@ void mig_free(struct mig *g)
 		close(g->listen_fd);
 	pthread_mutex_destroy(&g->lock);
 	pthread_cond_destroy(&g->cond);
+	mig_tls_free(&g->tls);
 	free(g->about);
 	free(g->state);
 	free(g->todo);
@@ -184,6 +186,33 @@ void vm_migrate_info(const struct vm *vm, struct vm_migrate_info *out)
 	out->incoming = g == vm->mig_in;
 }
 
+/* ---- TLS ---- */
+
+/* What is set now, for as long as this migration lasts. */
+static int take_tls(struct mig *g, const char *uri, bool server, struct err *e)
+{
+	struct vm *vm = g->vm;
+	const struct vm_migrate_params *p = &vm->mig_params;
+	const char *authz = NULL;
+	int ret = 0;
+
+	/* A destination may have those that its configuration names. */
+	if (!*p->tls_creds)
+		return 0;
+	mig_tls_free(&g->tls);
+	ret = vm_tls_creds(vm, p->tls_creds, server, &g->tls.creds, e);
+	if (!ret && server && *p->tls_authz)
+		ret = vm_tls_authz(vm, p->tls_authz, &authz, e);
+	if (!ret && authz && !(g->tls.authz = strdup(authz)))
+		ret = err_set(e, -ENOMEM, "out of memory");
+	if (!ret && !server) {
+		g->tls.host = *p->tls_hostname ? strdup(p->tls_hostname) : mig_uri_host(uri);
+		if (!g->tls.host && vm_tls_verifies(vm, p->tls_creds))
+			ret = err_set(e, -EINVAL, "%.100s has no host's name: the parameter tls-hostname says which one the destination's certificate is to have", uri);
+	}
+	return ret;
+}
+
 /* ---- the source's beginning ---- */
 
 /* One that has come to its end. */
@@ -209,6 +238,11 @@ int vm_migrate(struct vm *vm, const char *uri, struct err *e)
 	g = mig_new(vm, uri, e);
 	if (!g)
 		return -ENOMEM;
+	ret = take_tls(g, uri, false, e);
+	if (ret) {
+		mig_free(g);
+		return ret;
+	}
 	if (getrandom(g->id, MIG_ID, 0) != MIG_ID) {
 		mig_free(g);
 		return err_set(e, -EIO, "there is nothing random to name the migration by");
@@ -253,7 +287,8 @@ int vm_migrate_incoming(struct vm *vm, const char *uri, struct err *e)
 		return err_set(e, -EINVAL, "this guest was not started to come from elsewhere (--incoming)");
 	if (g->has_thread)
 		return err_set(e, -EBUSY, "an incoming migration is waited for already");
-	if (mig_uri_listens(uri))
+	ret = take_tls(g, uri, true, e);
+	if (!ret && mig_uri_listens(uri))
 		ret = mig_listen(uri, &g->listen_fd, &g->info.port, e);
 	if (ret)
 		return ret;
@@ -280,6 +315,8 @@ int vm_migrate_wait(struct vm *vm, struct err *e)
 	machine_reset_devs(vm->m);
 	clock_pause(vm->m->clock);
 	machine_pause_devs(vm->m);
+	if (vm->cfg->incoming_tls && vm_tls_dir(vm->cfg->incoming_tls, true, &vm->mig_in->tls.creds, e))
+		return err_prefix(e, -EINVAL, "--incoming-tls");
 	if (!strcmp(vm->cfg->incoming, "defer"))
 		return 0;
 	ret = vm_migrate_incoming(vm, vm->cfg->incoming, e);

@@ -48,6 +48,8 @@ enum vm_migrate_status {
 };
 const char *vm_migrate_status_name(enum vm_migrate_status s);
 
+#define VM_MIGRATE_NAME 256
+
 struct vm_migrate_params {
 	uint64_t max_bandwidth;		/* bytes a second while the guest runs, 0: no limit */
 	uint64_t downtime_limit_ms;	/* how long the guest is to stand still at most, as far as it can be foreseen */
@@ -55,6 +57,8 @@ struct vm_migrate_params {
 	bool auto_converge;		/* slow the vCPUs when they write faster than can be sent */
 	unsigned throttle_initial, throttle_increment, throttle_max;	/* percent, 1 to 99 */
 	bool events;			/* MIGRATION events */
+	/* Objects of vm/tls.h, and whose name the destination's certificate has; "": none, the host's of tcp: */
+	char tls_creds[VM_MIGRATE_NAME], tls_authz[VM_MIGRATE_NAME], tls_hostname[VM_MIGRATE_NAME];
 };
 void vm_migrate_defaults(struct vm_migrate_params *p);
 const struct vm_migrate_params *vm_migrate_params(const struct vm *vm);

@@ -251,7 +251,8 @@ static int visitor(struct mig *g)
 
 	if (mig_accept(g->listen_fd, g->stop_fd, 0, &c, &e))
 		return 0;
-	ours = !read_hello(&c, id, &asks, &e) && asks && !memcmp(id, g->id, MIG_ID);
+	c.timeout_ms = MIG_ANSWER_MS;
+	ours = !mig_secure(&c, &g->tls, &e) && !read_hello(&c, id, &asks, &e) && asks && !memcmp(id, g->id, MIG_ID);
 	if (ours) {
 		/* Before the answer nothing of it can come about any more. */
 		mig_chan_fini(&g->chan);
@@ -318,8 +319,11 @@ static int session(struct mig *g)
 	struct mig_rx *rx = NULL;
 	uint8_t id[MIG_ID];
 	bool asks = false;
-	int ret = read_hello(&g->chan, id, &asks, &g->e);
+	int ret;
 
+	g->chan.timeout_ms = MIG_ANSWER_MS;
+	ret = mig_secure(&g->chan, &g->tls, &g->e);
+	ret = ret ? ret : read_hello(&g->chan, id, &asks, &g->e);
 	if (!ret && asks) {
 		answer(g, &g->chan, id);
 		return -EALREADY;
@@ -367,7 +371,8 @@ static bool one(struct mig *g)
 	int ret = session(g);
 
 	if (ret && ret != -EALREADY && !atomic_load(&g->ending)) {
-		if (g->chan.in >= 0 && ret != -ECONNABORTED)
+		/* Who did not get through TLS is told nothing more. */
+		if (g->chan.in >= 0 && ret != -ECONNABORTED && !g->tls.creds == !g->chan.tls)
 			mig_send_text(&g->chan, MIG_FAILED, g->e.msg, &e);
 		mig_on_loop(g, say_failed);
 	}
@@ -389,9 +394,11 @@ static void answer_questions(struct mig *g)
 
 		if (ret)
 			continue;
-		if (!read_hello(&c, id, &asks, &e) && asks)
+		c.timeout_ms = MIG_ANSWER_MS;
+		ret = mig_secure(&c, &g->tls, &e);
+		if (!ret && !read_hello(&c, id, &asks, &e) && asks)
 			answer(g, &c, id);
-		else
+		else if (!ret)
 			mig_send_text(&c, MIG_FAILED, "its guest is here already", &e);
 		mig_chan_fini(&c);
 	}

@@ -27,6 +27,7 @@ struct mig {
 	bool has_thread;
 	int stop_fd;			/* eventfd: what waits gives up */
 	struct mig_chan chan;		/* in < 0: none */
+	struct mig_tls tls;		/* of each connection; does not change while the thread is there */
 	uint8_t id[MIG_ID];
 	_Atomic bool cancelled;		/* somebody asked for it */
 	_Atomic bool ending;		/* the VM is at its end */

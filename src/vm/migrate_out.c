@@ -241,6 +241,7 @@ static int look_at_destination(struct mig *g)
 	int ret = mig_connect(g->uri, g->stop_fd, MIG_ANSWER_MS, &g->chan, &g->e), len;
 
 	g->chan.timeout_ms = MIG_ANSWER_MS;
+	ret = ret ? ret : mig_secure(&g->chan, &g->tls, &g->e);
 	ret = ret ? ret : hello(g, 0, &g->e);
 	if (ret)
 		return ret;
@@ -530,7 +531,7 @@ static enum mig_answer ask(struct mig *g)
 	if (!g->listening || mig_connect(g->uri, g->stop_fd, MIG_ANSWER_MS, &g->chan, &e))
 		return a;
 	g->chan.timeout_ms = MIG_ANSWER_MS;
-	if (!hello(g, MIG_ASKS, &e) && expect(g, MIG_ANSWER, MIG_ANSWER_MS, &e) >= 4)
+	if (!mig_secure(&g->chan, &g->tls, &e) && !hello(g, MIG_ASKS, &e) && expect(g, MIG_ANSWER, MIG_ANSWER_MS, &e) >= 4)
 		a = (enum mig_answer)ld_le32(g->chan.buf);
 	mig_chan_fini(&g->chan);
 	return a <= MIG_STARTED ? a : MIG_UNKNOWN;

@@ -74,6 +74,15 @@ int mig_uri_check(const char *uri, struct err *e)
 	return err_set(e, -EINVAL, "'%.100s' is not one of tcp:HOST:PORT, unix:PATH, exec:COMMAND, fd:N", uri);
 }
 
+char *mig_uri_host(const char *uri)
+{
+	char host[HOST_LEN];
+	const char *port;
+	struct err e;
+
+	return is_tcp(uri) && !split(uri, host, &port, &e) && *host ? strdup(host) : NULL;
+}
+
 static int nonblocking(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);

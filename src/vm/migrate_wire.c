@@ -15,9 +15,11 @@
 #include <zlib.h>
 
 #include "base/bits.h"
+#include "vm/tls.h"
 
 #define MAGIC 0x4d47444cu	/* "LDGM" */
 #define MAX_PIECES 16
+#define PACK (16u << 10)	/* bytes of a TLS record */
 #define CHILD_TURNS 50		/* of 10 ms, in which a command may end by itself */
 
 const char *mig_type_name(enum mig_type t)
@@ -94,13 +96,16 @@ int mig_chan_init(struct mig_chan *c, int in, int out, int stop_fd, struct err *
 
 void mig_chan_fini(struct mig_chan *c)
 {
+	tls_free(c->tls);
+	c->tls = NULL;
 	if (c->out >= 0 && c->out != c->in)
 		close(c->out);
 	if (c->in >= 0)
 		close(c->in);
 	c->in = c->out = -1;
 	free(c->buf);
-	c->buf = NULL;
+	free(c->pack);
+	c->buf = c->pack = NULL;
 	/* Its input has ended; what does not end then is made to, the shell's children included. */
 	for (unsigned i = 0; c->child; i++) {
 		if (waitpid(c->child, NULL, WNOHANG)) {
@@ -131,6 +136,98 @@ static int wait_for(struct mig_chan *c, int fd, short events, struct err *e)
 static int broken(int ret, struct err *e)
 {
 	return err_set(e, -EPIPE, "the connection was %s%s", ret ? "lost: " : "closed by the other side", ret ? strerror(ret) : "");
+}
+
+/* ---- TLS ---- */
+
+static int wait_tls(struct mig_chan *c, struct err *e)
+{
+	return tls_wants_write(c->tls) ? wait_for(c, c->out, POLLOUT, e) : wait_for(c, c->in, POLLIN, e);
+}
+
+static int broken_tls(struct mig_chan *c, struct err *e)
+{
+	return err_set(e, -EPIPE, "the connection was lost: TLS: %s", tls_why(c->tls));
+}
+
+int mig_secure(struct mig_chan *c, const struct mig_tls *t, struct err *e)
+{
+	const struct tls_guard guard = { vm_tls_allows, t->authz };
+	int ret;
+
+	if (!t->creds)
+		return 0;
+	c->pack = malloc(PACK);
+	if (!c->pack || tls_new(t->creds, c->in, t->host, t->authz ? &guard : NULL, &c->tls))
+		return err_set(e, -ENOMEM, "out of memory for TLS");
+	while ((ret = tls_handshake(c->tls)) == -EAGAIN) {
+		ret = wait_tls(c, e);
+		if (ret)
+			break;
+	}
+	if (ret == -EPROTO || ret == -EACCES)
+		err_set(e, ret, "TLS: %s", tls_why(c->tls));
+	/* What comes after a handshake that failed is nobody's. */
+	if (ret) {
+		tls_free(c->tls);
+		c->tls = NULL;
+	}
+	return ret;
+}
+
+void mig_tls_free(struct mig_tls *t)
+{
+	tls_creds_unref(t->creds);
+	free(t->host);
+	free(t->authz);
+	*t = (struct mig_tls){ NULL };
+}
+
+static int write_tls(struct mig_chan *c, const uint8_t *p, size_t len, struct err *e)
+{
+	while (len) {
+		ssize_t n = tls_write(c->tls, p, len);
+		int ret;
+
+		if (n < 0 && n != -EAGAIN)
+			return broken_tls(c, e);
+		if (n < 0) {
+			ret = wait_tls(c, e);
+			if (ret)
+				return ret;
+			continue;
+		}
+		c->sent_bytes += (uint64_t)n;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* By records of TLS that are full, but for the last one. */
+static int write_packed(struct mig_chan *c, const struct iovec *iov, unsigned n, struct err *e)
+{
+	size_t have = 0;
+	int ret = 0;
+
+	for (unsigned i = 0; i < n && !ret; i++) {
+		const uint8_t *p = iov[i].iov_base;
+		size_t len = iov[i].iov_len;
+
+		while (len && !ret) {
+			size_t some = MIN(len, PACK - have);
+
+			memcpy(c->pack + have, p, some);
+			have += some;
+			p += some;
+			len -= some;
+			if (have < PACK)
+				continue;
+			ret = write_tls(c, c->pack, have, e);
+			have = 0;
+		}
+	}
+	return ret ? ret : write_tls(c, c->pack, have, e);
 }
 
 static int write_all(struct mig_chan *c, struct iovec *iov, unsigned n, struct err *e)
@@ -174,7 +271,7 @@ int mig_send(struct mig_chan *c, enum mig_type type, const struct iovec *iov, un
 	all[0] = (struct iovec){ head, MIG_HEAD };
 	if (n)
 		memcpy(all + 1, iov, n * sizeof(*iov));
-	return write_all(c, all, n + 1, e);
+	return c->tls ? write_packed(c, all, n + 1, e) : write_all(c, all, n + 1, e);
 }
 
 int mig_send_bytes(struct mig_chan *c, enum mig_type type, const void *p, size_t len, struct err *e)
@@ -197,18 +294,30 @@ int mig_send_text(struct mig_chan *c, enum mig_type type, const char *text, stru
 	return mig_send_bytes(c, type, text, strnlen(text, 1000), e);
 }
 
+/* As read(2) is: EAGAIN is waited for by the caller. */
+static ssize_t read_some(struct mig_chan *c, uint8_t *p, size_t len)
+{
+	ssize_t n = c->tls ? tls_read(c->tls, p, len) : read(c->in, p, len);
+
+	if (c->tls && n < 0) {
+		errno = (int)-n;
+		n = -1;
+	}
+	return n;
+}
+
 static int read_all(struct mig_chan *c, uint8_t *p, size_t len, struct err *e)
 {
 	while (len) {
-		ssize_t n = read(c->in, p, len);
+		ssize_t n = read_some(c, p, len);
 		int ret;
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (!n || (n < 0 && errno != EAGAIN))
-			return broken(n ? errno : 0, e);
+			return n && c->tls ? broken_tls(c, e) : broken(n ? errno : 0, e);
 		if (n < 0) {
-			ret = wait_for(c, c->in, POLLIN, e);
+			ret = c->tls ? wait_tls(c, e) : wait_for(c, c->in, POLLIN, e);
 			if (ret)
 				return ret;
 			continue;

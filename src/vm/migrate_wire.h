@@ -19,6 +19,7 @@
 #include <sys/uio.h>
 
 #include "base/err.h"
+#include "base/tls.h"
 
 #define MIG_VERSION 1u
 #define MIG_HEAD 20u
@@ -76,6 +77,8 @@ struct mig_chan {
 	int stop_fd;			/* not the channel's own */
 	int timeout_ms;			/* -1: for ever */
 	pid_t child;			/* exec: 0: none */
+	struct tls *tls;		/* NULL: plain */
+	uint8_t *pack;			/* with TLS: records of a few bytes go together */
 	uint32_t sent_n, got_n;
 	uint64_t sent_bytes, got_bytes;
 	uint8_t *buf;			/* MIG_MAX: the payload of the last record that was read */
@@ -84,6 +87,17 @@ struct mig_chan {
 /* Takes the descriptors over, also when it fails. ENOMEM and others */
 int mig_chan_init(struct mig_chan *c, int in, int out, int stop_fd, struct err *e);
 void mig_chan_fini(struct mig_chan *c);
+/*
+ * TLS, before anything is said: of both sides' records none is seen, or changed, by anybody else.  Nothing is done without credentials.  What
+ * does not speak it, or is not who it should be, ends here: EACCES, EPROTO and others; within c->timeout_ms a step.
+ */
+struct mig_tls {
+	struct tls_creds *creds;	/* NULL: plain.  One owner more */
+	char *host;			/* client: whose name the certificate has */
+	char *authz;			/* server: who may come; NULL: whom the CA has signed */
+};
+int mig_secure(struct mig_chan *c, const struct mig_tls *t, struct err *e);
+void mig_tls_free(struct mig_tls *t);
 int mig_send(struct mig_chan *c, enum mig_type type, const struct iovec *iov, unsigned n, struct err *e);
 int mig_send_bytes(struct mig_chan *c, enum mig_type type, const void *p, size_t len, struct err *e);
 int mig_send_u32(struct mig_chan *c, enum mig_type type, uint32_t v, struct err *e);
@@ -102,6 +116,8 @@ const char *mig_type_name(enum mig_type t);
  */
 bool mig_uri_listens(const char *uri);	/* a destination can wait there for several */
 int mig_uri_check(const char *uri, struct err *e);
+/* The host of tcp:, malloc'ed; NULL: there is none, or no memory. */
+char *mig_uri_host(const char *uri);
 int mig_connect(const char *uri, int stop_fd, int timeout_ms, struct mig_chan *c, struct err *e);
 /* A listening socket, non-blocking; *port: the one of tcp:, if it was 0 a free one. */
 int mig_listen(const char *uri, int *fd, unsigned *port, struct err *e);

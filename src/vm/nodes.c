@@ -36,6 +36,7 @@ struct vm_nodes *vm_nodes_of(struct vm *vm)
 	list_init(&s->added);
 	list_init(&s->groups);
 	list_init(&s->secret_ids);
+	list_init(&s->tls);
 	if (blk_secrets_new(&s->secrets)) {
 		free(s);
 		return NULL;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Between nodes.c (nodes by name) and objects.c (secrets and throttle groups). */
+/* Between nodes.c (nodes by name), objects.c (secrets and throttle groups) and tls.c (credentials). */
 #ifndef LODGE_VM_NODES_INT_H
 #define LODGE_VM_NODES_INT_H
 
 #include "base/list.h"
+#include "base/tls.h"
 #include "vm/nodes.h"
 
 /* A node that the user added, until it is deleted. */
@@ -25,8 +26,17 @@ struct secret_object {
 	char *id;
 };
 
+/* Credentials, or the name of who may come: one of the two. */
+struct tls_object {
+	struct list in;
+	char *id;
+	struct tls_creds *creds;
+	bool verify;
+	char *identity;
+};
+
 struct vm_nodes {
-	struct list added, groups, secret_ids;
+	struct list added, groups, secret_ids, tls;
 	struct blk_secrets *secrets;
 	unsigned n_made;		/* names that we made up */
 	unsigned mark;			/* of the last walk */
@@ -36,5 +46,10 @@ struct vm_nodes {
 struct vm_nodes *vm_nodes_of(struct vm *vm);
 const struct blk_throttle_opts *vm_group(void *opaque, const char *id);
 void vm_free_objects(struct vm_nodes *s);
+/* tls.c; the type is tls-creds-x509 or authz-simple, the id is not taken. */
+int vm_tls_add(struct vm_nodes *s, const char *type, const char *id, const json_t *o, struct err *e);
+struct tls_object *vm_tls_find(struct vm_nodes *s, const char *id);
+void vm_tls_del(struct tls_object *x);
+void vm_tls_free(struct vm_nodes *s);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Objects that block nodes refer to, under QEMU's names: secrets and throttle groups.
+ * Objects that others refer to, under QEMU's names: secrets and throttle groups; those of TLS are in tls.c.
  *
  * A secret that comes as text is kept like one from a file, which may be read by
  * nobody else: it goes through a file in memory.
@@ -160,12 +160,14 @@ int vm_object_add(struct vm *vm, const json_t *object, struct err *e)
 		return err_set(e, -ENOMEM, "out of memory");
 	if (!type || !id || !*id)
 		return err_set(e, -EINVAL, "Parameter '%s' is missing", type ? "id" : "qom-type");
-	if (find_group(s, id) || find_secret(s, id))
+	if (find_group(s, id) || find_secret(s, id) || vm_tls_find(s, id))
 		return err_set(e, -EEXIST, "attempt to add duplicate property '%.60s' to object (type 'container')", id);
 	if (!strcmp(type, "secret"))
 		return add_secret(s, id, object, e);
 	if (!strcmp(type, "throttle-group"))
 		return add_group(s, id, object, e);
+	if (!strcmp(type, "tls-creds-x509") || !strcmp(type, "authz-simple"))
+		return vm_tls_add(s, type, id, object, e);
 	return err_set(e, -ENOTSUP, "invalid object type: %.60s", type);
 }
 
@@ -195,6 +197,7 @@ int vm_object_del(struct vm *vm, const char *id, struct err *e)
 {
 	struct group *g = find_group(vm->nodes, id);
 	struct secret_object *x = vm->nodes ? find_secret(vm->nodes, id) : NULL;
+	struct tls_object *t = vm_tls_find(vm->nodes, id);
 
 	if (g && uses_group(vm, id))
 		return err_set(e, -EBUSY, "object '%.60s' is in use, can not be deleted", id);
@@ -207,6 +210,8 @@ int vm_object_del(struct vm *vm, const char *id, struct err *e)
 		list_del(&x->in);
 		free(x->id);
 		free(x);
+	} else if (t) {
+		vm_tls_del(t);
 	} else {
 		return err_set(e, -ENOENT, "object '%.60s' not found", id);
 	}
@@ -227,5 +232,6 @@ void vm_free_objects(struct vm_nodes *s)
 		free(x->id);
 		free(x);
 	}
+	vm_tls_free(s);
 	blk_secrets_free(s->secrets);
 }

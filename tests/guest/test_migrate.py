@@ -9,6 +9,7 @@ import struct
 import sys
 import time
 
+import certs
 import migrate
 from guest import check, lodge, run_all
 from migrate import Herd
@@ -253,6 +254,81 @@ def ways():
         addresses(herd)
 
 
+def tls_object(name, path, endpoint):
+    return {"qom_type": "tls-creds-x509", "id": name, "dir": path, "endpoint": endpoint}
+
+
+def secured():
+    """By TLS: to who has to be there and nobody else, and nothing of a guest goes to others."""
+    with Herd() as herd:
+        ours, other = certs.authority(herd.dir + "/ours", "ours"), certs.authority(herd.dir + "/other", "other")
+        herd.boot()
+        to = herd.make("--incoming", "tcp:127.0.0.1:0", "--incoming-tls", ours)
+        with herd.qmp(to) as q:
+            port = q.cmd("query-migrate")["x-lodge-port"]
+        plain, path = herd.destination()
+
+        def fails(uri, word, **params):
+            with herd.qmp(herd.vm) as q:
+                q.cmd("migrate-set-parameters", max_bandwidth=0, downtime_limit=2000, **params)
+                q.cmd("migrate", uri=uri)
+            how, info = herd.settle(herd.vm)
+            check(how == "failed" and word in info["error-desc"], f"{uri}, {params}: {how}: {info}")
+            check(info.get("setup-time", 0) == 0, f"it had begun: {info}")
+
+        with herd.qmp(herd.vm) as q:
+            for name, path_of in (("ours", ours), ("other", other)):
+                q.cmd("object-add", **tls_object(name, path_of, "client"))
+            q.cmd("object-add", **tls_object("server", ours, "server"))
+            for params, word in (({"tls_creds": "server"}, "endpoint=client is needed"), ({"tls_creds": "none"}, "No TLS credentials with id 'none'"),
+                                 ({"tls_creds": "ours", "tls_hostname": ""}, "has no host's name")):
+                q.cmd("migrate-set-parameters", **params)
+                try:
+                    q.cmd("migrate", uri="unix:" + path)
+                    check(False, f"{params} were taken")
+                except QmpError as e:
+                    check(word in e.desc, e.desc)
+        fails(f"tcp:127.0.0.1:{port}", "connection", tls_creds="")
+        fails(f"tcp:127.0.0.1:{port}", "certificate", tls_creds="other")
+        fails(f"tcp:127.0.0.1:{port}", "mismatch", tls_creds="ours", tls_hostname="example.org")
+        fails("unix:" + path, "TLS", tls_creds="ours", tls_hostname="localhost")
+        check(herd.status(to) == "inmigrate" and herd.status(plain) == "inmigrate", "a destination has gone")
+        herd.goes_on()
+        # By the verb; the certificate has the address, too.
+        status, out, err = lodge("migrate", "--downtime", "2000", "--tls", ours, "m1", f"tcp:localhost:{port}", env=herd.env)
+        check(status == 0 and b"stood still for" in out, f"lodge migrate --tls: {status} {err}")
+        herd.drop(herd.vm)
+        herd.vm = to
+        herd.goes_on()
+        # To one who takes a certain client only, over a unix socket.
+        herd.drop(plain)
+        to = herd.make("--incoming", "defer")
+        path = os.path.join(herd.dir, "tls")
+        with herd.qmp(to) as q:
+            q.cmd("object-add", **tls_object("t", ours, "server"))
+            q.cmd("object-add", qom_type="authz-simple", id="who", identity="CN=somebody,O=Lodge")
+            q.cmd("migrate-set-parameters", tls_creds="t", tls_authz="who")
+            q.cmd("migrate-incoming", uri="unix:" + path)
+        with herd.qmp(herd.vm) as q:
+            q.cmd("object-add", **tls_object("ours", ours, "client"))
+        fails("unix:" + path, "", tls_creds="ours", tls_hostname="localhost")
+        check("not among those allowed" in to.err(), f"it let somebody else in: {to.err()}")
+        herd.drop(to)
+        to = herd.make("--incoming", "defer")
+        with herd.qmp(to) as q:
+            q.cmd("object-add", **tls_object("t", ours, "server"))
+            q.cmd("object-add", qom_type="authz-simple", id="who", identity="CN=client,O=Lodge")
+            q.cmd("migrate-set-parameters", tls_creds="t", tls_authz="who")
+            q.cmd("migrate-incoming", uri="unix:" + path)
+        with herd.qmp(herd.vm) as q:
+            q.cmd("migrate", uri="unix:" + path)
+        how, info = herd.settle(herd.vm)
+        check(how == "completed", f"{how}: {info} {to.err()}")
+        herd.drop(herd.vm)
+        herd.vm = to
+        herd.goes_on()
+
+
 def qcow2():
     with Herd() as herd:
         os.unlink(herd.disk)
@@ -284,6 +360,7 @@ if __name__ == "__main__":
         ("a guest with two CPUs and a disk, five times on", back_and_forth),
         ("another CPU, other devices: refused, and the guest goes on", refused),
         ("to nobody; cancelled; over a command, a descriptor, by lodge migrate", ways),
+        ("by TLS", secured),
         ("with a qcow2 image", qcow2),
         ("to strangers", strangers),
         ("stopped on its way, and its drives", stopped),
