@@ -249,6 +249,7 @@ static int dev_tpm(struct qemu *q, struct qemu_item *it, const struct kind *k, s
 	emit_begin(q, "--tpm");
 	emit_part(q, NULL, k->arg);
 	emit_part(q, "socket", path);
+	emit_part(q, "end", "on");	/* QEMU tells it so, too */
 	emit_end(q);
 	props_take(&it->p, "ppi");
 	return done(it, e);

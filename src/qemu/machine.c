@@ -456,28 +456,12 @@ int opt_global(struct qemu *q, const char *val, struct err *e)
 
 /* ---- what becomes of it ---- */
 
-/* As it is, in -L's folder, or where distributions put firmware. */
-static const char *find_bios(struct qemu *q, const char *name)
-{
-	const char *const dirs[] = { q->data_dir, "/usr/share/seabios", "/usr/share/qemu", "/usr/share/ovmf", "/usr/share/OVMF" };
-
-	if (!strcmp(name, "bios.bin") || !strcmp(name, "bios-256k.bin"))
-		return "bios";
-	for (unsigned i = 0; i < ARRAY_LEN(dirs) && !strchr(name, '/') && access(name, R_OK); i++) {
-		const char *path = dirs[i] ? keepf(q, "%s/%s", dirs[i], name) : "";
-
-		if (*path && !access(path, R_OK))
-			return path;
-	}
-	return name;
-}
-
 static void emit_boot(struct qemu *q)
 {
 	if (q->bios)
-		emitf(q, "--firmware", "%s", find_bios(q, q->bios));
+		emitf(q, "--firmware", "%s", firmware_without_smm(q, firmware_find(q, q->bios)));
 	else if (q->pflash[0])
-		emitf(q, "--firmware", "%s", q->pflash[0]);
+		emitf(q, "--firmware", "%s", firmware_without_smm(q, q->pflash[0]));
 	else if (!q->kernel && !q->micro)
 		emitf(q, "--firmware", "bios");
 	if (q->pflash[1])

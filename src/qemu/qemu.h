@@ -166,6 +166,10 @@ int opt_hdd(struct qemu *q, const char *val, struct err *e);
 int opt_cdrom(struct qemu *q, const char *val, struct err *e);
 int opt_pflash(struct qemu *q, const char *val, struct err *e);
 int opt_add_fd(struct qemu *q, const char *val, struct err *e);
+/* A firmware's file by the name that -bios has for it: "bios", or a path. */
+const char *firmware_find(struct qemu *q, const char *name);
+/* The build beside it that does without system management mode, with a warning, where this one needs that; else itself. */
+const char *firmware_without_smm(struct qemu *q, const char *file);
 /* What is flash: before emit_machine, whose firmware it is. */
 int emit_flash(struct qemu *q, struct err *e);
 int emit_drives(struct qemu *q, struct err *e);

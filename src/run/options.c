@@ -611,11 +611,12 @@ const struct opt run_opts[] = {
 	  "A keyboard, mouse or tablet of virtio's kind, for guests with the driver: *virtio-keyboard*, *virtio-mouse*, *virtio-tablet* (a "
 	  "pointer that is where the viewer's is). While the guest does not drive it, the PS/2 ones get what is typed. May be repeated.",
 	  COMPLETE_WORDS, "virtio-keyboard virtio-mouse virtio-tablet", .parse = parse_input },
-	{ "tpm", 0, "on|crb|tis[,state=FOLDER|socket=PATH]", "TPM 2.0, by swtpm [none]",
+	{ "tpm", 0, "on|crb|tis[,state=FOLDER|socket=PATH[,end=on]]", "TPM 2.0, by swtpm [none]",
 	  "A TPM 2.0, which is the program swtpm(8), with the command response buffer interface (*crb*, also *on*) or the FIFO interface (*tis*). It "
 	  "is started along with the guest. Its state, which has the guest's keys, is in a folder for this user alone: *state=FOLDER*, by default "
 	  "beside the first disk, with *.tpm* after its name; without a disk image that is written to, it is lost when the guest ends. "
-	  "*socket=PATH* takes one that runs already, by its control socket (*swtpm socket --tpm2 --ctrl type=unixio,path=PATH ...*).",
+	  "*socket=PATH* takes one that runs already, by its control socket (*swtpm socket --tpm2 --ctrl type=unixio,path=PATH ...*); with *end=on* it is "
+	  "told to end when the guest has ended, otherwise it stays.",
 	  COMPLETE_WORDS, "none on crb tis", .parse = parse_tpm },
 	{ "vmgenid", 0, "GUID|auto", "VM generation ID [none]",
 	  "A VM generation ID, by which a guest knows that it is a copy when it changes: *auto* makes one up.",

@@ -63,9 +63,11 @@ static int tpm_part(void *opaque, const char *name, const char *val, struct err 
 		return conf_set(t->c, "tpm", !strcmp(val, "on") ? "crb" : val, e);
 	if (val && !strcmp(name, "socket"))
 		return conf_set(t->c, "tpm-socket", val, e);
+	if (val && !strcmp(name, "end"))
+		return conf_set(t->c, "tpm-end", val, e);
 	if (val && !strcmp(name, "state"))
 		return conf_set(t->c, "tpm-state", val, e);
-	return err_set(e, -EINVAL, "'%.40s' is not socket=PATH or state=FOLDER", name);
+	return err_set(e, -EINVAL, "'%.40s' is not socket=PATH, end=on or state=FOLDER", name);
 }
 
 int parse_tpm(struct conf *c, struct opt_state *st, const char *val, struct err *e)

@@ -31,6 +31,7 @@ struct tpm {
 	struct tpm_front f;
 	char *name;
 	pid_t child;
+	bool ends;			/* told to, by tpm_free, though it is no child */
 	pthread_t thread;
 	bool has_thread;
 	struct tpm_wire w;		/* the thread's, once it runs */
@@ -559,6 +560,11 @@ int tpm_new_child(struct loop *l, int ctrl, const char *name, pid_t child, struc
 	return ret;
 }
 
+void tpm_ends_with_us(struct tpm *t)
+{
+	t->ends = true;
+}
+
 void tpm_free(struct tpm *t)
 {
 	uint64_t one = 1;
@@ -577,8 +583,8 @@ void tpm_free(struct tpm *t)
 		close(t->w.quit);
 		t->w.quit = -1;
 	}
-	/* One that is not ours is left as it is. */
-	ended = t->child && !t->dead && t->w.data >= 0 && !tpm_wire_shutdown(&t->w, loop_now_ns() + SHUTDOWN_NS);
+	/* One that is not ours is left as it is, if nobody has said otherwise. */
+	ended = (t->child || t->ends) && !t->dead && t->w.data >= 0 && !tpm_wire_shutdown(&t->w, loop_now_ns() + SHUTDOWN_NS);
 	if (ended)
 		tpm_child_end(t->child);	/* before the sockets close, which it would report */
 	loop_bh_cancel(&t->bh);

@@ -48,9 +48,11 @@ void tpm_state_free(struct tpm_state *s);
 int tpm_new(struct loop *l, int ctrl, const char *name, struct tpm **out, struct err *e);
 /* By the path of its control socket. */
 int tpm_connect(struct loop *l, const char *path, struct tpm **out, struct err *e);
+/* tpm_free tells it to end (CMD_SHUTDOWN), though somebody else has started it.  Lock not needed, before anything else. */
+void tpm_ends_with_us(struct tpm *t);
 /* Starts swtpm with its state in the folder, which is made (mode 0700) if need be; it ends with tpm_free. */
 int tpm_start(struct loop *l, const char *folder, struct tpm **out, struct err *e);
-/* Ends the process that tpm_start began.  Waits for it, 2 s at most; NULL is allowed. */
+/* Ends the process that tpm_start began, and waits for it, 2 s at most; tells one of tpm_ends_with_us to end.  NULL is allowed. */
 void tpm_free(struct tpm *t);
 
 void tpm_attach(struct tpm *t, const struct tpm_front *f);

@@ -43,7 +43,7 @@
  *   display none|vnc|auto [none; lodge run: auto, where firmware starts the guest]  auto: vnc if it can be had  vnc.listen [HOST]:N|unix:PATH  vnc.websocket PORT  vnc.read-only on|off  vnc.tls anon
  *   vnc.password, vnc.view-password file:PATH|fd:NUMBER, the first also later  vnc.tls-cert FILE  vnc.tls-key FILE
  *   watchdog none|i6300esb [none]  watchdog-action reset|shutdown|poweroff|pause|debug|none|inject-nmi [reset]
- *   tpm none|tis|crb [none]  tpm-socket PATH  tpm-state FOLDER [FIRST-DISK.tpm]  vmgenid GUID|auto|none [none]
+ *   tpm none|tis|crb [none]  tpm-socket PATH  tpm-end on|off [off]  tpm-state FOLDER [FIRST-DISK.tpm]  vmgenid GUID|auto|none [none]
  *   input.N virtio-keyboard|virtio-mouse|virtio-tablet
  *   usb.N usb-kbd|usb-mouse|usb-tablet|none   [a tablet with a display]  none: not even that
  *   chardev.N.kind null|file|pty|socket|ringbuf|stdio|vdagent  chardev.N.mux on|off  chardev.N.escape N [1]  chardev.N.signal on|off [on]
@@ -312,6 +312,7 @@ struct vm_config {
 	const char *vsock_path;		/* NULL: no vsock */
 	enum vm_tpm tpm;
 	const char *tpm_socket, *tpm_state;	/* the one excludes the other; NULL: the default place */
+	bool tpm_end;			/* the one at tpm_socket is ended along with the guest */
 	bool vmgenid, vmgenid_auto;
 	uint8_t vmgenid_uuid[16];	/* unless it is made up */
 	enum vm_watchdog watchdog;

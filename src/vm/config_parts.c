@@ -103,6 +103,8 @@ int config_part(const char *key, const char *val, struct vm_config *v, struct er
 	}
 	if (!strcmp(key, "tpm-socket"))
 		return config_text(val, &v->tpm_socket, e);
+	if (!strcmp(key, "tpm-end"))
+		return config_bool(val, &v->tpm_end, e);
 	if (!strcmp(key, "tpm-state"))
 		return config_text(val, &v->tpm_state, e);
 	if (!strcmp(key, "vmgenid"))
@@ -160,6 +162,8 @@ int config_check_parts(struct vm_config *v, struct err *e)
 			return err_set(e, -EINVAL, "--input: nothing can be typed or pointed at on --machine micro without a screen");
 	if (v->tpm_socket && v->tpm_state)
 		return err_set(e, -EINVAL, "--tpm: state= is for a TPM that is started here, so it does not go with socket=");
+	if (v->tpm_end && !v->tpm_socket)
+		return err_set(e, -EINVAL, "--tpm: end= is for a TPM that runs already (socket=); one that is started here always ends with its guest");
 	if (!v->tpm && (v->tpm_socket || v->tpm_state))
 		return err_set(e, -EINVAL, "--tpm: say tis or crb first");
 	return check_usb(v, e) ? -EINVAL : config_check_host(v, e);

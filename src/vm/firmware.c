@@ -75,14 +75,19 @@ static int find_uefi(struct vm *vm, struct platform_firmware *fw, struct err *e)
 }
 
 /* Builds for Secure Boot keep their variables safe by system management mode, and stop early without. */
-static int refuse_smm(const char *file, struct err *e)
+bool vm_firmware_needs_smm(const char *file)
 {
 	char *real = realpath(file, NULL);
 	const char *base = real ? strrchr(real, '/') : NULL;
 	bool smm = base && (strstr(base, "secboot") || strstr(base, ".ms.") || strstr(base, "snakeoil"));
 
 	free(real);
-	if (!smm)
+	return smm;
+}
+
+static int refuse_smm(const char *file, struct err *e)
+{
+	if (!vm_firmware_needs_smm(file))
 		return 0;
 	return err_set(e, -ENOTSUP, "--firmware %s: this build needs system management mode, which this machine does not "
 		       "have; use --firmware uefi, for Secure Boot with --firmware-vars of a copy of OVMF_VARS_4M.ms.fd", file);

@@ -25,6 +25,9 @@ void vm_look_at_disk(struct vm *vm, struct blk_node *node);
 int vm_add_firmware(struct vm *vm, struct err *e);
 void vm_free_firmware(struct vm *vm);
 
+/* Is the file, by its name, a build of OVMF that needs system management mode, which there is not? */
+bool vm_firmware_needs_smm(const char *file);
+
 /* firmware_vars.c: opens the file of the guest's UEFI variables, or makes it from the template, and puts it into fw. */
 int vm_vars_open(struct vm *vm, const char *template, struct platform_firmware *fw, struct err *e);
 void vm_vars_free(struct vm *vm);	/* the machine's devices are gone */

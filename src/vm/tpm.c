@@ -68,6 +68,8 @@ int vm_tpm_new(struct vm *vm, struct err *e)
 		ret = tpm_connect(vm->m->loop, vm->cfg->tpm_socket, &vm->tpm, e);
 	else
 		ret = start(vm, e);
+	if (!ret && vm->cfg->tpm_end)
+		tpm_ends_with_us(vm->tpm);
 	return ret ? err_prefix(e, ret, "--tpm") : 0;
 }
 

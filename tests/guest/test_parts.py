@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -175,6 +176,30 @@ def hung_tpm():
         check("alive-9" in r.vm.shell("echo alive-$((9))"), "the guest stands still")
         q.cmd("quit")
         check(r.vm.wait(20) == 0, "the status of quit")
+
+
+def served_tpm():
+    """One that runs already is told to end with end=on, and stays otherwise."""
+    need_swtpm()
+    with tempfile.TemporaryDirectory() as tmp:
+        sock = os.path.join(tmp, "sock")
+        # Without --terminate: the end of a connection is not its own.
+        p = subprocess.Popen(["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={tmp}", "--ctrl", f"type=unixio,path={sock}"],
+                             stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 30
+            while not os.path.exists(sock):
+                check(p.poll() is None and time.monotonic() < deadline, "swtpm does not begin")
+                time.sleep(0.02)
+            for more in ("", ",end=on"):
+                with Rig("--tpm", f"crb,socket={sock}{more}") as r:
+                    check(tpm_command(r.vm, SELF_TEST) == "80010000000a00000000", f"the self test fails {more}")
+                    r.poweroff()
+                check(more or p.poll() is None, "it ended, which nobody has told it to")
+            check(p.wait(20) == 0, f"it ended with status {p.returncode}")
+        finally:
+            p.kill()
+            p.wait()
 
 
 def parent(pid):
@@ -357,6 +382,7 @@ def main():
         ("OVMF measures", lambda: measured("uefi", "crb", "/usr/share/OVMF/OVMF_CODE_4M.fd")),
         ("SeaBIOS measures", lambda: measured("bios", "tis", "/usr/share/seabios/bios-256k.bin")),
         ("a TPM that hangs", hung_tpm),
+        ("a TPM that runs already, told to end and not", served_tpm),
         ("VM generation ID", generation),
         ("virtio-input", inputs),
         ("virtio serial ports", ports),

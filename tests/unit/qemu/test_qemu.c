@@ -2,8 +2,10 @@
 /* QEMU's command lines become the arguments of `lodge run` that mean the same, or an error that names the option. */
 #include "../unit.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "qemu/qemu.h"
 
@@ -190,7 +192,79 @@ static void machine(void **state)
 	fails("-frobnicate", "-frobnicate: invalid option");
 	fails("-m", "requires an argument");
 	gives("-s|-S", "--gdb|1234|");
-	gives("-chardev|socket,id=t,path=/t|-tpmdev|emulator,id=a,chardev=t|-device|tpm-crb,tpmdev=a", "--tpm|crb,socket=/t|");
+	gives("-chardev|socket,id=t,path=/t|-tpmdev|emulator,id=a,chardev=t|-device|tpm-crb,tpmdev=a", "--tpm|crb,socket=/t,end=on|");
+}
+
+static void file_of(const char *folder, const char *name, off_t size)
+{
+	char *path;
+	int fd;
+
+	assert_true(asprintf(&path, "%s/%s", folder, name) > 0);
+	fd = open(path, O_CREAT | O_WRONLY, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	close(fd);
+	free(path);
+}
+
+/* The line with each % replaced by the folder. */
+static char *in_folder(const char *folder, const char *line)
+{
+	char *out = NULL;
+	size_t len;
+	FILE *f = open_memstream(&out, &len);
+
+	for (; *line; line++)
+		if (*line == '%')
+			fputs(folder, f);
+		else
+			fputc(*line, f);
+	fclose(f);
+	return out;
+}
+
+/* A build that needs system management mode is replaced by the one of its size beside it, and both are named; one without such a sibling stays, and so do others. */
+static void firmware(void **state)
+{
+	static const struct { const char *line, *part; } rows[] = {
+		{ "-pflash|%/A.secboot.fd", "--firmware|%/A.fd|" },
+		{ "-drive|if=pflash,file=%/A.ms.fd,readonly=on|-drive|if=pflash,file=%/V", "--firmware|%/A.fd|--firmware-vars|%/V|" },
+		{ "-bios|%/A.ms.fd", "--firmware|%/A.fd|" },
+		{ "-pflash|%/B.secboot.fd", "--firmware|%/B.secboot.fd|" },	/* another size: other variables */
+		{ "-pflash|%/C.snakeoil.fd", "--firmware|%/C.snakeoil.fd|" },	/* alone */
+		{ "-pflash|%/A.fd", "--firmware|%/A.fd|" },
+	};
+	char folder[] = "/tmp/lodge-test-XXXXXX", *link, *line, *part;
+
+	assert_non_null(mkdtemp(folder));
+	file_of(folder, "A.fd", 4096);
+	file_of(folder, "A.secboot.fd", 4096);
+	file_of(folder, "B.fd", 8192);
+	file_of(folder, "B.secboot.fd", 4096);
+	file_of(folder, "C.snakeoil.fd", 4096);
+	link = in_folder(folder, "%/A.ms.fd");
+	assert_int_equal(symlink("A.secboot.fd", link), 0);
+	free(link);
+	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+		line = in_folder(folder, rows[i].line);
+		part = in_folder(folder, rows[i].part);
+		gives(line, part);
+		if (i < 3)
+			warns(line, "/A.fd is taken in its place");
+		else
+			is_quiet(line);
+		free(line);
+		free(part);
+	}
+	for (unsigned i = 0; i < 6; i++) {
+		static const char *const names[] = { "%/A.fd", "%/A.secboot.fd", "%/B.fd", "%/B.secboot.fd", "%/C.snakeoil.fd", "%/A.ms.fd" };
+
+		link = in_folder(folder, names[i]);
+		assert_int_equal(unlink(link), 0);
+		free(link);
+	}
+	assert_int_equal(rmdir(folder), 0);
 }
 
 static void disks(void **state)
@@ -362,7 +436,7 @@ static void sizes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(machine), cmocka_unit_test(disks), cmocka_unit_test(nets), cmocka_unit_test(chars),
+		cmocka_unit_test(machine), cmocka_unit_test(firmware), cmocka_unit_test(disks), cmocka_unit_test(nets), cmocka_unit_test(chars),
 		cmocka_unit_test(screens), cmocka_unit_test(lists), cmocka_unit_test(sizes),
 		cmocka_unit_test(effects),
 	};

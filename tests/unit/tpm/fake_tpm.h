@@ -23,7 +23,7 @@ struct fake_tpm {
 	int ctrl, data;
 	_Atomic int mood;
 	_Atomic unsigned answer_len;		/* bytes of a response */
-	_Atomic unsigned inits, cancels, commands, locality;
+	_Atomic unsigned inits, cancels, commands, locality, shutdowns;
 	_Atomic bool waiting;			/* a command came, and is not answered */
 	uint8_t blob[3][64];			/* "state" */
 	uint32_t blob_len[3];
@@ -118,6 +118,7 @@ static inline bool fake_control(struct fake_tpm *f)
 	switch (fake_get32(b)) {
 	case 1: fake_put32(b, 0); fake_put32(b + 4, 0x7fff); fake_say(f->ctrl, b, 8); break;
 	case 2: f->inits += fake_read(f->ctrl, b, 4); fake_result(f, 0); break;
+	case 3: f->shutdowns++; fake_result(f, 0); break;
 	case 4: memset(b, 0, 8); fake_say(f->ctrl, b, 8); break;
 	case 5: f->locality = fake_read(f->ctrl, b, 4) ? b[0] : 0; fake_result(f, 0); break;
 	case 9:

@@ -386,6 +386,31 @@ static void no_tpm(void **state)
 	machine_free(m);
 }
 
+/* One that runs already is told to end only if somebody has said so, and only while it can be spoken to. */
+static void told_to_end(void **state)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		struct machine *m = machine_make();
+		struct err e = { "" };
+		struct fake_tpm fake;
+		struct tpm *t;
+		int fd = fake_start(&fake);
+		int64_t start;
+
+		assert_int_equal(tpm_new(m->loop, fd, "fake", &t, &e), 0);
+		if (i)
+			tpm_ends_with_us(t);
+		if (i == 2)
+			fake.mood = FAKE_CONTROL_HUNG;
+		start = loop_now_ns();
+		tpm_free(t);
+		assert_true(loop_now_ns() - start < 3 * SEC);
+		fake_end(&fake);
+		assert_int_equal(fake.shutdowns, i == 1);
+		machine_free(m);
+	}
+}
+
 /* ---- command response buffer ---- */
 
 static void crb_start(struct fix *f)
@@ -477,6 +502,7 @@ int main(void)
 		cmocka_unit_test(liars),
 		cmocka_unit_test(hung),
 		cmocka_unit_test(no_tpm),
+		cmocka_unit_test(told_to_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

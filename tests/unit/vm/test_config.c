@@ -393,6 +393,7 @@ static void test_boot(void **state)
 	refused("watchdog-action", "bite", "--watchdog");
 	refused("tpm", "1.2", "--tpm");
 	refused("tpm-state", "d", "--tpm");
+	refused("tpm-end", "on", "socket=");
 	refused("vsock.cid", "2", "--vsock");
 	refused("vsock.cid", "4294967295", "--vsock");
 	refused("vsock.cid", "3", "vsock.path is missing");
