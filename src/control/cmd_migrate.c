@@ -14,6 +14,7 @@
 #define PAGE 4096
 #define MAX_DOWNTIME_MS 2000000
 #define MAX_ZSTD 19
+#define MAX_STREAMS 16
 
 void ctl_migration_event(struct control *ctl)
 {
@@ -74,10 +75,10 @@ void ctl_cmd_migrate_cancel(struct ctl_call *c, const struct ctl_args_migrate_ca
 
 static json_t *ram_json(const struct vm_migrate_info *i)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:i,s:I,s:I,s:I,s:f,s:I,s:i,s:i,s:i,s:I}", "transferred", (json_int_t)i->transferred, "remaining",
+	return json_pack("{s:I,s:I,s:I,s:I,s:i,s:I,s:I,s:I,s:f,s:I,s:i,s:i,s:I,s:I}", "transferred", (json_int_t)i->transferred, "remaining",
 			 (json_int_t)i->ram_remaining, "total", (json_int_t)i->ram_total, "duplicate", (json_int_t)i->zero, "skipped", 0, "normal",
 			 (json_int_t)i->normal, "normal-bytes", (json_int_t)i->normal * PAGE, "dirty-pages-rate", (json_int_t)i->dirty_rate, "mbps",
-			 i->mbps, "dirty-sync-count", (json_int_t)i->rounds, "postcopy-requests", 0, "page-size", PAGE, "multifd-bytes", 0,
+			 i->mbps, "dirty-sync-count", (json_int_t)i->rounds, "postcopy-requests", 0, "page-size", PAGE, "multifd-bytes", (json_int_t)i->multifd_bytes,
 			 "pages-per-second", (json_int_t)(i->mbps * 1e6 / 8 / PAGE));
 }
 
@@ -132,18 +133,21 @@ struct capability {
 	bool can, on;
 };
 
-static void capabilities(const struct vm_migrate_params *p, struct capability out[5])
+#define N_CAPABILITIES 6
+
+static void capabilities(const struct vm_migrate_params *p, struct capability out[N_CAPABILITIES])
 {
 	out[0] = (struct capability){ "auto-converge", true, p->auto_converge };
 	out[1] = (struct capability){ "compress", true, p->zstd_level != 0 };
 	out[2] = (struct capability){ "events", true, p->events };
 	out[3] = (struct capability){ "return-path", false, true };
 	out[4] = (struct capability){ "zero-blocks", false, true };
+	out[5] = (struct capability){ "multifd", true, p->streams != 0 };
 }
 
 static bool set_capability(struct ctl_call *c, struct vm_migrate_params *p, const char *name, bool on)
 {
-	struct capability all[5];
+	struct capability all[N_CAPABILITIES];
 	bool is_on = false, can = false;
 
 	capabilities(p, all);
@@ -159,6 +163,8 @@ static bool set_capability(struct ctl_call *c, struct vm_migrate_params *p, cons
 	}
 	if (!strcmp(name, "auto-converge"))
 		p->auto_converge = on;
+	if (!strcmp(name, "multifd"))
+		p->streams = !on ? 0 : p->streams ? p->streams : p->streams_wanted;
 	if (!strcmp(name, "events"))
 		p->events = on;
 	if (!strcmp(name, "compress"))
@@ -180,7 +186,7 @@ void ctl_cmd_migrate_set_capabilities(struct ctl_call *c, const struct ctl_args_
 
 void ctl_cmd_query_migrate_capabilities(struct ctl_call *c, const struct ctl_args_query_migrate_capabilities *a)
 {
-	struct capability all[5];
+	struct capability all[N_CAPABILITIES];
 	json_t *j = json_array();
 
 	capabilities(vm_migrate_params(c->ctl->vm), all);
@@ -217,12 +223,24 @@ void ctl_cmd_migrate_set_parameters(struct ctl_call *c, const struct ctl_args_mi
 	    (a->has_cpu_throttle_initial && !in_range(c, "cpu-throttle-initial", a->cpu_throttle_initial, 1, 99)) ||
 	    (a->has_cpu_throttle_increment && !in_range(c, "cpu-throttle-increment", a->cpu_throttle_increment, 1, 99)) ||
 	    (a->has_max_cpu_throttle && !in_range(c, "max-cpu-throttle", a->max_cpu_throttle, 1, 99)) ||
+	    (a->has_multifd_channels && !in_range(c, "multifd-channels", a->multifd_channels, 1, MAX_STREAMS)) ||
+	    (a->has_multifd_zstd_level && !in_range(c, "multifd-zstd-level", a->multifd_zstd_level, 1, MAX_ZSTD + 1)) ||
 	    (a->has_downtime_limit && !in_range(c, "downtime-limit", a->downtime_limit, 0, MAX_DOWNTIME_MS)))
 		return;
 	if (a->has_compress_level) {
 		p.zstd_wanted = (int)a->compress_level;
 		p.zstd_level = p.zstd_level ? p.zstd_wanted : 0;
 	}
+	if (a->has_multifd_channels) {
+		p.streams_wanted = (unsigned)a->multifd_channels;
+		p.streams = p.streams ? p.streams_wanted : 0;
+	}
+	if (a->has_multifd_zstd_level)
+		p.streams_level_wanted = (int)a->multifd_zstd_level;
+	if (a->has_multifd_compression)
+		p.streams_level = a->multifd_compression == CTL_MULTI_FDCOMPRESSION_ZSTD;
+	if (p.streams_level)
+		p.streams_level = p.streams_level_wanted;
 	if (a->has_cpu_throttle_initial)
 		p.throttle_initial = (unsigned)a->cpu_throttle_initial;
 	if (a->has_cpu_throttle_increment)
@@ -242,8 +260,9 @@ void ctl_cmd_query_migrate_parameters(struct ctl_call *c, const struct ctl_args_
 {
 	const struct vm_migrate_params *p = vm_migrate_params(c->ctl->vm);
 
-	ctl_return(c, json_pack("{s:i,s:i,s:i,s:i,s:I,s:I,s:s,s:s,s:s}", "compress-level", p->zstd_wanted, "cpu-throttle-initial", (int)p->throttle_initial,
+	ctl_return(c, json_pack("{s:i,s:i,s:i,s:i,s:I,s:I,s:i,s:s,s:i,s:s,s:s,s:s}", "compress-level", p->zstd_wanted, "cpu-throttle-initial", (int)p->throttle_initial,
 				"cpu-throttle-increment", (int)p->throttle_increment, "max-cpu-throttle", (int)p->throttle_max, "max-bandwidth",
-				(json_int_t)p->max_bandwidth, "downtime-limit", (json_int_t)p->downtime_limit_ms, "tls-creds", p->tls_creds, "tls-hostname", p->tls_hostname,
+				(json_int_t)p->max_bandwidth, "downtime-limit", (json_int_t)p->downtime_limit_ms, "multifd-channels", (int)p->streams_wanted,
+				"multifd-compression", p->streams_level ? "zstd" : "none", "multifd-zstd-level", p->streams_level_wanted, "tls-creds", p->tls_creds, "tls-hostname", p->tls_hostname,
 				"tls-authz", p->tls_authz));
 }

@@ -33,7 +33,7 @@ void hmp_migrate_set_capability(struct hmp *h)
 								  !strcmp(h->word[2], "on")));
 }
 
-static bool is_text(const char *name) { return !strncmp(name, "tls-", 4); }
+static bool is_text(const char *name) { return !strncmp(name, "tls-", 4) || !strcmp(name, "multifd-compression"); }
 
 static void set_text(struct hmp *h, const char *name, const char *text)
 {

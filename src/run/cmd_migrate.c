@@ -54,8 +54,12 @@ static int set(struct qmp *q, const struct opt_state *st, struct err *e)
 
 
 	if (!ret)
-		ret = tell(q, "migrate-set-capabilities", json_pack("{s:[{s:s,s:b},{s:s,s:b}]}", "capabilities", "capability", "auto-converge", "state",
-								      (int)st->auto_converge, "capability", "compress", "state", (int)st->compress), e);
+		ret = tell(q, "migrate-set-capabilities", json_pack("{s:[{s:s,s:b},{s:s,s:b},{s:s,s:b}]}", "capabilities", "capability", "auto-converge",
+								      "state", (int)st->auto_converge, "capability", "compress", "state", (int)st->compress, "capability",
+								      "multifd", "state", (int)(st->streams > 0)), e);
+	if (!ret && st->streams)
+		ret = tell(q, "migrate-set-parameters", json_pack("{s:i,s:s}", "multifd-channels", (int)st->streams, "multifd-compression",
+								  st->compress ? "zstd" : "none"), e);
 	return ret;
 }
 

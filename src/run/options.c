@@ -789,6 +789,17 @@ const struct opt snapshot_opts[] = {
 	{ NULL },
 };
 
+static int parse_streams(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	char *end;
+	unsigned long n = strtoul(val, &end, 10);
+
+	if (*end || !*val || n > 16)
+		return err_set(e, -EINVAL, "'%.40s' is no number from 0 to 16", val);
+	st->streams = (unsigned)n;
+	return 0;
+}
+
 static int parse_tls(struct conf *c, struct opt_state *st, const char *val, struct err *e)
 {
 	st->tls = val;
@@ -811,6 +822,7 @@ const struct opt migrate_opts[] = {
 	{ "downtime", 0, "MILLISECONDS", "how long the guest may stand still, as far as it can be foreseen [300]", NULL, .parse = parse_number },
 	{ "auto-converge", 0, NULL, "slow the guest down if it writes faster than can be sent", NULL, .parse = parse_auto_converge },
 	{ "compress", 0, NULL, "compress what is sent (zstd)", NULL, .parse = parse_compress },
+	{ "streams", 0, "N", "memory goes over so many further connections, 1 to 16 [none]", NULL, .parse = parse_streams },
 	{ "tls", 0, "DIR", "by TLS, to a destination that the CA in DIR has signed",
 	  "The connection is encrypted, and both sides have certificates: here *client-cert.pem*, *client-key.pem* and *ca-cert.pem* (PEM) in the directory, there *lodge run --incoming-tls*. The "
 	  "destination's certificate must have the host name of the address.", COMPLETE_FILE, .parse = parse_tls },

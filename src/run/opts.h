@@ -22,6 +22,7 @@ struct opt_state {
 	bool help, dry_run, json, enter;
 	const char *then;		/* of a guest that was saved: "stop", "quit"; NULL: it goes on */
 	bool keep, inside, auto_converge, compress;
+	unsigned streams;		/* 0: none */
 	const char *tls, *tls_hostname;	/* a directory; NULL: none */
 	uint64_t bandwidth;		/* bytes a second; 0: no limit */
 	unsigned number;		/* head, milliseconds */

@@ -153,7 +153,7 @@ void mig_unwake(struct mig *g)
 
 void vm_migrate_defaults(struct vm_migrate_params *p)
 {
-	*p = (struct vm_migrate_params){ .max_bandwidth = BANDWIDTH_DEFAULT, .downtime_limit_ms = DOWNTIME_DEFAULT_MS, .zstd_wanted = 1, .throttle_initial = 20,
+	*p = (struct vm_migrate_params){ .max_bandwidth = BANDWIDTH_DEFAULT, .downtime_limit_ms = DOWNTIME_DEFAULT_MS, .zstd_wanted = 1, .streams_wanted = 2, .streams_level_wanted = 1, .throttle_initial = 20,
 					 .throttle_increment = 10, .throttle_max = 99 };
 }
 
@@ -229,6 +229,8 @@ int vm_migrate(struct vm *vm, const char *uri, struct err *e)
 	struct mig *g;
 	int ret = mig_uri_check(uri, e);
 
+	if (!ret && vm->mig_params.streams && !mig_uri_listens(uri))
+		ret = err_set(e, -EINVAL, "several connections (multifd) need tcp: or unix:, to which one can connect again");
 	ret = ret ? ret : vm_state_possible(vm, e);
 	if (!ret && vm_migrate_waits(vm))
 		ret = err_set(e, -EBUSY, "the guest is not here yet: an incoming migration is waited for");
@@ -249,6 +251,7 @@ int vm_migrate(struct vm *vm, const char *uri, struct err *e)
 	}
 	g->params = vm->mig_params;
 	g->listening = mig_uri_listens(uri);
+	g->streams = g->params.streams;
 	g->begun_ns = loop_now_ns();
 	g->info.ram_total = mem_ram_size(vm->m->mem);
 	g->pages = g->info.ram_total >> PAGE_SHIFT_4K;

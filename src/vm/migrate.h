@@ -54,6 +54,8 @@ struct vm_migrate_params {
 	uint64_t max_bandwidth;		/* bytes a second while the guest runs, 0: no limit */
 	uint64_t downtime_limit_ms;	/* how long the guest is to stand still at most, as far as it can be foreseen */
 	int zstd_level, zstd_wanted;	/* 1 to 19; level 0: not compressed, `wanted` is the one to take if it is to be */
+	unsigned streams, streams_wanted;	/* further connections that memory goes over; 0: none, `wanted` is how many if it is to be some */
+	int streams_level, streams_level_wanted;	/* zstd's for those, 0: zstd_level counts; and as above */
 	bool auto_converge;		/* slow the vCPUs when they write faster than can be sent */
 	unsigned throttle_initial, throttle_increment, throttle_max;	/* percent, 1 to 99 */
 	bool events;			/* MIGRATION events */
@@ -72,6 +74,7 @@ struct vm_migrate_info {
 	char error[512];		/* of FAILED, and of what is in doubt; "" */
 	int64_t total_ns, setup_ns, downtime_ns, expected_downtime_ns;	/* since it began; of the setup ...; 0: not yet */
 	uint64_t ram_total, ram_remaining, transferred;	/* bytes */
+	uint64_t multifd_bytes;		/* of `transferred`, those over further connections */
 	uint64_t normal, zero;		/* pages */
 	uint64_t rounds, dirty_rate;	/* pages a second, of the last round */
 	double mbps;			/* 10^6 bit a second, of the last round */

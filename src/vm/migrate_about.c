@@ -5,7 +5,7 @@
  *
  *	{ "lodge": version, "state": version of saved state, "memory": bytes, "cpu": model, in hexadecimal, "engine": name,
  *	  "kernel-chips": bool, "kernel-lapic": bool, "config": { key: value ... }, "devices": [ name ... ],
- *	  "disks": [ { "size": bytes, "read-only": bool } ... ] }
+ *	  "disks": [ { "size": bytes, "read-only": bool } ... ], "streams": how many further connections it takes }
  *
  * Where a disk, a kernel or a network is on each side is that side's business.
  *
@@ -142,10 +142,14 @@ static json_t *about(struct vm *vm, struct err *e)
 	return j;
 }
 
-char *mig_about(struct vm *vm, struct err *e)
+char *mig_about(struct vm *vm, unsigned streams, struct err *e)
 {
 	json_t *j = about(vm, e);
-	char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+	char *text;
+
+	if (j && streams)
+		json_object_set_new(j, "streams", json_integer((json_int_t)streams));
+	text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 
 	json_decref(j);
 	if (text && strlen(text) < MAX_ABOUT)
@@ -309,8 +313,18 @@ static void compare(struct compare *c, struct vm *vm, const json_t *mine, const 
 	compare_cpu(c, vm, json_string_value(json_object_get(theirs, "cpu")));
 }
 
-int mig_about_fits(struct vm *vm, const char *text, size_t len, struct err *e)
+/* What it can do, beside what it is. */
+static void compare_ways(struct compare *c, const struct mig *g, const json_t *theirs)
 {
+	json_int_t streams = json_integer_value(json_object_get(theirs, "streams"));
+
+	if (g->streams && streams < (json_int_t)g->streams)
+		differs(c, "it takes %d further connections, not %u (multifd)", (int)MAX(streams, 0), g->streams);
+}
+
+int mig_about_fits(struct mig *g, const char *text, size_t len, struct err *e)
+{
+	struct vm *vm = g->vm;
 	json_t *theirs = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL), *mine = about(vm, e);
 	struct compare c = { .n = 0 };
 	int ret = mine ? 0 : err_set(e, -ENOMEM, "out of memory");
@@ -319,6 +333,7 @@ int mig_about_fits(struct vm *vm, const char *text, size_t len, struct err *e)
 		ret = err_set(e, -EPROTO, "what the destination says of itself makes no sense");
 	if (!ret) {
 		compare(&c, vm, mine, theirs);
+		compare_ways(&c, g, theirs);
 		/* It goes to terminals and logs. */
 		for (char *p = c.text; *p; p++)
 			if (!isprint((unsigned char)*p))

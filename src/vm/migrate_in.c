@@ -19,6 +19,7 @@
 #include "vm/firmware.h"
 #include "vm/internal.h"
 #include "vm/migrate_int.h"
+#include "vm/migrate_lanes.h"
 #include "vm/migrate_ram.h"
 #include "vm/snapshot.h"
 #include "vm/snapshot_int.h"
@@ -34,7 +35,7 @@
 static int make_about(struct mig *g)
 {
 	free(g->about);
-	g->about = mig_about(g->vm, &g->e);
+	g->about = mig_about(g->vm, g->listen_fd >= 0 ? MIG_LANES_MAX : 0, &g->e);
 	if (!g->about)
 		return -ENOMEM;
 	g->begun_ns = loop_now_ns();
@@ -144,7 +145,7 @@ static int said(struct mig *g, const struct mig_record *r, const char *what)
 	return err_set(&g->e, -ECONNABORTED, "the source %s%s%s", what, *why ? ": " : "", why);
 }
 
-static int take_record(struct mig *g, struct mig_rx *rx, const struct mig_record *r, bool *complete)
+static int take_record(struct mig *g, struct mig_rx *rx, const struct mig_record *r, uint64_t bytes, bool *complete)
 {
 	switch (r->type) {
 	case MIG_PAGES: return mig_rx_pages(rx, g->chan.buf, r->len, &g->e);
@@ -154,7 +155,7 @@ static int take_record(struct mig *g, struct mig_rx *rx, const struct mig_record
 	case MIG_ROUND:
 		pthread_mutex_lock(&g->lock);
 		g->info.rounds++;
-		g->info.transferred = g->chan.got_bytes;
+		g->info.transferred = g->chan.got_bytes + bytes;
 		pthread_mutex_unlock(&g->lock);
 		return 0;
 	case MIG_COMPLETE:
@@ -165,17 +166,38 @@ static int take_record(struct mig *g, struct mig_rx *rx, const struct mig_record
 	}
 }
 
+/* The next record.  The connection may be silent while others are not. */
+static int next_of_many(struct mig *g, struct mig_record *r, struct mig_lanes_in *lanes)
+{
+	uint64_t heard;
+	int ret;
+
+	g->chan.timeout_ms = MIG_WORK_MS;
+	g->chan.alarm_fd = mig_lanes_alarm(lanes);
+	do {
+		heard = mig_lanes_heard(lanes);
+		ret = mig_await(&g->chan, &g->e);
+	} while (ret == -ETIMEDOUT && mig_lanes_heard(lanes) != heard);
+	ret = ret ? ret : mig_recv(&g->chan, r, &g->e);
+	/* Better to know which one it was, and why. */
+	if (ret == -EREMOTEIO)
+		mig_lanes_wait(lanes);
+	return ret;
+}
+
 /* Memory and state, until there is all of it. */
-static int receive(struct mig *g, struct mig_rx *rx)
+static int receive(struct mig *g, struct mig_rx *rx, struct mig_lanes_in *lanes)
 {
 	bool complete = false;
 	struct mig_record r;
 	int ret = 0;
 
 	while (!complete && !ret) {
-		ret = next(g, &r, MIG_WORK_MS);
-		ret = ret ? ret : take_record(g, rx, &r, &complete);
+		ret = next_of_many(g, &r, lanes);
+		ret = ret ? ret : take_record(g, rx, &r, mig_lanes_bytes(lanes), &complete);
 	}
+	if (!ret && lanes)
+		ret = mig_lanes_wait(lanes);
 	if (ret)
 		return ret;
 	if (mig_rx_missing(rx))
@@ -198,6 +220,9 @@ static int read_begin(struct mig *g)
 		return err_set(&g->e, -EPROTO, "the source said '%s' where 'begin' was due", mig_type_name(r.type));
 	g->has_vmgenid = mig_u32(&g->chan, &r) & MIG_GENID;
 	memcpy(g->vmgenid, g->chan.buf + 4, sizeof(g->vmgenid));
+	g->streams = r.len >= 8 + sizeof(g->vmgenid) ? ld_le32(g->chan.buf + 4 + sizeof(g->vmgenid)) : 0;
+	if (g->streams > MIG_LANES_MAX || (g->streams && g->listen_fd < 0))
+		return err_set(&g->e, -EPROTO, "the source wants %u further connections", g->streams);
 	return mig_on_loop(g, say_active);
 }
 
@@ -215,7 +240,7 @@ static int expect(struct mig *g, enum mig_type type, int timeout_ms)
 
 /* ---- questions ---- */
 
-static int read_hello(struct mig_chan *c, uint8_t id[MIG_ID], bool *asks, struct err *e)
+int mig_hello_read(struct mig_chan *c, uint8_t id[MIG_ID], uint32_t *flags, struct err *e)
 {
 	struct mig_record r;
 	int ret;
@@ -228,7 +253,7 @@ static int read_hello(struct mig_chan *c, uint8_t id[MIG_ID], bool *asks, struct
 		return err_set(e, -EPROTO, "who came did not say 'hello'");
 	if (ld_le32(c->buf) != MIG_VERSION)
 		return err_set(e, -EPROTO, "the source's migration protocol has version %u, and this one's %u", ld_le32(c->buf), MIG_VERSION);
-	*asks = ld_le32(c->buf + 4) & MIG_ASKS;
+	*flags = ld_le32(c->buf + 4);
 	memcpy(id, c->buf + 8, MIG_ID);
 	return 0;
 }
@@ -241,18 +266,29 @@ static void answer(struct mig *g, struct mig_chan *c, const uint8_t id[MIG_ID])
 	mig_send_u32(c, MIG_ANSWER, (uint32_t)a, &e);
 }
 
+void mig_turn_away(struct mig *g, struct mig_chan *c, const uint8_t id[MIG_ID], uint32_t flags)
+{
+	struct err e;
+
+	if (flags & MIG_ASKS)
+		answer(g, c, id);
+	else
+		mig_send_text(c, MIG_FAILED, g->owner ? "its guest is here already" : "another guest is coming here just now", &e);
+}
+
 /* Somebody came while `go` is waited for.  The source, and it asks: it will not say it any more, nor be heard.  ECONNABORTED */
 static int visitor(struct mig *g)
 {
 	uint8_t id[MIG_ID];
 	struct mig_chan c;
 	struct err e;
-	bool asks, ours;
+	uint32_t flags;
+	bool ours;
 
 	if (mig_accept(g->listen_fd, g->stop_fd, 0, &c, &e))
 		return 0;
 	c.timeout_ms = MIG_ANSWER_MS;
-	ours = !mig_secure(&c, &g->tls, &e) && !read_hello(&c, id, &asks, &e) && asks && !memcmp(id, g->id, MIG_ID);
+	ours = !mig_secure(&c, &g->tls, &e) && !mig_hello_read(&c, id, &flags, &e) && flags & MIG_ASKS && !memcmp(id, g->id, MIG_ID);
 	if (ours) {
 		/* Before the answer nothing of it can come about any more. */
 		mig_chan_fini(&g->chan);
@@ -317,15 +353,16 @@ static int hand_over(struct mig *g)
 static int session(struct mig *g)
 {
 	struct mig_rx *rx = NULL;
+	struct mig_lanes_in *lanes = NULL;
 	uint8_t id[MIG_ID];
-	bool asks = false;
+	uint32_t flags = 0;
 	int ret;
 
 	g->chan.timeout_ms = MIG_ANSWER_MS;
 	ret = mig_secure(&g->chan, &g->tls, &g->e);
-	ret = ret ? ret : read_hello(&g->chan, id, &asks, &g->e);
-	if (!ret && asks) {
-		answer(g, &g->chan, id);
+	ret = ret ? ret : mig_hello_read(&g->chan, id, &flags, &g->e);
+	if (!ret && flags) {
+		mig_turn_away(g, &g->chan, id, flags);
 		return -EALREADY;
 	}
 	if (ret)
@@ -340,7 +377,11 @@ static int session(struct mig *g)
 	ret = ret ? ret : read_begin(g);
 	if (!ret && mig_rx_new(g->vm->m->mem, &rx))
 		ret = err_set(&g->e, -ENOMEM, "out of memory");
-	ret = ret ? ret : receive(g, rx);
+	if (!ret && g->streams)
+		ret = mig_lanes_accept(g, g->streams, rx, &lanes);
+	ret = ret ? ret : receive(g, rx, lanes);
+	g->chan.alarm_fd = -1;
+	mig_lanes_in_free(lanes);
 	mig_rx_free(rx);
 	return ret ? ret : hand_over(g);
 }
@@ -386,8 +427,8 @@ static void answer_questions(struct mig *g)
 	int64_t until = loop_now_ns() + ANSWERS_S * 1000000000ll;
 	uint8_t id[MIG_ID];
 	struct mig_chan c;
+	uint32_t flags;
 	struct err e;
-	bool asks;
 
 	while (loop_now_ns() < until && !atomic_load(&g->ending)) {
 		int ret = mig_accept(g->listen_fd, g->stop_fd, POLL_MS, &c, &e);
@@ -396,10 +437,8 @@ static void answer_questions(struct mig *g)
 			continue;
 		c.timeout_ms = MIG_ANSWER_MS;
 		ret = mig_secure(&c, &g->tls, &e);
-		if (!ret && !read_hello(&c, id, &asks, &e) && asks)
-			answer(g, &c, id);
-		else if (!ret)
-			mig_send_text(&c, MIG_FAILED, "its guest is here already", &e);
+		if (!ret && !mig_hello_read(&c, id, &flags, &e))
+			mig_turn_away(g, &c, id, flags);
 		mig_chan_fini(&c);
 	}
 }

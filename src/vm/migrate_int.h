@@ -9,6 +9,7 @@
 #include "base/loop.h"
 #include "machine/machine.h"
 #include "vm/migrate.h"
+#include "vm/migrate_ram.h"
 #include "vm/migrate_wire.h"
 
 struct blk_node;
@@ -56,6 +57,11 @@ struct mig {
 	int state_fd;			/* memfd with the state; -1 */
 	bool marked;			/* the disks tell whose they are */
 	bool listening;			/* the destination is to be found there again */
+	unsigned streams;		/* further connections; 0: all goes over the first one */
+	struct {			/* of each connection, the first one last; with `lock` */
+		uint64_t sent;		/* bytes */
+		struct mig_tx_stats s;
+	} lane[MIG_LANES_MAX + 1];
 	/* destination */
 	int listen_fd;			/* -1: none */
 	bool heard;			/* the source knows that the guest runs here */
@@ -82,13 +88,19 @@ void mig_wake(struct mig *g);
 /* What was woken may wait again. */
 void mig_unwake(struct mig *g);
 
-void *mig_out_thread(void *g);		/* migrate_out.c */
-void *mig_in_thread(void *g);		/* migrate_in.c */
+/* migrate_out.c */
+int mig_hello(struct mig *g, struct mig_chan *c, uint32_t flags, struct err *e);
+void *mig_out_thread(void *g);
+/* migrate_in.c */
+int mig_hello_read(struct mig_chan *c, uint8_t id[MIG_ID], uint32_t *flags, struct err *e);
+/* One whose turn it is not has an answer. */
+void mig_turn_away(struct mig *g, struct mig_chan *c, const uint8_t id[MIG_ID], uint32_t flags);
+void *mig_in_thread(void *g);
 
 /* migrate_about.c; machine lock held.  What this process is, as JSON, malloc'ed.  Is what the other says of itself like us?  ENOTSUP says
  * what is not; EPROTO: it makes no sense. */
-char *mig_about(struct vm *vm, struct err *e);
-int mig_about_fits(struct vm *vm, const char *theirs, size_t len, struct err *e);
+char *mig_about(struct vm *vm, unsigned streams, struct err *e);
+int mig_about_fits(struct mig *g, const char *theirs, size_t len, struct err *e);
 
 /* migrate_disks.c; loop thread, machine lock held. */
 /* Could the disks go over? ENOTSUP */

@@ -20,6 +20,7 @@
 #include "vm/firmware.h"
 #include "vm/internal.h"
 #include "vm/migrate_int.h"
+#include "vm/migrate_lanes.h"
 #include "vm/migrate_ram.h"
 #include "vm/snapshot_int.h"
 
@@ -34,13 +35,24 @@
 #define STILL_MS 60000			/* in which the guest comes to stand */
 #define GIVE_UP_RATE (1ull << 20)	/* bytes a second: what a connection is taken to do before it has been measured */
 
-/* Figures of a round. */
+/* What its pages go by: a connection, or several. */
+struct way {
+	struct mig *g;
+	struct mig_lane own;		/* over the first connection */
+	struct mig_lanes_out *lanes;	/* NULL: no others */
+};
+
+/* Figures of a round, some of several threads. */
 struct round {
 	struct mig *g;
-	struct mig_tx *tx;
 	bool first, last;
-	int64_t begun_ns, slept_ns, slice_ns;
-	uint64_t bytes_before, slice_bytes;
+	int64_t begun_ns;
+	uint64_t bytes_before;
+	_Atomic int64_t slept_ns;	/* all threads together */
+	_Atomic uint64_t left;		/* pages */
+	/* With the lock. */
+	int64_t slice_ns;
+	uint64_t slice_bytes;
 };
 
 static struct vm_migrate_params params_of(struct mig *g)
@@ -59,7 +71,7 @@ static struct vm_migrate_params params_of(struct mig *g)
 static int check_about(struct mig *g)
 {
 	struct vm *vm = g->vm;
-	int ret = mig_about_fits(vm, g->about, strlen(g->about), &g->e);
+	int ret = mig_about_fits(g, g->about, strlen(g->about), &g->e);
 
 	return ret ? ret : mig_disks_claim(vm, &g->e);
 }
@@ -224,7 +236,7 @@ static void hear_why(struct mig *g)
 		g->e = e;
 }
 
-static int hello(struct mig *g, uint32_t flags, struct err *e)
+int mig_hello(struct mig *g, struct mig_chan *c, uint32_t flags, struct err *e)
 {
 	uint8_t p[8 + MIG_ID + sizeof(LODGE_VERSION)];
 
@@ -232,7 +244,7 @@ static int hello(struct mig *g, uint32_t flags, struct err *e)
 	st_le32(p + 4, flags);
 	memcpy(p + 8, g->id, MIG_ID);
 	memcpy(p + 8 + MIG_ID, LODGE_VERSION, sizeof(LODGE_VERSION));
-	return mig_send_bytes(&g->chan, MIG_HELLO, p, sizeof(p), e);
+	return mig_send_bytes(c, MIG_HELLO, p, sizeof(p), e);
 }
 
 static int look_at_destination(struct mig *g)
@@ -242,7 +254,7 @@ static int look_at_destination(struct mig *g)
 
 	g->chan.timeout_ms = MIG_ANSWER_MS;
 	ret = ret ? ret : mig_secure(&g->chan, &g->tls, &g->e);
-	ret = ret ? ret : hello(g, 0, &g->e);
+	ret = ret ? ret : mig_hello(g, &g->chan, 0, &g->e);
 	if (ret)
 		return ret;
 	len = expect(g, MIG_ABOUT, MIG_ANSWER_MS, &g->e);
@@ -259,7 +271,7 @@ static int look_at_destination(struct mig *g)
 
 static int begin(struct mig *g)
 {
-	uint8_t p[4 + 16];
+	uint8_t p[4 + 16 + 4];
 	int ret = mig_on_loop(g, begin_log);
 
 	if (ret)
@@ -269,6 +281,7 @@ static int begin(struct mig *g)
 	pthread_mutex_unlock(&g->lock);
 	st_le32(p, g->has_vmgenid ? MIG_GENID : 0);
 	memcpy(p + 4, g->vmgenid, 16);
+	st_le32(p + 20, g->streams);
 	return mig_send_bytes(&g->chan, MIG_BEGIN, p, sizeof(p), &g->e);
 }
 
@@ -288,38 +301,61 @@ static int wait_settled(struct mig *g)
 	return err_set(&g->e, -ETIMEDOUT, "a vCPU has not answered for %d seconds", SETTLE_MS / 1000);
 }
 
-/* Keeps to the bandwidth, and tells how far it is. */
-static int pace(struct round *r, uint64_t left)
+/* With the lock: of all connections. */
+static uint64_t sent_bytes(const struct mig *g)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < ARRAY_LEN(g->lane); i++)
+		sum += g->lane[i].sent;
+	return sum;
+}
+
+/* With the lock. */
+static void add_stats(struct mig *g, uint64_t left)
+{
+	struct mig_tx_stats all = { 0 };
+
+	for (unsigned i = 0; i < ARRAY_LEN(g->lane); i++) {
+		all.normal += g->lane[i].s.normal;
+		all.zero += g->lane[i].s.zero;
+		all.compressed_in += g->lane[i].s.compressed_in;
+		all.compressed_out += g->lane[i].s.compressed_out;
+	}
+	g->info.transferred = sent_bytes(g);
+	g->info.multifd_bytes = g->info.transferred - g->lane[MIG_LANES_MAX].sent;
+	g->info.ram_remaining = left * PAGE_4K;
+	g->info.normal = all.normal;
+	g->info.zero = all.zero;
+	g->info.compressed_in = all.compressed_in;
+	g->info.compressed_out = all.compressed_out;
+}
+
+/* Keeps to the bandwidth, which is all connections' together, and tells how far it is. */
+static int pace(struct round *r, struct mig_lane *lane, struct err *e)
 {
 	struct mig *g = r->g;
-	struct vm_migrate_params p = params_of(g);
-	int64_t now = loop_now_ns(), due;
-	struct mig_tx_stats s;
+	int64_t now = loop_now_ns(), due = now;
+	uint64_t most;
 
-	mig_tx_stats(r->tx, &s);
 	pthread_mutex_lock(&g->lock);
-	g->info.transferred = g->chan.sent_bytes;
-	g->info.ram_remaining = left * PAGE_4K;
-	g->info.normal = s.normal;
-	g->info.zero = s.zero;
-	g->info.compressed_in = s.compressed_in;
-	g->info.compressed_out = s.compressed_out;
-	pthread_mutex_unlock(&g->lock);
-	if (atomic_load(&g->cancelled) || atomic_load(&g->ending))
-		return err_set(&g->e, -ECANCELED, "it was cancelled");
-	if (!p.max_bandwidth || r->last)
-		return 0;
-	due = r->slice_ns + (int64_t)((double)(g->chan.sent_bytes - r->slice_bytes) * NS_PER_S / (double)p.max_bandwidth);
-	if (due > now) {
-		r->slept_ns += due - now;
-		if (mig_sleep(g, (int)MIN((due - now) / NS_PER_MS + 1, 1000)))
-			return err_set(&g->e, -ECANCELED, "it was cancelled");
-	}
+	g->lane[lane->no].sent = lane->chan->sent_bytes;
+	mig_tx_stats(lane->tx, &g->lane[lane->no].s);
+	add_stats(g, atomic_load(&r->left));
+	most = r->last ? 0 : g->params.max_bandwidth;
+	if (most)
+		due = r->slice_ns + (int64_t)((double)(g->info.transferred - r->slice_bytes) * NS_PER_S / (double)most);
 	if (now - r->slice_ns > SLICE_NS) {
 		r->slice_ns = MAX(now, due);
-		r->slice_bytes = g->chan.sent_bytes;
+		r->slice_bytes = g->info.transferred;
 	}
-	return 0;
+	pthread_mutex_unlock(&g->lock);
+	if (atomic_load(&g->cancelled) || atomic_load(&g->ending))
+		return err_set(e, -ECANCELED, "it was cancelled");
+	if (due <= now)
+		return 0;
+	atomic_fetch_add(&r->slept_ns, due - now);
+	return mig_sleep(g, (int)MIN((due - now) / NS_PER_MS + 1, 1000)) ? err_set(e, -ECANCELED, "it was cancelled") : 0;
 }
 
 static uint64_t count_todo(const struct mig *g)
@@ -331,56 +367,77 @@ static uint64_t count_todo(const struct mig *g)
 	return n;
 }
 
-/* All pages that are to be sent; in the first round the others are zeros, and said to be. */
-static int send_pages(struct round *r, uint64_t left)
+/* Those of a lane's pages that are to be sent; in the first round the others are zeros, and said to be.  A word of the map is one lane's. */
+static int send_pages(void *opaque, struct mig_lane *lane, struct err *e)
 {
+	struct round *r = opaque;
 	struct mig *g = r->g;
-	uint64_t since = 0;
+	unsigned since = 0;
 	int ret = 0;
 
-	for (uint64_t page = 0; page < g->pages && !ret; page++) {
-		bool set = g->todo[page / 64] & BIT64(page % 64);
+	for (uint64_t w = lane->no % lane->n; w < (g->pages + 63) / 64 && !ret; w += lane->n) {
+		uint64_t map = g->todo[w], n = MIN(g->pages - w * 64, 64u);
 
-		if (!set && !r->first) {
-			if (!g->todo[page / 64])
-				page |= 63;
-			continue;
+		g->todo[w] = 0;
+		for (unsigned i = 0; i < n && !ret && (map || r->first); i++)
+			if (r->first || map & BIT64(i))
+				ret = mig_tx_page(lane->tx, w * 64 + i, !(map & BIT64(i)), e);
+		since += (unsigned)__builtin_popcountll(map);
+		atomic_fetch_sub(&r->left, (uint64_t)__builtin_popcountll(map));
+		if (!ret && since >= CHECK_PAGES) {
+			since = 0;
+			ret = pace(r, lane, e);
 		}
-		g->todo[page / 64] &= ~BIT64(page % 64);
-		ret = mig_tx_page(r->tx, page, !set, &g->e);
-		left -= set;
-		if (!ret && set && ++since % CHECK_PAGES == 0)
-			ret = pace(r, left);
 	}
-	ret = ret ? ret : mig_tx_flush(r->tx, &g->e);
-	ret = ret ? ret : pace(r, left);
-	return ret ? ret : mig_send_bytes(&g->chan, MIG_ROUND, NULL, 0, &g->e);
+	ret = ret ? ret : mig_tx_flush(lane->tx, e);
+	ret = ret ? ret : pace(r, lane, e);
+	ret = ret ? ret : mig_send_bytes(lane->chan, MIG_ROUND, NULL, 0, e);
+	if (!ret && r->last && lane->chan != &g->chan)
+		ret = mig_send_bytes(lane->chan, MIG_COMPLETE, NULL, 0, e);
+	return ret;
 }
 
-/* Bytes a second that the connection takes when it is let. */
-static double rate_of(const struct round *r)
+/* What has been sent when nobody is sending. */
+static uint64_t sent_so_far(struct mig *g)
 {
-	int64_t ns = loop_now_ns() - r->begun_ns - r->slept_ns;
-	double bytes = (double)(r->g->chan.sent_bytes - r->bytes_before);
+	uint64_t n;
 
-	return ns > 0 ? bytes * NS_PER_S / (double)ns : 0;
+	pthread_mutex_lock(&g->lock);
+	g->lane[MIG_LANES_MAX].sent = g->chan.sent_bytes;
+	n = sent_bytes(g);
+	pthread_mutex_unlock(&g->lock);
+	return n;
 }
 
-static int one_round(struct mig *g, struct mig_tx *tx, bool first, bool last, double *rate, uint64_t *sent)
+/* Bytes a second that the connections take when they are let. */
+static double rate_of(struct round *r, uint64_t bytes, unsigned n)
 {
-	struct round r = { .g = g, .tx = tx, .first = first, .last = last, .begun_ns = loop_now_ns(), .slice_ns = loop_now_ns(),
-			   .bytes_before = g->chan.sent_bytes, .slice_bytes = g->chan.sent_bytes };
-	uint64_t n = count_todo(g);
-	int ret = send_pages(&r, n);
-	int64_t ns = loop_now_ns() - r.begun_ns;
+	int64_t ns = loop_now_ns() - r->begun_ns - atomic_load(&r->slept_ns) / n;
 
+	return ns > 0 ? (double)bytes * NS_PER_S / (double)ns : 0;
+}
+
+static int one_round(struct mig *g, struct way *w, bool first, bool last, double *rate, uint64_t *sent)
+{
+	struct round r = { .g = g, .first = first, .last = last, .begun_ns = loop_now_ns(), .slice_ns = loop_now_ns(), .bytes_before = sent_so_far(g) };
+	uint64_t n = count_todo(g), bytes;
+	int64_t ns;
+	int ret;
+
+	r.slice_bytes = r.bytes_before;
+	r.left = n;
+	ret = w->lanes ? mig_lanes_do(w->lanes, send_pages, &r) : send_pages(&r, &w->own, &g->e);
+	if (!ret && w->lanes)
+		ret = mig_send_bytes(&g->chan, MIG_ROUND, NULL, 0, &g->e);
+	ns = loop_now_ns() - r.begun_ns;
+	bytes = sent_so_far(g) - r.bytes_before;
 	*sent = n;
 	/* A round of a few pages measures nothing. */
 	if (n >= CHECK_PAGES || !*rate)
-		*rate = MAX(rate_of(&r), (double)GIVE_UP_RATE);
+		*rate = MAX(rate_of(&r, bytes, MAX(g->streams, 1)), (double)GIVE_UP_RATE);
 	pthread_mutex_lock(&g->lock);
 	g->info.rounds++;
-	g->info.mbps = ns > 0 ? (double)(g->chan.sent_bytes - r.bytes_before) * 8e3 / (double)ns : 0;
+	g->info.mbps = ns > 0 ? (double)bytes * 8e3 / (double)ns : 0;
 	pthread_mutex_unlock(&g->lock);
 	return ret;
 }
@@ -400,7 +457,7 @@ static int slow_down(struct mig *g)
 }
 
 /* Rounds until what is left can be sent while the guest stands still. */
-static int precopy(struct mig *g, struct mig_tx *tx)
+static int precopy(struct mig *g, struct way *w)
 {
 	double rate = 0;
 	uint64_t sent, left;
@@ -414,7 +471,7 @@ static int precopy(struct mig *g, struct mig_tx *tx)
 		struct vm_migrate_params p = params_of(g);
 
 		begun = loop_now_ns();
-		ret = one_round(g, tx, first, false, &rate, &sent);
+		ret = one_round(g, w, first, false, &rate, &sent);
 		ret = ret ? ret : mig_on_loop(g, fetch_log);
 		if (ret)
 			return ret;
@@ -473,7 +530,7 @@ static int send_state(struct mig *g)
 	return ret;
 }
 
-static int stop_and_copy(struct mig *g, struct mig_tx *tx)
+static int stop_and_copy(struct mig *g, struct way *w)
 {
 	double rate = 0;
 	uint64_t sent;
@@ -481,7 +538,7 @@ static int stop_and_copy(struct mig *g, struct mig_tx *tx)
 
 	ret = ret ? ret : wait_still(g);
 	ret = ret ? ret : mig_on_loop(g, take_state);
-	ret = ret ? ret : one_round(g, tx, false, true, &rate, &sent);
+	ret = ret ? ret : one_round(g, w, false, true, &rate, &sent);
 	ret = ret ? ret : send_state(g);
 	return ret ? ret : mig_send_u32(&g->chan, MIG_COMPLETE, g->was_running ? MIG_RUNS : 0, &g->e);
 }
@@ -500,20 +557,44 @@ static int hand_over(struct mig *g)
 	return mig_on_loop(g, give_away);
 }
 
-static int send_all(struct mig *g)
+/* Compression of what goes over several connections is set apart, as QEMU has it. */
+static int level_of(const struct vm_migrate_params *p)
+{
+	return p->streams && p->streams_level ? p->streams_level : p->zstd_level;
+}
+
+static int open_way(struct mig *g, struct way *w)
 {
 	struct vm_migrate_params p = params_of(g);
-	struct mig_tx *tx = NULL;
+	int ret = 0;
+
+	*w = (struct way){ .g = g, .own = { .g = g, .no = MIG_LANES_MAX, .n = 1, .chan = &g->chan } };
+	g->todo = calloc((g->pages + 63) / 64, 8);
+	if (!g->todo || mig_tx_new(g->vm->m->mem, &g->chan, level_of(&p), &w->own.tx))
+		return err_set(&g->e, -ENOMEM, "out of memory");
+	g->chan.timeout_ms = MIG_WORK_MS;
+	ret = begin(g);
+	if (!ret && g->streams)
+		ret = mig_lanes_connect(g, g->streams, level_of(&p), &w->lanes);
+	return ret;
+}
+
+static int send_all(struct mig *g)
+{
+	struct way w = { NULL };
 	int ret = look_at_destination(g);
 
-	if (!ret && (!(g->todo = calloc((g->pages + 63) / 64, 8)) || mig_tx_new(g->vm->m->mem, &g->chan, p.zstd_level, &tx)))
-		ret = err_set(&g->e, -ENOMEM, "out of memory");
-	g->chan.timeout_ms = MIG_WORK_MS;
-	ret = ret ? ret : begin(g);
-	ret = ret ? ret : precopy(g, tx);
-	ret = ret ? ret : stop_and_copy(g, tx);
-	mig_tx_free(tx);
-	ret = ret ? ret : hand_over(g);
+	ret = ret ? ret : open_way(g, &w);
+	ret = ret ? ret : precopy(g, &w);
+	ret = ret ? ret : stop_and_copy(g, &w);
+	/* The destination says on the first connection what was wrong with another. */
+	if (ret == -EPIPE)
+		hear_why(g);
+	mig_lanes_out_free(w.lanes);
+	mig_tx_free(w.own.tx);
+	if (ret)
+		return ret;
+	ret = hand_over(g);
 	if (ret == -EPIPE)
 		hear_why(g);
 	return ret;
@@ -531,7 +612,7 @@ static enum mig_answer ask(struct mig *g)
 	if (!g->listening || mig_connect(g->uri, g->stop_fd, MIG_ANSWER_MS, &g->chan, &e))
 		return a;
 	g->chan.timeout_ms = MIG_ANSWER_MS;
-	if (!mig_secure(&g->chan, &g->tls, &e) && !hello(g, MIG_ASKS, &e) && expect(g, MIG_ANSWER, MIG_ANSWER_MS, &e) >= 4)
+	if (!mig_secure(&g->chan, &g->tls, &e) && !mig_hello(g, &g->chan, MIG_ASKS, &e) && expect(g, MIG_ANSWER, MIG_ANSWER_MS, &e) >= 4)
 		a = (enum mig_answer)ld_le32(g->chan.buf);
 	mig_chan_fini(&g->chan);
 	return a <= MIG_STARTED ? a : MIG_UNKNOWN;

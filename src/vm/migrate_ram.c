@@ -3,6 +3,7 @@
 #include "vm/migrate_ram.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
@@ -135,25 +136,33 @@ void mig_tx_stats(const struct mig_tx *t, struct mig_tx_stats *out) { *out = t->
 
 /* ---- in ---- */
 
+/* What all threads that receive share. */
+struct books {
+	_Atomic unsigned refs;
+	_Atomic uint64_t missing;
+	_Atomic uint64_t got[];		/* a bit for each page */
+};
+
 struct mig_rx {
 	struct mem *mem;
-	uint64_t pages, missing;
-	uint64_t *got;			/* a bit for each page */
+	uint64_t pages;
+	struct books *b;
 	ZSTD_DCtx *z;
 	uint8_t data[BATCH_BYTES];
 };
 
-int mig_rx_new(struct mem *m, struct mig_rx **out)
+static int new_rx(struct mem *m, struct books *b, struct mig_rx **out)
 {
 	struct mig_rx *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return -ENOMEM;
 	r->mem = m;
-	r->pages = r->missing = mem_ram_size(m) >> PAGE_SHIFT_4K;
-	r->got = calloc((r->pages + 63) / 64, 8);
+	r->pages = mem_ram_size(m) >> PAGE_SHIFT_4K;
+	r->b = b;
+	atomic_fetch_add(&b->refs, 1);
 	r->z = ZSTD_createDCtx();
-	if (!r->got || !r->z) {
+	if (!r->z) {
 		mig_rx_free(r);
 		return -ENOMEM;
 	}
@@ -161,23 +170,47 @@ int mig_rx_new(struct mem *m, struct mig_rx **out)
 	return 0;
 }
 
+static void drop_books(struct books *b)
+{
+	if (atomic_fetch_sub(&b->refs, 1) == 1)
+		free(b);
+}
+
+int mig_rx_new(struct mem *m, struct mig_rx **out)
+{
+	uint64_t pages = mem_ram_size(m) >> PAGE_SHIFT_4K;
+	struct books *b = calloc(1, sizeof(*b) + (pages + 63) / 64 * 8);
+	int ret;
+
+	if (!b)
+		return -ENOMEM;
+	b->refs = 1;
+	b->missing = pages;
+	ret = new_rx(m, b, out);
+	drop_books(b);
+	return ret;
+}
+
+int mig_rx_another(struct mig_rx *r, struct mig_rx **out) { return new_rx(r->mem, r->b, out); }
+
 void mig_rx_free(struct mig_rx *r)
 {
 	if (!r)
 		return;
 	ZSTD_freeDCtx(r->z);
-	free(r->got);
+	drop_books(r->b);
 	free(r);
 }
 
-uint64_t mig_rx_missing(const struct mig_rx *r) { return r->missing; }
+uint64_t mig_rx_missing(const struct mig_rx *r) { return atomic_load(&r->b->missing); }
 
 static void mark(struct mig_rx *r, uint64_t page)
 {
-	uint64_t *w = &r->got[page / 64], bit = BIT64(page % 64);
+	_Atomic uint64_t *w = &r->b->got[page / 64];
+	uint64_t bit = BIT64(page % 64);
 
-	r->missing -= !(*w & bit);
-	*w |= bit;
+	if (!(atomic_load_explicit(w, memory_order_relaxed) & bit) && !(atomic_fetch_or(w, bit) & bit))
+		atomic_fetch_sub(&r->b->missing, 1);
 }
 
 int mig_rx_pages(struct mig_rx *r, const uint8_t *p, size_t len, struct err *e)

@@ -34,6 +34,8 @@ void mig_tx_stats(const struct mig_tx *t, struct mig_tx_stats *out);
 
 /* ENOMEM */
 int mig_rx_new(struct mem *m, struct mig_rx **out);
+/* For another thread; they tell together what is missing. */
+int mig_rx_another(struct mig_rx *r, struct mig_rx **out);
 void mig_rx_free(struct mig_rx *r);
 /* A payload of MIG_PAGES or MIG_ZEROS, foreign data, goes to memory. EPROTO */
 int mig_rx_pages(struct mig_rx *r, const uint8_t *p, size_t len, struct err *e);

@@ -28,7 +28,7 @@ const char *mig_type_name(enum mig_type t)
 		[MIG_HELLO] = "hello", [MIG_ABOUT] = "about", [MIG_BEGIN] = "begin", [MIG_REFUSE] = "refuse", [MIG_PAGES] = "pages",
 		[MIG_ZEROS] = "zeros", [MIG_ROUND] = "round", [MIG_STATE] = "state", [MIG_COMPLETE] = "complete", [MIG_LOADED] = "loaded",
 		[MIG_TAKE] = "take", [MIG_TAKEN] = "taken", [MIG_GO] = "go", [MIG_RUNNING] = "running", [MIG_DONE] = "done", [MIG_FAILED] = "failed",
-		[MIG_CANCEL] = "cancel", [MIG_ANSWER] = "answer",
+		[MIG_CANCEL] = "cancel", [MIG_ANSWER] = "answer", [MIG_JOIN] = "join", [MIG_JOINED] = "joined",
 	};
 
 	return t < MIG_TYPES && names[t] ? names[t] : "unknown";
@@ -87,7 +87,7 @@ int mig_check(const uint8_t head[MIG_HEAD], const struct mig_record *r, const vo
 
 int mig_chan_init(struct mig_chan *c, int in, int out, int stop_fd, struct err *e)
 {
-	*c = (struct mig_chan){ .in = in, .out = out, .stop_fd = stop_fd, .timeout_ms = -1, .buf = malloc(MIG_MAX) };
+	*c = (struct mig_chan){ .in = in, .out = out, .stop_fd = stop_fd, .alarm_fd = -1, .timeout_ms = -1, .buf = malloc(MIG_MAX) };
 	if (c->buf)
 		return 0;
 	mig_chan_fini(c);
@@ -120,16 +120,18 @@ void mig_chan_fini(struct mig_chan *c)
 
 static int wait_for(struct mig_chan *c, int fd, short events, struct err *e)
 {
-	struct pollfd p[2] = { { .fd = fd, .events = events }, { .fd = c->stop_fd, .events = POLLIN } };
+	struct pollfd p[3] = { { .fd = fd, .events = events }, { .fd = c->stop_fd, .events = POLLIN }, { .fd = events & POLLIN ? c->alarm_fd : -1, .events = POLLIN } };
 	int n;
 
 	do
-		n = poll(p, 2, c->timeout_ms);
+		n = poll(p, 3, c->timeout_ms);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return err_set(e, -errno, "poll: %s", strerror(errno));
 	if (p[1].revents)
 		return err_set(e, -ECANCELED, "it was cancelled");
+	if (p[2].revents)
+		return err_set(e, -EREMOTEIO, "another connection has failed");
 	return n ? 0 : err_set(e, -ETIMEDOUT, "the other side has said nothing for %d seconds", c->timeout_ms / 1000);
 }
 
@@ -339,6 +341,11 @@ int mig_recv(struct mig_chan *c, struct mig_record *r, struct err *e)
 	ret = ret ? ret : mig_check(head, r, c->buf, e);
 	c->got_n++;
 	return ret;
+}
+
+int mig_await(struct mig_chan *c, struct err *e)
+{
+	return c->tls && tls_pending(c->tls) ? 0 : wait_for(c, c->in, POLLIN, e);
 }
 
 uint32_t mig_u32(const struct mig_chan *c, const struct mig_record *r)

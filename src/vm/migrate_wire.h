@@ -25,11 +25,13 @@
 #define MIG_HEAD 20u
 #define MIG_MAX (1u << 20)		/* bytes of a payload */
 #define MIG_ID 16u			/* bytes that name a migration, by chance */
+#define MIG_LANES_MAX 16u		/* further connections */
 
 enum mig_type {
-	MIG_HELLO = 1,		/* source: u32 version, u32 MIG_ASKS or 0, id, text: its program's version */
+	MIG_HELLO = 1,		/* source: u32 version, u32 MIG_ASKS, MIG_JOINS or 0, id, text: its program's version */
 	MIG_ABOUT,		/* destination: JSON, what it is (migrate_about.c) */
-	MIG_BEGIN,		/* source: u32 MIG_GENID or 0, 16 bytes: the VM generation ID, which is to stay */
+	MIG_BEGIN,		/* source: u32 MIG_GENID or 0, 16 bytes: the VM generation ID, which is to stay; u32 how many further connections (not
+				 * there: none) */
 	MIG_REFUSE,		/* source: text, why it does not */
 	MIG_PAGES,		/* source: see migrate_ram.h */
 	MIG_ZEROS,
@@ -45,10 +47,13 @@ enum mig_type {
 	MIG_FAILED,		/* destination: text, why not, and it gives up */
 	MIG_CANCEL,		/* source: it was asked to give up */
 	MIG_ANSWER,		/* destination, to a hello with MIG_ASKS: u32 enum mig_answer */
+	MIG_JOIN,		/* source, on a further connection: u32 which one (migrate_lanes.h) */
+	MIG_JOINED,		/* destination: it is taken */
 	MIG_TYPES
 };
 
 #define MIG_ASKS 1u		/* no migration: what became of the one with this id? */
+#define MIG_JOINS 2u		/* a further connection of the one with this id */
 #define MIG_GENID 1u
 #define MIG_RUNS 1u		/* the guest ran, and is to run again */
 #define MIG_MARKED 1u		/* the disks say whose they are: migrate_disks.c */
@@ -76,6 +81,7 @@ struct mig_chan {
 	int in, out;			/* non-blocking; the same for a socket.  -1: none */
 	int stop_fd;			/* not the channel's own */
 	int timeout_ms;			/* -1: for ever */
+	int alarm_fd;			/* not the channel's own; -1: none.  What waits to read ends with EREMOTEIO when it can be read */
 	pid_t child;			/* exec: 0: none */
 	struct tls *tls;		/* NULL: plain */
 	uint8_t *pack;			/* with TLS: records of a few bytes go together */
@@ -104,6 +110,8 @@ int mig_send_u32(struct mig_chan *c, enum mig_type type, uint32_t v, struct err 
 int mig_send_text(struct mig_chan *c, enum mig_type type, const char *text, struct err *e);
 /* The next record, its payload in c->buf. */
 int mig_recv(struct mig_chan *c, struct mig_record *r, struct err *e);
+/* Until there is something to read. ETIMEDOUT and others, with nothing taken. */
+int mig_await(struct mig_chan *c, struct err *e);
 /* The first u32 of a payload, 0 if it has none. */
 uint32_t mig_u32(const struct mig_chan *c, const struct mig_record *r);
 /* A payload as text, what cannot be printed replaced. */

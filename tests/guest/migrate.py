@@ -32,7 +32,7 @@ DISK = ("dd if=/tmp/a of=/dev/vda bs=64k seek=$((n%16*4)) count=4 conv=fsync 2>/
 
 HEAD = struct.Struct("<IHHIII")
 TYPES = {n: i + 1 for i, n in enumerate("hello about begin refuse pages zeros round state complete loaded take taken go running done failed "
-                                        "cancel answer".split())}
+                                        "cancel answer join joined".split())}
 FROM_SOURCE = ("hello", "begin", "pages", "zeros", "round", "state", "complete", "take", "go", "done")
 FROM_DESTINATION = ("about", "loaded", "taken", "running")
 
@@ -41,15 +41,24 @@ class Fault:
     """What happens to the first connection of an attempt, and where: before or behind the n-th record of a type."""
 
     def __init__(self, rng):
+        # Which of the connections; where there are several, pages go over others than the first.
+        self.lane = rng.choice((0, 0, 1, 2))
         self.kind = rng.choice(("cut", "cut", "cut", "half", "half", "kill-destination", "kill-destination", "delay", "throttle", "kill-source"))
-        self.type = rng.choice(FROM_SOURCE + FROM_DESTINATION + ("complete", "loaded", "take", "taken", "go", "running") * 2)
+        self.type = rng.choice(FROM_SOURCE + FROM_DESTINATION + ("complete", "loaded", "take", "taken", "go", "running") * 2 if not self.lane
+                               else ("hello", "join", "joined", "pages", "pages", "zeros", "round", "complete"))
         self.nth = rng.randint(1, 40) if self.type == "pages" else 1
         self.behind = rng.random() < 0.5
         self.ask_too = rng.random() < 0.3      # the first question is cut, too
         self.done = False
 
+    @classmethod
+    def of(cls, kind, where, nth=1, lane=0, behind=False):
+        f = cls(random.Random(0))
+        f.kind, f.type, f.nth, f.lane, f.behind, f.ask_too = kind, where, nth, lane, behind, False
+        return f
+
     def __str__(self):
-        return f"{self.kind} {'behind' if self.behind else 'before'} {self.type} {self.nth}{', and the question' if self.ask_too else ''}"
+        return f"{self.kind} {'on ' + str(self.lane) + ' ' if self.lane else ''}{'behind' if self.behind else 'before'} {self.type} {self.nth}{', and the question' if self.ask_too else ''}"
 
 
 def shut(s):
@@ -108,7 +117,7 @@ class Link:
         self.s = socket.create_server(("127.0.0.1", 0))
         self.uri = "tcp:127.0.0.1:%d" % self.s.getsockname()[1]
         self.seen = []
-        self.n = 0
+        self.n, self.asked, self.lock = 0, False, threading.Lock()
         self.socks = []
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -131,27 +140,51 @@ class Link:
                     return
                 a.close()
                 continue
-            self.n += 1
             self.socks += [a, b]
-            if self.n == 2 and self.fault and self.fault.ask_too:
-                self.shut(a)
-                self.shut(b)
-                continue
-            for x, y in ((a, b), (b, a)):
-                threading.Thread(target=self.pump, args=(x, y, self.n == 1, {}), daemon=True).start()
+            threading.Thread(target=self.forward, args=(a, b), daemon=True).start()
+
+    def forward(self, a, b):
+        """Which connection it is, the first record tells: that of a migration, a further one of it, or a question."""
+        try:
+            head = self.read(a, HEAD.size)
+            _, kind, _, _, length, _ = HEAD.unpack(head)
+            hello = head + self.read(a, length)
+            flags = struct.unpack_from("<I", hello, HEAD.size + 4)[0]
+        except (OSError, struct.error):
+            self.shut(a)
+            self.shut(b)
+            return
+        lane = -1
+        with self.lock:
+            if not flags & 1:
+                lane = self.n
+                self.n += 1
+            elif self.fault and self.fault.ask_too and not self.asked:
+                self.asked = True
+                lane = None
+        if lane is None:
+            self.shut(a)
+            self.shut(b)
+            return
+        for x, y, first in ((a, b, hello), (b, a, b"")):
+            threading.Thread(target=self.pump, args=(x, y, lane, {}, first), daemon=True).start()
 
     read = staticmethod(read)
 
-    def pump(self, a, b, first, counts):
+    def pump(self, a, b, lane, counts, first):
         slow = False
         try:
             while True:
-                head = self.read(a, HEAD.size)
+                head = first[:HEAD.size] or self.read(a, HEAD.size)
                 _, kind, _, _, length, _ = HEAD.unpack(head)
                 counts[kind] = counts.get(kind, 0) + 1
-                data = head + self.read(a, length)
+                data = first or head + self.read(a, length)
+                first = b""
                 f = self.fault
-                hit = first and f and not f.done and kind == TYPES[f.type] and counts[kind] == f.nth
+                hit = f and lane == f.lane and not f.done and kind == TYPES[f.type] and counts[kind] == f.nth
+                if hit and f.kind == "flip":
+                    f.done, hit = True, False
+                    data = data[:-1] + bytes([data[-1] ^ 1])
                 if hit and not f.behind:
                     slow |= self.strike(f, a, b)
                 if slow:
@@ -319,6 +352,11 @@ class Herd:
         self.goes_on()
         return info
 
+    @staticmethod
+    def ways(rng, fault):
+        """What is on: at least what the fault needs to strike."""
+        return {"multifd"} if fault.lane or rng.random() < 0.3 else set()
+
     def attempt(self, rng):
         """One with a fault.  True: the guest lives."""
         fault = Fault(rng)
@@ -334,13 +372,16 @@ class Herd:
         try:
             with self.qmp(source) as q:
                 q.cmd("migrate-set-parameters", max_bandwidth=rng.choice((0, 0, 64 << 20)), downtime_limit=rng.choice((300, 1000, 4000)))
+                ways = self.ways(rng, fault)
+                q.cmd("migrate-set-parameters", multifd_channels=2, multifd_compression=rng.choice(("none", "zstd")))
+                q.cmd("migrate-set-capabilities", capabilities=[{"capability": c, "state": c in ways} for c in ("multifd",)])
                 q.cmd("migrate", uri=link.uri)
             how, info = self.settle(source)
             owner = {"completed": to, "failed": source}.get(how)
             if how == "ended":
                 # Whether the destination had the word is known there only.
                 owner = to if self.runs_soon(to) else None
-            self.log(f"  {fault}: {'struck' if fault.done else 'did not come to it'}; {how} {info.get('error-desc', '')}")
+            self.log(f"  {fault}{', ' + ' '.join(ways) if ways else ''}: {'struck' if fault.done else 'did not come to it'}; {how} {info.get('error-desc', '')}")
             self.one_owner(source, to, owner, how)
         except Failed:
             sys.stderr.write(f"{fault}\nsource: {source.err()}\ndestination: {to.err()}\nseen: {link.seen[-12:]}\n")
