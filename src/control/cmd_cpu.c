@@ -2,8 +2,7 @@
 /*
  * CPUs: those there are, places for more, and how they come and go, in QEMU's words.
  *
- * The guest has one socket of as many cores as there may be CPUs, with one thread each,
- * so a CPU's number is its core-id.  One that was there from the start is an object
+ * A CPU's number is its place in sockets, dies, cores and threads (cpu/x86/topology.h).  One that was there from the start is an object
  * without a name of its own, which device_del takes by its QOM path.
  */
 #include <errno.h>
@@ -40,9 +39,16 @@ static void path_of(const struct control *ctl, unsigned i, char *path, size_t le
 	ctl_cpu_path(cfg, i, cfg->cpu_id[i], path, len);
 }
 
-static json_t *props_of(unsigned i)
+static json_t *props_of(const struct vm_config *cfg, unsigned i)
 {
-	return json_pack("{s:i,s:i,s:i}", "core-id", (int)i, "thread-id", 0, "socket-id", 0);
+	struct x86_place p = x86_place_of(&cfg->topology, i);
+	json_t *j = json_pack("{s:i,s:i,s:i}", "core-id", (int)p.core, "thread-id", (int)p.thread, "socket-id", (int)p.socket);
+
+	if (j && cfg->topology.dies > 1)
+		json_object_set_new(j, "die-id", json_integer(p.die));
+	if (j && cfg->n_nodes)
+		json_object_set_new(j, "node-id", json_integer(cfg->cpu_node[i]));
+	return j;
 }
 
 void ctl_cmd_query_cpus_fast(struct ctl_call *c, const struct ctl_args_query_cpus_fast *a)
@@ -55,7 +61,7 @@ void ctl_cmd_query_cpus_fast(struct ctl_call *c, const struct ctl_args_query_cpu
 			continue;
 		path_of(c->ctl, i, path, sizeof(path));
 		json_array_append_new(list, json_pack("{s:i,s:s,s:I,s:o,s:s}", "cpu-index", (int)i, "qom-path", path, "thread-id",
-						      (json_int_t)vm_vcpu_tid(c->ctl->vm, i), "props", props_of(i), "target", "x86_64"));
+						      (json_int_t)vm_vcpu_tid(c->ctl->vm, i), "props", props_of(vm_config_of(c->ctl->vm), i), "target", "x86_64"));
 	}
 	ctl_return(c, list);
 }
@@ -68,7 +74,7 @@ void ctl_cmd_query_hotpluggable_cpus(struct ctl_call *c, const struct ctl_args_q
 
 	type_of(cfg, type, sizeof(type));
 	for (unsigned i = c->ctl->m->n_vcpus; i--;) {
-		json_t *j = json_pack("{s:s,s:i,s:o}", "type", type, "vcpus-count", 1, "props", props_of(i));
+		json_t *j = json_pack("{s:s,s:i,s:o}", "type", type, "vcpus-count", 1, "props", props_of(cfg, i));
 
 		path_of(c->ctl, i, path, sizeof(path));
 		if (j && vm_has_cpu(c->ctl->vm, i))
@@ -142,7 +148,7 @@ static int check_type(const struct vm_config *cfg, const char *driver, struct er
 	return err_set(e, -EINVAL, "Invalid CPU type, expected cpu type: '%s'", type);
 }
 
-/* A number of the place, below `max`.  One of those that there is only one of may be left out. */
+/* A number of the place, below `max`; one that must not be there may be left out, and is 0. */
 static int number(struct ctl_call *c, const char *name, bool must, unsigned max, unsigned *out, struct err *e)
 {
 	json_t *j = json_object_get(c->args, name);
@@ -167,14 +173,23 @@ static int number(struct ctl_call *c, const char *name, bool must, unsigned max,
 
 static int place(struct ctl_call *c, unsigned *cpu, struct err *e)
 {
-	static const char *const ones[] = { "die-id", "module-id", "node-id" };
-	unsigned n;
-	int ret = number(c, "socket-id", true, 1, &n, e);
+	const struct vm_config *cfg = vm_config_of(c->ctl->vm);
+	const struct x86_topology *t = &cfg->topology;
+	struct x86_place p;
+	unsigned n = 0;
+	int ret = number(c, "socket-id", true, t->sockets, &p.socket, e);
 
-	for (unsigned i = 0; i < ARRAY_LEN(ones) && !ret; i++)
-		ret = number(c, ones[i], false, 1, &n, e);
-	ret = ret ? ret : number(c, "core-id", true, vm_config_of(c->ctl->vm)->max_cpus, cpu, e);
-	return ret ? ret : number(c, "thread-id", true, 1, &n, e);
+	ret = ret ? ret : number(c, "die-id", t->dies > 1, t->dies, &p.die, e);
+	ret = ret ? ret : number(c, "module-id", false, 1, &n, e);
+	ret = ret ? ret : number(c, "core-id", true, t->cores, &p.core, e);
+	ret = ret ? ret : number(c, "thread-id", true, t->threads, &p.thread, e);
+	ret = ret ? ret : number(c, "node-id", false, MAX(cfg->n_nodes, 1u), &n, e);
+	if (ret)
+		return ret;
+	*cpu = x86_place_id(t, &p);
+	if (json_object_get(c->args, "node-id") && cfg->n_nodes && cfg->cpu_node[*cpu] != n)
+		return err_set(e, -EINVAL, "node-id=%u must match numa node specified with -numa option for cpu slot: %u", n, cfg->cpu_node[*cpu]);
+	return 0;
 }
 
 int ctl_cpu_add(struct ctl_call *c, const char *driver, const char *id, struct err *e)

@@ -201,6 +201,7 @@ static void info_cpus(struct hmp *h)
 
 static void info_hotpluggable_cpus(struct hmp *h)
 {
+	static const char *const names[] = { "node-id", "socket-id", "die-id", "core-id", "thread-id" };
 	json_t *all = hmp_qmp(h, "query-hotpluggable-cpus", NULL), *x, *p;
 	size_t i;
 
@@ -210,8 +211,10 @@ static void info_hotpluggable_cpus(struct hmp *h)
 		fprintf(h->out, "  type: \"%s\"\r\n  vcpus_count: \"%lld\"\r\n", hmp_text(x, "type"), hmp_number(x, "vcpus-count"));
 		if (json_object_get(x, "qom-path"))
 			fprintf(h->out, "  qom_path: \"%s\"\r\n", hmp_text(x, "qom-path"));
-		fprintf(h->out, "  CPUInstance Properties:\r\n    socket-id: \"%lld\"\r\n    core-id: \"%lld\"\r\n    thread-id: \"%lld\"\r\n",
-			hmp_number(p, "socket-id"), hmp_number(p, "core-id"), hmp_number(p, "thread-id"));
+		fputs("  CPUInstance Properties:\r\n", h->out);
+		for (unsigned k = 0; k < ARRAY_LEN(names); k++)
+			if (json_object_get(p, names[k]))
+				fprintf(h->out, "    %s: \"%lld\"\r\n", names[k], hmp_number(p, names[k]));
 	}
 	json_decref(all);
 }
@@ -296,12 +299,14 @@ static const struct hmp_command infos[] = {
 	{ "cpus", NULL, "", "CPUs and their threads", 0, info_cpus },
 	{ "hotpluggable-cpus", NULL, "", "CPUs there are, and may be", 0, info_hotpluggable_cpus },
 	{ "kvm", NULL, "", "whether KVM is used", 0, info_kvm },
+	{ "memdev", NULL, "", "what the guest's memory is made of", 0, hmp_info_memdev },
 	{ "mice", NULL, "", "mice and tablets", 0, hmp_info_mice },
 	{ "migrate", NULL, "", "how the last migration goes, or went", 0, hmp_info_migrate },
 	{ "migrate_capabilities", NULL, "", "what of migration is turned on", 0, hmp_info_migrate_capabilities },
 	{ "migrate_parameters", NULL, "", "limits of migration", 0, hmp_info_migrate_parameters },
 	{ "name", NULL, "", "the guest's name", 0, info_name },
 	{ "network", NULL, "", "network cards", 0, info_network },
+	{ "numa", NULL, "", "nodes of memory", 0, hmp_info_numa },
 	{ "registers", NULL, "[-a]", "registers of a CPU, or of all", 0, info_registers },
 	{ "snapshots", NULL, "", "snapshots of the guest inside its disks", 0, hmp_info_snapshots },
 	{ "status", NULL, "", "whether the guest runs", 0, info_status },

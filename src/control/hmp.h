@@ -61,6 +61,10 @@ void hmp_loadvm(struct hmp *h);
 void hmp_delvm(struct hmp *h);
 void hmp_info_snapshots(struct hmp *h);
 
+/* cmd_numa.c */
+void hmp_info_numa(struct hmp *h);
+void hmp_info_memdev(struct hmp *h);
+
 /* hmp_screen.c */
 void hmp_screendump(struct hmp *h);
 void hmp_sendkey(struct hmp *h);

@@ -125,22 +125,18 @@ static int dev_root_port(struct qemu *q, struct qemu_item *it, const struct kind
 	return done(it, e);
 }
 
-/* One that is there though -smp does not count it; its place is the number of its core. */
+/* One that is there though -smp does not count it.  Its node is what -numa says. */
 static int dev_cpu(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
 {
-	static const char *const ones[] = { "socket-id", "die-id", "module-id", "thread-id", "node-id" };
-	uint64_t n = 0, core = 0;
-	bool given = false;
-	int ret = props_number(&it->p, "core-id", 0, 63, &core, &given, e);
+	struct x86_place at;
+	unsigned given;
+	int ret = place_take(q, &it->p, true, &at, &given, e);
 
-	for (unsigned i = 0; i < ARRAY_LEN(ones) && !ret; i++)
-		ret = props_number(&it->p, ones[i], 0, 0, &n, NULL, e);
-	if (!ret && !given)
-		ret = err_set(e, -EINVAL, "CPU core-id is not set");
 	if (ret)
 		return ret;
+	props_take(&it->p, "node-id");
 	emit_begin(q, "--vcpu");
-	emit_part(q, NULL, keepf(q, "%u", (unsigned)core));
+	emit_part(q, NULL, keepf(q, "%u", x86_place_id(&q->topology, &at)));
 	emit_part(q, "id", it->id);
 	emit_end(q);
 	return done(it, e);
@@ -442,7 +438,7 @@ static int object_memory(struct qemu *q, struct qemu_item *it, struct err *e)
 	uint64_t bytes = q->memory;
 	int ret = size ? props_size(size, 1, &bytes, e) : 0;
 
-	if (!ret && bytes != q->memory)
+	if (!ret && bytes != q->memory && !it->used)
 		warn("-object %s: the guest's memory is what -m says", it->id);
 	props_ignore(&it->p, same);
 	return ret;

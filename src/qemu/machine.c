@@ -247,47 +247,6 @@ int opt_cpu(struct qemu *q, const char *val, struct err *e)
 	return ret;
 }
 
-int opt_smp(struct qemu *q, const char *val, struct err *e)
-{
-	static const char *const names[] = { "sockets", "dies", "clusters", "cores", "threads" };
-	uint64_t n = 0, max = 0, product = 1, x;
-	bool given = false, some = false;
-	struct props p;
-	int ret = props_parse(val, "cpus", &p, e);
-
-	if (!ret)
-		ret = props_number(&p, "cpus", 1, 64, &n, &given, e);
-	for (unsigned i = 0; !ret && i < ARRAY_LEN(names); i++) {
-		bool found = false;
-
-		x = 1;
-		ret = props_number(&p, names[i], 1, 64, &x, &found, e);
-		product *= x;
-		some |= found;
-		if (!ret && found && x > 1 && strcmp(names[i], "cores"))
-			warn("-smp: the guest's CPUs are cores, not %s", names[i]);
-	}
-	if (!ret)
-		ret = props_number(&p, "maxcpus", 1, 1024, &max, NULL, e);
-	if (!ret && !given)
-		n = max ? max : product;
-	if (!ret && max && max < n)
-		ret = err_set(e, -EINVAL, "maxcpus must be equal to or greater than smp");
-	if (!ret && max > 64)
-		warn("-smp: a guest has at most 64 CPUs, not maxcpus=%llu", (unsigned long long)max);
-	if (!ret && some && product > (max ? max : n))
-		ret = err_set(e, -EINVAL, "Invalid CPU topology: product of the hierarchy must match maxcpus: %llu != %llu",
-			      (unsigned long long)product, (unsigned long long)(max ? max : n));
-	if (!ret && (n < 1 || n > 64))
-		ret = err_set(e, -EINVAL, "a guest has 1 to 64 CPUs");
-	if (!ret)
-		ret = props_done(&p, e);
-	if (!ret)
-		q->cpus = (unsigned)n, q->max_cpus = (unsigned)(max > 64 ? 64 : max > n ? max : n);
-	props_free(&p);
-	return ret;
-}
-
 int opt_memory(struct qemu *q, const char *val, struct err *e)
 {
 	const uint64_t mib = 1 << 20;
@@ -476,6 +435,8 @@ static void emit_boot(struct qemu *q)
 
 int emit_machine(struct qemu *q, struct err *e)
 {
+	int ret;
+
 	if (q->micro)
 		emitf(q, "--machine", "micro");
 	emitf(q, "--accel", "%s", q->accel ? q->accel : "auto");
@@ -487,7 +448,11 @@ int emit_machine(struct qemu *q, struct err *e)
 		emitf(q, "--cpus", "%u", q->cpus);
 	if (q->max_cpus > q->cpus)
 		emitf(q, "--max-cpus", "%u", q->max_cpus);
+	emit_topology(q);
 	emitf(q, "--memory", "%lluM", (unsigned long long)q->memory >> 20);
+	ret = emit_numa(q, e);
+	if (ret)
+		return ret;
 	emit_boot(q);
 	emitf(q, "--defaults", "qemu");
 	if (q->no_reboot)

@@ -129,14 +129,6 @@ static int opt_sandbox(struct qemu *q, const char *val, struct err *e)
 	return 0;
 }
 
-static int opt_numa(struct qemu *q, const char *val, struct err *e)
-{
-	if (strncmp(val, "node", 4) || q->numa)
-		return err_set(e, -ENOTSUP, "a guest has one node of memory; more cannot be made");
-	q->numa = true;
-	return 0;
-}
-
 static int opt_usb(struct qemu *q, const char *val, struct err *e)
 {
 	q->usb = "-usb";
@@ -246,7 +238,9 @@ const struct qemu_option qemu_options[] = {
 	{ "mem-path", "FILE", "provide backing storage for guest RAM (no effect)", opt_mem_path },
 	{ "mem-prealloc", NULL, "preallocate guest memory (no effect)", opt_nothing },
 	{ "overcommit", "[mem-lock=on|off][cpu-pm=on|off]", "no effect", opt_nothing },
-	{ "numa", "node", "one node of memory", opt_numa },
+	{ "numa", "node[,mem=size|memdev=id][,cpus=firstcpu[-lastcpu]][,nodeid=node]\n"
+	  "-numa dist,src=source,dst=destination,val=distance\n"
+	  "-numa cpu,node-id=node[,socket-id=x][,die-id=x][,core-id=y][,thread-id=z]", "nodes of the guest's memory and CPUs", opt_numa },
 	{ "add-fd", "fd=fd,set=set[,opaque=opaque]", "Add 'fd' to fd 'set'", opt_add_fd },
 	{ "global", "driver.property=value", "set a global default for a driver property", opt_global },
 	{ "boot", "[order=drives][,once=drives][,menu=on|off]", "'drives': floppy (a), hard disk (c), CD-ROM (d), network (n)", opt_boot },

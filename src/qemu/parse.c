@@ -10,13 +10,14 @@
 void qemu_init(struct qemu *q)
 {
 	struct list *all[] = { &q->drives, &q->blockdevs, &q->devices, &q->netdevs, &q->nics, &q->chardevs, &q->objects, &q->monitors,
-			       &q->fdsets, &q->tpmdevs, &q->fsdevs, &q->virtfs };
+			       &q->fdsets, &q->tpmdevs, &q->fsdevs, &q->virtfs, &q->numas };
 
 	memset(q, 0, sizeof(*q));
 	for (unsigned i = 0; i < ARRAY_LEN(all); i++)
 		list_init(all[i]);
 	q->memory = 128ull << 20;	/* QEMU's default */
 	q->cpus = q->max_cpus = 1;
+	q->topology = (struct x86_topology){ 1, 1, 1, 1 };
 	q->echr = 1;
 }
 
@@ -30,7 +31,7 @@ static void item_free(struct qemu_item *it)
 void qemu_free(struct qemu *q)
 {
 	struct list *all[] = { &q->drives, &q->blockdevs, &q->devices, &q->netdevs, &q->nics, &q->chardevs, &q->objects, &q->monitors,
-			       &q->fdsets, &q->tpmdevs, &q->fsdevs, &q->virtfs };
+			       &q->fdsets, &q->tpmdevs, &q->fsdevs, &q->virtfs, &q->numas };
 
 	for (unsigned i = 0; i < ARRAY_LEN(all); i++)
 		list_for_each_safe(n, all[i])

@@ -18,6 +18,8 @@
 
 #include "base/err.h"
 #include "base/list.h"
+#include "cpu/x86/topology.h"
+#include "platform/x86/numa.h"
 #include "qemu/props.h"
 
 #define QEMU_MAX_ARGS 512
@@ -67,7 +69,7 @@ struct qemu {
 	char *kept[QEMU_MAX_ARGS];	/* texts that live as long as this */
 	unsigned n_kept;
 
-	struct list drives, blockdevs, devices, netdevs, nics, chardevs, objects, monitors, fdsets, tpmdevs, fsdevs, virtfs;
+	struct list drives, blockdevs, devices, netdevs, nics, chardevs, objects, monitors, fdsets, tpmdevs, fsdevs, virtfs, numas;
 	/* Floppy drives: what is in them by -drive or -blockdev, and the -device; each may be NULL. */
 	struct {
 		bool there;
@@ -79,8 +81,9 @@ struct qemu {
 	/* Scalars. */
 	const char *name, *cpu, *machine, *accel, *kernel, *initrd, *append, *bios, *vga, *display, *vnc, *data_dir;
 	uint64_t memory;		/* bytes */
+	struct x86_topology topology;	/* of max_cpus */
 	unsigned cpus, max_cpus, echr, n_scsi, code_cache;	/* code_cache: MiB; 0: not said */
-	bool vga_device, nodefaults, nographic, snapshot, no_reboot, paused, daemonize, no_net, micro, numa;
+	bool vga_device, nodefaults, nographic, snapshot, no_reboot, paused, daemonize, no_net, micro;
 	bool stdio_used;		/* by one who does not share it */
 	bool monitor_given;		/* even if it is none: no other is made */
 	bool none;			/* -machine none: for questions only */
@@ -145,7 +148,6 @@ bool wants_help(struct qemu *q, const char *list, const char *val);
 int opt_machine(struct qemu *q, const char *val, struct err *e);
 int opt_accel(struct qemu *q, const char *val, struct err *e);
 int opt_cpu(struct qemu *q, const char *val, struct err *e);
-int opt_smp(struct qemu *q, const char *val, struct err *e);
 int opt_memory(struct qemu *q, const char *val, struct err *e);
 int opt_boot(struct qemu *q, const char *val, struct err *e);
 int opt_rtc(struct qemu *q, const char *val, struct err *e);
@@ -153,6 +155,14 @@ int opt_smbios(struct qemu *q, const char *val, struct err *e);
 int opt_fw_cfg(struct qemu *q, const char *val, struct err *e);
 int opt_global(struct qemu *q, const char *val, struct err *e);
 int emit_machine(struct qemu *q, struct err *e);
+
+/* numa.c */
+int opt_smp(struct qemu *q, const char *val, struct err *e);
+int opt_numa(struct qemu *q, const char *val, struct err *e);
+void emit_topology(struct qemu *q);
+int emit_numa(struct qemu *q, struct err *e);
+/* A CPU's place of a -device or -numa cpu.  `all`: parts there are several of, and the core, have to be given; *given: a bit for each that is. */
+int place_take(struct qemu *q, struct props *p, bool all, struct x86_place *at, unsigned *given, struct err *e);
 
 /* block.c */
 int opt_drive(struct qemu *q, const char *val, struct err *e);

@@ -368,6 +368,7 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 	st->n_chardevs = conf_list_len(c, "chardev");
 	st->n_ports = conf_list_len(c, "port");
 	st->n_shares = conf_list_len(c, "share");
+	st->n_nodes = conf_list_len(c, "numa");
 	return ret;
 }
 
@@ -408,6 +409,15 @@ const struct opt run_opts[] = {
 	{ "vcpu", 0, "N[,id=ID][,present=on|off]", "a CPU of --max-cpus that is there, or not, all the same; may be repeated",
 	  "CPU *N*, counted from 0, is there from the start though *--cpus* does not reach that far (or is not, with *present=off*). *id=ID* is a name by which *device_del* takes it out. "
 	  "For the destination of a guest whose CPUs came or went, which otherwise have no names there.", .parse = parse_vcpu },
+	{ "topology", 0, "sockets=N,dies=N,cores=N,threads=N", "what the CPUs are to the guest [cores of one socket]",
+	  "How the CPUs, all of *--max-cpus*, lie in sockets, dies, cores and threads, for the guest: CPUs are counted thread by thread, then core by core, and so on. What is not "
+	  "given is 1, and the cores as many as that leaves. The number of threads, and that of cores and dies unless there is only one of what they are in, is a power of two.",
+	  .parse = parse_topology },
+	{ "numa", 0, "node[,cpus=LIST][,memory=SIZE][,distance=NODE:D]", "a node of the guest's memory and CPUs; may be repeated",
+	  "A node (NUMA), the first is node 0: its CPUs, such as 0-1,,4 or *cpus=0-1,cpus=4*, and its part of the memory. If no node has *cpus=*, sockets are given to nodes in turn; "
+	  "CPUs that no node has are node 0's. If no node has *memory=*, all have equal parts; else *--memory* is the sum and may be left out. *distance=1:21* is how far node 1 is "
+	  "from this one, 11 to 254 (255: it cannot be reached), both ways unless node 1 says otherwise; it is 20 where nobody does. At most 16 nodes.",
+	  .parse = parse_numa },
 	{ "memory", 'm', "SIZE", "memory: 512M, 2G; a plain number is MiB [512M]",
 	  "Size of the guest's memory with a suffix K, M, G or T; a plain number is MiB.", .key = "memory" },
 	{ "huge-pages", 0, "off|thp|2m", "host pages behind the guest's memory [off]",

@@ -28,6 +28,8 @@ int parse_serial(struct conf *c, struct opt_state *st, const char *val, struct e
 int parse_smbios(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_root_port(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_vcpu(struct conf *c, struct opt_state *st, const char *val, struct err *e);
+int parse_topology(struct conf *c, struct opt_state *st, const char *val, struct err *e);
+int parse_numa(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_rtc(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 
 #endif

@@ -199,3 +199,79 @@ int parse_vcpu(struct conf *c, struct opt_state *st, const char *val, struct err
 
 	return each_part(val, vcpu_part, &t, e);
 }
+
+/* All parts have names, the first, too. */
+static int topology_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	static const char *const keys[] = { "sockets", "dies", "cores", "threads" };
+	struct target *t = opaque;
+
+	for (unsigned i = 0; i < ARRAY_LEN(keys); i++) {
+		size_t n = strlen(keys[i]);
+
+		if (name && val && !strcmp(name, keys[i]))
+			return conf_setf(t->c, val, e, "topology.%s", name);
+		if (!name && !strncmp(val, keys[i], n) && val[n] == '=')
+			return conf_setf(t->c, val + n + 1, e, "topology.%s", keys[i]);
+	}
+	return err_set(e, -EINVAL, "'%.40s' is not one of sockets=N, dies=N, cores=N, threads=N", name ? name : val);
+}
+
+int parse_topology(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { .c = c };
+
+	return each_part(val, topology_part, &t, e);
+}
+
+/* "1:20": how far it is to node 1. */
+static int node_distance(struct target *t, const char *val, struct err *e)
+{
+	const char *colon = strchr(val, ':');
+	char *end;
+	unsigned long to = strtoul(val, &end, 10);
+
+	if (!colon || end != colon || end == val || *val == '-' || to > 255)
+		return err_set(e, -EINVAL, "'%.40s' is not NODE:DISTANCE such as 1:20", val);
+	return conf_setf(t->c, colon + 1, e, "numa.%u.distance.%lu", t->n, to);
+}
+
+/* Repeated cpus= add up. */
+static int node_list(struct target *t, const char *name, const char *val, struct err *e)
+{
+	char key[64], *both;
+	const char *old;
+	int ret;
+
+	snprintf(key, sizeof(key), "numa.%u.%s", t->n, name);
+	old = conf_get(t->c, key);
+	if (!old)
+		return conf_set(t->c, key, val, e);
+	if (asprintf(&both, "%s,%s", old, val) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	ret = conf_set(t->c, key, both, e);
+	free(both);
+	return ret;
+}
+
+static int numa_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	struct target *t = opaque;
+
+	if (!name)
+		return !strcmp(val, "node") ? conf_setf(t->c, "on", e, "numa.%u.node", t->n) : err_set(e, -EINVAL, "'%.40s' is not node", val);
+	if (val && !strcmp(name, "cpus"))
+		return node_list(t, name, val, e);
+	if (val && !strcmp(name, "memory"))
+		return conf_setf(t->c, val, e, "numa.%u.%s", t->n, name);
+	if (val && !strcmp(name, "distance"))
+		return node_distance(t, val, e);
+	return err_set(e, -EINVAL, "'%.40s' is not one of cpus=LIST, memory=SIZE, distance=NODE:DISTANCE", name);
+}
+
+int parse_numa(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { .c = c, .n = st->n_nodes++ };
+
+	return each_part(val, numa_part, &t, e);
+}

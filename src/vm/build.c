@@ -138,6 +138,7 @@ static int build_engine(struct vm *vm, struct err *e)
 		ret = vm_restore_model(vm, e);
 	if (ret)
 		return ret;
+	vm->model.topology = vm->cfg->topology;
 	ret = vm->engine_ops->init(vm->m, &ec, &vm->engine, e);
 	if (!ret && vm->restore)
 		ret = vm_restore_chips(vm, e);
@@ -218,7 +219,7 @@ static int build_platform(struct vm *vm, struct err *e)
 	vm->pcfg = (struct platform_config){
 		.ram = vm->restore ? &vm->ram : NULL,
 		.kind = cfg->machine == VM_MACHINE_PC ? PLATFORM_PC : PLATFORM_MICRO,
-		.mem_size = cfg->memory, .mem_huge = cfg->huge, .n_vcpus = cfg->max_cpus,
+		.mem_size = cfg->memory, .mem_huge = cfg->huge, .n_vcpus = cfg->max_cpus, .topology = cfg->topology,
 		.phys_bits = vm->model.phys_bits,
 		.kernel = cfg->kernel, .initrds = cfg->initrd, .n_initrds = cfg->n_initrds, .cmdline = vm->cmdline,
 		.serial = { vm->console }, .serial_output_only = console_is_virtio(cfg),
@@ -235,6 +236,7 @@ static int build_platform(struct vm *vm, struct err *e)
 		if (ret)
 			return err_prefix(e, ret, "--serial");
 	}
+	vm_numa(cfg, &vm->pcfg.numa);
 	vm_cpus_config(vm, &vm->pcfg);
 	ret = platform_new(vm->m, vm->engine, &vm->pcfg, &vm->platform, e);
 	if (!ret)

@@ -29,7 +29,6 @@
 #define BOOT_MENU_MS 5000
 #define VGA_DEFAULT (16 * MIB)
 #define MEMORY_MIN (1 * MIB)
-#define MEMORY_MAX (4096ull << 30)
 
 int vm_parse_size(const char *text, uint64_t *bytes, struct err *e)
 {
@@ -219,9 +218,10 @@ static int set_memory(const char *value, struct vm_config *v, struct err *e)
 {
 	int ret = vm_parse_size(value, &v->memory, e);
 
+	v->memory_given = true;
 	if (ret)
 		return ret;
-	if (v->memory < MEMORY_MIN || v->memory > MEMORY_MAX)
+	if (v->memory < MEMORY_MIN || v->memory > VM_MEMORY_MAX)
 		return err_set(e, -EINVAL, "'%.40s': a guest's memory is between 1M and 4096G", value);
 	if (v->memory % MIB)
 		return err_set(e, -EINVAL, "'%.40s' is not a whole number of MiB", value);
@@ -630,6 +630,10 @@ int config_set(const char *key, const char *val, struct vm_config *v, struct err
 		return config_share(v, n, field, val, e);
 	if (config_indexed(key, "vcpu", &n, &field))
 		return config_vcpu(v, n, field, val, e);
+	if (config_indexed(key, "numa", &n, &field))
+		return config_numa(v, n, field, val, e);
+	if (!strncmp(key, "topology.", 9))
+		return config_topology(v, key + 9, val, e);
 	if (config_indexed(key, "root-port", &n, &field))
 		return config_root_port(v, n, field, val, e);
 	if (!strcmp(key, "hotplug")) {
@@ -835,6 +839,8 @@ static int check_whole(struct vm_config *v, struct err *e)
 		ret = err_set(e, -EINVAL, "--debug-exit and --test-device exist on --machine pc only");
 	if (!ret)
 		ret = config_check_cpus(v, e);
+	if (!ret)
+		ret = config_check_numa(v, e);
 	if (!ret)
 		ret = config_check_root_ports(v, e);
 	if (!ret)

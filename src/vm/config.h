@@ -7,6 +7,9 @@
  *   name [guest]  machine pc|micro [pc]  accel auto|kvm|translate|interp|check [auto]
  *   accel-split on|off [off]  cpu MODEL[,+f,-f] [max]  cpus N [1]  max-cpus N [cpus]  memory SIZE [512M]
  *   vcpu.N.present on|off [on below cpus], vcpu.N.id ID: of CPUs that came or went (max-cpus)
+ *   topology.sockets N [1]  topology.dies N [1]  topology.cores N [all that are left]  topology.threads N [1]
+ *   numa.N.node on  numa.N.cpus LIST [by sockets, if no node has any; else what is left is node 0's]  numa.N.memory SIZE [equal parts, if none has any]
+ *   numa.N.distance.M DISTANCE [that of the other way, else 20]
  *   huge-pages off|thp|2m [off]  pin LIST
  *   kernel FILE  initrd.N FILE  append TEXT
  *   firmware bios|uefi|FILE [none with a kernel, else by what is on the first disk]  firmware-vars FILE
@@ -80,6 +83,7 @@
 #include "base/err.h"
 #include "block/disk.h"
 #include "cpu/engine.h"
+#include "cpu/x86/topology.h"
 #include "machine/machine.h"
 #include "net/port.h"
 #include "p9/p9.h"
@@ -104,6 +108,7 @@
 #define VM_MAX_ROOT_PORTS 16
 #define VM_MAX_FREE_PORTS 8
 #define VM_ID_MAX 64			/* with the NUL */
+#define VM_MEMORY_MAX (4096ull << 30)
 
 enum vm_machine { VM_MACHINE_PC, VM_MACHINE_MICRO };
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_INTERP, VM_ACCEL_TRANSLATE, VM_ACCEL_CHECK };
@@ -243,6 +248,14 @@ struct vm_vnc {
 	const char *tls_cert, *tls_key;
 };
 
+/* A node of the guest's memory, with its CPUs. */
+struct vm_numa_node {
+	bool there, memory_given;
+	uint64_t cpus;			/* those it was given */
+	uint64_t memory;		/* bytes */
+	uint8_t distance[NUMA_MAX_NODES];	/* to the others */
+};
+
 /* Text pointers belong to the tree, which must outlive the struct. */
 struct vm_config {
 	const char *name;
@@ -255,7 +268,12 @@ struct vm_config {
 	unsigned max_cpus;		/* that there may be: as many, or more */
 	signed char cpu_given[MACHINE_MAX_VCPUS];	/* 1: it is there all the same, -1: it is not; 0: as `cpus` says */
 	const char *cpu_id[MACHINE_MAX_VCPUS];	/* NULL: none */
+	struct x86_topology topology;	/* of all there may be */
+	struct vm_numa_node node[NUMA_MAX_NODES];
+	unsigned n_nodes;		/* 0: the guest is told of none */
+	uint8_t cpu_node[MACHINE_MAX_VCPUS];	/* of each CPU, with nodes */
 	uint64_t memory;		/* bytes, multiple of 1 MiB */
+	bool memory_given;
 	int huge;			/* MEM_HUGE_* */
 	bool pin;
 	int pin_cpu[MACHINE_MAX_VCPUS];	/* host CPU of each vCPU, used round robin up to n_pin */
@@ -360,6 +378,8 @@ static inline bool vm_config_has_cpu(const struct vm_config *v, unsigned i)
 	return i < MACHINE_MAX_VCPUS && i < v->max_cpus && (v->cpu_given[i] ? v->cpu_given[i] > 0 : i < v->cpus);
 }
 unsigned vm_config_n_cpus(const struct vm_config *v);
+/* What the platform is told of nodes; *n is zero. */
+void vm_numa(const struct vm_config *v, struct platform_numa *n);
 
 /* The disk of the configuration that is first among those a guest is installed on; NULL: there is none. */
 const struct vm_disk *vm_config_first_disk(const struct vm_config *cfg);

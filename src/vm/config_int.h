@@ -49,6 +49,13 @@ int config_id(const char *val, const char **out, struct err *e);
 /* CPUs that come and go: a field of the N-th; max_cpus is set. */
 int config_vcpu(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 int config_check_cpus(struct vm_config *v, struct err *e);
+
+/* config_numa.c: fields of the topology and of the N-th node; what only shows when all is known, the CPUs and the memory in all. */
+int config_topology(struct vm_config *v, const char *field, const char *val, struct err *e);
+int config_numa(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
+int config_check_numa(struct vm_config *v, struct err *e);
+/* "0,2-3": a bit for each number, at most max, which is below 64; there is one at least. */
+int config_set_of(const char *text, unsigned max, uint64_t *set, struct err *e);
 int config_root_port(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 /* The free ports are put behind those that have names. */
 int config_check_root_ports(struct vm_config *v, struct err *e);

@@ -30,16 +30,18 @@ static bool is_amd(const struct kvm_cpuid2 *l)
 	return false;
 }
 
-static unsigned ceil_log2(unsigned n)
+/* Without a model: one socket of cores. */
+static struct x86_topology topology_of(const struct kvm_engine *e)
 {
-	return n > 1 ? 32 - (unsigned)__builtin_clz(n - 1) : 0;
+	return e->has_model ? e->model.topology : (struct x86_topology){ .sockets = 1, .dies = 1, .cores = e->n_vcpus, .threads = 1 };
 }
 
 static void leaf1(struct kvm_vcpu *k, struct kvm_cpuid_entry2 *c)
 {
 	struct kvm_engine *e = k->e;
+	struct x86_topology t = topology_of(e);
 
-	c->ebx = (c->ebx & 0xff00) | k->v.id << 24 | e->n_vcpus << 16;
+	c->ebx = (c->ebx & 0xff00) | k->v.id << 24 | 1u << x86_socket_shift(&t) << 16;
 	c->ecx |= F1_ECX_X2APIC;
 	if (ioctl(e->kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0)
 		c->ecx |= F1_ECX_TSC_DEADLINE;
@@ -49,7 +51,7 @@ static void leaf1(struct kvm_vcpu *k, struct kvm_cpuid_entry2 *c)
 	}
 	c->ecx = (c->ecx | F1_ECX_HYPERVISOR) & ~F1_ECX_OSXSAVE;
 	c->edx &= ~F1_EDX_HTT;
-	if (e->n_vcpus > 1)
+	if (x86_per_socket(&t) > 1)
 		c->edx |= F1_EDX_HTT;
 }
 
@@ -87,38 +89,50 @@ static void mask_xstate(const struct kvm_engine *e, struct kvm_cpuid_entry2 *c)
 
 static void ext_features(const struct kvm_engine *e, struct kvm_cpuid_entry2 *c, bool amd)
 {
+	struct x86_topology t = topology_of(e);
+
 	if (e->has_model) {
 		c->ecx &= e->model.feat[X86_F_81_ECX];
 		c->edx &= e->model.feat[X86_F_81_EDX];
 	}
 	c->ecx &= ~(F81_ECX_CMP_LEGACY | F81_ECX_TOPOEXT);
-	if (amd && e->n_vcpus > 1)
+	if (amd && x86_per_socket(&t) > 1)
 		c->ecx |= F81_ECX_CMP_LEGACY;
 }
 
-/* Extended topology: one thread a core, all cores in one package. */
+/* Registers in the order of x86_topology_leaf and the like. */
+static void put(struct kvm_cpuid_entry2 *c, const uint32_t r[4])
+{
+	c->eax = r[0];
+	c->ebx = r[1];
+	c->ecx = r[2];
+	c->edx = r[3];
+}
+
 static void topology(struct kvm_vcpu *k, struct kvm_cpuid_entry2 *c)
 {
-	unsigned n = k->e->n_vcpus;
+	struct x86_topology t = topology_of(k->e);
+	uint32_t r[4];
 
 	c->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
-	c->eax = c->index == 1 ? ceil_log2(n) : 0;
-	c->ebx = c->index == 0 ? 1 : c->index == 1 ? n : 0;
-	c->ecx = c->index | (c->index < 2 ? (c->index + 1) << 8 : 0);
-	c->edx = k->v.id;
+	x86_topology_leaf(&t, c->function == 0x1f, k->v.id, c->index, r);
+	put(c, r);
 }
 
 static void adjust(struct kvm_vcpu *k, struct kvm_cpuid_entry2 *c, bool amd)
 {
 	struct kvm_engine *e = k->e;
+	struct x86_topology t = topology_of(e);
+	uint32_t r[4];
 
 	switch (c->function) {
 	case 1:
 		leaf1(k, c);
 		break;
-	case 4:		/* every cache belongs to one core; cores per package in 31:26 */
+	case 4:
+	case 0x8000001d:
 		if (c->eax & 0x1f)
-			c->eax = (c->eax & 0x3fff) | MIN(e->n_vcpus - 1, 63u) << 26;
+			c->eax = (c->eax & 0x3fff) | x86_topology_cache(&t, c->eax >> 5 & 7, c->function == 4);
 		break;
 	case 7:
 		mask_leaf7(e, c);
@@ -137,18 +151,17 @@ static void adjust(struct kvm_vcpu *k, struct kvm_cpuid_entry2 *c, bool amd)
 	case 0x80000008:
 		if (e->has_model)
 			c->ebx &= e->model.feat[X86_F_88_EBX];
-		c->ecx = amd ? ceil_log2(e->n_vcpus) << 12 | (e->n_vcpus - 1) : 0;
+		c->ecx = amd ? x86_topology_amd_size(&t) : 0;
 		break;
 	case 0x8000001e:
-		c->eax = k->v.id;
-		c->ebx = k->v.id;
-		c->ecx = 0;
+		x86_topology_amd(&t, k->v.id, r);
+		put(c, r);
 		break;
 	}
 }
 
-/* Kernels before 6.x list leaf 0xB once or not at all: the levels are ours. */
-static void add_topology(struct kvm_cpuid2 *l)
+/* Kernels before 6.x list leaf 0xB once or not at all: the levels are ours.  Only 0x1F knows dies. */
+static void add_topology(struct kvm_cpuid2 *l, bool dies)
 {
 	unsigned n = 0;
 
@@ -158,14 +171,16 @@ static void add_topology(struct kvm_cpuid2 *l)
 	l->nent = n;
 	for (unsigned sub = 0; sub < 2 && l->nent < KVM_MAX_CPUID; sub++)
 		l->entries[l->nent++] = (struct kvm_cpuid_entry2){ .function = 0xb, .index = sub };
+	for (unsigned sub = 0; dies && sub < 3 && l->nent < KVM_MAX_CPUID; sub++)
+		l->entries[l->nent++] = (struct kvm_cpuid_entry2){ .function = 0x1f, .index = sub };
 }
 
-static bool wants_topology(const struct kvm_cpuid2 *l)
+static uint32_t last_leaf(const struct kvm_cpuid2 *l)
 {
 	for (unsigned i = 0; i < l->nent; i++)
 		if (l->entries[i].function == 0)
-			return l->entries[i].eax >= 0xb;
-	return false;
+			return l->entries[i].eax;
+	return 0;
 }
 
 int kvm_set_cpuid(struct kvm_vcpu *k, struct err *err)
@@ -181,8 +196,8 @@ int kvm_set_cpuid(struct kvm_vcpu *k, struct err *err)
 		r = err_set(err, -errno, "KVM: KVM_GET_SUPPORTED_CPUID: %s", strerror(errno));
 		goto out;
 	}
-	if (wants_topology(l))
-		add_topology(l);
+	if (last_leaf(l) >= 0xb)
+		add_topology(l, last_leaf(l) >= 0x1f && topology_of(k->e).dies > 1);
 	amd = is_amd(l);
 	for (unsigned i = 0; i < l->nent; i++)
 		adjust(k, &l->entries[i], amd);

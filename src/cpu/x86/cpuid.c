@@ -198,6 +198,7 @@ int x86_cpu_model_parse(const char *spec, const uint32_t avail[X86_F_WORDS], uns
 	struct x86_cpu_model m = { .n_vcpus = n_vcpus ? n_vcpus : 1, .phys_bits = 46, .lin_bits = 48 };
 	int r;
 
+	m.topology = (struct x86_topology){ .sockets = 1, .dies = 1, .cores = m.n_vcpus, .threads = 1 };
 	identify(&m);
 	r = parse_items(spec && *spec ? spec : "max", avail, &m, e);
 	if (r)
@@ -318,54 +319,28 @@ static void leaf_xsave(const struct x86_cpu_model *m, uint32_t sub, uint64_t xcr
 	}
 }
 
-/* --- topology and caches --- */
-
-static unsigned log2_ceil(unsigned n)
-{
-	unsigned b = 0;
-
-	while ((1u << b) < n)
-		b++;
-	return b;
-}
+/* --- caches --- */
 
 /* type: 1 data, 2 instruction, 3 unified; the layout of leaves 4 and 0x8000001D. */
 static const struct cache {
 	uint8_t type, level;
 	uint16_t ways;
 	uint32_t sets;
-	bool shared;
 } caches[] = {
-	{ 1, 1, 8, 64, false }, { 2, 1, 8, 64, false }, { 3, 2, 8, 2048, false }, { 3, 3, 16, 16384, true },
+	{ 1, 1, 8, 64 }, { 2, 1, 8, 64 }, { 3, 2, 8, 2048 }, { 3, 3, 16, 16384 },
 };
 
 static void leaf_cache(const struct x86_cpu_model *m, uint32_t sub, bool intel, uint32_t r[4])
 {
-	unsigned share, cores = (1u << log2_ceil(m->n_vcpus)) - 1;
 	const struct cache *k;
 
 	if (sub >= ARRAY_LEN(caches))
 		return;
 	k = &caches[sub];
-	share = k->shared ? cores : 0;
-	r[0] = k->type | (uint32_t)k->level << 5 | 1u << 8 | share << 14 | (intel ? cores << 26 : 0);
+	r[0] = k->type | (uint32_t)k->level << 5 | 1u << 8 | x86_topology_cache(&m->topology, k->level, intel);
 	r[1] = 63 | (k->ways - 1u) << 22;
 	r[2] = k->sets - 1;
-	r[3] = k->shared && intel ? 4 : 0;	/* complex indexing */
-}
-
-static void leaf_topology(const struct x86_cpu_model *m, unsigned id, uint32_t sub, uint32_t r[4])
-{
-	r[2] = sub & 0xff;
-	r[3] = id;
-	if (sub == 0) {
-		r[1] = 1;
-		r[2] |= 1u << 8;	/* SMT */
-	} else if (sub == 1) {
-		r[0] = log2_ceil(m->n_vcpus);
-		r[1] = m->n_vcpus;
-		r[2] |= 2u << 8;	/* core */
-	}
+	r[3] = k->level == 3 && intel ? 4 : 0;	/* complex indexing */
 }
 
 /* --- leaves --- */
@@ -388,7 +363,7 @@ static uint32_t signature(const struct x86_cpu_model *m)
 
 static void leaf_1(const struct x86_cpu_model *m, unsigned id, uint64_t cr4, uint32_t r[4])
 {
-	unsigned n = m->n_vcpus > 1 ? 1u << log2_ceil(m->n_vcpus) : 1;
+	unsigned n = 1u << x86_socket_shift(&m->topology);
 
 	r[0] = signature(m);
 	r[1] = (id & 0xff) << 24 | (n > 255 ? 255 : n) << 16 | 8u << 8;
@@ -396,6 +371,8 @@ static void leaf_1(const struct x86_cpu_model *m, unsigned id, uint64_t cr4, uin
 	if (cr4 & X86_CR4_OSXSAVE)
 		r[2] |= 1u << 27;
 	r[3] = m->feat[X86_F_1_EDX];
+	if (n < 2)
+		r[3] &= ~(1u << 28);	/* nothing else is in the socket */
 }
 
 static void leaf_7(const struct x86_cpu_model *m, uint32_t sub, uint64_t cr4, uint32_t r[4])
@@ -435,7 +412,7 @@ static void basic_leaf(const struct x86_cpu_model *m, unsigned id, uint32_t leaf
 		break;
 	case 6: r[0] = m->feat[X86_F_6_EAX]; break;
 	case 7: leaf_7(m, sub, cr4, r); break;
-	case 0xb: leaf_topology(m, id, sub, r); break;
+	case 0xb: x86_topology_leaf(&m->topology, false, id, sub, r); break;
 	case 0xd: leaf_xsave(m, sub, xcr0, xss, r); break;
 	case 0x15:
 		if (intel) {
@@ -452,7 +429,7 @@ static void basic_leaf(const struct x86_cpu_model *m, unsigned id, uint32_t leaf
 		break;
 	case 0x1f:
 		if (intel)
-			leaf_topology(m, id, sub, r);
+			x86_topology_leaf(&m->topology, true, id, sub, r);
 		break;
 	default: break;
 	}
@@ -480,8 +457,7 @@ static void amd_leaf(const struct x86_cpu_model *m, unsigned id, uint32_t leaf, 
 		break;
 	case 0x8000001du: leaf_cache(m, sub, false, r); break;
 	case 0x8000001eu:
-		r[0] = id;
-		r[1] = id & 0xff;	/* core, one thread */
+		x86_topology_amd(&m->topology, id, r);
 		break;
 	case 0x80000021u:
 		/* LFENCE serializes, null selectors clear the base, automatic IBRS, no
@@ -511,7 +487,7 @@ static void ext_leaf(const struct x86_cpu_model *m, unsigned id, uint32_t leaf, 
 		r[0] = amd ? signature(m) : 0;
 		r[2] = m->feat[X86_F_81_ECX];
 		r[3] = m->feat[X86_F_81_EDX] | (amd ? m->feat[X86_F_1_EDX] & common : 0);
-		if (amd && m->n_vcpus > 1)
+		if (amd && x86_per_socket(&m->topology) > 1)
 			r[2] |= 1u << 1;	/* CmpLegacy */
 		break;
 	case 0x80000002u: case 0x80000003u: case 0x80000004u:
@@ -526,7 +502,7 @@ static void ext_leaf(const struct x86_cpu_model *m, unsigned id, uint32_t leaf, 
 		r[0] = m->phys_bits | (uint32_t)m->lin_bits << 8;
 		r[1] = m->feat[X86_F_88_EBX];
 		if (amd)
-			r[2] = (m->n_vcpus - 1) | log2_ceil(m->n_vcpus) << 12;
+			r[2] = x86_topology_amd_size(&m->topology);
 		break;
 	default: break;
 	}

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "cpu/x86/topology.h"
 
 enum x86_feature_word {
 	X86_F_1_EDX, X86_F_1_ECX, X86_F_7_EBX, X86_F_7_ECX, X86_F_7_EDX, X86_F_7_1_EAX,
@@ -29,6 +30,7 @@ struct x86_cpu_model {
 	uint8_t phys_bits, lin_bits;
 	uint32_t tsc_khz;
 	unsigned n_vcpus;
+	struct x86_topology topology;	/* of all of them; one socket of cores unless somebody changes it */
 	bool hypervisor;		/* leaf 0x40000000 "KVMKVMKVM" */
 };
 

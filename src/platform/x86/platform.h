@@ -25,7 +25,9 @@
 #include "base/err.h"
 #include "chardev/chardev.h"
 #include "cpu/engine.h"
+#include "cpu/x86/topology.h"
 #include "machine/machine.h"
+#include "platform/x86/numa.h"
 #include "virtio/device.h"
 
 struct blk_node;
@@ -86,6 +88,8 @@ struct platform_config {
 	void (*cpu_ejected)(void *opaque, unsigned id);
 	void (*cpus_loaded)(void *opaque);
 	void *cpu_opaque;
+	struct platform_numa numa;
+	struct x86_topology topology;	/* of all; all zero: one socket of cores */
 	unsigned phys_bits;		/* guest-physical address bits; 0: 40 */
 
 	const char *kernel;		/* path; NULL: nothing is loaded, platform_boot leaves vCPUs at the reset vector.

@@ -180,7 +180,7 @@ static void chassis(struct smb *s, const struct smbios_config *c)
 	end(s);
 }
 
-static void processor(struct smb *s, unsigned i, char socket[16])
+static void processor(struct smb *s, const struct smbios_config *c, unsigned i, char socket[16])
 {
 	snprintf(socket, 16, "CPU %u", i);
 	begin(s, 4, (uint16_t)(0x400 + i));
@@ -198,10 +198,14 @@ static void processor(struct smb *s, unsigned i, char socket[16])
 	aml_num(s->a, 1, 1);
 	aml_num(s->a, 0xffffffffffffull, 6);	/* no cache structures */
 	aml_num(s->a, 0, 3);
-	aml_num(s->a, 0x010101, 3);	/* one core, one thread */
-	aml_num(s->a, 0x4, 2);		/* 64-bit */
+	aml_num(s->a, c->cores, 1);	/* cores, those that are enabled, threads */
+	aml_num(s->a, c->cores, 1);
+	aml_num(s->a, c->threads, 1);
+	aml_num(s->a, 0x4 | (c->cores > 1 ? 0x8 : 0) | (c->threads > c->cores ? 0x10 : 0), 2);	/* 64-bit, multi-core, threads */
 	aml_num(s->a, 1, 2);
-	aml_num(s->a, 0x000100010001ull, 6);
+	aml_num(s->a, c->cores, 2);	/* again, with room for more */
+	aml_num(s->a, c->cores, 2);
+	aml_num(s->a, c->threads, 2);
 	end(s);
 }
 
@@ -272,8 +276,8 @@ static void structures(struct smb *s, const struct smbios_config *c)
 	system_info(s, c);
 	board(s, c);
 	chassis(s, c);
-	for (unsigned i = 0; i < c->n_vcpus; i++)
-		processor(s, i, text);
+	for (unsigned i = 0; i < c->sockets; i++)
+		processor(s, c, i, text);
 	memory_array(s, left);
 	for (unsigned i = 0; left; i++) {
 		dimm(s, i, MIN(left, MAX_DIMM), text);

@@ -35,7 +35,7 @@ struct smbios_config {
 	const char *machine;		/* "pc" */
 	const char *name;		/* VM name; may be NULL */
 	const uint8_t *uuid;		/* 16 bytes in RFC 4122 order; all zero: not set */
-	unsigned n_vcpus;
+	unsigned sockets, cores, threads;	/* cores and threads of each socket */
 	uint64_t mem_low, mem_high;	/* RAM from 0 and from 4 GiB, bytes */
 	bool no_bios;			/* without structure 0: the firmware tells of itself */
 };

@@ -26,6 +26,8 @@ void tables_acpi_config(const struct platform *p, struct acpi_config *c)
 		.tpm = !p->cfg.tpm ? ACPI_TPM_NONE : p->cfg.tpm_kind == PLATFORM_TPM_CRB ? ACPI_TPM_CRB : ACPI_TPM_TIS,
 		.vmgenid = p->vmgenid != NULL,
 	};
+	c->numa = p->cfg.numa;
+	c->numa.memory = p->cfg.mem_size;
 	floppy_acpi_config(p, c);
 	for (unsigned i = 0; i < PLATFORM_MAX_SERIAL; i++)
 		if (p->cfg.serial[i])
@@ -52,12 +54,15 @@ static int write_acpi(struct platform *p, struct err *e)
 
 int tables_smbios(const struct platform *p, uint64_t base, bool bios_told, struct aml *out)
 {
+	const struct x86_topology *t = &p->cfg.topology;
 	const struct smbios_config c = {
 		.machine = p->kind->name,
 		.name = p->cfg.name,
 		.uuid = p->cfg.uuid,
 		.user = p->cfg.smbios,
-		.n_vcpus = p->cfg.n_vcpus,
+		.sockets = t->sockets ? t->sockets : 1,
+		.cores = t->sockets ? t->dies * t->cores : p->cfg.n_vcpus,
+		.threads = t->sockets ? x86_per_socket(t) : p->cfg.n_vcpus,
 		.mem_low = e820_low_size(p->cfg.mem_size),
 		.mem_high = e820_high_size(p->cfg.mem_size),
 		.no_bios = bios_told,

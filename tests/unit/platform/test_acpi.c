@@ -40,6 +40,15 @@ static const struct acpi_config pc_hot = {
 	.n_vcpus = 64, .cpu_hotplug = true, .cpus_absent = ~7ull, .serial = 1, .pci64_base = 1ull << 38, .pci64_size = 1ull << 38,
 	.pci32 = { { 0xc0000000, 0x20000000 } }, .ecam_base = 0xe0000000, .ecam_buses = 256, .pic_irq = { 10, 11, 10, 11 }, .vmgenid = true,
 };
+/* Three nodes, the first astride the VGA's hole, the second that below 4 GiB; the last has no CPU.  More memory may come. */
+#define MIB (1ull << 20)
+static const struct acpi_config pc_numa = {
+	.n_vcpus = 4, .cpu_hotplug = true, .cpus_absent = ~3ull, .serial = 1, .pci64_base = 1ull << 38, .pci64_size = 1ull << 38,
+	.pci32 = { { 0xc0000000, 0x20000000 } }, .ecam_base = 0xe0000000, .ecam_buses = 256, .pic_irq = { 10, 11, 10, 11 }, .tpm = ACPI_TPM_CRB,
+	.numa = { .n_nodes = 3, .memory = 4608 * MIB, .node_memory = { 1024 * MIB, 3072 * MIB, 512 * MIB }, .cpu_node = { 0, 1, 1, 0 },
+		  .distance = { { 10, 21, 31 }, { 22, 10, 41 }, { 31, 255, 10 } } },
+	.memory_to_come = { { 1ull << 35, 1ull << 30, 2 } }, .n_memory_to_come = 1,
+};
 static const struct acpi_config micro_hot = { .reduced = true, .n_vcpus = 3, .cpu_hotplug = true, .cpus_absent = ~1ull, .serial = 1, .n_mmio = 2 };
 
 /* Calls fn for every table the XSDT lists, and the DSDT. */
@@ -121,7 +130,7 @@ static void through_iasl(const uint8_t *t, uint32_t len)
 
 static void iasl_accepts_them(void **state)
 {
-	const struct acpi_config *cfg[] = { &pc, &micro, &pc_hot, &micro_hot };
+	const struct acpi_config *cfg[] = { &pc, &micro, &pc_hot, &micro_hot, &pc_numa };
 	char cmd[128];
 	struct aml a;
 
@@ -175,14 +184,71 @@ static void madt_knows_absent_cpus(void **state)
 	aml_free(&a);
 }
 
+/* What SRAT and SLIT of pc_numa say. */
+static unsigned srat_cpus, srat_ranges, slit_seen;
+
+static void look_at_numa(const uint8_t *t, uint32_t len)
+{
+	static const struct { uint64_t base, len; uint32_t node, flags; } want[] = {
+		{ 0, 0xa0000, 0, 1 }, { MIB, 1023 * MIB, 0, 1 }, { 1024 * MIB, 1792 * MIB, 1, 1 }, { 4096 * MIB, 1280 * MIB, 1, 1 },
+		{ 5376 * MIB, 512 * MIB, 2, 1 }, { 1ull << 35, 1ull << 30, 2, 3 },
+	};
+
+	if (!memcmp(t, "SLIT", 4)) {
+		slit_seen++;
+		assert_int_equal(len, 36 + 8 + 9);
+		assert_int_equal(ld_le64(t + 36), 3);
+		assert_memory_equal(t + 44, ((const uint8_t[]){ 10, 21, 31, 22, 10, 41, 31, 255, 10 }), 9);
+	}
+	if (memcmp(t, "SRAT", 4))
+		return;
+	for (uint32_t at = 48; at < len; at += t[at + 1]) {
+		if (t[at] == 0) {
+			assert_int_equal(t[at + 2], pc_numa.numa.cpu_node[t[at + 3]]);
+			assert_int_equal(ld_le32(t + at + 4), 1);
+			srat_cpus++;
+			continue;
+		}
+		assert_int_equal(t[at], 1);
+		assert_true(srat_ranges < ARRAY_LEN(want));
+		assert_int_equal(ld_le32(t + at + 2), want[srat_ranges].node);
+		assert_int_equal(ld_le64(t + at + 8), want[srat_ranges].base);
+		assert_int_equal(ld_le64(t + at + 16), want[srat_ranges].len);
+		assert_int_equal(ld_le32(t + at + 28), want[srat_ranges].flags);
+		srat_ranges++;
+	}
+}
+
+static void nodes_have_cpus_and_memory(void **state)
+{
+	struct acpi_config one = pc;
+	struct aml a;
+
+	assert_int_equal(acpi_build(&pc_numa, BASE, &a), 0);
+	each_table(&a, look_at_numa);
+	assert_int_equal(srat_cpus, 4);
+	assert_int_equal(srat_ranges, 6);
+	assert_int_equal(slit_seen, 1);
+	aml_free(&a);
+	/* Memory that may come makes an SRAT, and no SLIT, for a guest without nodes, too. */
+	one.numa.memory = 512 * MIB;
+	one.memory_to_come[0].base = 1ull << 35;
+	one.memory_to_come[0].size = 1ull << 30;
+	one.n_memory_to_come = 1;
+	assert_int_equal(acpi_build(&one, BASE, &a), 0);
+	assert_non_null(memmem(a.buf, a.len, "SRAT", 4));
+	assert_null(memmem(a.buf, a.len, "SLIT", 4));
+	aml_free(&a);
+}
+
 static void smbios_is_well_formed(void **state)
 {
 	static const uint8_t uuid[16] = { 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88 };
 	const struct smbios_config c = {
-		.machine = "pc", .name = "vm", .uuid = uuid, .n_vcpus = 64,
+		.machine = "pc", .name = "vm", .uuid = uuid, .sockets = 4, .cores = 8, .threads = 16,
 		.mem_low = 3ull << 30, .mem_high = 100ull << 30,
 	};
-	unsigned seen = 0, n = 0;
+	unsigned seen = 0, n = 0, sockets = 0;
 	struct aml a;
 	size_t pos;
 
@@ -202,8 +268,12 @@ static void smbios_is_well_formed(void **state)
 			assert_int_equal(ld_le32(a.buf + pos + 8), 0x11223344);
 			assert_int_equal(ld_le16(a.buf + pos + 12), 0x5566);
 		}
-		if (type == 4)
+		if (type == 4) {
+			sockets++;
 			assert_int_equal(len, 48);
+			assert_int_equal(a.buf[pos + 0x23], 8);
+			assert_int_equal(a.buf[pos + 0x25], 16);
+		}
 		if (type == 17)
 			assert_int_equal(len, 40);
 		seen |= type < 32 ? 1u << type : 0;
@@ -215,6 +285,7 @@ static void smbios_is_well_formed(void **state)
 			break;
 	}
 	assert_int_equal(pos, a.len);
+	assert_int_equal(sockets, 4);
 	assert_int_equal(n + 1, ld_le16(a.buf + 32 + 28));
 	assert_int_equal(seen, 1u << 0 | 1u << 1 | 1u << 3 | 1u << 4 | 1u << 16 | 1u << 17 | 1u << 19);
 	aml_free(&a);
@@ -225,6 +296,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tables_are_well_formed),
 		cmocka_unit_test(iasl_accepts_them), cmocka_unit_test(madt_knows_absent_cpus),
+		cmocka_unit_test(nodes_have_cpus_and_memory),
 		cmocka_unit_test(smbios_is_well_formed),
 	};
 

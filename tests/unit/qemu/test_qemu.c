@@ -137,7 +137,10 @@ static void effects(void **state)
 	warns("-cpu|host,kvm=off", "-cpu: kvm=off has no effect");
 	warns("-cpu|host,hv_relaxed", "-cpu: hv_relaxed=on has no effect");
 	is_quiet("-cpu|host,migratable=on,hv-time=off,enforce=off");
-	warns("-smp|4,sockets=4", "cores, not sockets");
+	warns("-smp|6,sockets=2,cores=3", "cores of one socket");
+	lacks("-smp|6,sockets=2,cores=3", "--topology");
+	warns("-numa|node,cpus=0|-numa|node|-smp|2", "CPUs that no node has are node 0's");
+	is_quiet("-smp|4,sockets=4");
 	is_quiet("-smp|4,sockets=1,cores=4");
 	warns("-m|1G,maxmem=4G", "slots and maxmem have no effect");
 	warns("-device|virtio-rng-pci,disable-modern=on", "-device virtio-rng-pci: disable-modern=on has no effect");
@@ -173,7 +176,32 @@ static void machine(void **state)
 	gives("-fw_cfg|name=opt/a,string=x,,y", "--fw-cfg|opt/a,string=x,,y|");
 	gives("-name|guest=n,,1,debug-threads=on", "--name|n,1|");
 	gives("-smp|1,maxcpus=4", "--max-cpus|4|");
-	gives("-smp|2,maxcpus=4,sockets=4,cores=1,threads=1", "--cpus|2|--max-cpus|4|");
+	gives("-smp|2,maxcpus=4,sockets=4,cores=1,threads=1", "--cpus|2|--max-cpus|4|--topology|sockets=4,dies=1,cores=1,threads=1|");
+	gives("-smp|8,threads=2,cores=2", "--topology|sockets=2,dies=1,cores=2,threads=2|");
+	gives("-smp|8,dies=2", "--topology|sockets=1,dies=2,cores=4,threads=1|");
+	gives("-smp|sockets=2,cores=2", "--cpus|4|--topology|sockets=2,dies=1,cores=2,threads=1|");
+	lacks("-smp|4", "--topology");
+	fails("-smp|4,clusters=2", "clusters > 1 not supported");
+	gives("-smp|4|-numa|node,cpus=0-1|-numa|node,cpus=2,cpus=3", "--numa|node,cpus=0-1|--numa|node,cpus=2-3|");
+	gives("-m|1G|-smp|2|-numa|node,nodeid=1,mem=256,cpus=1|-numa|node,nodeid=0,mem=768M,cpus=0|-numa|dist,src=0,dst=1,val=21",
+	      "--numa|node,cpus=0,memory=768M,distance=1:21|--numa|node,cpus=1,memory=256M|");
+	gives("-m|1G|-object|memory-backend-ram,id=a,size=256M|-object|memory-backend-memfd,id=b,size=768M|-numa|node,memdev=a|-numa|node,memdev=b",
+	      "--numa|node,memory=256M|--numa|node,memory=768M|");
+	gives("-smp|4,sockets=2|-numa|node|-numa|node|-numa|cpu,node-id=1,socket-id=0|-numa|cpu,node-id=0,socket-id=1,core-id=0,thread-id=0|-numa|cpu,node-id=0,socket-id=1,core-id=1",
+	      "--numa|node,cpus=2-3|--numa|node,cpus=0-1|");
+	gives("-smp|1,maxcpus=4,sockets=2,cores=1,threads=2|-device|max-x86_64-cpu,socket-id=1,core-id=0,thread-id=1,node-id=0", "--vcpu|3|");
+	fails("-smp|1,maxcpus=4,sockets=2,cores=1,threads=2|-device|max-x86_64-cpu,core-id=0,thread-id=1", "socket-id is not set");
+	fails("-numa|node,nodeid=1", "Node ID missing: 0");
+	fails("-numa|node,nodeid=0|-numa|node,nodeid=0", "Duplicate NUMA nodeid: 0");
+	fails("-m|1G|-numa|node,mem=512M", "total memory for NUMA nodes (0x20000000) should equal RAM size (0x40000000)");
+	fails("-numa|node,memdev=a", "memdev=a is ambiguous or does not exist");
+	fails("-numa|node,cpus=1-64", "cpus=1-64");
+	fails("-numa|node|-numa|dist,src=0,dst=1,val=20", "there is no node 1");
+	fails("-numa|node|-numa|dist,src=0,dst=0,val=9", "val");
+	fails("-numa|node|-numa|cpu,node-id=1,socket-id=0", "there is no node 1");
+	fails("-smp|2|-numa|node,cpus=0|-numa|node|-numa|cpu,node-id=1,socket-id=0", "CPU 0 is node 0's already");
+	fails("-numa|hmat-lb,initiator=0", "node, dist and cpu");
+	fails("-numa|node,colour=red", "colour");
 	lacks("-smp|4,maxcpus=4", "--max-cpus");
 	warns("-smp|1,maxcpus=288", "at most 64 CPUs");
 	gives("-smp|1,maxcpus=4|-device|host-x86_64-cpu,id=cpu1,socket-id=0,core-id=1,thread-id=0", "--vcpu|1,id=cpu1|");

@@ -94,6 +94,46 @@ static void test_macs(void **state)
 	assert_true(vm_parse_mac("52:54:00:00:00:00:00", mac, &e) < 0);
 }
 
+/* Nodes: what nobody said is made up, and what does not go together is refused. */
+static void test_nodes(void **state)
+{
+	static const struct { const char *key, *val, *text; } bad[] = {
+		{ "numa.1.cpus", "0", "CPU 0 is in two nodes" }, { "numa.1.cpus", "6", "there is no CPU 6" }, { "numa.1.memory", "256M", "have 256 MiB of memory, the guest has 1025 MiB" },
+		{ "numa.1.distance.1", "11", "from itself is 10" }, { "numa.1.distance.0", "10", "more than 10" }, { "numa.1.distance.2", "20", "no node 2" },
+		{ "numa.1.memory", "5T", "have 5242880 MiB" }, { "numa.1.memory", "17592186044415M", "have 17592186044415 MiB" }, { "topology.cores", "3", "make 9 CPUs, not 6" },
+	};
+	static const char *const pairs[] = { "kernel", "k", "memory", "1025M", "cpus", "6", "topology.sockets", "3", "numa.0.node", "on", "numa.1.node", "on",
+					     "numa.0.distance.1", "21", NULL };
+	struct conf *c = conf_of(pairs);
+	struct vm_config cfg;
+	struct err e;
+
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_int_equal(cfg.topology.cores, 2);
+	assert_int_equal(cfg.node[0].memory, 512ull << 20);
+	assert_int_equal(cfg.node[1].memory, 513ull << 20);
+	assert_memory_equal(cfg.cpu_node, ((const uint8_t[]){ 0, 0, 1, 1, 0, 0 }), 6);
+	assert_int_equal(cfg.node[1].distance[0], 21);
+	assert_int_equal(cfg.node[1].distance[1], 10);
+	assert_int_equal(conf_set(c, "numa.0.cpus", "0,4-5", &e), 0);
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_memory_equal(cfg.cpu_node, ((const uint8_t[]){ 0, 0, 0, 0, 0, 0 }), 6);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		assert_int_equal(conf_set(c, bad[i].key, bad[i].val, &e), 0);
+		assert_true(vm_config_from(c, &cfg, &e) < 0);
+		if (!strstr(e.msg, bad[i].text))
+			fail_msg("%s gave '%s'", bad[i].key, e.msg);
+		conf_unset(c, bad[i].key);
+	}
+	/* The sum is the memory where nobody says more. */
+	conf_unset(c, "memory");
+	assert_int_equal(conf_set(c, "numa.0.memory", "64M", &e), 0);
+	assert_int_equal(conf_set(c, "numa.1.memory", "0", &e), 0);
+	assert_int_equal(vm_config_from(c, &cfg, &e), 0);
+	assert_int_equal(cfg.memory, 64ull << 20);
+	conf_free(c);
+}
+
 static void test_defaults(void **state)
 {
 	struct vm_config cfg;
@@ -122,6 +162,15 @@ static void test_refusals_name_the_option(void **state)
 	refused("memory", "1025K", "MiB");
 	refused("cpus", "65", "--cpus");
 	refused("cpus", "0", "--cpus");
+	refused("numa.0.cpus", "0", "--numa: there is no node 0");
+	refused("numa.16.node", "on", "at most 16 nodes");
+	refused("numa.0.cpus", "1-", "not a list of numbers");
+	refused("numa.0.cpus", "64", "not a list of numbers");
+	refused("numa.0.memory", "100K", "whole number of MiB");
+	refused("numa.0.distance.16", "20", "not a configuration key");
+	refused("numa.0.distance.1", "9", "--numa");
+	refused("topology.threads", "3", "make 3 CPUs, not 1");
+	refused("topology.books", "1", "not a configuration key");
 	refused("max-cpus", "0", "--max-cpus");
 	refused("max-cpus", "65", "--max-cpus");
 	refused("vcpu.1.present", "on", "there is no CPU 1");
@@ -567,7 +616,7 @@ int main(void)
 		cmocka_unit_test(test_forwardings), cmocka_unit_test(test_boot), cmocka_unit_test(test_disk_firmware),
 		cmocka_unit_test(test_roms), cmocka_unit_test(test_rom_ids),
 		cmocka_unit_test(test_macs),
-		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_nodes), cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_refusals_name_the_option),
 		cmocka_unit_test(test_contradictions),
 		cmocka_unit_test(test_pin_list), cmocka_unit_test(test_floppies), cmocka_unit_test(test_sockets), cmocka_unit_test(test_display_auto), cmocka_unit_test(test_usb),

@@ -345,6 +345,59 @@ static void cpuid_intel(void **state)
 	assert_memory_equal(r, b, sizeof(r));
 }
 
+/* Two sockets of two dies with four cores of two threads: CPU 27 is in socket 1, die 1, core 1, thread 1. */
+static void cpuid_topology(void **state)
+{
+	static const struct { uint32_t leaf, sub, eax, ebx, ecx; } intel[] = {
+		{ 0xb, 0, 1, 2, 0x100 }, { 0xb, 1, 4, 16, 0x201 }, { 0xb, 2, 0, 0, 2 },
+		{ 0x1f, 0, 1, 2, 0x100 }, { 0x1f, 1, 3, 8, 0x201 }, { 0x1f, 2, 4, 16, 0x502 }, { 0x1f, 3, 0, 0, 3 },
+	};
+	const struct x86_topology t = { .sockets = 2, .dies = 2, .cores = 4, .threads = 2 };
+	const struct x86_place at = { .socket = 1, .die = 1, .core = 1, .thread = 1 };
+	struct x86_place p = x86_place_of(&t, 27);
+	struct x86_cpu_model m;
+	uint32_t r[4];
+
+	(void)state;
+	assert_memory_equal(&p, &at, sizeof(p));
+	assert_int_equal(x86_place_id(&t, &at), 27);
+	assert_int_equal(parse("max", &m, NULL), 0);
+	m.topology = t;
+	memcpy(m.vendor, "GenuineIntel", 13);
+	for (size_t i = 0; i < ARRAY_LEN(intel); i++) {
+		x86_model_cpuid(&m, 27, intel[i].leaf, intel[i].sub, 0, 1, 0, r);
+		assert_int_equal(r[0], intel[i].eax);
+		assert_int_equal(r[1], intel[i].ebx);
+		assert_int_equal(r[2], intel[i].ecx);
+		assert_int_equal(r[3], 27);
+	}
+	x86_model_cpuid(&m, 27, 1, 0, 0, 1, 0, r);
+	assert_int_equal(r[1] >> 16, 27 << 8 | 16);
+	x86_model_cpuid(&m, 27, 4, 0, 0, 1, 0, r);	/* L1: both threads of a core; eight cores in a socket */
+	assert_int_equal(r[0] >> 14, 1 | 7 << 12);
+	x86_model_cpuid(&m, 27, 4, 3, 0, 1, 0, r);	/* L3: a die */
+	assert_int_equal(r[0] >> 14, 7 | 7 << 12);
+	memcpy(m.vendor, "AuthenticAMD", 13);
+	x86_model_cpuid(&m, 27, 0x80000008, 0, 0, 1, 0, r);
+	assert_int_equal(r[2], 4 << 12 | 15);
+	x86_model_cpuid(&m, 27, 0x8000001d, 3, 0, 1, 0, r);
+	assert_int_equal(r[0] >> 14, 7);
+	x86_model_cpuid(&m, 27, 0x8000001e, 0, 0, 1, 0, r);
+	assert_int_equal(r[0], 27);
+	assert_int_equal(r[1], 1 << 8 | 5);
+	assert_int_equal(r[2], 1 << 8 | 3);
+	/* Alone in its socket, it is no part of a package of several. */
+	m.topology = (struct x86_topology){ .sockets = 4, .dies = 1, .cores = 1, .threads = 1 };
+	x86_model_cpuid(&m, 2, 1, 0, 0, 1, 0, r);
+	assert_false(r[3] & 1u << 28);
+	assert_int_equal(r[1] >> 16 & 0xff, 1);
+	assert_true(x86_topology_fits(&m.topology));
+	assert_true(x86_topology_fits(&(struct x86_topology){ .sockets = 3, .dies = 1, .cores = 2, .threads = 2 }));
+	assert_true(x86_topology_fits(&(struct x86_topology){ .sockets = 1, .dies = 1, .cores = 3, .threads = 2 }));
+	assert_false(x86_topology_fits(&(struct x86_topology){ .sockets = 2, .dies = 1, .cores = 3, .threads = 1 }));
+	assert_false(x86_topology_fits(&(struct x86_topology){ .sockets = 1, .dies = 1, .cores = 2, .threads = 3 }));
+}
+
 /* INVLPG with any address in a large page drops all of it, and only maps what it must. */
 static void invlpg_large(void **state)
 {
@@ -412,7 +465,7 @@ int main(void)
 		SYS_TEST(cr0_rules), SYS_TEST(enter_long_needs_pae), SYS_TEST(cr4_rules), SYS_TEST(pae_pdptes),
 		SYS_TEST(xcr0_rules), SYS_TEST(debug_registers), SYS_TEST(flag_rights), SYS_TEST(io_bitmap),
 		SYS_TEST(msr_rules), SYS_TEST(tsc_adjust), SYS_TEST(pvclock_page), SYS_TEST(model_specs),
-		SYS_TEST(cpuid_leaves), SYS_TEST(cpuid_intel), SYS_TEST(soft_features_consistent), SYS_TEST(invlpg_large),
+		SYS_TEST(cpuid_leaves), SYS_TEST(cpuid_intel), SYS_TEST(cpuid_topology), SYS_TEST(soft_features_consistent), SYS_TEST(invlpg_large),
 		SYS_TEST(tsc_frequency),
 	};
 

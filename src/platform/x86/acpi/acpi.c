@@ -18,7 +18,7 @@
 
 #define TABLE_ALIGN 64
 #define RSDP_LEN ACPI_RSDP_LEN
-#define MAX_TABLES 8
+#define MAX_TABLES 10
 
 enum { GAS_MEM = 0, GAS_IO = 1 };
 
@@ -311,6 +311,24 @@ static void tpm2(struct build *b)
 	list(b, at);
 }
 
+static void numa(struct build *b)
+{
+	size_t at;
+
+	if (acpi_has_srat(b->c)) {
+		at = table_begin(b, "SRAT", 3);
+		acpi_srat(b->c, b->a);
+		table_end(b, at);
+		list(b, at);
+	}
+	if (b->c->numa.n_nodes) {
+		at = table_begin(b, "SLIT", 1);
+		acpi_slit(b->c, b->a);
+		table_end(b, at);
+		list(b, at);
+	}
+}
+
 static size_t xsdt(struct build *b)
 {
 	size_t at = table_begin(b, "XSDT", 1);
@@ -349,6 +367,7 @@ static int build(const struct acpi_config *c, uint64_t base, struct aml *out, st
 	aml_zero(out, RSDP_LEN);
 	fadt(&b);
 	madt(&b);
+	numa(&b);
 	if (!c->reduced) {
 		if (c->ecam_base)
 			mcfg(&b);

@@ -11,8 +11,11 @@
 #include <stdint.h>
 
 #include "platform/x86/acpi/aml.h"
+#include "platform/x86/numa.h"
 
 enum acpi_tpm { ACPI_TPM_NONE, ACPI_TPM_TIS, ACPI_TPM_CRB };
+
+#define ACPI_MAX_MEMORY_TO_COME 8
 
 /* A floppy drive, and the largest medium it takes. kind: as CMOS numbers them, 0: none */
 struct acpi_floppy {
@@ -36,10 +39,14 @@ struct acpi_config {
 	enum acpi_tpm tpm;		/* pc */
 	bool vmgenid;
 	struct acpi_floppy floppy[2];	/* pc; both 0: no controller either */
+	struct platform_numa numa;
+	/* Where memory may appear later, and on which node (0 without nodes): guest-physical, bytes.  Makes an SRAT also without nodes. */
+	struct { uint64_t base, size; unsigned node; } memory_to_come[ACPI_MAX_MEMORY_TO_COME];
+	unsigned n_memory_to_come;
 };
 
 /*
- * Builds RSDP, XSDT, FADT, FACS, DSDT, MADT, and for pc MCFG, HPET, WAET, TPM2, to
+ * Builds RSDP, XSDT, FADT, FACS, DSDT, MADT, with nodes SRAT and SLIT, and for pc MCFG, HPET, WAET, TPM2, to
  * be put at guest-physical address base (64-byte aligned, below 4 GiB).  The
  * RSDP is the first thing.  0, or -ENOMEM; the caller frees *out with aml_free.
  */
@@ -67,6 +74,11 @@ void acpi_cpus_scan(struct aml *a);
 void acpi_cpu_entry(struct aml *a, unsigned id, uint32_t flags);
 #define ACPI_CPU_ENABLED 1u
 #define ACPI_CPU_ONLINE_CAPABLE 2u
+
+/* numa.c: the two tables without their headers; whether there is the first.  The second is there if there are nodes. */
+bool acpi_has_srat(const struct acpi_config *c);
+void acpi_srat(const struct acpi_config *c, struct aml *a);
+void acpi_slit(const struct acpi_config *c, struct aml *a);
 
 /* dsdt.c: the definition block's AML, without table header. */
 void acpi_dsdt(const struct acpi_config *c, struct aml *a);

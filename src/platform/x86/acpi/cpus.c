@@ -40,10 +40,12 @@ static void name_of(unsigned id, char name[12])
 	snprintf(name, 12, "C%03X", id);
 }
 
-static void identity(struct aml *a, unsigned id)
+static void identity(const struct acpi_config *c, struct aml *a, unsigned id)
 {
 	aml_name_str(a, "_HID", "ACPI0007");
 	aml_name_int(a, "_UID", id);
+	if (c->numa.n_nodes)
+		aml_name_int(a, "_PXM", c->numa.cpu_node[id]);
 }
 
 static void plain_cpus(const struct acpi_config *c, struct aml *a)
@@ -54,7 +56,7 @@ static void plain_cpus(const struct acpi_config *c, struct aml *a)
 	for (unsigned i = 0; i < c->n_vcpus; i++) {
 		name_of(i, name);
 		dev = aml_device(a, name);
-		identity(a, i);
+		identity(c, a, i);
 		aml_end(a, dev);
 	}
 }
@@ -243,14 +245,14 @@ static void mat(struct aml *a, unsigned id)
 	aml_free(&entry);
 }
 
-static void cpu(struct aml *a, unsigned id)
+static void cpu(const struct acpi_config *c, struct aml *a, unsigned id)
 {
 	char name[12];
 	size_t dev, m;
 
 	name_of(id, name);
 	dev = aml_device(a, name);
-	identity(a, id);
+	identity(c, a, id);
 	m = aml_method(a, "_STA", 0, true);
 	aml_op(a, AML_RETURN);
 	aml_path(a, "CSTA");
@@ -288,7 +290,7 @@ void acpi_cpus(const struct acpi_config *c, struct aml *a)
 	eject_method(a);
 	ost_method(a);
 	for (unsigned i = 0; i < c->n_vcpus; i++)
-		cpu(a, i);
+		cpu(c, a, i);
 	notify_method(c, a);
 	scan_method(a);
 	aml_end(a, dev);
