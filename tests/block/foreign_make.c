@@ -8,7 +8,7 @@
 #include <zlib.h>
 
 #include "base/bits.h"
-#include "block/foreign/crc32c.h"
+#include "base/crc32c.h"
 
 static void be16(uint8_t *p, uint16_t v) { st_le16(p, __builtin_bswap16(v)); }
 static void be32(uint8_t *p, uint32_t v) { st_le32(p, __builtin_bswap32(v)); }

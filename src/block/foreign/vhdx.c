@@ -18,7 +18,7 @@
 #include <strings.h>
 
 #include "base/checked.h"
-#include "block/foreign/crc32c.h"
+#include "base/crc32c.h"
 
 #define HEADER_LEN 4096u
 #define TABLE_LEN 65536u

@@ -15,7 +15,7 @@
 
 #include "base/checked.h"
 #include "base/log.h"
-#include "block/foreign/crc32c.h"
+#include "base/crc32c.h"
 #include "block/foreign/patched.h"
 #include "block/foreign/vhdx.h"
 

@@ -5,7 +5,7 @@
  */
 #include "block_test.h"
 
-#include "block/foreign/crc32c.h"
+#include "base/crc32c.h"
 #include "block/foreign/patched.h"
 #include "block/image.h"
 #include "../../block/foreign_make.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* By the processor's instruction where there is one, else four bits at a time. */
-#include "block/foreign/crc32c.h"
+#include "base/crc32c.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* CRC-32C (Castagnoli), as in iSCSI. */
-#ifndef LODGE_BLOCK_FOREIGN_CRC32C_H
-#define LODGE_BLOCK_FOREIGN_CRC32C_H
+#ifndef LODGE_BASE_CRC32C_H
+#define LODGE_BASE_CRC32C_H
 
 #include <stddef.h>
 #include <stdint.h>
