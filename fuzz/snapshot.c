@@ -10,7 +10,8 @@
 
 #include "base/bits.h"
 #include "cpu/x86/snap.h"
-#include "vm/snapshot.h"
+#include "vm/snapshot_int.h"
+#include "vm/snapshot_memory.h"
 
 static void look_at(const struct snapshot_section *s)
 {
@@ -85,6 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct snapshot_section s[SNAPSHOT_SECTIONS], bare;
+	struct snapshot_memory about;
 	struct err e;
 
 	if (!size)
@@ -96,7 +98,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		look_at_changed(data + 1, size - 1);
 	} else if (!snapshot_file_parse(data, size, s, &e)) {
 		for (unsigned i = 0; i < SNAPSHOT_SECTIONS; i++)
-			look_at(&s[i]);
+			if (s[i].data)
+				look_at(&s[i]);
+		if (s[SNAPSHOT_MEMORY].data)
+			vm_snapshot_record(&s[SNAPSHOT_MEMORY], "memory", &snapshot_memory_table, &about, &e);
 	}
 	return 0;
 }

@@ -30,6 +30,7 @@
 #include "base/bits.h"
 #include "base/checked.h"
 #include "machine/ahead.h"
+#include "machine/mem_image.h"
 #include "machine/mem_int.h"
 
 static uint64_t range_end(const struct mem_range *r)
@@ -77,6 +78,7 @@ void mem_backing_fini(struct backing *b)
 		munmap(b->host, b->size);
 	if (b->fd >= 0)
 		close(b->fd);
+	mem_image_free(b->image);
 	*b = (struct backing){ .fd = -1 };
 }
 

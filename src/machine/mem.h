@@ -35,6 +35,7 @@
 #define PAGE_4K 4096ull
 
 struct mem;
+struct mem_image;
 struct mem_rom;
 
 enum mem_kind { MEM_RAM, MEM_ROM };
@@ -83,18 +84,15 @@ void mem_free(struct mem *m);
 /* Creates the RAM backing of `size` bytes (a multiple of 4 KiB, checked).  Once. */
 int mem_create_ram(struct mem *m, uint64_t size, int huge, struct err *e);
 /*
- * The same with the contents of a file of exactly `size` bytes (EINVAL).  Mapped: pages come from the file when they are first touched,
- * are shared with whoever else maps it, and what is written is this process's own; mem_ram_fd is -1 then, since there is
- * nothing that another process could map.  The file must not change meanwhile, above all not become shorter.  With `copy`, or huge
- * pages, its data is read in.  fd stays the caller's.
+ * The same with the contents of an image (mem_image.h) of that size.  Mapped: pages come from its files when they are first touched,
+ * are shared with whoever else maps them, and what is written is this process's own; mem_ram_fd is -1 then, since there is
+ * nothing that another process could map.  The files must not change meanwhile, above all not become shorter.  With `copy`, huge
+ * pages, or an image that cannot be mapped, it is read in and checked.  The image is taken over, and *img NULL, if it succeeds.
  */
-int mem_create_ram_from(struct mem *m, uint64_t size, int huge, int fd, bool copy, struct err *e);
+int mem_create_ram_from(struct mem *m, uint64_t size, int huge, struct mem_image **img, bool copy, struct err *e);
 /* Gives the pages [off, off+len) of the RAM backing back to the host.  What is read there then is undefined: zeros, or with mapped
  * RAM what the file has.  Pages, in bytes.  0 or -errno */
 int mem_ram_release(struct mem *m, uint64_t off, uint64_t len);
-/* Writes the RAM backing to an empty file, whose holes are what reads as zero, all of `written` bytes apart.  vCPUs and devices
- * stand still. */
-int mem_ram_save(struct mem *m, int fd, uint64_t *written, struct err *e);
 /* Fresh RAM, once there is any, is made ahead of who accesses it if who does tells range.ahead. */
 void mem_make_ahead(struct mem *m);
 /* Shows `size` bytes of the RAM backing from `offset` at `gpa`. */

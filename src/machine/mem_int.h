@@ -17,7 +17,8 @@ struct backing {
 	uint8_t *host;
 	uint64_t size;
 	int fd;
-	bool private;			/* fd is an image that is only read; what is written is this process's alone */
+	bool private;			/* pages come from an image that is only read; what is written is this process's alone */
+	struct mem_image *image;	/* it; else NULL */
 	_Atomic uint8_t *flags;
 	_Atomic uint32_t *version;
 	struct mem_ahead *ahead;	/* or NULL */
@@ -48,6 +49,8 @@ struct mem {
 
 /* Unmaps and closes all there is, and leaves it empty. */
 void mem_backing_fini(struct backing *b);
+/* Sets the bits of pages of a private mapping that are not the image's.  0 or -errno */
+int mem_own_pages(const struct backing *b, uint64_t *bitmap);
 /* Flags and versions for b->size bytes. ENOMEM */
 int mem_backing_books(struct backing *b);
 

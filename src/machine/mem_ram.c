@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Where RAM comes from and goes to: a memfd, or the file of a snapshot.
- *
- * A snapshot's file is mapped private, so that many guests share the pages that
- * none of them has written.  It is written with holes for pages of zeros; a
- * page that was never touched is not looked at: a memfd tells by its holes, and
- * of a private mapping the kernel's page map says which pages are its own.
+ * Where RAM comes from: a memfd, or the files of a snapshot, which are mapped private, so that many guests share the pages that
+ * none of them has written.  mem_save.c goes the other way.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,21 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sendfile.h>
-#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "base/bits.h"
-#include "base/zero.h"
 #include "machine/ahead.h"
+#include "machine/mem_image.h"
 #include "machine/mem_int.h"
-
-#define COPY_CHUNK (1ull << 30)
-#define PAGEMAP_CHUNK 4096u	/* pages looked at together */
-#define PM_SWAPPED (1ull << 62)
-#define PM_PRESENT (1ull << 63)
-#define PM_FILE (1ull << 61)
 
 /* The smallest memory limit of the control groups we are in (cgroup v2), or
  * UINT64_MAX.  Inside a container the path is the container's own view. */
@@ -189,72 +177,47 @@ fail:
 	return r;
 }
 
-/* The file's data into the memfd, holes left as they are. */
-static int read_in(int to, int from, uint64_t size)
+static int map_private(struct mem *m, uint64_t size, struct mem_image *img, struct err *e)
 {
-	off_t at = 0, end;
+	struct backing b = { .fd = -1, .size = size, .private = true };
+	int r = 0;
 
-	while ((at = lseek(from, at, SEEK_DATA)) >= 0 && (uint64_t)at < size) {
-		end = lseek(from, at, SEEK_HOLE);
-		if (end < 0 || lseek(to, at, SEEK_SET) < 0)
-			return -errno;
-		while (at < end) {
-			ssize_t n = sendfile(to, from, &at, MIN((uint64_t)(end - at), COPY_CHUNK));
-
-			if (n < 0 && errno == EINTR)
-				continue;
-			if (n <= 0)
-				return n ? -errno : -EIO;
-		}
-	}
-	return at < 0 && errno != ENXIO ? -errno : 0;
-}
-
-static int map_private(struct mem *m, uint64_t size, int fd, struct err *e)
-{
-	struct backing b = { .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0), .size = size, .private = true };
-	int r = b.fd < 0 ? -errno : 0;
-
-	if (!r && !(b.host = map_aligned(b.fd, size, MAP_PRIVATE | MAP_NORESERVE)))
+	b.host = map_aligned(-1, size, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+	if (!b.host)
 		r = -errno;
-	if (!r)
-		r = mem_backing_books(&b);
+	r = r ? r : mem_image_map(img, b.host);
+	r = r ? r : mem_backing_books(&b);
 	if (r) {
 		mem_backing_fini(&b);
 		return err_set(e, r, "the saved memory cannot be mapped: %s", strerror(-r));
 	}
 	madvise(b.host, size, MADV_DONTDUMP);
+	b.image = img;
 	m->ram = b;
 	return 0;
 }
 
-int mem_create_ram_from(struct mem *m, uint64_t size, int huge, int fd, bool copy, struct err *e)
+int mem_create_ram_from(struct mem *m, uint64_t size, int huge, struct mem_image **image, bool copy, struct err *e)
 {
-	struct stat st;
+	struct mem_image *img = *image;
 	int r;
 
-	if (fstat(fd, &st))
-		return err_set(e, -errno, "the saved memory: %s", strerror(errno));
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != size)
-		return err_set(e, -EINVAL, "the saved memory is damaged: it has %lld bytes, not %llu", (long long)st.st_size,
-			       (unsigned long long)size);
-	if (!copy && huge == MEM_HUGE_NONE) {
+	if (mem_image_size(img) != size)
+		return err_set(e, -EINVAL, "the saved memory has another size than the machine's");
+	if (!copy && huge == MEM_HUGE_NONE && mem_image_mappable(img)) {
 		r = check_size(m, size, huge, e);
-		return r ? r : map_private(m, size, fd, e);
+		r = r ? r : map_private(m, size, img, e);
+		if (!r)
+			*image = NULL;
+		return r;
 	}
 	r = mem_create_ram(m, size, huge, e);
+	r = r ? r : mem_image_read(img, m->ram.host, e);
 	if (r)
 		return r;
-	r = huge == MEM_HUGE_2M ? -EINVAL : read_in(m->ram.fd, fd, size);
-	/* Large pages take no writes to their file. */
-	for (uint64_t at = 0; huge == MEM_HUGE_2M && at < size; at += (uint64_t)r) {
-		r = (int)pread(fd, m->ram.host + at, MIN(size - at, HUGE_2M), (off_t)at);
-		if (r <= 0) {
-			r = r ? -errno : -EIO;
-			break;
-		}
-	}
-	return r < 0 ? err_set(e, r, "the saved memory cannot be read: %s", strerror(-r)) : 0;
+	mem_image_free(img);
+	*image = NULL;
+	return 0;
 }
 
 int mem_ram_release(struct mem *m, uint64_t off, uint64_t len)
@@ -262,106 +225,4 @@ int mem_ram_release(struct mem *m, uint64_t off, uint64_t len)
 	if (m->ram.private)
 		return madvise(m->ram.host + off, len, MADV_DONTNEED) ? -errno : 0;
 	return fallocate(m->ram.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) ? -errno : 0;
-}
-
-/* ---- saving ---- */
-
-struct saving {
-	const struct mem *m;
-	int fd;
-	uint64_t written;
-};
-
-static int write_all(int fd, const uint8_t *p, uint64_t len, uint64_t off)
-{
-	while (len) {
-		ssize_t n = pwrite(fd, p, MIN(len, COPY_CHUNK), (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n ? -errno : -ENOSPC;
-		p += n;
-		off += (uint64_t)n;
-		len -= (uint64_t)n;
-	}
-	return 0;
-}
-
-/* Runs of pages that are not zero, in [off, end). */
-static int save_pages(struct saving *s, uint64_t off, uint64_t end)
-{
-	const uint8_t *host = s->m->ram.host;
-	int r = 0;
-
-	while (off < end && !r) {
-		uint64_t first;
-
-		while (off < end && mem_is_zero(host + off, PAGE_4K))
-			off += PAGE_4K;
-		for (first = off; off < end && !mem_is_zero(host + off, PAGE_4K);)
-			off += PAGE_4K;
-		r = write_all(s->fd, host + first, off - first, first);
-		s->written += off - first;
-	}
-	return r;
-}
-
-/* What a file has data for; a file system that does not tell has it everywhere. */
-static int save_by_file(struct saving *s, uint64_t off, uint64_t limit)
-{
-	const struct backing *b = &s->m->ram;
-	int r = 0;
-
-	while (off < limit && !r) {
-		off_t at = lseek(b->fd, (off_t)off, SEEK_DATA), end;
-
-		if (at < 0 && errno == ENXIO)
-			break;
-		end = at < 0 ? (off_t)limit : lseek(b->fd, at, SEEK_HOLE);
-		at = at < 0 ? (off_t)off : at;
-		if ((uint64_t)at >= limit)
-			break;
-		end = end < 0 || (uint64_t)end > limit ? (off_t)limit : end;
-		off = align_up((uint64_t)end, PAGE_4K);
-		r = save_pages(s, align_down((uint64_t)at, PAGE_4K), MIN(off, limit));
-	}
-	return r;
-}
-
-/* A private mapping: pages of its own, between them what its file has. */
-static int save_by_pagemap(struct saving *s)
-{
-	const struct backing *b = &s->m->ram;
-	uint64_t entry[PAGEMAP_CHUNK], first = (uintptr_t)b->host >> PAGE_SHIFT_4K, n = b->size >> PAGE_SHIFT_4K;
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), r = fd < 0 ? -errno : 0;
-
-	for (uint64_t i = 0; i < n && !r; i += PAGEMAP_CHUNK) {
-		uint64_t some = MIN(n - i, (uint64_t)PAGEMAP_CHUNK), k = 0;
-
-		if (pread(fd, entry, some * 8, (off_t)((first + i) * 8)) != (ssize_t)(some * 8))
-			r = errno ? -errno : -EIO;
-		while (k < some && !r) {
-			uint64_t from = k;
-			bool own = entry[k] & (PM_PRESENT | PM_SWAPPED) && !(entry[k] & PM_FILE);
-
-			while (k < some && own == (entry[k] & (PM_PRESENT | PM_SWAPPED) && !(entry[k] & PM_FILE)))
-				k++;
-			r = (own ? save_pages : save_by_file)(s, (i + from) << PAGE_SHIFT_4K, (i + k) << PAGE_SHIFT_4K);
-		}
-	}
-	if (fd >= 0)
-		close(fd);
-	return r;
-}
-
-int mem_ram_save(struct mem *m, int fd, uint64_t *written, struct err *e)
-{
-	struct saving s = { .m = m, .fd = fd };
-	int r = ftruncate(fd, (off_t)m->ram.size) ? -errno : 0;
-
-	if (!r)
-		r = m->ram.private ? save_by_pagemap(&s) : save_by_file(&s, 0, m->ram.size);
-	*written = s.written;
-	return r ? err_set(e, r, "the guest's memory cannot be written: %s", strerror(-r)) : 0;
 }

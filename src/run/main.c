@@ -78,7 +78,7 @@ static const struct verb verb_type = {
 static const struct verb verb_snapshot = {
 	.name = "snapshot",
 	.summary = "Saves a running guest into a directory, from which lodge run --from-snapshot goes on; lists and removes such.",
-	.operands = "create NAME DIR | list [DIR]... | rm DIR... | --inside create|restore|rm NAME TAG | --inside list NAME",
+	.operands = "create NAME DIR | restore DIR [OPTION OF RUN]... | list [DIR]... | check DIR... | rm DIR... | --inside create|restore|rm NAME TAG | --inside list NAME",
 	.opts = snapshot_opts,
 	.operand = keep_operand,
 	.main = snapshot_main,
@@ -120,7 +120,7 @@ static void usage(FILE *f)
 	fprintf(f, "  lodge --version   prints the version\n");
 }
 
-static const struct verb *find_verb(const char *name)
+const struct verb *find_verb(const char *name)
 {
 	for (const struct verb *const *v = lodge_verbs; *v; v++)
 		if (!strcmp((*v)->name, name))

@@ -783,6 +783,12 @@ static int parse_inside(struct conf *c, struct opt_state *st, const char *val, s
 	return 0;
 }
 
+static int parse_diff_of(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	st->diff_of = val;
+	return *val ? 0 : err_set(e, -EINVAL, "the name of a directory is missing");
+}
+
 static int parse_quit(struct conf *c, struct opt_state *st, const char *val, struct err *e)
 {
 	st->then = "quit";
@@ -792,6 +798,8 @@ static int parse_quit(struct conf *c, struct opt_state *st, const char *val, str
 const struct opt snapshot_opts[] = {
 	{ "stop", 0, NULL, "create: leave the guest standing still", NULL, .parse = parse_stop },
 	{ "quit", 0, NULL, "create: end the guest once it is saved", NULL, .parse = parse_quit },
+	{ "compress", 0, NULL, "create: compress the memory (zstd); it is then read in whole when a guest goes on", NULL, .parse = parse_compress },
+	{ "diff-of", 0, "DIR", "create: save only memory that differs from this snapshot's, which is needed then", NULL, COMPLETE_FILE, .parse = parse_diff_of },
 	{ "inside", 0, NULL, "snapshots inside the disks of a running guest, not directories", NULL, .parse = parse_inside },
 	{ "keep-disks", 0, NULL, "rm: leave the snapshots inside disks", NULL, .parse = parse_keep },
 	{ "output", 'o', "table|json", "list: form of the list [table]", NULL, COMPLETE_WORDS, "table json", .parse = parse_output },

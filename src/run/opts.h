@@ -20,6 +20,7 @@ enum opt_complete { COMPLETE_NONE, COMPLETE_FILE, COMPLETE_WORDS };
 struct opt_state {
 	unsigned n_initrds, n_disks, n_objects, n_blockdevs, n_nets, n_fw_cfgs, n_qmps, n_monitors, n_ssh_keys, n_smbios, n_serials, n_inputs, n_usbs, n_root_ports, n_chardevs, n_ports, n_shares, n_nodes;
 	bool help, dry_run, json, enter;
+	const char *diff_of;		/* a snapshot; NULL: none */
 	const char *then;		/* of a guest that was saved: "stop", "quit"; NULL: it goes on */
 	bool keep, inside, auto_converge, compress;
 	unsigned streams;		/* 0: none */
@@ -63,6 +64,8 @@ extern const struct opt qmp_opts[], ps_opts[], screenshot_opts[], sendkey_opts[]
 /* Keeps the operand in st->words. */
 int keep_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 
+/* NULL: there is none. */
+const struct verb *find_verb(const char *name);
 int run_main(const struct verb *v, int argc, char **argv);
 int doctor_main(const struct verb *v, int argc, char **argv);
 int qmp_main(const struct verb *v, int argc, char **argv);

@@ -75,7 +75,7 @@ int snapshot_inside(const struct opt_state *st, struct err *e)
 
 	if (st->n_words < 2)
 		return 1;
-	if (!strcmp(what, "create") && st->n_words == 3 && !st->then)
+	if (!strcmp(what, "create") && st->n_words == 3 && !st->then && !st->compress && !st->diff_of)
 		return tell(guest, "savevm", st->words[2], e);
 	if (!strcmp(what, "restore") && st->n_words == 3)
 		return tell(guest, "loadvm", st->words[2], e);

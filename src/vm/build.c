@@ -16,6 +16,7 @@
 
 #include "base/bits.h"
 #include "base/log.h"
+#include "machine/mem_image.h"
 #include "virtio/balloon.h"
 #include "virtio/console.h"
 #include "virtio/rng.h"
@@ -127,7 +128,7 @@ static int build_engine(struct vm *vm, struct err *e)
 	else
 		x86_soft_features(avail);
 	/* Native user code needs memory that another process can map. */
-	vm->ram.copy = ec.direct == CPU_DIRECT_ALWAYS;
+	vm->ram.copy = ec.direct == CPU_DIRECT_ALWAYS || (vm->restore && !mem_image_mappable(*vm_restore_memory(vm)));
 	if (vm->restore && !vm->ram.copy)
 		ec.direct = CPU_DIRECT_OFF;
 	ret = x86_cpu_model_parse(vm->restore ? "max" : vm->cfg->cpu, avail, vm->cfg->max_cpus, &vm->model, e);
@@ -215,7 +216,7 @@ static int build_platform(struct vm *vm, struct err *e)
 	if (!vm->cmdline)
 		return err_set(e, -ENOMEM, "out of memory");
 	if (vm->restore)
-		vm->ram.fd = vm_restore_memory(vm);
+		vm->ram.image = vm_restore_memory(vm);
 	vm->pcfg = (struct platform_config){
 		.ram = vm->restore ? &vm->ram : NULL,
 		.kind = cfg->machine == VM_MACHINE_PC ? PLATFORM_PC : PLATFORM_MICRO,

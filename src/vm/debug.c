@@ -9,6 +9,7 @@
 
 #include "vm/internal.h"
 #include "vm/migrate_int.h"
+#include "vm/snapshot_int.h"
 
 static int set_all(struct vm *vm, int step)
 {
@@ -30,7 +31,7 @@ int vm_debug_points(struct vm *vm, const struct cpu_debug *d)
 
 int vm_debug_go(struct vm *vm, int step)
 {
-	int ret = step >= 0 && !vm_has_cpu(vm, (unsigned)step) ? -ENODEV : vm->paused && !vm_migrate_holds(vm) ? set_all(vm, step) : -EBUSY;
+	int ret = step >= 0 && !vm_has_cpu(vm, (unsigned)step) ? -ENODEV : vm->paused && !vm_migrate_holds(vm) && !vm_save_holds(vm) ? set_all(vm, step) : -EBUSY;
 
 	if (ret)
 		return ret;

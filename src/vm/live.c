@@ -8,6 +8,7 @@
 #include "machine/iothread.h"
 #include "vm/internal.h"
 #include "vm/migrate_int.h"
+#include "vm/snapshot_int.h"
 
 const char *vm_cause_name(enum vm_cause c)
 {
@@ -59,6 +60,8 @@ enum vm_status vm_status(const struct vm *vm)
 void vm_stop(struct vm *vm)
 {
 	vm_migrate_stay(vm);
+	if (vm_save_holds(vm))
+		vm_save_go_on(vm, false);
 	if (vm->paused || vm->stop_wanted)
 		return;
 	vm->stop_wanted = true;
@@ -70,6 +73,10 @@ void vm_reset(struct vm *vm)
 {
 	if (vm_migrate_holds(vm)) {
 		log_warn("the guest is in the hands of a migration, and is not reset");
+		return;
+	}
+	if (vm_save_holds(vm)) {
+		vm_save_reset(vm);
 		return;
 	}
 	vm->cause = VM_CAUSE_QMP_RESET;

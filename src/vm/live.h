@@ -94,13 +94,20 @@ void vm_nmi(struct vm *vm);
  * thread with the machine lock held; a VM that is to end does so after it.
  */
 enum vm_save_then { VM_SAVE_GO_ON, VM_SAVE_STOP, VM_SAVE_QUIT };
+struct vm_save_opts {
+	const char *dir;		/* absolute, and of what it is a difference of, too */
+	const char *diff_of;		/* a snapshot's directory: only memory that differs from it is saved.  NULL */
+	bool compress;			/* the memory */
+	enum vm_save_then then;
+};
 struct vm_save_result {
-	uint64_t memory_bytes;		/* written, holes not counted */
+	uint64_t memory_bytes;		/* that are saved, holes not counted */
+	uint64_t stored_bytes;		/* in the file */
 	int64_t pause_ns;		/* how long it stood still (at least) */
 	unsigned disks;			/* that have an internal snapshot now */
 };
 typedef void (*vm_save_done)(void *opaque, int ret, const struct vm_save_result *r, const struct err *e);
-int vm_save(struct vm *vm, const char *dir, enum vm_save_then then, vm_save_done done, void *opaque, struct err *e);
+int vm_save(struct vm *vm, const struct vm_save_opts *o, vm_save_done done, void *opaque, struct err *e);
 
 /* What it is made of. NULL: there is none. */
 const struct vm_config *vm_config_of(const struct vm *vm);

@@ -100,6 +100,7 @@ int vm_snapshot_own(const struct conf *c, struct conf **out, struct err *e)
 }
 
 const char *const vm_snapshot_files[SNAPSHOT_FILES] = { SNAPSHOT_JSON, "config", "state", "memory" };
+const char *const vm_snapshot_more_files[SNAPSHOT_MORE_FILES] = { SNAPSHOT_INDEX, "differences" };
 
 int vm_snapshot_check(const char *dir, struct err *e)
 {

@@ -7,7 +7,7 @@
  *   trailer  u32 CRC-32 of everything before it  "LODGEEND"
  *
  * Sections hold records of machine/snap.h.  They come in one order, each once, so
- * that nothing needs to be looked for; a later version may say otherwise.
+ * that nothing needs to be looked for; version 2 has one more, about memory, at the end.
  */
 #include <errno.h>
 #include <string.h>
@@ -25,8 +25,10 @@
 #define TRAILER_LEN 12u
 
 static const char names[SNAPSHOT_SECTIONS][NAME_LEN] = {
-	[SNAPSHOT_MACHINE] = "machine", [SNAPSHOT_CPU] = "cpu", [SNAPSHOT_VCPUS] = "vcpus", [SNAPSHOT_DEVICES] = "devices",
+	[SNAPSHOT_MACHINE] = "machine", [SNAPSHOT_CPU] = "cpu", [SNAPSHOT_VCPUS] = "vcpus", [SNAPSHOT_DEVICES] = "devices", [SNAPSHOT_MEMORY] = "memory",
 };
+
+static unsigned sections_of(uint32_t version) { return version == 1 ? SNAPSHOT_MEMORY : SNAPSHOT_SECTIONS; }
 
 static int put(int fd, uint32_t *crc, const void *data, size_t len)
 {
@@ -60,13 +62,13 @@ static int put_section(int fd, uint32_t *crc, unsigned i, const struct snapshot_
 int snapshot_file_write(int fd, const struct snapshot_section s[SNAPSHOT_SECTIONS], struct err *e)
 {
 	uint8_t head[HEAD_LEN] = MAGIC, end[TRAILER_LEN];
-	uint32_t crc = (uint32_t)crc32_z(0, NULL, 0), none = 0;
+	uint32_t crc = (uint32_t)crc32_z(0, NULL, 0), none = 0, version = s[SNAPSHOT_MEMORY].data ? SNAPSHOT_VERSION : 1;
 	int ret;
 
-	st_le32(head + 8, SNAPSHOT_VERSION);
-	st_le32(head + 12, SNAPSHOT_SECTIONS);
+	st_le32(head + 8, version);
+	st_le32(head + 12, sections_of(version));
 	ret = put(fd, &crc, head, sizeof(head));
-	for (unsigned i = 0; i < SNAPSHOT_SECTIONS && !ret; i++)
+	for (unsigned i = 0; i < sections_of(version) && !ret; i++)
 		ret = put_section(fd, &crc, i, &s[i]);
 	st_le32(end, crc);
 	memcpy(end + 4, END, 8);
@@ -83,20 +85,22 @@ static int damaged(const char *how, struct err *e)
 int snapshot_file_parse(const void *data, size_t len, struct snapshot_section s[SNAPSHOT_SECTIONS], struct err *e)
 {
 	const uint8_t *p = data, *end = p + len - TRAILER_LEN;
+	uint32_t version;
 
 	if (len < HEAD_LEN || memcmp(p, MAGIC, 8) != 0)
 		return err_set(e, -EINVAL, "the file 'state' is none that Lodge wrote");
-	if (ld_le32(p + 8) != SNAPSHOT_VERSION)
-		return err_set(e, -EINVAL, "the saved state has version %u, and this program reads version %u", ld_le32(p + 8),
-			       SNAPSHOT_VERSION);
+	version = ld_le32(p + 8);
+	if (!version || version > SNAPSHOT_VERSION)
+		return err_set(e, -EINVAL, "the saved state has version %u, and this program reads versions 1 to %u", version, SNAPSHOT_VERSION);
 	if (len < HEAD_LEN + TRAILER_LEN || memcmp(end + 4, END, 8) != 0)
 		return damaged("its end is missing", e);
 	if (crc32_z(crc32_z(0, NULL, 0), p, (size_t)(end - p)) != ld_le32(end))
 		return damaged("its checksum is wrong", e);
-	if (ld_le32(p + 12) != SNAPSHOT_SECTIONS)
+	if (ld_le32(p + 12) != sections_of(version))
 		return damaged("it has another number of sections", e);
 	p += HEAD_LEN;
-	for (unsigned i = 0; i < SNAPSHOT_SECTIONS; i++) {
+	s[SNAPSHOT_MEMORY] = (struct snapshot_section){ 0 };
+	for (unsigned i = 0; i < sections_of(version); i++) {
 		uint64_t n;
 
 		if ((size_t)(end - p) < SECTION_LEN || memcmp(p, names[i], NAME_LEN) != 0)

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -22,6 +21,7 @@
 #include "vm/internal.h"
 #include "vm/snapshot.h"
 #include "vm/snapshot_int.h"
+#include "vm/snapshot_memory.h"
 
 #define CLOCK_MAX_NS (INT64_MAX / 4)
 
@@ -35,7 +35,8 @@ static const struct snap_field machine_fields[] = {
 const struct snap_table snapshot_machine_table = { "machine", 1, machine_fields };
 
 struct vm_restore {
-	int state_fd, memory_fd;
+	int state_fd;
+	struct snapshot_held held;
 	uint8_t *state;
 	struct snapshot_section sect[SNAPSHOT_SECTIONS];
 	struct snapshot_machine machine;
@@ -52,24 +53,20 @@ static int open_file(const char *dir, const char *name, int *fd, struct err *e)
 
 static int read_state(struct vm_restore *r, struct err *e)
 {
-	struct stat st;
-	size_t done = 0;
-	ssize_t n = 1;
+	size_t len;
+	int ret = vm_snapshot_slurp(r->state_fd, "state", SNAPSHOT_STATE_MAX, &r->state, &len, e);
 
-	if (fstat(r->state_fd, &st))
-		return err_set(e, -errno, "the saved state: %s", strerror(errno));
-	if (!S_ISREG(st.st_mode) || st.st_size > SNAPSHOT_STATE_MAX)
-		return err_set(e, -EINVAL, "the file 'state' is none that Lodge wrote");
-	r->state = malloc((size_t)st.st_size + 1);
-	if (!r->state)
-		return err_set(e, -ENOMEM, "out of memory");
-	while (done < (size_t)st.st_size && n > 0) {
-		n = read(r->state_fd, r->state + done, (size_t)st.st_size - done);
-		done += n > 0 ? (size_t)n : 0;
-	}
-	if (n < 0)
-		return err_set(e, -errno, "the saved state cannot be read: %s", strerror(errno));
-	return snapshot_file_parse(r->state, done, r->sect, e);
+	return ret ? ret : snapshot_file_parse(r->state, len, r->sect, e);
+}
+
+/* The machine's size is known. */
+static int open_memory(struct vm *vm, struct vm_restore *r, struct err *e)
+{
+	struct snapshot_section *s = &r->sect[SNAPSHOT_MEMORY];
+	struct snapshot_memory about;
+	int ret = s->data ? vm_snapshot_record(s, "memory", &snapshot_memory_table, &about, e) : 0;
+
+	return ret ? ret : vm_snapshot_memory(vm->cfg->from_snapshot, s->data ? &about : NULL, r->machine.mem_size, &r->held, e);
 }
 
 static int begin(const struct vm_restore *r, unsigned section, struct snap_in **in, struct err *e)
@@ -80,13 +77,8 @@ static int begin(const struct vm_restore *r, unsigned section, struct snap_in **
 static int read_machine(struct vm *vm, struct vm_restore *r, struct err *e)
 {
 	struct snapshot_machine *m = &r->machine;
-	struct snap_in *in;
-	int ret = begin(r, SNAPSHOT_MACHINE, &in, e);
+	int ret = vm_snapshot_record(&r->sect[SNAPSHOT_MACHINE], "machine", &snapshot_machine_table, m, e);
 
-	if (ret)
-		return ret;
-	ret = snap_get(in, "machine", &snapshot_machine_table, m, e);
-	snap_in_free(in);
 	if (ret)
 		return ret;
 	m->engine[sizeof(m->engine) - 1] = '\0';
@@ -107,15 +99,15 @@ int vm_restore_open(struct vm *vm, struct err *e)
 
 	if (!r)
 		return err_set(e, -ENOMEM, "out of memory");
-	r->state_fd = r->memory_fd = -1;
+	r->state_fd = -1;
 	vm->restore = r;
 	ret = vm_snapshot_check(dir, e);
 	ret = ret ? ret : open_file(dir, "state", &r->state_fd, e);
 	if (!ret && flock(r->state_fd, LOCK_SH | LOCK_NB))
 		ret = err_set(e, -errno, "it is being removed");
-	ret = ret ? ret : open_file(dir, "memory", &r->memory_fd, e);
 	ret = ret ? ret : read_state(r, e);
 	ret = ret ? ret : read_machine(vm, r, e);
+	ret = ret ? ret : open_memory(vm, r, e);
 	return ret ? err_prefix(e, ret, "snapshot '%s'", dir) : 0;
 }
 
@@ -152,7 +144,7 @@ int vm_restore_chips(struct vm *vm, struct err *e)
 		       vm->cfg->from_snapshot ? "snapshot " : "the guest", vm->cfg->from_snapshot ? vm->cfg->from_snapshot : "", m->engine, m->kernel_lapic && !m->kernel_chips ? " (split=on)" : "", vm->engine_ops->name);
 }
 
-int vm_restore_memory(const struct vm *vm) { return vm->restore->memory_fd; }
+struct mem_image **vm_restore_memory(const struct vm *vm) { return &vm->restore->held.image; }
 
 static int load_vcpu(struct vm *vm, struct snap_in *in, unsigned i, struct x86_state *s, struct err *e)
 {
@@ -294,8 +286,7 @@ void vm_restore_free(struct vm *vm)
 		return;
 	if (r->state_fd >= 0)
 		close(r->state_fd);
-	if (r->memory_fd >= 0)
-		close(r->memory_fd);
+	vm_snapshot_held_free(&r->held);
 	free(r->state);
 	free(r);
 	vm->restore = NULL;

@@ -2,13 +2,12 @@
 /*
  * Saving a VM into a directory (snapshot.h).
  *
- * The guest stands still while its disks get their internal snapshots and its
- * memory and state are written; then it goes on, and a thread brings the files to
- * stable storage and puts snapshot.json there.  Until then the directory is no
- * snapshot, and what fails takes away again what was made, inside disks too.
+ * The guest stands still while its state is taken, its disks get their internal snapshots and its memory is written; then it goes on, and the rest is done: memory is
+ * packed, files are brought to stable storage, and snapshot.json is put there.  Until then the directory is no snapshot, and what fails takes
+ * away again what was made, inside disks too.
  *
- * The memory is written by the machine's loop: it would change under a guest that
- * ran, and a thread for it would need everything that can wake the guest to be held off.
+ * A thread writes memory and all that comes after it, so that the control protocol answers meanwhile.  As long as it reads
+ * memory the save *holds* the guest: whoever wants it to go on, or to be reset, is heard when that is over.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,11 +21,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/crc32c.h"
 #include "base/log.h"
 #include "block/graph.h"
 #include "block/qcow2/qcow2.h"
-#include "cpu/x86/snap.h"
 #include "machine/iothread.h"
+#include "machine/mem_image.h"
+#include "machine/mem_save.h"
 #include "storage/disk.h"
 #include "device/xhci.h"
 #include "vm/chardevs.h"
@@ -34,26 +35,36 @@
 #include "vm/migrate_int.h"
 #include "vm/snapshot.h"
 #include "vm/snapshot_int.h"
+#include "vm/snapshot_memory.h"
 
-enum { F_CONFIG, F_STATE, F_MEMORY, FILES };
-static const char *const file_names[FILES] = { "config", "state", "memory" };
+enum { F_CONFIG, F_STATE, F_MEMORY, F_INDEX, FILES };
+static const char *const file_names[FILES] = { "config", "state", "memory", SNAPSHOT_INDEX };
+#define RAW ".raw"	/* memory that is to be packed; it has no name while it is written */
 
 struct vm_save {
 	struct vm *vm;
-	char *dir;
+	char *dir, *below;		/* below: what it is to be a difference of; NULL: nothing */
+	bool pack;
 	enum vm_save_then then;
-	bool resume;			/* it ran */
+	bool resume;			/* it ran, or somebody wants it to go on */
+	bool reset;			/* somebody wants it to be reset */
 	bool begun;			/* the guest stands still for it */
+	bool holds;			/* its memory is read */
+	int64_t begun_ns;
 	vm_save_done done;
 	void *opaque;
 	struct vm_save_result result;
-	int dir_fd, fd[FILES];
+	int dir_fd, fd[FILES], raw_fd;
+	struct vm_state state;
+	struct snapshot_held held;	/* of `below` */
+	struct mem_index index;
 	char name[40];			/* of the snapshots inside disks */
 	bool inside[VM_MAX_DISKS];	/* made */
 	struct conf *conf;
-	struct loop_bh parked, finished;
+	struct loop_bh parked, copied, finished;
 	pthread_t thread;
 	bool has_thread;
+	bool copy_failed;		/* the thread's, before `copied` is posted */
 	int ret;
 	struct err e;
 };
@@ -149,6 +160,12 @@ static int make_files(struct vm_save *s, struct err *e)
 		if (s->fd[i] < 0)
 			return err_set(e, -errno, "'%s/%s' cannot be made: %s", s->dir, file_names[i], strerror(errno));
 	}
+	if (!s->pack)
+		return 0;
+	s->raw_fd = openat(s->dir_fd, RAW, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->raw_fd < 0)
+		return err_set(e, -errno, "'%s/%s' cannot be made: %s", s->dir, RAW, strerror(errno));
+	unlinkat(s->dir_fd, RAW, 0);
 	return 0;
 }
 
@@ -327,81 +344,15 @@ static int write_conf(struct vm_save *s, struct err *e)
 	return ret ? err_set(e, ret, "'%s/config' cannot be written: %s", s->dir, strerror(-ret)) : 0;
 }
 
-/* ---- state ---- */
-
-static int put_vcpus(struct vm *vm, struct snap_out *o, struct err *e)
-{
-	struct x86_state *s = aligned_alloc(64, align_up(sizeof(*s), 64));
-	int ret = s ? 0 : -ENOMEM;
-
-	for (unsigned i = 0; i < vm->m->n_vcpus && !ret; i++) {
-		struct vcpu *v = vm->m->vcpus[i];
-		const struct x86_pending p = { .events = atomic_load(&v->events), .sipi_vector = atomic_load(&v->sipi_vector),
-					       .nmis = atomic_load(&v->nmis) };
-
-		ret = vm->engine_ops->state_get(v, s);
-		if (!ret)
-			ret = x86_state_save(o, i, s, &p);
-	}
-	free(s);
-	return ret ? err_set(e, ret, "the state of the vCPUs: %s", strerror(-ret)) : 0;
-}
-
-static int put_machine(struct vm *vm, struct snap_out *o, struct err *e)
-{
-	struct snapshot_machine r = { .mem_size = mem_ram_size(vm->m->mem), .n_vcpus = vm->m->n_vcpus, .clock_ns = clock_now(vm->m->clock),
-				      .kernel_chips = vm->engine_ops->has_irqchip(vm->engine), .kernel_lapic = vm->engine_ops->has_lapic(vm->engine),
-				      .watchdog_action = vm->watchdog_action };
-	struct engine_clock t = { 0 };
-	int ret = vm->engine_ops->clock_get(vm->engine, &t);
-
-	r.engine_ns = t.ns;
-	r.tsc = t.tsc;
-	snprintf(r.engine, sizeof(r.engine), "%s", vm->engine_ops->name);
-	ret = ret ? ret : snap_put(o, "machine", &snapshot_machine_table, &r);
-	return ret ? err_set(e, ret, "the state of the machine: %s", strerror(-ret)) : 0;
-}
-
-static int put_devices(struct vm *vm, struct snap_out *o, struct err *e)
-{
-	const char *who = "";
-	int ret = machine_save_devs(vm->m, o, &who);
-
-	return ret ? err_set(e, ret, "the state of device %s cannot be saved: %s", who, strerror(-ret)) : 0;
-}
-
-int vm_state_write(struct vm *vm, int fd, struct err *e)
-{
-	struct snapshot_section sect[SNAPSHOT_SECTIONS];
-	struct snap_out *o[SNAPSHOT_SECTIONS] = { NULL };
-	int ret = 0;
-
-	for (unsigned i = 0; i < SNAPSHOT_SECTIONS && !ret; i++)
-		if (snap_out_new(&o[i]))
-			ret = err_set(e, -ENOMEM, "out of memory");
-	ret = ret ? ret : put_machine(vm, o[SNAPSHOT_MACHINE], e);
-	if (!ret && x86_model_save(o[SNAPSHOT_CPU], &vm->model))
-		ret = err_set(e, -ENOMEM, "out of memory");
-	ret = ret ? ret : put_vcpus(vm, o[SNAPSHOT_VCPUS], e);
-	ret = ret ? ret : put_devices(vm, o[SNAPSHOT_DEVICES], e);
-	for (unsigned i = 0; i < SNAPSHOT_SECTIONS && !ret; i++)
-		sect[i].data = snap_out_data(o[i], &sect[i].len);
-	ret = ret ? ret : snapshot_file_write(fd, sect, e);
-	for (unsigned i = 0; i < SNAPSHOT_SECTIONS; i++)
-		snap_out_free(o[i]);
-	return ret;
-}
-
-/* The guest stands still. */
-static int write_all(struct vm_save *s, struct err *e)
+/* The guest stands still, and does so until its memory is written, too. */
+static int begin(struct vm_save *s, struct err *e)
 {
 	int ret = vm_snapshot_own(s->vm->cfg->tree, &s->conf, e);
 
 	ret = ret ? ret : vm_snapshot_defaults(s->vm, s->conf, e);
 	ret = ret ? ret : make_files(s, e);
 	/* Times first: the guest's go on while it stands still, and it is not to notice how long that was. */
-	ret = ret ? ret : vm_state_write(s->vm, s->fd[F_STATE], e);
-	ret = ret ? ret : mem_ram_save(s->vm->m->mem, s->fd[F_MEMORY], &s->result.memory_bytes, e);
+	ret = ret ? ret : vm_state_take(s->vm, &s->state, e);
 	ret = ret ? ret : save_disks(s, e);
 	return ret ? ret : write_conf(s, e);
 }
@@ -425,9 +376,9 @@ static int write_json(struct vm_save *s, struct err *e)
 		if (s->inside[i])
 			json_array_append_new(disks, json_pack("{s:s,s:s}", "file", conf_get(s->conf, key), "snapshot", s->name));
 	}
-	j = json_pack("{s:i,s:s+,s:s,s:s,s:s,s:i,s:I,s:I,s:o}", "format", SNAPSHOT_VERSION, "name", cfg->name, "", "date", date, "lodge",
+	j = json_pack("{s:i,s:s+,s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:b,s:s*,s:o}", "format", SNAPSHOT_VERSION, "name", cfg->name, "", "date", date, "lodge",
 		      LODGE_VERSION, "engine", s->vm->engine_ops->name, "cpus", (int)vm_config_n_cpus(cfg), "memory", (json_int_t)cfg->memory, "memory-used",
-		      (json_int_t)s->result.memory_bytes, "disks", disks);
+		      (json_int_t)s->result.memory_bytes, "stored", (json_int_t)s->result.stored_bytes, "compressed", s->pack, "difference-of", s->below, "disks", disks);
 	fd = j ? openat(s->dir_fd, "." SNAPSHOT_JSON, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
 	ret = !j ? -ENOMEM : fd < 0 ? -errno : 0;
 	if (!ret && (json_dumpfd(j, fd, JSON_INDENT(2)) || fsync(fd)))
@@ -440,36 +391,93 @@ static int write_json(struct vm_save *s, struct err *e)
 	return ret ? err_set(e, ret, "'%s/%s' cannot be written: %s", s->dir, SNAPSHOT_JSON, strerror(-ret)) : 0;
 }
 
-static void *finish_thread(void *opaque)
+/* ---- the thread ---- */
+
+static int write_index(struct vm_save *s, struct snapshot_memory *about, struct err *e)
+{
+	uint8_t *bytes;
+	size_t len, done = 0;
+	int ret = mem_index_bytes(&s->index, &bytes, &len);
+
+	if (ret)
+		return err_set(e, ret, "the index of the memory: %s", strerror(-ret));
+	memcpy(about->id, s->index.id, MEM_ID_LEN);
+	about->index_len = len;
+	about->index_crc = crc32c(0, bytes, len);
+	while (!ret && done < len) {
+		ssize_t n = pwrite(s->fd[F_INDEX], bytes + done, len - done, (off_t)done);
+
+		ret = n > 0 || (n < 0 && errno == EINTR) ? 0 : n ? -errno : -ENOSPC;
+		done += n > 0 ? (size_t)n : 0;
+	}
+	free(bytes);
+	return ret ? err_set(e, ret, "'%s/%s' cannot be written: %s", s->dir, SNAPSHOT_INDEX, strerror(-ret)) : 0;
+}
+
+/* Memory stands in its file, raw; the guest may go on meanwhile. */
+static int write_rest(struct vm_save *s, struct err *e)
+{
+	struct snapshot_memory about = { 0 };
+	int ret = 0;
+
+	s->result.stored_bytes = s->result.memory_bytes;
+	if (s->below && !(s->index.below = strdup(s->below)))
+		ret = err_set(e, -ENOMEM, "out of memory");
+	if (!ret && s->pack)
+		ret = mem_save_pack(s->raw_fd, s->fd[F_MEMORY], &s->index, &s->result.stored_bytes, e);
+	ret = ret ? ret : write_index(s, &about, e);
+	if (!ret && (snap_out_new(&s->state.o[SNAPSHOT_MEMORY]) || snap_put(s->state.o[SNAPSHOT_MEMORY], "memory", &snapshot_memory_table, &about)))
+		ret = err_set(e, -ENOMEM, "out of memory");
+	ret = ret ? ret : vm_state_put(&s->state, s->fd[F_STATE], e);
+	for (unsigned i = 0; i < FILES && !ret; i++)
+		if (fsync(s->fd[i]))
+			ret = err_set(e, -errno, "'%s/%s' cannot be brought to the disk: %s", s->dir, file_names[i], strerror(errno));
+	if (!ret && fsync(s->dir_fd))
+		ret = err_set(e, -errno, "'%s': %s", s->dir, strerror(errno));
+	if (!ret && s->below)
+		ret = vm_snapshot_note_diff(s->below, s->dir, e);
+	ret = ret ? ret : write_json(s, e);
+	if (!ret)
+		fsync(s->dir_fd);
+	return ret;
+}
+
+static void *save_thread(void *opaque)
 {
 	struct vm_save *s = opaque;
 
-	for (unsigned i = 0; i < FILES && !s->ret; i++)
-		if (fsync(s->fd[i]))
-			s->ret = err_set(&s->e, -errno, "'%s/%s' cannot be brought to the disk: %s", s->dir, file_names[i], strerror(errno));
-	if (!s->ret && fsync(s->dir_fd))
-		s->ret = err_set(&s->e, -errno, "'%s': %s", s->dir, strerror(errno));
+	s->ret = mem_ram_save(s->vm->m->mem, s->pack ? s->raw_fd : s->fd[F_MEMORY], s->below ? s->held.image : NULL, &s->index, &s->result.memory_bytes, &s->e);
+	s->result.pause_ns = loop_now_ns() - s->begun_ns;
+	s->copy_failed = s->ret;
+	loop_bh_post(&s->copied);
 	if (!s->ret)
-		s->ret = write_json(s, &s->e);
-	if (!s->ret)
-		fsync(s->dir_fd);
+		s->ret = write_rest(s, &s->e);
 	loop_bh_post(&s->finished);
 	return NULL;
 }
+
+/* ---- the loop ---- */
 
 static void save_free(struct vm_save *s)
 {
 	if (s->has_thread)
 		pthread_join(s->thread, NULL);
 	loop_bh_cancel(&s->parked);
+	loop_bh_cancel(&s->copied);
 	loop_bh_cancel(&s->finished);
 	for (unsigned i = 0; i < FILES; i++)
 		if (s->fd[i] >= 0)
 			close(s->fd[i]);
 	if (s->dir_fd >= 0)
 		close(s->dir_fd);
+	if (s->raw_fd >= 0)
+		close(s->raw_fd);
+	vm_state_free(&s->state);
+	vm_snapshot_held_free(&s->held);
+	mem_index_free(&s->index);
 	conf_free(s->conf);
 	free(s->dir);
+	free(s->below);
 	free(s);
 }
 
@@ -490,6 +498,8 @@ static void finish(struct vm_save *s)
 		remove_files(s);
 	}
 	quit = !s->ret && s->then == VM_SAVE_QUIT;
+	if (s->reset)
+		vm_reset(vm);
 	if (s->ret && s->begun && s->resume)
 		vm_resume(vm);
 	s->done(s->opaque, s->ret, &s->result, &s->e);
@@ -503,28 +513,37 @@ static void on_finished(void *opaque)
 	finish(opaque);
 }
 
+/* Its memory is written, or cannot be, which `finished` tells next. */
+static void on_copied(void *opaque)
+{
+	struct vm_save *s = opaque;
+
+	s->holds = false;
+	if (s->reset)
+		vm_reset(s->vm);
+	s->reset = false;
+	/* Once: whoever stops it from here on is not to find it running should what is left fail. */
+	if (s->copy_failed || !s->resume || s->then != VM_SAVE_GO_ON)
+		return;
+	s->resume = false;
+	vm_resume(s->vm);
+}
+
 /* All stands still, or somebody had it go on. */
 static void on_parked(void *opaque)
 {
 	struct vm_save *s = opaque;
-	struct vm *vm = s->vm;
-	int64_t begun = loop_now_ns();
 
-	if (!vm->paused) {
+	if (!s->vm->paused) {
 		s->ret = err_set(&s->e, -EAGAIN, "somebody had the guest go on before it stood still");
 	} else {
 		s->begun = true;
-		s->ret = write_all(s, &s->e);
-		s->result.pause_ns = loop_now_ns() - begun;
-	}
-	/* Once: whoever stops it from here on is not to find it running should what is left fail. */
-	if (!s->ret && s->resume && s->then == VM_SAVE_GO_ON) {
-		s->resume = false;
-		vm_resume(vm);
+		s->begun_ns = loop_now_ns();
+		s->ret = begin(s, &s->e);
 	}
 	if (!s->ret) {
-		s->ret = -pthread_create(&s->thread, NULL, finish_thread, s);
-		s->has_thread = !s->ret;
+		s->ret = -pthread_create(&s->thread, NULL, save_thread, s);
+		s->holds = s->has_thread = !s->ret;
 		if (s->ret)
 			err_set(&s->e, s->ret, "a thread cannot be started: %s", strerror(-s->ret));
 	}
@@ -538,34 +557,78 @@ void vm_save_parked(struct vm *vm)
 		loop_bh_post(&vm->save->parked);
 }
 
-int vm_save(struct vm *vm, const char *dir, enum vm_save_then then, vm_save_done done, void *opaque, struct err *e)
+bool vm_save_holds(const struct vm *vm) { return vm->save && vm->save->holds; }
+
+void vm_save_go_on(struct vm *vm, bool go_on)
 {
+	struct vm_save *s = vm->save;
+
+	s->resume = go_on;
+	if (go_on && s->then == VM_SAVE_STOP)
+		s->then = VM_SAVE_GO_ON;
+}
+
+void vm_save_reset(struct vm *vm) { vm->save->reset = true; }
+
+static struct vm_save *save_new(struct vm *vm, const struct vm_save_opts *o)
+{
+	struct vm_save *s = calloc(1, sizeof(*s));
 	uint64_t number = 0;
+
+	if (!s)
+		return NULL;
+	s->vm = vm;
+	s->dir_fd = s->raw_fd = -1;
+	for (unsigned i = 0; i < FILES; i++)
+		s->fd[i] = -1;
+	s->then = o->then;
+	s->pack = o->compress;
+	loop_bh_init(vm->m->loop, &s->parked, on_parked, s);
+	loop_bh_init(vm->m->loop, &s->copied, on_copied, s);
+	loop_bh_init(vm->m->loop, &s->finished, on_finished, s);
+	s->dir = strdup(o->dir);
+	s->below = o->diff_of ? strdup(o->diff_of) : NULL;
+	if (!s->dir || !s->below != !o->diff_of || getrandom(&number, sizeof(number), 0) != sizeof(number)) {
+		save_free(s);
+		return NULL;
+	}
+	snprintf(s->name, sizeof(s->name), "lodge-%016llx", (unsigned long long)number);
+	return s;
+}
+
+/* What it is to be a difference of is there, whole and of this machine's size. */
+static int open_below(struct vm_save *s, struct err *e)
+{
+	int ret = s->below ? vm_snapshot_memory_of(s->below, mem_ram_size(s->vm->m->mem), &s->held, e) : 0;
+
+	if (ret || !s->below)
+		return ret;
+	if (!mem_image_id(s->held.image))
+		return err_set(e, -ENOTSUP, "'%s' is of a version that has no differences: save the guest anew", s->below);
+	if (mem_image_levels(s->held.image) == MEM_IMAGE_LEVELS)
+		return err_set(e, -ENOTSUP, "'%s' is a difference of a difference already, %u times: save the guest whole, or from an earlier one", s->below, MEM_IMAGE_LEVELS - 1);
+	return 0;
+}
+
+int vm_save(struct vm *vm, const struct vm_save_opts *o, vm_save_done done, void *opaque, struct err *e)
+{
 	struct vm_save *s;
 	int ret = check(vm, e);
 
 	if (ret)
 		return ret;
-	s = calloc(1, sizeof(*s));
-	if (!s || !(s->dir = strdup(dir)) || getrandom(&number, sizeof(number), 0) != sizeof(number)) {
-		if (s)
-			free(s->dir);
-		free(s);
+	if (!access(o->dir, F_OK))
+		return err_set(e, -EEXIST, "'%s' exists already", o->dir);
+	s = save_new(vm, o);
+	if (!s)
 		return err_set(e, -ENOMEM, "out of memory");
+	ret = open_below(s, e);
+	if (ret) {
+		save_free(s);
+		return ret;
 	}
-	s->vm = vm;
-	s->then = then;
 	s->done = done;
 	s->opaque = opaque;
-	s->dir_fd = s->fd[F_CONFIG] = s->fd[F_STATE] = s->fd[F_MEMORY] = -1;
-	snprintf(s->name, sizeof(s->name), "lodge-%016llx", (unsigned long long)number);
-	loop_bh_init(vm->m->loop, &s->parked, on_parked, s);
-	loop_bh_init(vm->m->loop, &s->finished, on_finished, s);
-	if (!access(dir, F_OK)) {
-		err_set(e, -EEXIST, "'%s' exists already", dir);
-		save_free(s);
-		return -EEXIST;
-	}
 	s->resume = !vm->paused && !vm->stop_wanted;
 	vm->save = s;
 	if (vm->paused)
@@ -581,9 +644,9 @@ void vm_save_cancel(struct vm *vm)
 
 	if (!s)
 		return;
-	/* With the thread at work everything is written: it comes to its end. */
+	/* The thread comes to its end: nothing changes the memory any more. */
 	if (!s->has_thread)
 		s->ret = err_set(&s->e, -ESHUTDOWN, "the guest ended before it was saved");
-	s->resume = false;
+	s->resume = s->reset = false;
 	finish(s);
 }

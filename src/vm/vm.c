@@ -124,6 +124,10 @@ void vm_resume(struct vm *vm)
 		log_warn("the guest is in the hands of a migration, and does not go on");
 		return;
 	}
+	if (vm_save_holds(vm)) {
+		vm_save_go_on(vm, true);
+		return;
+	}
 	vm->stop_wanted = vm->watchdog_stop = vm->debug_stop = false;
 	if (stopping) {
 		vm_tell(vm, VM_EVENT_STAY, VM_CAUSE_NONE);

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests that are saved and go on: a tiny guest that checks itself, in other engines, several times over, with a disk;
-several clones at once; and snapshots that are damaged, each refused with a reason."""
+several clones at once; compressed, and as differences of one another; and snapshots that are damaged, each refused with a reason."""
 import json
 import lzma
 import os
 import shutil
 import signal
 import subprocess
+import tarfile
 import time
 
-from guest import ACCEL, KERNEL, Place, Vm, check, need_guest, run_all, tiny
+from guest import ACCEL, KERNEL, Place, Skip, Vm, check, need_guest, run_all, tiny
+from qmp import Qmp
 
 # Sorts and hashes what must come out the same every time; prints a line each round, or what went wrong.
 WORK = ("cat /bin/busybox >/tmp/a; s=$(md5sum </tmp/a); n=0; while :; do cp /tmp/a /tmp/b; t=$(md5sum </tmp/b); "
@@ -29,6 +31,17 @@ class Snapshots(Place):
 
     def go_on(self, name, *args, accel=ACCEL):
         return Vm("--from-snapshot", self.path(name), *args, accel=accel, env=self.env)
+
+
+    def checked(self, name, want=0):
+        """What `lodge snapshot check` prints."""
+        status, out, err = self.tool("snapshot", "check", self.path(name))
+        check(status == want, f"check of {name}: status {status}: {out} {err}")
+        return out.decode() + err
+
+    def stored(self, name):
+        """Blocks of the file system that its memory takes."""
+        return os.stat(os.path.join(self.path(name), "memory")).st_blocks
 
 
 def rounds(vm, n, start=0):
@@ -122,6 +135,104 @@ def disk():
         check(b"lodge-" not in out, "the snapshot inside the disk stays")
 
 
+def lean():
+    """Compressed, and differences in a chain, of the guest that goes on itself and of one that went on from the chain."""
+    with Snapshots() as p:
+        with tiny("--name", "s", env=p.env) as vm:
+            before = at_work(vm)
+            p.save("s", "a")
+            p.save("s", "z", "--compress")
+            rounds(vm, 1, len(vm.text()))
+            p.save("s", "b", "--diff-of", p.path("a"))
+            rounds(vm, 1, len(vm.text()))
+            p.save("s", "c", "--diff-of", p.path("b"), "--compress", "--quit")
+            check(vm.wait(20) == 0, f"status {vm.p.returncode} after --quit")
+        for name in "abcz":
+            check("all checksums are right" in p.checked(name), f"the check of {name} says something else")
+        check(p.stored("b") * 2 < p.stored("a") > p.stored("z") * 2, f"blocks: {[(n, p.stored(n)) for n in 'abcz']}")
+        for name in "zbc":
+            with p.go_on(name, "--name", "s", accel=OTHER if name == "b" else ACCEL) as vm:
+                now = rounds(vm, 2)
+                check(now > before, f"round {now} of {name} came after {before}")
+                if name == "b":
+                    p.save("s", "d", "--diff-of", p.path("b"), "--quit")
+                    check(vm.wait(20) == 0, f"status {vm.p.returncode} after --quit")
+        status, out, _ = p.tool("snapshot", "list", p.dir)
+        check(status == 0 and f" {p.path('b')}\n" in out.decode(), f"the list does not say what is a difference of what: {out}")
+        for name, needed in (("a", "b"), ("b", "c"), ("b", "d")):
+            status, _, err = p.tool("snapshot", "rm", p.path(name))
+            check(status == 1 and f"'{p.path(needed)}'" in err, f"{name}, which {needed} needs, is removed, or why not is not said: {err}")
+        os.mkdir(p.path("new"))
+        for name in "abcd":
+            os.rename(p.path(name), p.path(f"new/{name}"))
+        status, out, err = p.tool("snapshot", "restore", p.path("new/d"), "--name", "s", "--paused", "--accel", ACCEL, "--console", "none", "--daemonize")
+        check(status == 0, f"restore after a move: {out} {err}")
+        status, out, err = p.tool("qmp", "s", "quit")
+        check(status == 0, f"quit: {err}")
+        with p.go_on("new/c", "--name", "t") as vm:
+            check(rounds(vm, 1) > before, "the chain did not go on after it was moved")
+        os.rename(p.path("new/b"), p.path("new/gone"))
+        check("neither there nor beside it" in p.checked("new/d", 1), "a difference without what is below it")
+        os.rename(p.path("new/gone"), p.path("new/b"))
+        for name in "cdba":
+            deadline = time.monotonic() + 30
+            while True:
+                status, _, err = p.tool("snapshot", "rm", p.path(f"new/{name}"))
+                if not status:
+                    break
+                # The kernel gives a killed process' locks back a little after its end.
+                check("runs from it" in err and time.monotonic() < deadline, f"rm of {name}: {err}")
+                time.sleep(0.05)
+        check(not os.listdir(p.path("new")), "something is left")
+
+
+def others_are_heard():
+    """While memory is written the control protocol answers; who wants the guest to go on, or to stay, is heard after it."""
+    with Snapshots() as p, tiny("--name", "s", env=p.env) as vm:
+        at_work(vm)
+        where = os.path.join(p.dir, "lodge", "s", "qmp")
+        with Qmp(where) as saver, Qmp(where) as q:
+            def save(name, then, *words):
+                """How often the guest was seen to stand still while it was saved; words: said then, each once."""
+                seen, words = 0, list(words)
+                saver.send_raw(json.dumps({"execute": "x-lodge-snapshot-save", "id": name,
+                                           "arguments": {"directory": p.path(name), "then": then}}).encode())
+                saver.s.setblocking(False)
+                while True:
+                    try:
+                        data = saver.s.recv(65536)
+                        check(data, "the connection ended")
+                        saver.buf += data
+                    except BlockingIOError:
+                        pass
+                    if f'"id": "{name}"'.encode() in saver.buf:
+                        break
+                    if q.cmd("query-status")["status"] == "paused":
+                        seen += 1
+                        for w in words[:1]:
+                            q.cmd(w)
+                            words.pop(0)
+                saver.s.settimeout(60)
+                a = saver.answer()
+                check("return" in a and "error" not in a, f"{a}")
+                return seen
+            seen = sum(save(f"q{i}", "go-on") for i in range(5))
+            check(seen > 5, f"the control protocol answered {seen} times in five saves")
+            at = len(vm.text())
+            rounds(vm, 1, at)
+            save("stay", "go-on", "stop")
+            status = q.cmd("query-status")["status"]
+            check(status == "paused", f"asked to stop while it was saved it is {status}")
+            save("go", "stop", "cont")
+            status = q.cmd("query-status")["status"]
+            check(status == "running", f"asked to go on while it was saved it is {status}")
+            rounds(vm, 1, len(vm.text()))
+        for name in ("q4", "stay", "go"):
+            p.checked(name)
+        with p.go_on("go", "--name", "t") as vm:
+            rounds(vm, 2)
+
+
 def at_disk(vm):
     start = len(vm.text())
     vm.send(DISK_WORK)
@@ -170,6 +281,21 @@ def damaged():
         size = os.path.getsize(os.path.join(p.path("a"), "state"))
         for name in ("state", "memory", "config", "snapshot.json"):
             refused(f"without {name}", lambda d, n=name: os.remove(os.path.join(d, n)), "not a whole snapshot")
+        refused("without an index", lambda d: os.remove(os.path.join(d, "index")), "index: No such file")
+        for at in (0, 20, 70, os.path.getsize(os.path.join(p.path("a"), "index")) - 1):
+            refused(f"a byte of the index at {at}", flip("index", at), "damaged")
+        refused("index cut", cut("index"), "damaged")
+        shutil.rmtree(p.path("b"))
+        subprocess.run(["cp", "-r", "--sparse=always", p.path("a"), p.path("b")], check=True)
+        p.checked("b")
+        with open(os.path.join(p.path("b"), "memory"), "rb") as f:
+            at = os.lseek(f.fileno(), 32 << 20, os.SEEK_DATA) + 7
+        flip("memory", at)(p.path("b"))
+        where = f"0x{at & ~0xffff:x}"
+        text = p.checked("b", 1)
+        check(where in text and "checksum" in text, f"a byte of memory is another: {text}")
+        status, _, err = p.tool("run", "--accel", ACCEL, "--from-snapshot", p.path("b"), "--huge-pages", "thp")
+        check(status == 1 and where in err, f"read in with a byte that is another: {status} {err}")
         for at in (16, 100, size // 2, size - 13):
             refused(f"a byte at {at}", flip("state", at), "damaged")
         refused("no magic", flip("state", 0), "none that Lodge wrote")
@@ -199,13 +325,30 @@ def old_one():
                     "net.0.kind = user\nnet.0.mac = 52:54:00:00:00:01\n")
         with open(os.path.join(p.path("a"), "snapshot.json"), "w") as f:
             f.write('{"format": 1}')
-        with p.go_on("a", "--name", "s", "--paused") as vm:
-            for _ in range(100):
-                status, out, err = p.tool("qmp", "s", "query-status")
-                if status == 0 or vm.p.poll() is not None:
-                    break
-                time.sleep(0.1)
-            check(status == 0 and json.loads(out)["status"] == "paused", f"not loaded: {err} {vm.err()}")
+        check("no checksums" in p.checked("a"), "it is said to have checksums")
+        loads(p, "a")
+
+
+def old_two():
+    """Version 2: SeaBIOS's, and what it became a second later as a difference, packed, of that."""
+    if not os.path.exists("/usr/share/seabios/bios-256k.bin"):
+        raise Skip("seabios is missing")
+    with Snapshots() as p:
+        with tarfile.open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "snapshot-2.tar.xz")) as t:
+            t.extractall(p.dir)
+        for name in ("base", "difference"):
+            check("all checksums are right" in p.checked(name), name)
+            loads(p, name)
+
+
+def loads(p, name):
+    with p.go_on(name, "--name", "s", "--paused", "--display", "none") as vm:
+        for _ in range(100):
+            status, out, err = p.tool("qmp", "s", "query-status")
+            if status == 0 or vm.p.poll() is not None:
+                break
+            time.sleep(0.1)
+        check(status == 0 and json.loads(out)["status"] == "paused", f"not loaded: {err} {vm.err()}")
 
 
 OTHER = "translate" if ACCEL == "interp" else "interp"
@@ -215,8 +358,11 @@ run_all_tests = [
     ("goes on itself, or stays", goes_on_itself),
     ("a disk, three clones, and their end", disk),
     ("a raw disk is refused", raw_disk_is_refused),
+    ("compressed, and differences of one another", lean),
+    ("the control protocol while it is saved", others_are_heard),
     ("damaged ones are refused", damaged),
     ("one of version 1", old_one),
+    ("two of version 2", old_two),
 ]
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ static int add_ram(struct platform *p, struct err *e)
 	uint64_t first = p->kind->legacy ? LAYOUT_HIGH_START : LAYOUT_SHADOW;
 	struct mem *mem = p->m->mem;
 	const struct platform_ram *from = p->cfg.ram;
-	int r = from ? mem_create_ram_from(mem, size + p->cfg.vram_size, p->cfg.mem_huge, from->fd, from->copy, e) :
+	int r = from ? mem_create_ram_from(mem, size + p->cfg.vram_size, p->cfg.mem_huge, from->image, from->copy, e) :
 		mem_create_ram(mem, size + p->cfg.vram_size, p->cfg.mem_huge, e);
 
 	if (r == 0)

@@ -66,9 +66,9 @@ struct platform_firmware {
 	const char *kernel_rom;	/* option ROM that starts the kernel; NULL: firmware does it itself */
 };
 
-/* A file with RAM's contents, a VGA's memory included: see mem_create_ram_from. */
+/* RAM's contents, a VGA's memory included: see mem_create_ram_from, which takes the image over. */
 struct platform_ram {
-	int fd;
+	struct mem_image **image;
 	bool copy;
 };
 

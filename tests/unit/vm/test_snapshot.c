@@ -2,13 +2,14 @@
 /*
  * Saved VMs below the level of a guest: the state file refuses each damage, vCPU
  * state comes back as it was and nonsense does not, memory comes back with its
- * holes, also from a machine that went on from a file, and configurations keep
- * what makes the machine.
+ * holes, also from a machine that went on from a file, packed and as differences,
+ * damage to it is found, and configurations keep what makes the machine.
  */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,13 +21,16 @@
 #include "base/bits.h"
 #include "cpu/x86/snap.h"
 #include "machine/mem.h"
+#include "machine/mem_image.h"
+#include "machine/mem_save.h"
 #include "vm/snapshot.h"
 
 #define RAM (8ull << 20)
 
 static void file_is_whole_or_refused(void **state)
 {
-	const struct snapshot_section in[SNAPSHOT_SECTIONS] = { { "one", 3 }, { "", 0 }, { "three", 5 }, { "four", 4 } };
+	/* Version 1, and with something about memory 2. */
+	const struct snapshot_section in[SNAPSHOT_SECTIONS] = { { "one", 3 }, { "", 0 }, { "three", 5 }, { "four", 4 }, { *state ? "memory" : NULL, *state ? 6 : 0 } };
 	struct snapshot_section out[SNAPSHOT_SECTIONS];
 	int fd = memfd_create("state", 0);
 	uint8_t buf[512], copy[512];
@@ -38,8 +42,11 @@ static void file_is_whole_or_refused(void **state)
 	assert_int_equal(snapshot_file_parse(buf, (size_t)n, out, NULL), 0);
 	for (unsigned i = 0; i < SNAPSHOT_SECTIONS; i++) {
 		assert_int_equal(out[i].len, in[i].len);
-		assert_memory_equal(out[i].data, in[i].data, in[i].len);
+		assert_int_equal(!out[i].data, !in[i].data);
+		if (in[i].data)
+			assert_memory_equal(out[i].data, in[i].data, in[i].len);
 	}
+	assert_int_equal(ld_le32(buf + 8), *state ? 2 : 1);
 	for (ssize_t len = 0; len < n; len++)
 		assert_int_equal(snapshot_file_parse(buf, (size_t)len, out, NULL), -EINVAL);
 	for (ssize_t bit = 0; bit < n * 8; bit++) {
@@ -128,44 +135,100 @@ static void vcpu_comes_back(void **state)
 	free(was);
 }
 
-static struct mem *mem_with(int fd, bool copy)
+/* ---- memory ---- */
+
+struct file {
+	int fd;
+	struct mem_index ix;
+};
+
+/* Of these files, the lowest first; without: no index. */
+static struct mem_image *image_of(const struct file *f, unsigned n, bool without)
+{
+	struct mem_image *img;
+
+	assert_int_equal(mem_image_new(RAM, &img), 0);
+	for (unsigned i = 0; i < n; i++) {
+		struct mem_index ix;
+		uint8_t *bytes;
+		size_t len;
+
+		assert_int_equal(mem_index_bytes(&f[i].ix, &bytes, &len), 0);
+		assert_int_equal(mem_index_parse(bytes, len, RAM, &ix, NULL), 0);
+		assert_int_equal(mem_image_push(img, dup(f[i].fd), without ? NULL : &ix, NULL), 0);
+		if (without)
+			mem_index_free(&ix);
+		free(bytes);
+	}
+	return img;
+}
+
+static struct mem *mem_with(struct mem_image *img, bool copy)
 {
 	struct mem *m;
 
 	assert_int_equal(mem_new(&m), 0);
-	if (fd < 0)
+	if (!img)
 		assert_int_equal(mem_create_ram(m, RAM, MEM_HUGE_NONE, NULL), 0);
 	else
-		assert_int_equal(mem_create_ram_from(m, RAM, MEM_HUGE_NONE, fd, copy, NULL), 0);
+		assert_int_equal(mem_create_ram_from(m, RAM, MEM_HUGE_NONE, &img, copy, NULL), 0);
+	assert_null(img);
 	assert_int_equal(mem_add_ram(m, "ram", 0, 0, RAM, NULL), 0);
 	return m;
 }
 
-static int saved(struct mem *m, uint64_t *written)
+static struct file saved(struct mem *m, const struct mem_image *below, uint64_t *written)
 {
-	int fd = memfd_create("memory", 0);
+	struct file f = { .fd = memfd_create("memory", 0) };
 
-	assert_int_equal(mem_ram_save(m, fd, written, NULL), 0);
-	return fd;
+	assert_int_equal(mem_ram_save(m, f.fd, below, &f.ix, written, NULL), 0);
+	if (below)
+		f.ix.below = strdup("/below");
+	return f;
+}
+
+static struct file packed(const struct file *raw)
+{
+	struct file f = { .fd = memfd_create("packed", 0) };
+	uint64_t n;
+	uint8_t *bytes;
+	struct stat st;
+	size_t len;
+
+	assert_int_equal(mem_index_bytes(&raw->ix, &bytes, &len), 0);
+	assert_int_equal(mem_index_parse(bytes, len, RAM, &f.ix, NULL), 0);
+	free(bytes);
+	assert_int_equal(mem_save_pack(raw->fd, f.fd, &f.ix, &n, NULL), 0);
+	assert_int_equal(fstat(f.fd, &st), 0);
+	assert_int_equal(st.st_size, n);
+	return f;
+}
+
+static void done_with(struct file *f)
+{
+	close(f->fd);
+	mem_index_free(&f->ix);
 }
 
 static void memory_comes_back(void **state)
 {
-	struct mem *m = mem_with(-1, false), *a, *b, *c;
+	bool without = *state;
+	struct mem *m = mem_with(NULL, false), *a, *b, *c;
 	uint64_t n, v = 0x0123456789abcdefull, w = 5, got;
-	int fd, fd2;
+	struct mem_image *img;
+	struct file f, f2;
 	struct stat st;
 
 	assert_int_equal(mem_write(m, 0x1000, &v, 8), 0);
 	assert_int_equal(mem_write(m, RAM - 8, &v, 8), 0);
 	assert_int_equal(mem_read(m, 0x400000, &got, 8), 0);	/* a page of zeros */
-	fd = saved(m, &n);
+	f = saved(m, NULL, &n);
 	assert_int_equal(n, 2 * PAGE_4K);
-	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(fstat(f.fd, &st), 0);
 	assert_int_equal(st.st_size, RAM);
 	assert_true(st.st_blocks * 512ll < (off_t)RAM / 2);
-	a = mem_with(fd, false);
-	b = mem_with(fd, true);
+	a = mem_with(image_of(&f, 1, without), false);
+	b = mem_with(image_of(&f, 1, without), true);
 	assert_int_equal(mem_ram_fd(a), -1);
 	assert_true(mem_ram_fd(b) >= 0);
 	/* What one writes is its own. */
@@ -177,9 +240,9 @@ static void memory_comes_back(void **state)
 		assert_int_equal(mem_read(i ? b : a, 0x200000, &got, 8), 0);
 		assert_true(got == (i ? 0 : w));
 	}
-	fd2 = saved(a, &n);
+	f2 = saved(a, NULL, &n);
 	assert_int_equal(n, 3 * PAGE_4K);
-	c = mem_with(fd2, false);
+	c = mem_with(image_of(&f2, 1, without), false);
 	assert_memory_equal(mem_ram_host(a), mem_ram_host(c), RAM);
 	assert_int_equal(mem_ram_release(a, 0x200000, PAGE_4K), 0);
 	assert_int_equal(mem_ram_release(b, 0x1000, PAGE_4K), 0);
@@ -189,12 +252,164 @@ static void memory_comes_back(void **state)
 	mem_free(a);
 	mem_free(b);
 	mem_free(c);
-	assert_int_equal(ftruncate(fd, RAM - PAGE_4K), 0);
+	assert_int_equal(ftruncate(f.fd, RAM - PAGE_4K), 0);
+	assert_int_equal(mem_image_new(RAM, &img), 0);
+	assert_int_equal(mem_image_push(img, dup(f.fd), NULL, NULL), -EINVAL);
+	mem_image_free(img);
+	done_with(&f);
+	done_with(&f2);
+}
+
+static void scribble(struct mem *m, unsigned seed, unsigned n)
+{
+	srand(seed);
+	while (n--) {
+		uint64_t at = (uint64_t)((unsigned)rand() % (RAM / PAGE_4K)) * PAGE_4K;
+		uint8_t page[PAGE_4K];
+
+		memset(page, rand() % 3 ? rand() : 0, sizeof(page));
+		assert_int_equal(mem_write(m, at, page, sizeof(page)), 0);
+	}
+}
+
+static void same(struct mem *m, const struct file *f, unsigned n)
+{
+	bool raw = true;
+
+	for (unsigned i = 0; i < n; i++)
+		raw = raw && !f[i].ix.packed;
+	for (unsigned copy = 0; copy < 2; copy++) {
+		struct mem_image *img = image_of(f, n, false);
+		struct mem *b;
+
+		assert_int_equal(mem_image_mappable(img), raw);
+		assert_int_equal(mem_image_check(img, NULL), 0);
+		b = mem_with(img, copy);
+		assert_int_equal(mem_ram_fd(b) < 0, raw && !copy);
+		assert_memory_equal(mem_ram_host(m), mem_ram_host(b), RAM);
+		mem_free(b);
+	}
+}
+
+/* A guest that is saved and goes on, in itself or from its snapshot, each time as a difference of the one before, raw or packed. */
+static void differences_come_back(void **state)
+{
+	for (unsigned kind = 0; kind < 4; kind++) {
+		struct mem *m = mem_with(NULL, false);
+		struct file f[4];
+		uint64_t n;
+
+		scribble(m, kind, 700);
+		f[0] = saved(m, NULL, &n);
+		for (unsigned i = 1; i < 4; i++) {
+			struct mem_image *below;
+			uint64_t all;
+
+			if (kind & 1) {
+				struct mem *next = mem_with(image_of(f, i, false), false);
+
+				mem_free(m);
+				m = next;
+			}
+			if (kind & 2 && i < 3) {
+				struct file p = packed(&f[i - 1]);
+
+				done_with(&f[i - 1]);
+				f[i - 1] = p;
+			}
+			scribble(m, 10 * kind + i, i == 2 ? 0 : 100);
+			below = image_of(f, i, false);
+			f[i] = saved(m, below, &n);
+			all = (uint64_t)f[i].ix.n;
+			assert_true(i == 2 ? !all : all && n <= 100 * PAGE_4K);
+			mem_image_free(below);
+			same(m, f, i + 1);
+		}
+		mem_free(m);
+		for (unsigned i = 0; i < 4; i++)
+			done_with(&f[i]);
+	}
+}
+
+/* Every other page of a machine, so that runs are joined, changed and made zero. */
+static void pieces_are_bounded(void **state)
+{
+	static const uint64_t size = (MEM_DIFF_RUNS + 100) * 2 * PAGE_4K;
+	struct mem_image *below, *img;
+	struct mem *m, *b;
+	struct file f[2] = { { .fd = memfd_create("a", 0) }, { .fd = memfd_create("b", 0) } };
+	uint64_t n, v = 1, runs = 0;
+
 	assert_int_equal(mem_new(&m), 0);
-	assert_int_equal(mem_create_ram_from(m, RAM, MEM_HUGE_NONE, fd, false, NULL), -EINVAL);
+	assert_int_equal(mem_create_ram(m, size, MEM_HUGE_NONE, NULL), 0);
+	assert_int_equal(mem_add_ram(m, "ram", 0, 0, size, NULL), 0);
+	for (uint64_t at = 0; at < size; at += 6 * PAGE_4K)
+		assert_int_equal(mem_write(m, at, &v, 8), 0);
+	assert_int_equal(mem_ram_save(m, f[0].fd, NULL, &f[0].ix, &n, NULL), 0);
+	assert_int_equal(mem_image_new(size, &below), 0);
+	assert_int_equal(mem_image_push(below, f[0].fd, &f[0].ix, NULL), 0);
+	for (uint64_t at = 0; at < size; at += 2 * PAGE_4K) {
+		v = at % (6 * PAGE_4K) ? 2 : 0;
+		assert_int_equal(mem_write(m, at, &v, 8), 0);
+	}
+	assert_int_equal(mem_ram_save(m, f[1].fd, below, &f[1].ix, &n, NULL), 0);
+	for (uint32_t i = 0, last = 0; i < f[1].ix.n; i++)
+		for (unsigned k = 0; k < MEM_BLOCK_PAGES; k++) {
+			runs += !last && f[1].ix.block[i].pages >> k & 1;
+			last = f[1].ix.block[i].pages >> k & 1;
+		}
+	assert_true(runs <= MEM_DIFF_RUNS);
+	f[1].ix.below = strdup("/below");
+	img = below;
+	assert_int_equal(mem_image_push(img, f[1].fd, &f[1].ix, NULL), 0);
+	assert_int_equal(mem_new(&b), 0);
+	assert_int_equal(mem_create_ram_from(b, size, MEM_HUGE_NONE, &img, false, NULL), 0);
+	assert_memory_equal(mem_ram_host(m), mem_ram_host(b), size);
+	mem_free(b);
 	mem_free(m);
-	close(fd);
-	close(fd2);
+}
+
+static void damage_to_memory_is_found(void **state)
+{
+	struct mem *m = mem_with(NULL, false);
+	struct file raw, f[2];
+	uint8_t *bytes, byte;
+	struct mem_index ix;
+	uint64_t n;
+	size_t len;
+
+	scribble(m, 3, 300);
+	raw = saved(m, NULL, &n);
+	f[0] = packed(&raw);
+	f[1] = raw;
+	for (unsigned i = 0; i < 2; i++) {
+		const struct mem_block *b = &f[i].ix.block[5];
+		uint64_t at = i ? (uint64_t)b->nr * MEM_BLOCK + (unsigned)__builtin_ctz(b->pages) * PAGE_4K + 9 : b->at + b->len / 2;
+		struct mem_image *img = image_of(&f[i], 1, false);
+		char where[40];
+		struct err e;
+
+		assert_int_equal(pread(f[i].fd, &byte, 1, (off_t)at), 1);
+		byte ^= 4;
+		assert_int_equal(pwrite(f[i].fd, &byte, 1, (off_t)at), 1);
+		assert_int_equal(mem_image_check(img, &e), -EINVAL);
+		snprintf(where, sizeof(where), "0x%llx ", (unsigned long long)b->nr * MEM_BLOCK);
+		assert_non_null(strstr(e.msg, where));
+		mem_image_free(img);
+	}
+	/* Each bit of the index; that of another machine. */
+	assert_int_equal(mem_index_bytes(&raw.ix, &bytes, &len), 0);
+	assert_int_equal(mem_index_parse(bytes, len, RAM + PAGE_4K, &ix, NULL), -EINVAL);
+	for (size_t i = 0; i < len; i++) {
+		bytes[i] ^= (uint8_t)(1 << i % 8);
+		assert_int_equal(mem_index_parse(bytes, len, RAM, &ix, NULL), -EINVAL);
+		bytes[i] ^= (uint8_t)(1 << i % 8);
+		assert_int_equal(mem_index_parse(bytes, i, RAM, &ix, NULL), -EINVAL);
+	}
+	free(bytes);
+	done_with(&f[0]);
+	done_with(&raw);
+	mem_free(m);
 }
 
 static void configuration_is_the_machine_s(void **state)
@@ -231,8 +446,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(file_is_whole_or_refused),
+		cmocka_unit_test_prestate(file_is_whole_or_refused, (void *)"memory"),
 		cmocka_unit_test(vcpu_comes_back),
 		cmocka_unit_test(memory_comes_back),
+		cmocka_unit_test_prestate(memory_comes_back, (void *)"without an index"),
+		cmocka_unit_test(differences_come_back),
+		cmocka_unit_test(pieces_are_bounded),
+		cmocka_unit_test(damage_to_memory_is_found),
 		cmocka_unit_test(configuration_is_the_machine_s),
 	};
 
