@@ -159,6 +159,10 @@ static uint64_t distance(const struct hpet_timer *t, uint64_t now)
 	return d ? d : UINT64_MAX;
 }
 
+/* A match of it shows nowhere but in the comparator: nobody is woken for it, and catch_up does what it would have done.  Linux leaves
+ * a periodic timer so when it goes on with the local APIC's. */
+static bool is_quiet(const struct hpet_timer *t) { return !(t->conf & (T_ENABLE | T_LEVEL)); }
+
 static void arm(struct hpet_timer *t)
 {
 	struct hpet *h = t->h;
@@ -182,7 +186,29 @@ static void arm(struct hpet_timer *t)
 		return;
 	t->due = now + d;
 	t->armed = 1;
-	vtimer_arm(&t->vt, h->start_ns + (int64_t)((t->due - h->counter) * NS_PER_COUNT));
+	if (!is_quiet(t))
+		vtimer_arm(&t->vt, h->start_ns + (int64_t)((t->due - h->counter) * NS_PER_COUNT));
+}
+
+/* Moves a periodic timer's comparator past now: matches slept through are one interrupt. */
+static void advance(struct hpet_timer *t, uint64_t now)
+{
+	if (!(t->conf & T_PERIODIC) || !t->period)
+		return;
+	t->cmp += t->period + (now - t->due) / t->period * t->period;
+	if (t->conf & T_32BIT)
+		t->cmp &= 0xffffffff;
+}
+
+/* Before the comparator is looked at, or a quiet timer changes. */
+static void catch_up(struct hpet_timer *t)
+{
+	uint64_t now = counter(t->h);
+
+	if (!t->armed || !is_quiet(t) || (int64_t)(now - t->due) < 0)
+		return;
+	advance(t, now);
+	arm(t);
 }
 
 static void timer_cb(void *opaque)
@@ -192,14 +218,7 @@ static void timer_cb(void *opaque)
 
 	if (!t->armed || (int64_t)(now - t->due) < 0)
 		return;
-	if (t->conf & T_PERIODIC && t->period) {
-		/* Matches slept through are one interrupt. */
-		uint64_t late = now - t->due;
-
-		t->cmp += t->period + late / t->period * t->period;
-		if (t->conf & T_32BIT)
-			t->cmp &= 0xffffffff;
-	}
+	advance(t, now);
 	fire(t);
 	arm(t);
 }
@@ -215,6 +234,8 @@ static void write_conf(struct hpet *h, uint64_t val)
 	uint64_t old = h->conf;
 	bool legacy = val & CONF_LEGACY;
 
+	for (int i = 0; i < TIMERS; i++)
+		catch_up(&h->t[i]);
 	val &= CONF_ENABLE | CONF_LEGACY;
 	if (old & CONF_ENABLE && !(val & CONF_ENABLE))
 		h->counter = counter(h);
@@ -236,6 +257,7 @@ static void write_conf(struct hpet *h, uint64_t val)
 
 static void write_timer_conf(struct hpet_timer *t, uint64_t val)
 {
+	catch_up(t);
 	t->conf = (t->conf & ~(uint64_t)T_WRITABLE) | (val & T_WRITABLE);
 	if (t->conf & T_32BIT) {
 		t->cmp &= 0xffffffff;
@@ -251,6 +273,7 @@ static void write_cmp(struct hpet_timer *t, uint64_t val, uint64_t mask)
 {
 	if (t->conf & T_32BIT)
 		mask &= 0xffffffff;
+	catch_up(t);
 	if (!(t->conf & T_PERIODIC) || t->conf & T_VAL_SET)
 		t->cmp = (t->cmp & ~mask) | (val & mask);
 	if (t->conf & T_PERIODIC)
@@ -280,8 +303,10 @@ static uint64_t read_reg(struct hpet *h, uint64_t reg)
 	case REG_STATUS: return h->status;
 	case REG_COUNTER: return counter(h);
 	}
-	if (reg >= REG_TIMER && reg < REG_TIMER + 0x20 * TIMERS)
+	if (reg >= REG_TIMER && reg < REG_TIMER + 0x20 * TIMERS) {
+		catch_up(&h->t[(reg - REG_TIMER) / 0x20]);
 		return read_timer(&h->t[(reg - REG_TIMER) / 0x20], reg & 0x1f);
+	}
 	return 0;
 }
 
@@ -359,8 +384,10 @@ static int hpet_save(struct dev *d, struct snap_out *o)
 	static const char *const ids[TIMERS] = { "pc.hpet.0", "pc.hpet.1", "pc.hpet.2" };
 	int ret = snap_put(o, d->id, &hpet_table, h);
 
-	for (int i = 0; !ret && i < TIMERS; i++)
+	for (int i = 0; !ret && i < TIMERS; i++) {
+		catch_up(&h->t[i]);
 		ret = snap_put(o, ids[i], &timer_table, &h->t[i]);
+	}
 	return ret;
 }
 

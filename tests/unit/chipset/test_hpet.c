@@ -154,6 +154,56 @@ static void test_periodic_64bit(void **state)
 	assert_int_equal(readq_(m, T0 + 8), 5000 + 101 * 10000);
 }
 
+/* Linux leaves its tick so when it takes the local APIC's: nothing wakes for it, and the comparator is what it would be all the same. */
+static void test_quiet(void **state)
+{
+	for (int saved = 0; saved < 2; saved++) {
+		writel_(m, BASE + 0x10, 0);
+		writel_(m, BASE + 0xf0, 0);
+		writel_(m, T0, 16 << 9 | 0x14c);
+		writel_(m, T0 + 8, 100000);
+		writel_(m, T0 + 8, 100000);		/* 1 ms */
+		writel_(m, BASE + 0x10, 1);
+		p[16].rises = 0;
+		step(m, 3 * MS + US);
+		assert_int_equal(p[16].rises, 3);
+		writel_(m, T0, 16 << 9 | 0x108);
+		assert_true(clock_next_deadline(m->clock) == INT64_MAX);
+		step(m, 5 * MS);
+		assert_int_equal(readl_(m, T0 + 8), 900000);
+		step(m, 10 * MS);
+		if (saved)
+			round_trip(m);
+		assert_true(clock_next_deadline(m->clock) == INT64_MAX);
+		step(m, MS);
+		/* Switched on again it goes on in its old rhythm. */
+		writel_(m, T0, 16 << 9 | 0x10c);
+		assert_int_equal(p[16].rises, 3);
+		step(m, MS - 2 * US);
+		assert_int_equal(p[16].rises, 3);
+		step(m, 2 * US);
+		assert_int_equal(p[16].rises, 4);
+		/* What stands still does not move on. */
+		writel_(m, T0, 16 << 9 | 0x108);
+		step(m, 2 * MS);
+		writel_(m, BASE + 0x10, 0);
+		step(m, 2 * MS);
+		assert_int_equal(readl_(m, T0 + 8), 2300000);
+	}
+}
+
+/* A level timer shows its matches in the status register without an interrupt, too. */
+static void test_quiet_level(void **state)
+{
+	writel_(m, T0, 16 << 9 | 0x14a);
+	writel_(m, T0 + 8, 100000);
+	writel_(m, T0 + 8, 100000);
+	writel_(m, BASE + 0x10, 1);
+	step(m, MS + US);
+	assert_int_equal(readl_(m, BASE + 0x20), 1);
+	assert_false(p[16].level);
+}
+
 static void test_fsb(void **state)
 {
 	writel_(m, T0 + 0x14, 0xfee01000);
@@ -206,7 +256,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_capabilities), T(test_counter), T(test_oneshot_edge), T(test_level),
-		T(test_periodic_legacy), T(test_periodic_64bit), T(test_fsb), T(test_period_floor),
+		T(test_periodic_legacy), T(test_periodic_64bit), T(test_fsb), T(test_period_floor), T(test_quiet), T(test_quiet_level),
 		T(test_save_midway),
 	};
 
