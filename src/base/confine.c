@@ -35,7 +35,7 @@
 static struct sock_fprog programs[CONFINE_CLASSES];
 static bool prepared, strict;
 static atomic_uint refused;
-static const char *const class_words[] = { "vcpu", "io", "screen", "net", "share", "main" };
+static const char *const class_words[] = { "vcpu", "io", "screen", "net", "peer", "share", "main" };
 
 /* ---- making them ---- */
 
@@ -62,7 +62,7 @@ static int add_rules(scmp_filter_ctx ctx, enum confine_class c, bool native)
 			ret = add_rule(ctx, r);
 	}
 	/* free() looks into /proc/sys/vm/overcommit_memory and does without: nobody else here opens that way. */
-	if (!ret && c < CONFINE_NET)
+	if (!ret && (c < CONFINE_NET || c == CONFINE_PEER))
 		ret = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(openat), 1, SCMP_A2_32(SCMP_CMP_EQ, O_RDONLY | O_CLOEXEC));
 	for (size_t i = 0; i < confine_n_unknown && !ret; i++)
 		ret = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), confine_unknown[i], 0);
@@ -280,7 +280,8 @@ static int take(enum confine_class c)
 	pthread_sigmask(SIG_UNBLOCK, &trap, NULL);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return -errno;
-	ret = drop_caps(c == CONFINE_MAIN || c == CONFINE_SHARE ? KEPT_CAPS : 0);
+	/* A peer's socket may be another user's. */
+	ret = drop_caps(c == CONFINE_MAIN || c == CONFINE_SHARE ? KEPT_CAPS : c == CONFINE_PEER ? CAP(DAC_OVERRIDE) : 0);
 	if (ret)
 		return ret;
 	/* Speculation is left as it was: what guests' code may learn by it does not hang on a filter. */

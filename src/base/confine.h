@@ -21,6 +21,7 @@ enum confine_class {
 	CONFINE_IO,		/* requests of disks, and work done ahead: as above */
 	CONFINE_SCREEN,		/* viewers' connections: takes them in, and nothing else */
 	CONFINE_NET,		/* disks on web servers: makes connections, reads files (resolver, certificates) and opens none to write */
+	CONFINE_PEER,		/* vhost-user: as CONFINE_IO, and makes connections to unix sockets and takes them in */
 	CONFINE_SHARE,		/* shared folders: opens files, with the capabilities of the main thread */
 	CONFINE_MAIN,		/* the loop, control: all that a user asks for */
 	CONFINE_CLASSES,

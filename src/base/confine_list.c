@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 
 #include "base/bits.h"
 #include "base/confine.h"
@@ -101,7 +102,7 @@ const struct confine_rule confine_rules[] = {
 	{ CALL(close), TO_ALL },
 	{ CALL(eventfd2), TO_ALL },			/* of requests that wait for one another */
 	{ CALL(dup), TO_ALL },
-	{ CALL(accept4), TO_SCREEN },			/* a viewer comes */
+	{ CALL(accept4), TO_SCREEN | TO_PEER },		/* a viewer comes, a vhost-user peer */
 	{ CALL(accept), TO_SCREEN },
 
 	/* Memory, none of it executable, all of it the process's own or of a file that is open. */
@@ -186,6 +187,10 @@ const struct confine_rule confine_rules[] = {
 	{ CALL(socket), TO_NET },
 	{ CALL(socketpair), TO_NET },
 	{ CALL(connect), TO_NET },
+	{ CALL(socket), TO_PEER, ARG_IS(0, AF_UNIX) },	/* vhost-user: to the path that the user named, again and again */
+	{ CALL(socketpair), TO_PEER, ARG_IS(0, AF_UNIX) },	/* for the peer's own requests */
+	{ CALL(connect), TO_PEER },
+	{ CALL(memfd_create), TO_PEER },		/* rings for a peer that comes after another */
 	{ CALL(bind), TO_NET },
 	{ CALL(sendto), TO_NET },
 	{ CALL(sendmmsg), TO_NET },

@@ -91,10 +91,13 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 
 static int parse_disk(struct conf *c, struct opt_state *st, const char *val, struct err *e)
 {
-	struct target t = { c, st->n_disks++, 0 };
+	struct target t = { c, 0, 0 };
 
 	if (!*val)
 		return err_set(e, -EINVAL, "the name of a file is missing");
+	if (!strncmp(val, "vhost-user=", 11))
+		return parse_vhost_disk(c, st, val + 11, e);
+	t.n = st->n_disks++;
 	return each_part(val, disk_part, &t, e);
 }
 
@@ -369,6 +372,7 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 	st->n_ports = conf_list_len(c, "port");
 	st->n_shares = conf_list_len(c, "share");
 	st->n_nodes = conf_list_len(c, "numa");
+	st->n_vhost_disks = conf_list_len(c, "vhost-disk");
 	return ret;
 }
 
@@ -500,7 +504,11 @@ const struct opt run_opts[] = {
 	  "same *iothread=NAME* share one, *iothread=off* uses the thread of the other devices. *num-queues=N* sets the number of "
 	  "queues (of an adapter, with its first disk), *discard=ignore* keeps the guest from giving space back. *logical_block_size=*, *physical_block_size=*, "
 	  "*min_io_size=*, *opt_io_size=* and *discard_granularity=* (bytes) are what the guest is told; by default what the image or device says. *bootindex=N* is a place in the boot order, *bus=ID* puts a virtio disk into the slot of a *--root-port*. *id=ID* is a name by which *device_del* takes it out. *absent=on*, with an empty name, makes only the controller (scsi, usb) for disks that come while the guest runs; *hotplugged=on* is for one that did, where such a guest is to come by *--incoming*. "
-	  "A comma in the file's name is written twice. The file is locked while the guest runs.", COMPLETE_FILE, .parse = parse_disk },
+	  "A comma in the file's name is written twice. The file is locked while the guest runs.\n\n"
+	  "*vhost-user=SOCKET* in place of a file is a virtio disk that another process serves (vhost-user-blk: *qemu-storage-daemon*, SPDK), which says itself what disk it is: "
+	  "*--disk vhost-user=/run/disk.sock*. It shares the guest's memory. It is reached at the socket, again every *reconnect=SECONDS* [1] when it has gone, or with "
+	  "*server=on* connects there itself; the guest's requests wait meanwhile, and none is lost. Of the options above it has *num-queues=* [one for each vCPU, as far as the process has "
+	  "so many], *bootindex=* and *bus=*, and besides *queue-size=N* [128].", COMPLETE_FILE, .parse = parse_disk },
 	{ "user-data", 0, "FILE", "for cloud-init in the guest: what to set up",
 	  "What cloud-init in the guest is to do: a *#cloud-config* file, a script, or whatever else cloud-init takes. With this, *--meta-data*, *--network-config*, "
 	  "*--ssh-key* or *--hostname* the guest gets one more disk, read-only and last, with a file system labelled cidata (data source NoCloud), and SMBIOS says "
@@ -604,7 +612,10 @@ const struct opt run_opts[] = {
 	  "*mapped-xattr* and *mapped-file* beside the files, so that a guest has users and devices of its own while all files are this user's, with the "
 	  "permissions *fmode=* [0600] and *dmode=* [0700]. *multidevs=remap|warn|forbid* is about inode numbers where several file systems are in the folder "
 	  "[remap]; *writeout=immediate* has the host write data to its disk at once. Links that lead out of the folder lead nowhere: they are the "
-	  "guest's to follow, and devices, pipes and sockets of the host are never opened. May be repeated.", COMPLETE_FILE, .parse = parse_share },
+	  "guest's to follow, and devices, pipes and sockets of the host are never opened. May be repeated.\n\n"
+	  "*virtiofs=SOCKET* in place of a folder is a file system that another process serves (vhost-user-fs: *virtiofsd*), with a tag of at most 36 bytes: "
+	  "*--share virtiofs=/run/fs.sock,tag=TAG*, in Linux *mount -t virtiofs TAG /mnt*. It shares the guest's memory. *server=* and *reconnect=* are as with *--disk vhost-user=*; "
+	  "*num-queues=N* [1] is the number of queues for requests, *queue-size=N* [128] their length. Such a guest can be neither saved nor migrated.", COMPLETE_FILE, .parse = parse_share },
 	{ "vsock", 0, "on|[cid=N][,path=PATH]", "stream sockets between guest and host (virtio-vsock) [none]",
 	  "Sockets of the guest's address family AF_VSOCK, to and from unix sockets of this host, with the convention of Firecracker and Cloud Hypervisor; nothing of the host's kernel "
 	  "is needed. *cid=N* is the guest's number [3], *path=PATH* the socket [$XDG_RUNTIME_DIR/lodge/NAME.vsock, for this user alone]. A program here connects to PATH, writes *CONNECT PORT* and a "

@@ -23,6 +23,7 @@ int parse_input(struct conf *c, struct opt_state *st, const char *val, struct er
 int parse_tpm(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_watchdog(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_vsock(struct conf *c, struct opt_state *st, const char *val, struct err *e);
+int parse_vhost_disk(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_share(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_serial(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_smbios(struct conf *c, struct opt_state *st, const char *val, struct err *e);

@@ -113,9 +113,12 @@ int parse_serial(struct conf *c, struct opt_state *st, const char *val, struct e
 
 static int share_part(void *opaque, const char *name, const char *val, struct err *e)
 {
-	static const char *const keys[] = { "tag", "security-model", "readonly", "multidevs", "writeout", "fmode", "dmode" };
+	static const char *const keys[] = { "tag", "type", "security-model", "readonly", "multidevs", "writeout", "fmode", "dmode", "server", "reconnect",
+					    "num-queues", "queue-size" };
 	struct target *t = opaque;
 
+	if (!name && !strncmp(val, "virtiofs=", 9))
+		return conf_setf(t->c, val + 9, e, "share.%u.virtiofs", t->n);
 	if (!name)
 		return conf_setf(t->c, val, e, "share.%u.path", t->n);
 	if (!strcmp(name, "readonly") || !strcmp(name, "ro"))
@@ -124,7 +127,7 @@ static int share_part(void *opaque, const char *name, const char *val, struct er
 		if (!strcmp(name, keys[i]))
 			return conf_setf(t->c, val, e, "share.%u.%s", t->n, name);
 	return err_set(e, -EINVAL, "'%.40s' is not one of tag=TAG, readonly, security-model=none|passthrough|mapped-xattr|mapped-file, "
-		       "multidevs=remap|warn|forbid, writeout=immediate, fmode=MODE, dmode=MODE (a comma in a folder's name is written twice)", name);
+		       "multidevs=remap|warn|forbid, writeout=immediate, fmode=MODE, dmode=MODE, type=virtiofs, server=on, reconnect=SECONDS, num-queues=N, queue-size=N (a comma in a folder's name is written twice)", name);
 }
 
 int parse_share(struct conf *c, struct opt_state *st, const char *val, struct err *e)
@@ -132,6 +135,26 @@ int parse_share(struct conf *c, struct opt_state *st, const char *val, struct er
 	struct target t = { .c = c, .n = st->n_shares++ };
 
 	return each_part(val, share_part, &t, e);
+}
+
+static int vhost_disk_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	static const char *const keys[] = { "server", "reconnect", "num-queues", "queue-size", "bootindex", "bus" };
+	struct target *t = opaque;
+
+	if (!name)
+		return conf_setf(t->c, val, e, "vhost-disk.%u.path", t->n);
+	for (unsigned i = 0; val && i < ARRAY_LEN(keys); i++)
+		if (!strcmp(name, keys[i]))
+			return conf_setf(t->c, val, e, "vhost-disk.%u.%s", t->n, name);
+	return err_set(e, -EINVAL, "'%.40s' is not one of server=on|off, reconnect=SECONDS, num-queues=N, queue-size=N, bootindex=N, bus=ID", name);
+}
+
+int parse_vhost_disk(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { .c = c, .n = st->n_vhost_disks++ };
+
+	return each_part(val, vhost_disk_part, &t, e);
 }
 
 /* All parts have names; "on" is the word for none of them. */

@@ -197,6 +197,13 @@ void virtio_dev_broken(struct virtio_dev *d, const char *why)
 	if (d->status & VIRTIO_S_NEEDS_RESET || d->broken_untold)
 		return;
 	log_guest("%s: the driver broke the protocol (%s); waiting for its reset", d->id, why);
+	virtio_dev_fail(d);
+}
+
+void virtio_dev_fail(struct virtio_dev *d)
+{
+	if (d->status & VIRTIO_S_NEEDS_RESET || d->broken_untold)
+		return;
 	d->started = false;
 	for (unsigned q = 0; q < d->n_queues; q++)
 		d->vq[q].broken = true;

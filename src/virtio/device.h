@@ -107,6 +107,8 @@ int virtio_dev_init(struct virtio_dev *d, struct machine *m, const struct virtio
 void virtio_dev_fini(struct virtio_dev *d);
 /* The guest broke the protocol: sets NEEDS_RESET, stops the queues, tells the driver.  The device's lock held. */
 void virtio_dev_broken(struct virtio_dev *d, const char *why);
+/* The same where the driver is not to blame, and who is has been said. */
+void virtio_dev_fail(struct virtio_dev *d);
 /* Does w with the machine lock and the device's held: at once if there is no I/O thread, else soon.
  * The device's lock held; w is cancelled when the device is reset or gone. */
 void virtio_dev_defer(struct virtio_dev *d, struct iothread_work *w);

@@ -127,8 +127,8 @@ static int build_engine(struct vm *vm, struct err *e)
 		x86_host_features(avail);
 	else
 		x86_soft_features(avail);
-	/* Native user code needs memory that another process can map. */
-	vm->ram.copy = ec.direct == CPU_DIRECT_ALWAYS || (vm->restore && !mem_image_mappable(*vm_restore_memory(vm)));
+	/* Native user code, and vhost-user peers, need memory that another process can map. */
+	vm->ram.copy = ec.direct == CPU_DIRECT_ALWAYS || vm_has_peers(vm->cfg) || (vm->restore && !mem_image_mappable(*vm_restore_memory(vm)));
 	if (vm->restore && !vm->ram.copy)
 		ec.direct = CPU_DIRECT_OFF;
 	ret = x86_cpu_model_parse(vm->restore ? "max" : vm->cfg->cpu, avail, vm->cfg->max_cpus, &vm->model, e);
@@ -330,6 +330,8 @@ static int build_machine(struct vm *vm, struct err *e)
 	if (!ret)
 		ret = vm_add_disks(vm, e);
 	if (!ret)
+		ret = vm_add_vhost_disks(vm, e);
+	if (!ret)
 		ret = vm_add_nets(vm, e);
 	if (!ret)
 		ret = add_rest(vm, e);
@@ -384,6 +386,7 @@ void vm_unbuild(struct vm *vm)
 	machine_unlock(vm->m);
 	vm_tpm_free(vm);
 	vm_free_disks(vm);
+	vm_free_peer_threads(vm);
 	vm_free_made(vm);
 	if (vm->engine)
 		vm->engine_ops->free(vm->engine);

@@ -628,6 +628,8 @@ int config_set(const char *key, const char *val, struct vm_config *v, struct err
 		return config_port(v, n, field, val, e);
 	if (config_indexed(key, "share", &n, &field))
 		return config_share(v, n, field, val, e);
+	if (config_indexed(key, "vhost-disk", &n, &field))
+		return config_vhost_disk(v, n, field, val, e);
 	if (config_indexed(key, "vcpu", &n, &field))
 		return config_vcpu(v, n, field, val, e);
 	if (config_indexed(key, "numa", &n, &field))
@@ -732,7 +734,7 @@ int config_check_net(struct vm_net *n, unsigned i, const struct vm_config *v, st
 
 static int check_boot(const struct vm_config *v, struct err *e)
 {
-	if (!v->kernel && !v->firmware && !v->n_disks)
+	if (!v->kernel && !v->firmware && !v->n_disks && !v->n_vhost_disks)
 		return err_set(e, -EINVAL, "nothing to boot: give a disk image, --kernel FILE or --firmware bios");
 	if (!v->kernel && (v->n_initrds || *v->append))
 		return err_set(e, -EINVAL, "--%s is for a kernel: use --kernel FILE", v->n_initrds ? "initrd" : "append");
@@ -851,6 +853,8 @@ static int check_whole(struct vm_config *v, struct err *e)
 		ret = config_check_chardevs(v, e);
 	if (!ret)
 		ret = config_check_shares(v, e);
+	if (!ret)
+		ret = config_check_vhost_disks(v, e);
 	return ret ? ret : config_check_parts(v, e);
 }
 

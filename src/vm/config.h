@@ -57,6 +57,9 @@
  *   share.N.path FOLDER  share.N.tag TAG [shareN]  share.N.security-model none|passthrough|mapped-xattr|mapped-file [none]
  *   share.N.readonly on|off [off]  share.N.multidevs remap|warn|forbid [remap]  share.N.writeout none|immediate [none]
  *   share.N.fmode, share.N.dmode OCTAL [0600, 0700]   of files and folders on the host, with the mapped models
+ *   share.N.type 9p|virtiofs [9p]  share.N.virtiofs SOCKET, in place of path  share.N.server, reconnect, num-queues, queue-size: as a vhost-disk's
+ *   vhost-disk.N.path SOCKET  vhost-disk.N.server on|off [off]  vhost-disk.N.reconnect SECONDS [1]  vhost-disk.N.num-queues N [by vCPUs and peer]
+ *   vhost-disk.N.queue-size N [128]  vhost-disk.N.bootindex N  vhost-disk.N.bus ID of a root port
  *   vsock.cid N [3]  vsock.path PATH   [none]  the path makes the device
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
@@ -105,6 +108,7 @@
 #define VM_MAX_QMPS 8
 #define VM_MAX_USB 8
 #define VM_MAX_SHARES 8
+#define VM_MAX_VHOST_DISKS 8
 #define VM_MAX_ROOT_PORTS 16
 #define VM_MAX_FREE_PORTS 8
 #define VM_ID_MAX 64			/* with the NUL */
@@ -143,9 +147,26 @@ struct vm_port {
 	bool console;
 };
 
+/* A vhost-user peer. */
+struct vm_peer {
+	const char *path;		/* of the socket; NULL: there is none */
+	bool server;			/* it is he who connects */
+	unsigned reconnect;		/* seconds; 0: the default */
+	unsigned queues, queue_size;	/* 0: the device's default */
+};
+
+/* A disk that is a vhost-user peer's. */
+struct vm_vhost_disk {
+	struct vm_peer peer;
+	const char *bus;		/* id of a root port; NULL: the root bus */
+	int bootindex;			/* -1: none */
+};
+
 /* A folder that the guest may mount by its tag. */
 struct vm_share {
 	const char *path, *tag;
+	struct vm_peer peer;		/* with a socket: virtiofs, and no path */
+	bool virtiofs;			/* of the path: by a virtiofsd that is started for it */
 	struct p9_opts opts;		/* path and name, descriptors and threads apart */
 };
 
@@ -326,6 +347,8 @@ struct vm_config {
 	unsigned n_usb;
 	struct vm_share share[VM_MAX_SHARES];
 	unsigned n_shares;
+	struct vm_vhost_disk vhost_disk[VM_MAX_VHOST_DISKS];
+	unsigned n_vhost_disks;
 	unsigned vsock_cid;		/* 0: the first there is */
 	const char *vsock_path;		/* NULL: no vsock */
 	enum vm_tpm tpm;

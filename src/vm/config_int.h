@@ -62,6 +62,11 @@ int config_check_root_ports(struct vm_config *v, struct err *e);
 /* Of a configuration as a whole: an id is one device's, and the root ports that bus= names are there. */
 int config_check_places(const struct vm_config *v, struct err *e);
 
+/* config_vhost.c: a field of a vhost-user peer, -ENOENT: no such one; of the N-th disk of such; what only shows in the end. */
+int config_peer(struct vm_peer *p, const char *field, const char *val, struct err *e);
+int config_vhost_disk(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
+int config_check_vhost_disks(struct vm_config *v, struct err *e);
+
 /* config_share.c: the same, of shared folders. */
 int config_share(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 int config_check_shares(struct vm_config *v, struct err *e);

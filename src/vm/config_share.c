@@ -6,10 +6,12 @@
 
 #include "base/bits.h"
 #include "virtio/p9.h"
+#include "virtio/vhost_fs.h"
 #include "vm/config_int.h"
 
 static const char *const model_words[] = { "none", "passthrough", "mapped-xattr", "mapped-file", NULL };	/* as enum p9_model */
 static const char *const devs_words[] = { "remap", "warn", "forbid", NULL };				/* as enum p9_multidevs */
+static const char *const type_words[] = { "9p", "virtiofs", NULL };
 static const char *const writeout_words[] = { "none", "immediate", NULL };
 
 /* Permissions, in octal as everybody has them. */
@@ -42,6 +44,13 @@ int config_share(struct vm_config *v, unsigned n, const char *field, const char 
 	v->n_shares = MAX(v->n_shares, n + 1);
 	if (!strcmp(field, "path"))
 		return config_text(val, &s->path, e);
+	if (!strcmp(field, "virtiofs"))
+		return config_text(val, &s->peer.path, e);
+	if (!strcmp(field, "type")) {
+		ret = config_word(val, type_words, &w, e);
+		s->virtiofs = w;
+		return ret;
+	}
 	if (!strcmp(field, "tag"))
 		return config_text(val, &s->tag, e);
 	if (!strcmp(field, "readonly"))
@@ -60,7 +69,25 @@ int config_share(struct vm_config *v, unsigned n, const char *field, const char 
 	}
 	if (!strcmp(field, "fmode") || !strcmp(field, "dmode"))
 		return set_mode(val, *field == 'f' ? &s->opts.fmode : &s->opts.dmode, e);
-	return -ENOENT;
+	return config_peer(&s->peer, field, val, e);
+}
+
+/* What goes with virtiofs, and what does not. */
+static int check_virtiofs(const struct vm_share *s, struct err *e)
+{
+	const struct vm_peer *p = &s->peer;
+
+	if (s->path && p->path)
+		return err_set(e, -EINVAL, "--share %s: virtiofs=SOCKET is somebody else's folder, so there is no other", s->path);
+	if (!s->virtiofs && !p->path)
+		return p->server || p->reconnect || p->queues || p->queue_size ?
+			err_set(e, -EINVAL, "--share %s: server=, reconnect=, num-queues= and queue-size= are for virtiofs", s->path) : 0;
+	if (s->opts.model != P9_NONE || s->opts.readonly || s->opts.multidevs != P9_DEVS_REMAP || s->opts.writeout)
+		return err_set(e, -EINVAL, "--share: readonly, security-model=, multidevs= and writeout= are 9p's, not virtiofs'");
+	if (s->path && (p->server || p->reconnect))
+		return err_set(e, -EINVAL, "--share %s: server= and reconnect= go with virtiofs=SOCKET", s->path);
+	return strlen(s->tag) <= VHOST_FS_TAG_MAX ? 0 :
+		err_set(e, -EINVAL, "--share: '%.60s': the tag of a virtiofs share has at most %d bytes", s->tag, VHOST_FS_TAG_MAX);
 }
 
 int config_check_shares(struct vm_config *v, struct err *e)
@@ -71,12 +98,14 @@ int config_check_shares(struct vm_config *v, struct err *e)
 	for (unsigned i = 0; i < v->n_shares; i++) {
 		struct vm_share *s = &v->share[i];
 
-		if (!s->path)
+		if (!s->path && !s->peer.path)
 			return err_set(e, -EINVAL, "--share: share.%u.path is missing", i);
 		if (!s->tag)
 			s->tag = names[i];
 		if (strlen(s->tag) > VIRTIO_P9_TAG_MAX)
 			return err_set(e, -EINVAL, "--share %s: its tag has more than %d characters", s->path, VIRTIO_P9_TAG_MAX);
+		if (check_virtiofs(s, e))
+			return -EINVAL;
 		if ((s->opts.fmode || s->opts.dmode) && s->opts.model != P9_MAPPED_XATTR && s->opts.model != P9_MAPPED_FILE)
 			return err_set(e, -EINVAL, "--share %s: fmode= and dmode= are for security-model=mapped-xattr and mapped-file", s->path);
 		for (unsigned k = 0; k < i; k++)

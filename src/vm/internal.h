@@ -24,6 +24,7 @@ struct clipboard;
 struct disk;
 struct blk_secrets;
 struct input;
+struct iothread;
 struct keyseq_player;
 struct ahci;
 struct e1000e;
@@ -114,6 +115,8 @@ struct vm {
 	bool ran;			/* it has begun, or waits for a guest from elsewhere */
 	char *made[VM_MAX_DISKS + 1];	/* paths of disks and a file of variables that are new; NULL behind them */
 	struct vm_iothreads *io;
+	struct iothread *peer_io[VM_MAX_VHOST_DISKS + VM_MAX_SHARES];	/* of devices with vhost-user peers */
+	unsigned n_peer_io;
 	struct vm_nodes *nodes;		/* named ones (nodes.h); NULL: none */
 	struct vm_vars *vars;		/* UEFI's */
 	bool uefi_disk;			/* the first disk boots by UEFI only */
@@ -237,6 +240,12 @@ void vm_chardevs_free(struct vm *vm);
 int vm_add_parts(struct vm *vm, struct err *e);
 /* shares.c */
 int vm_add_shares(struct vm *vm, struct err *e);
+/* vhost.c: devices with vhost-user peers, who are waited for; a file system's, whose peer is at p->path; their threads, when the devices are gone and no
+ * lock is held; whether there are such, which need memory that can be shared. */
+int vm_add_vhost_disks(struct vm *vm, struct err *e);
+int vm_add_virtiofs(struct vm *vm, const char *id, const struct vm_peer *p, const char *tag, struct err *e);
+void vm_free_peer_threads(struct vm *vm);
+bool vm_has_peers(const struct vm_config *cfg);
 /* vsock.c */
 int vm_add_vsock(struct vm *vm, struct err *e);
 /* tpm.c: the TPM itself, before the platform and after the devices. No lock needed. */

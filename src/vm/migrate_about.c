@@ -38,7 +38,7 @@ static const char *const own_business[] = {
 	"net.*.kind", "net.*.if", "net.*.restrict", "net.*.tftp", "net.*.mac", "net.*.hostname", "net.*.domainname", "net.*.dnssearch", "net.*.net", "net.*.host", "net.*.dns", "net.*.dhcpstart",
 	"net.*.bootfile", "net.*.tftp-server-name", "net.*.bootindex", "net.*.romfile", "vga-romfile", "no-reboot", "shutdown-timeout",
 	"code-cache", "direct", "vmgenid", "watchdog-action", "rtc", "cpu", "boot-order", "boot-menu", "escape", "defaults", "exec-timeout",
-	"huge-pages", "accel-split", "vcpu.*",
+	"huge-pages", "accel-split", "vcpu.*", "vhost-disk.*.path", "vhost-disk.*.server", "vhost-disk.*.reconnect", "vhost-disk.*.bootindex",
 };
 
 static bool is_own_business(const char *key)

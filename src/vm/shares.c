@@ -39,6 +39,10 @@ static int add_share(struct vm *vm, unsigned i, struct err *e)
 	o.max_threads = THREADS;
 	o.max_fds = descriptors(vm->cfg->n_shares);
 	snprintf(id, sizeof(id), "share%u", i);
+	if (c->peer.path) {
+		ret = vm_add_virtiofs(vm, id, &c->peer, c->tag, e);
+		return ret ? err_prefix(e, ret, "--share") : 0;
+	}
 	ret = p9_new(&o, &server, e);
 	if (ret)
 		return err_prefix(e, ret, "--share");

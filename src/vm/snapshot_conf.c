@@ -30,6 +30,7 @@ static const struct {
 	{ "gdb", GIVEN }, { "pidfile", GIVEN }, { "daemonize", GIVEN }, { "ready-fd", GIVEN }, { "guest-agent", GIVEN | KEPT },
 	{ "chardev.*.path", GIVEN | KEPT | PATH }, { "chardev.*", GIVEN | KEPT }, { "monitor.*", GIVEN | KEPT },
 	{ "share.*.path", GIVEN | KEPT | PATH }, { "vsock.path", GIVEN },
+	{ "vhost-disk.*.path", GIVEN | KEPT | PATH }, { "vhost-disk.*.server", GIVEN | KEPT }, { "vhost-disk.*.reconnect", GIVEN | KEPT },
 	{ "no-reboot", GIVEN | KEPT }, { "shutdown-timeout", GIVEN | KEPT }, { "code-cache", GIVEN | KEPT },
 	{ "direct", GIVEN | KEPT }, { "huge-pages", GIVEN }, { "vmgenid", GIVEN | KEPT }, { "watchdog-action", GIVEN | KEPT },
 	{ "net.*.kind", GIVEN | KEPT }, { "net.*.if", GIVEN | KEPT }, { "net.*.restrict", GIVEN | KEPT },
