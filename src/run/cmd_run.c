@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "control/place.h"
+#include "run/on_restore.h"
 #include "run/opts.h"
 #include "run/start.h"
 #include "vm/snapshot.h"
@@ -48,14 +49,28 @@ static int set_display(struct conf *c, struct err *e)
 	return conf_set(c, "display", "auto", e);
 }
 
-/* Without --net there is one user network. */
+/* Without --net there is one user network.  A guest that is saved is to know when it is a copy; said here, so that machines that were saved without it stay as they were. */
 static int set_defaults(struct conf *c, struct opt_state *st, struct err *e)
 {
 	int ret = st->n_nets ? 0 : conf_set(c, "net.0.kind", "user", e);
 
 	if (!ret)
 		ret = set_display(c, e);
+	if (!ret && !conf_get(c, "vmgenid") && !is_set_to(c, "defaults", "qemu"))
+		ret = conf_set(c, "vmgenid", "auto", e);
 	return ret ? ret : place_agent(c, e);
+}
+
+/* The agent's socket is this guest's own, not the saved one's, which may still run. */
+static int check_on_restore(struct conf *c, const struct conf *saved, const struct opt_state *st, struct err *e)
+{
+	if (!st->on_restore)
+		return 0;
+	if (!saved)
+		return err_set(e, -EINVAL, "--on-restore belongs to --from-snapshot");
+	if (!conf_get(saved, "agent-port"))
+		return err_set(e, -EINVAL, "--on-restore: the saved guest has no port for an agent (--guest-agent on)");
+	return conf_get(c, "paused") ? err_set(e, -EINVAL, "--on-restore: a guest that is to stand still (--paused) runs no command") : 0;
 }
 
 static int prepare(const struct verb *v, int argc, char **argv, struct conf **tree, struct opt_state *st, struct err *e)
@@ -66,21 +81,41 @@ static int prepare(const struct verb *v, int argc, char **argv, struct conf **tr
 	if (ret || st->help)
 		return ret;
 	if (conf_get(c, "from-snapshot")) {
-		ret = place_agent(c, e);
+		if (st->on_restore && !conf_get(c, "guest-agent"))
+			ret = conf_set(c, "guest-agent", "on", e);
+		ret = ret ? ret : place_agent(c, e);
 		ret = ret ? ret : vm_snapshot_conf(c, &saved, e);
 		if (ret)
 			return ret;
 		conf_free(c);
 		c = *tree = saved;
+		ret = check_on_restore(c, saved, st, e);
+		if (ret)
+			return ret;
 		/* What it shows itself on was saved; snapshots of before there was a choice say nothing, and had nothing. */
 		if (conf_get(c, "vga"))
 			ret = set_display(c, e);
 	} else {
-		ret = set_defaults(c, st, e);
+		ret = check_on_restore(c, NULL, st, e);
+		ret = ret ? ret : set_defaults(c, st, e);
 	}
 	if (!ret)
 		ret = start_place_vsock(c, e);
 	return ret ? ret : start_check(c, e);
+}
+
+/* In the foreground this process becomes the VMM, and another sees to the command. */
+static int start(struct conf *c, const struct opt_state *st, struct err *e)
+{
+	const char *socket = st->on_restore ? conf_get(c, "guest-agent") : NULL;
+	int ret;
+
+	if (socket && !is_set_to(c, "daemonize", "on")) {
+		ret = on_restore_later(socket, st->on_restore, e);
+		return ret ? ret : start_vmm(c, e);
+	}
+	ret = start_vmm(c, e);
+	return ret || !socket ? ret : on_restore(socket, st->on_restore, 0, e);
 }
 
 int run_main(const struct verb *v, int argc, char **argv)
@@ -102,7 +137,7 @@ int run_main(const struct verb *v, int argc, char **argv)
 	else if (!ret && st.dry_run)
 		ret = conf_dump(c, stdout);
 	else if (!ret)
-		ret = start_vmm(c, &e);
+		ret = start(c, &st, &e);
 	conf_free(c);
 	if (ret > 0)
 		return ret;

@@ -379,6 +379,12 @@ static int parse_config(struct conf *c, struct opt_state *st, const char *val, s
 #define STATE_FLAG(fn, field) \
 	static int fn(struct conf *c, struct opt_state *st, const char *val, struct err *e) { st->field = true; return 0; }
 
+static int parse_on_restore(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	st->on_restore = val;
+	return *val ? 0 : err_set(e, -EINVAL, "the command is missing");
+}
+
 STATE_FLAG(parse_dry_run, dry_run)
 STATE_FLAG(parse_help, help)
 STATE_FLAG(parse_enter, enter)
@@ -639,8 +645,8 @@ const struct opt run_opts[] = {
 	  "*socket=PATH* takes one that runs already, by its control socket (*swtpm socket --tpm2 --ctrl type=unixio,path=PATH ...*); with *end=on* it is "
 	  "told to end when the guest has ended, otherwise it stays.",
 	  COMPLETE_WORDS, "none on crb tis", .parse = parse_tpm },
-	{ "vmgenid", 0, "GUID|auto", "VM generation ID [none]",
-	  "A VM generation ID, by which a guest knows that it is a copy when it changes: *auto* makes one up.",
+	{ "vmgenid", 0, "GUID|auto|none", "VM generation ID [auto]",
+	  "A VM generation ID, by which a guest knows that it is a copy when it changes (see lodge-snapshot(1)): *auto* makes one up. *lodge-qemu* has none unless asked.",
 	  COMPLETE_WORDS, "none auto", .key = "vmgenid" },
 	{ "watchdog", 0, "i6300esb[,action=A]", "watchdog timer [none]",
 	  "A watchdog timer that the guest must feed once its driver has started it. What comes of one that runs out: *action=reset* (the "
@@ -693,6 +699,10 @@ const struct opt run_opts[] = {
 	{ "in-place", 0, NULL, "with --from-snapshot: bring the disks themselves back",
 	  "With *--from-snapshot*: the guest gets its disks themselves, brought back to what they were when it was saved, not temporary files over them. What was "
 	  "written to them since is lost. No other guest may use them.", .key = "in-place" },
+	{ "on-restore", 0, "COMMAND", "with --from-snapshot: a command in the guest, by its agent",
+	  "With *--from-snapshot*: a shell in the guest runs the command once the guest goes on, so that a copy gets what must be its own: random numbers, host name, machine id, keys, "
+	  "addresses (see lodge-snapshot(1)). It needs qemu-guest-agent in the guest, and that it was started with *--guest-agent*. If it fails, or does not end within two minutes, a message says so; with "
+	  "*--daemonize* lodge waits for it, and its status is then 1.", .parse = parse_on_restore },
 	{ "loadvm", 0, "TAG", "go on from a snapshot inside the disks (savevm)",
 	  "Goes on from the snapshot _TAG_ that *lodge snapshot create --inside*, or the monitor's *savevm*, has left inside the guest's disks, in the place of a "
 	  "boot; the disks are brought back to it, and what was written to them since is lost. All options that make the machine are those the guest had when it was saved.",

@@ -21,6 +21,7 @@ struct opt_state {
 	unsigned n_initrds, n_disks, n_objects, n_blockdevs, n_nets, n_fw_cfgs, n_qmps, n_monitors, n_ssh_keys, n_smbios, n_serials, n_inputs, n_usbs, n_root_ports, n_chardevs, n_ports, n_shares, n_nodes, n_vhost_disks;
 	bool help, dry_run, json, enter;
 	const char *diff_of;		/* a snapshot; NULL: none */
+	const char *on_restore;		/* a command in the guest; NULL: none */
 	const char *then;		/* of a guest that was saved: "stop", "quit"; NULL: it goes on */
 	bool keep, inside, auto_converge, compress;
 	unsigned streams;		/* 0: none */

@@ -167,7 +167,7 @@ int vm_snapshot_conf(const struct conf *given, struct conf **out, struct err *e)
 	ret = read_own(dir, c, e);
 	nets = conf_list_len(c, "net");
 	/* A copy is to know that it is one. */
-	if (!ret && conf_get(c, "vmgenid"))
+	if (!ret && conf_get(c, "vmgenid") && strcmp(conf_get(c, "vmgenid"), "none") != 0)
 		ret = conf_set(c, "vmgenid", "auto", e);
 	for (size_t i = 0; !ret && conf_nth(given, i, &key, &val); i++)
 		ret = give(c, nets, key, val, e);

@@ -5,13 +5,14 @@ several clones at once; compressed, and as differences of one another; and snaps
 import json
 import lzma
 import os
+import re
 import shutil
 import signal
 import subprocess
 import tarfile
 import time
 
-from guest import ACCEL, KERNEL, Place, Skip, Vm, check, need_guest, run_all, tiny
+from guest import ACCEL, DIR, DISK, INITRD, KERNEL, Place, Skip, Vm, check, need_guest, run_all, tiny
 from qmp import Qmp
 
 # Sorts and hashes what must come out the same every time; prints a line each round, or what went wrong.
@@ -239,6 +240,55 @@ def at_disk(vm):
     return rounds(vm, 2, start)
 
 
+def copies_know():
+    """A kernel with a driver for the VM generation ID has random numbers of its own in each copy, from the first on."""
+    folder = os.path.join(os.environ.get("LODGE_WORKLOADS_DIR") or os.path.join(os.path.dirname(DIR), "workloads"), "amd64")
+    kernel, initrd = os.path.join(folder, "vmlinuz"), os.path.join(folder, "initrd.img")
+    need_guest(kernel, initrd)
+    with Snapshots() as p:
+        with Vm("--name", "s", "--memory", "256M", "--kernel", kernel, "--initrd", initrd, "--append", "quiet", env=p.env) as vm:
+            vm.expect(r"# ", 120)
+            check("drivers/vmgenid" in vm.shell("ls -d /sys/bus/acpi/drivers/vmgenid"), "the kernel has no driver for it")
+            p.save("s", "a", "--quit")
+            vm.wait(20)
+        seen = set()
+        for _ in range(2):
+            with p.go_on("a", "--name", "c") as vm:
+                out = vm.shell("until dmesg | grep -q 'due to virtual machine fork'; do usleep 1000; done; echo R=$(head -c 16 /dev/urandom | md5sum)", 60)
+                seen.add(re.findall(r"R=([0-9a-f]{32})", out)[0])
+        check(len(seen) == 2, f"two copies have the same random numbers: {seen}")
+
+
+def copies_are_told():
+    """Debian with a kernel that does not: its agent runs tools/clone-hook."""
+    need_guest(KERNEL, INITRD, DISK)
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "clone-hook"), encoding="utf-8") as f:
+        hook = f.read()
+    tell = "echo $(head -c 16 /dev/urandom | md5sum | cut -c1-32) $(hostname) $(cat /etc/machine-id) $(cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub)"
+    with Snapshots() as p:
+        status, _, err = p.tool("img", "create", "-f", "qcow2", "-b", DISK, "-F", "raw", p.path("d.qcow2"))
+        check(status == 0, err)
+        with Vm("--name", "s", "--memory", "512M", "--kernel", KERNEL, "--initrd", INITRD, "--disk", p.path("d.qcow2") + ",backing=on",
+                "--append", "root=/dev/vda rw quiet", "--guest-agent", "on", env=p.env) as vm:
+            vm.expect(r"root@[^#]*# ", 300)
+            vm.shell("until systemctl -q is-active qemu-guest-agent; do sleep 0.2; done", 60)
+            before = vm.shell(tell).split("\n")[-2].split()
+            p.save("s", "a", "--quit")
+            vm.wait(20)
+        copies = []
+        for i in range(2):
+            with p.go_on("a", "--name", f"c{i}", "--on-restore", f"{hook}\n{tell} >/run/told; mv /run/told /run/told.now") as vm:
+                vm.shell("until [ -e /run/told.now ]; do sleep 0.1; done", 120)
+                copies.append(vm.shell("cat /run/told.now").split("\n")[-2].split())
+                check("--on-restore" not in vm.err(), vm.err())
+        for i, what in enumerate(("random numbers", "host name", "machine id", "SSH key")):
+            values = {before[i], copies[0][i], copies[1][i]}
+            check(len(values) == 3, f"{what}: {before} {copies}")
+        status, _, err = p.tool("run", "--accel", ACCEL, "--from-snapshot", p.path("a"), "--name", "d", "--console", "none", "--daemonize", "--on-restore", "exit 3")
+        check(status == 1 and "status 3" in err, f"a command that fails: {status} {err}")
+        check(p.tool("qmp", "d", "quit")[0] == 0, "it does not run")
+
+
 def raw_disk_is_refused():
     with Snapshots() as p:
         with open(p.path("d.raw"), "wb") as f:
@@ -357,6 +407,8 @@ run_all_tests = [
     ("the same with 4 vCPUs", again_and_again(4, [ACCEL, OTHER, ACCEL])),
     ("goes on itself, or stays", goes_on_itself),
     ("a disk, three clones, and their end", disk),
+    ("copies have random numbers of their own", copies_know),
+    ("copies are told, and become others", copies_are_told),
     ("a raw disk is refused", raw_disk_is_refused),
     ("compressed, and differences of one another", lean),
     ("the control protocol while it is saved", others_are_heard),
