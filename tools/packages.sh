@@ -5,7 +5,7 @@
 # What building needs (slirp's pkg-config file asks for glib's), what preparing a guest needs, what the tests need more.
 PACKAGES_BUILD="gcc libc6-dev meson ninja-build pkg-config python3 libzydis-dev liburing-dev libslirp-dev libglib2.0-dev libjansson-dev zlib1g-dev libzstd-dev libssl-dev libargon2-dev libnbd-dev libcurl4-openssl-dev libseccomp-dev libpng-dev libjpeg62-turbo-dev scdoc"
 PACKAGES_GUEST="mmdebstrap e2fsprogs cpio kmod busybox-static openssh-client fakeroot fakechroot uidmap"
-PACKAGES_TEST="openssl swtpm seabios ovmf ipxe-qemu qemu-system-data grub-common grub-pc-bin grub-efi-amd64-bin mtools sbsigntool xorriso gdb libcmocka-dev acpica-tools qemu-utils qemu-system-common nbdkit libnbd-bin cryptsetup-bin"
+PACKAGES_TEST="openssl gnutls-bin swtpm seabios ovmf ipxe-qemu qemu-system-data grub-common grub-pc-bin grub-efi-amd64-bin mtools sbsigntool xorriso gdb libcmocka-dev acpica-tools qemu-utils qemu-system-common nbdkit libnbd-bin cryptsetup-bin"
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() {

@@ -19,7 +19,7 @@ struct tls {
 	SSL *s;
 	struct tls_creds *creds;
 	struct tls_guard guard;
-	bool wants_write, dead;
+	bool wants_write, read_wants_write, dead;
 	char why[160];
 };
 
@@ -143,6 +143,7 @@ int tls_handshake(struct tls *t)
 }
 
 bool tls_wants_write(const struct tls *t) { return t->wants_write; }
+bool tls_read_wants_write(const struct tls *t) { return t->read_wants_write; }
 
 ssize_t tls_read(struct tls *t, void *p, size_t n)
 {
@@ -151,7 +152,10 @@ ssize_t tls_read(struct tls *t, void *p, size_t n)
 	ERR_clear_error();
 	errno = 0;
 	r = SSL_read(t->s, p, (int)MIN(n, (size_t)INT_MAX));
-	return r > 0 ? r : result(t, r);
+	if (r <= 0)
+		r = result(t, r);
+	t->read_wants_write = r == -EAGAIN && t->wants_write;
+	return r;
 }
 
 ssize_t tls_write(struct tls *t, const void *p, size_t n)

@@ -48,6 +48,8 @@ int tls_new(struct tls_creds *c, int fd, const char *host, const struct tls_guar
 /* 0: done; -EAGAIN: tls_wants_write says what for; -EPROTO: it failed, tls_why says how; -EACCES: the guard's no. */
 int tls_handshake(struct tls *t);
 bool tls_wants_write(const struct tls *t);
+/* Was it for room to write that the last tls_read could not go on? */
+bool tls_read_wants_write(const struct tls *t);
 /* As recv and send, with -errno.  0 of read: the other side has said that it ends.  What write was given must come again after -EAGAIN. */
 ssize_t tls_read(struct tls *t, void *p, size_t n);
 ssize_t tls_write(struct tls *t, const void *p, size_t n);

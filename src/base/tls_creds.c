@@ -174,8 +174,9 @@ static int load_psk(struct tls_creds *c, const struct tls_files *f, struct err *
 	/* In 1.2 the cipher says how keys are had. */
 	if (SSL_CTX_set_cipher_list(c->ctx, "kECDHEPSK+AES:kDHEPSK+AES:kPSK+AES") != 1)
 		return err_set(e, -ENOTSUP, "this OpenSSL has no pre-shared keys (%s)", why());
-	/* In 1.3 a server without a certificate takes nobody who has no key; a client must not take one who has. */
-	SSL_CTX_set_verify(c->ctx, SSL_VERIFY_PEER, NULL);
+	/* In 1.3 a server without a certificate takes nobody who has no key; a client must not take one who has a certificate instead. */
+	if (!f->server)
+		SSL_CTX_set_verify(c->ctx, SSL_VERIFY_PEER, NULL);
 	return 0;
 }
 

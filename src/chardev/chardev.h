@@ -17,6 +17,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
+#include "base/tls.h"
 
 struct chardev;
 
@@ -76,10 +77,16 @@ struct chardev_socket_opts {
 	bool live;			/* the guest stands still meanwhile: addresses are numeric, and a peer answers within a second */
 	bool telnet;			/* the other side is a telnet program */
 	unsigned reconnect_s;		/* client: try again after so many seconds; 0: once, at the start */
+	const char *id;			/* for messages about the other side; NULL: the label */
+	/* Referred to for as long as the chardev is there; NULL: none.  Its side (tls_creds_server) must be the chardev's. */
+	struct tls_creds *tls;
+	const struct tls_guard *guard;	/* who may connect; NULL: everybody; copied */
+	bool websocket;			/* a server's clients speak through one */
 };
 /*
  * One connection at a time; a server's next client waits until the last has gone.  What is written while nobody is
- * connected is lost.  Names are resolved now.  Errors name the place.
+ * connected is lost, and while TLS or a WebSocket is begun nobody is; that may take ten seconds.  Names are resolved now.  Errors name
+ * the place.
  */
 int chardev_socket_new(struct loop *l, const struct chardev_socket_opts *o, struct chardev **out, struct err *e);
 /* Waits for a server's first client. EINTR: a signal that is to end the guest came first.  Before the loop runs; no lock held. */

@@ -73,12 +73,44 @@ static int parse_place(const char *text, struct ctl_address *a, struct err *e)
 	return err_set(e, -EINVAL, "'%.60s' is not unix:PATH, tcp:HOST:PORT, fd:NUMBER or stdio", text);
 }
 
+/* "tls-creds=ID" and its kind. */
+static int parse_tls(const char *part, struct ctl_address *a, struct err *e)
+{
+	struct {
+		const char *name;
+		char *to;
+		size_t room;
+	} of[] = {
+		{ "tls-creds=", a->tls_creds, sizeof(a->tls_creds) }, { "tls-authz=", a->tls_authz, sizeof(a->tls_authz) },
+		{ "tls-cert=", a->tls_cert, sizeof(a->tls_cert) }, { "tls-key=", a->tls_key, sizeof(a->tls_key) },
+		{ "tls-ca=", a->tls_ca, sizeof(a->tls_ca) },
+	};
+
+	if (a->where != CTL_AT_TCP)
+		return err_set(e, -EINVAL, "TLS belongs to tcp:");
+	for (unsigned i = 0; i < sizeof(of) / sizeof(*of); i++) {
+		size_t n = strlen(of[i].name);
+
+		if (strncmp(part, of[i].name, n))
+			continue;
+		if (!part[n] || strlen(part + n) >= of[i].room)
+			return err_set(e, -EINVAL, "%s has 1 to %zu characters", of[i].name, of[i].room - 1);
+		memcpy(of[i].to, part + n, strlen(part + n) + 1);
+		return 0;
+	}
+	return err_set(e, -EINVAL, "'%.40s' is not one of tls-creds=ID, tls-authz=ID, tls-cert=FILE, tls-key=FILE, tls-ca=FILE", part);
+}
+
 static int parse_switch(char *part, struct ctl_address *a, struct err *e)
 {
 	static const char *const on[] = { "on", "yes", "true", NULL }, *const off[] = { "off", "no", "false", NULL };
 	char *eq = strchr(part, '=');
 	bool *to, value = true, known = !eq;
 
+	if (!strncmp(part, "id=", 3) && strlen(part + 3) < sizeof(a->id))
+		return snprintf(a->id, sizeof(a->id), "%s", part + 3), 0;
+	if (!strncmp(part, "tls-", 4))
+		return parse_tls(part, a, e);
 	if (eq)
 		*eq++ = '\0';
 	if (!strncmp(part, "no", 2) && !eq) {
@@ -89,11 +121,14 @@ static int parse_switch(char *part, struct ctl_address *a, struct err *e)
 		known |= !strcmp(eq, on[i]) || !strcmp(eq, off[i]);
 		value &= strcmp(eq, off[i]) != 0;
 	}
-	to = !strcmp(part, "server") ? &a->server : !strcmp(part, "wait") ? &a->wait : !strcmp(part, "pretty") ? &a->pretty : NULL;
+	to = !strcmp(part, "server") ? &a->server : !strcmp(part, "wait") ? &a->wait : !strcmp(part, "pretty") ? &a->pretty :
+	     !strcmp(part, "websocket") ? &a->websocket : NULL;
 	if (!to || !known)
-		return err_set(e, -EINVAL, "'%.40s' is not one of server=on|off, wait=on|off, pretty=on|off", part);
+		return err_set(e, -EINVAL, "'%.40s' is not one of server=on|off, wait=on|off, pretty=on|off, websocket=on|off, tls-...=", part);
 	if (to != &a->pretty && a->where != CTL_AT_UNIX && a->where != CTL_AT_TCP)
 		return err_set(e, -EINVAL, "%s= belongs to unix: and tcp:", part);
+	if (to == &a->websocket && value && a->where != CTL_AT_TCP)
+		return err_set(e, -EINVAL, "websocket= belongs to tcp:");
 	*to = value;
 	return 0;
 }
@@ -113,6 +148,8 @@ int ctl_address_parse(const char *text, struct ctl_address *a, struct err *e)
 	free(copy);
 	if (!a->server)
 		a->wait = false;
+	if (!ret && a->websocket && !a->server)
+		ret = err_set(e, -EINVAL, "websocket=on belongs to server=on");
 	return ret;
 }
 
@@ -176,4 +213,21 @@ int ctl_address_listen(const struct ctl_address *a, int *fd, uint16_t *port, str
 int ctl_address_connect(const struct ctl_address *a, int *fd, struct err *e)
 {
 	return a->where == CTL_AT_UNIX ? unix_socket_connect(a->path, 0, fd, e) : open_tcp(a, false, fd, e);
+}
+
+void ctl_address_name(const struct ctl_address *a, char *out, size_t len)
+{
+	if (!a)
+		snprintf(out, len, "control protocol");
+	else if (a->id[0])
+		snprintf(out, len, "chardev %s", a->id);
+	else if (a->where == CTL_AT_UNIX)
+		snprintf(out, len, "--qmp unix:%s", a->path);
+	else
+		snprintf(out, len, "--qmp tcp:%.80s:%u", a->host, a->port);
+}
+
+bool ctl_address_layered(const struct ctl_address *a)
+{
+	return a->websocket || a->tls_creds[0] || a->tls_authz[0] || a->tls_cert[0] || a->tls_key[0] || a->tls_ca[0];
 }

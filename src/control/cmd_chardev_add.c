@@ -47,6 +47,9 @@ static int socket_of(struct ctl_call *c, const json_t *data, struct vm_chardev *
 	d->server = !json_is_false(json_object_get(data, "server"));
 	d->telnet = json_is_true(json_object_get(data, "telnet"));
 	d->reconnect = (unsigned)json_integer_value(json_object_get(data, "reconnect"));
+	d->websocket = json_is_true(json_object_get(data, "websocket"));
+	d->tls.creds = text(data, "tls-creds");
+	d->tls.authz = text(data, "tls-authz");
 	d->path = text(in, "path");
 	d->host = text(in, "host");
 	d->port = text(in, "port");
@@ -56,6 +59,10 @@ static int socket_of(struct ctl_call *c, const json_t *data, struct vm_chardev *
 		return err_set(e, -EINVAL, "'reconnect' option is incompatible with socket in server listen mode");
 	if (d->reconnect && !strcmp(kind, "fd"))
 		return err_set(e, -EINVAL, "'reconnect' option is incompatible with 'fd'");
+	if (d->websocket && !d->server)
+		return err_set(e, -EINVAL, "'websocket' option is incompatible with socket in client connect mode");
+	if ((d->tls.creds || d->websocket) && strcmp(kind, "inet"))
+		return err_set(e, -EINVAL, "TLS and WebSockets can only be used over TCP sockets");
 	if (d->reconnect > 86400)
 		return err_set(e, -EINVAL, "reconnect is at most 86400 seconds");
 	return strcmp(kind, "fd") ? 0 : take_fd(c, text(in, "str"), d, e);

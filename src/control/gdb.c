@@ -377,7 +377,7 @@ static int address(struct gdb *g, const char *text, struct err *e)
 	char full[64];
 
 	snprintf(full, sizeof(full), "tcp:127.0.0.1:%s", text);
-	if (ctl_address_parse(plain && strlen(text) < 6 ? full : text, &g->at, e))
+	if (ctl_address_parse(plain && strlen(text) < 6 ? full : text, &g->at, e) || ctl_address_layered(&g->at))
 		return -EINVAL;
 	if (!g->at.server || (g->at.where != CTL_AT_TCP && g->at.where != CTL_AT_UNIX))
 		return err_set(e, -EINVAL, "'%.60s' is not PORT, tcp:HOST:PORT or unix:PATH to listen at", text);

@@ -14,6 +14,7 @@
 #include "base/bits.h"
 #include "base/list.h"
 #include "base/loop.h"
+#include "base/stream.h"
 #include "control/address.h"
 #include "control/control.h"
 #include "control/schema_gen.h"
@@ -87,6 +88,10 @@ struct ctl_monitor {
 	bool socket, tcp, pretty;
 	bool negotiated, oob;
 	bool eof, hup, dead;
+	struct stream *stream;		/* layers over a socket; NULL: none */
+	bool beginning;			/* they are not there yet: nothing is said or heard */
+	struct loop_timer late;
+	char name[128];			/* of the place, for messages */
 	struct ctl_split split;
 	char buf[CTL_IN];
 	size_t buf_len, buf_off;
@@ -101,9 +106,9 @@ struct ctl_monitor {
 	struct list fds;		/* struct ctl_fd: getfd's */
 };
 
-/* Takes the descriptors over on success. out_fd < 0: `fd` is a socket. */
+/* Takes the descriptors over on success, and the layers (of a socket; NULL: none). out_fd < 0: `fd` is a socket. */
 int ctl_monitor_new(struct control *ctl, int fd, int out_fd, const struct ctl_address *a, struct ctl_listener *from,
-		    struct ctl_monitor **out);
+		    struct stream *layers);
 void ctl_monitor_free(struct ctl_monitor *m);
 /* Queues an answer or event; takes it over. */
 void ctl_monitor_send(struct ctl_monitor *m, json_t *j, bool event);
@@ -136,6 +141,8 @@ struct ctl_listener {
 	struct loop_fd fd;		/* fd.loop NULL: as many clients as may be */
 	unsigned clients;
 	bool ours;			/* the path is removed at the end */
+	struct tls_creds *tls;		/* NULL: none */
+	struct tls_guard guard;
 };
 
 struct ctl_place;
@@ -166,6 +173,8 @@ struct control {
 	struct gdb *gdb;		/* NULL: no gdb stub */
 	struct ctl_nbd *nbd;		/* NULL: not started */
 	bool ending;			/* clients may still ask; what takes time is not begun */
+	int64_t said_ns;		/* complaints about connections' layers: so many since then */
+	unsigned n_said;
 };
 
 /* A client of this listener has gone: there is room. */

@@ -21,6 +21,9 @@
 #include "control/internal.h"
 
 #define PIECE 4096		/* a pipe that polls writable takes so much at once */
+#define PATIENCE_S 10		/* for TLS and WebSockets to be there */
+#define COMPLAINTS 10		/* in as many seconds */
+#define CTL_SECOND 1000000000ll
 
 static size_t backlog(const struct ctl_monitor *m) { return m->out_len - m->out_off; }
 
@@ -88,6 +91,19 @@ static void take_passed(struct ctl_monitor *m, struct msghdr *h)
 
 /* ---- reading ---- */
 
+/* What was wrong with a connection's layers.  Who may connect may provoke it as often as he likes. */
+static void complain(struct ctl_monitor *m, const char *what)
+{
+	int64_t now = loop_now_ns();
+
+	if (now - m->ctl->said_ns > COMPLAINTS * CTL_SECOND) {
+		m->ctl->said_ns = now;
+		m->ctl->n_said = 0;
+	}
+	if (m->ctl->n_said++ < COMPLAINTS)
+		log_warn("%s: %s", m->name, what);
+}
+
 static ssize_t get(struct ctl_monitor *m)
 {
 	union {
@@ -99,6 +115,12 @@ static ssize_t get(struct ctl_monitor *m)
 	struct pollfd p = { .fd = m->in.fd, .events = POLLIN };
 	ssize_t n;
 
+	if (m->stream) {
+		n = stream_recv(m->stream, m->buf, sizeof(m->buf));
+		if (n == -EPROTO)
+			complain(m, stream_why(m->stream));
+		return n;
+	}
 	if (!m->socket) {
 		/* The descriptor may be shared with others and stays as it is: look before reading. */
 		if (poll(&p, 1, 0) <= 0)
@@ -180,6 +202,8 @@ static void arm(struct ctl_monitor *m)
 {
 	uint32_t in = wants_bytes(m) ? EPOLLIN : 0, out = backlog(m) ? EPOLLOUT : 0;
 
+	if (m->stream)
+		in = stream_watch(m->stream, in != 0, out != 0), out = 0;
 	if (m->socket && m->in.loop && m->in.events != (in | out))
 		loop_fd_mod(&m->in, in | out);
 	if (!m->socket && m->in.loop && m->in.events != in)
@@ -194,25 +218,64 @@ static void step(void *opaque)
 	struct ctl_monitor *m = opaque;
 	bool ready = !m->dead && backlog(m) <= CTL_OUT_LOW;
 
-	if (m->dead || (m->eof && m->buf_off == m->buf_len && !m->n_queue && !m->pending && !backlog(m))) {
+	bool done = m->eof && m->buf_off == m->buf_len && !m->n_queue && !m->pending && !backlog(m);
+
+	if (m->dead || (done && !(m->stream && stream_flush(m->stream) == -EAGAIN))) {
 		ctl_monitor_free(m);
 		return;
 	}
+	if (m->beginning)
+		return arm(m);
 	if (ready && m->n_queue && !m->pending)
 		run_next(m);
 	else if (ready && m->buf_off < m->buf_len && queue_has_room(m))
 		cut(m);
-	else if (wants_bytes(m) && (m->hup || !m->in.loop))
+	else if (wants_bytes(m) && (m->hup || !m->in.loop || (m->stream && stream_pending(m->stream))))
 		read_more(m);
 	else
 		return arm(m);
 	loop_bh_post(&m->step);
 }
 
+static void greet(struct ctl_monitor *m)
+{
+	ctl_monitor_send(m, json_pack("{s:{s:o,s:[s]}}", "QMP", "version", ctl_version_json(), "capabilities", "oob"), false);
+}
+
+static void begin(struct ctl_monitor *m)
+{
+	struct err e = { "" };
+	int r = stream_begin(m->stream, &e);
+
+	if (r == -EAGAIN) {
+		arm(m);
+	} else if (r) {
+		complain(m, e.msg);
+		die(m);
+	} else {
+		m->beginning = false;
+		loop_timer_cancel(&m->late);
+		greet(m);
+		loop_bh_post(&m->step);
+	}
+}
+
+static void on_late(void *opaque)
+{
+	struct ctl_monitor *m = opaque;
+
+	complain(m, "the other side does not begin TLS or a WebSocket");
+	die(m);
+}
+
 static void on_in(void *opaque, uint32_t events)
 {
 	struct ctl_monitor *m = opaque;
 
+	if (m->beginning) {
+		begin(m);
+		return;
+	}
 	if (events & (EPOLLHUP | EPOLLERR)) {
 		/* The peer is gone.  What it sent before is still done, answers have nowhere to go; and epoll would not
 		 * stop telling us. */
@@ -221,9 +284,11 @@ static void on_in(void *opaque, uint32_t events)
 		if (m->socket)
 			m->out_off = m->out_len = 0;
 	} else {
+		if (events & EPOLLOUT && m->stream)
+			stream_flush(m->stream);	/* what fails here fails below, or in reading */
 		if (events & EPOLLOUT)
 			ctl_monitor_flush(m);
-		if ((events & EPOLLIN) && wants_bytes(m))
+		if ((events & EPOLLIN || m->stream) && wants_bytes(m))
 			read_more(m);
 	}
 	loop_bh_post(&m->step);
@@ -247,6 +312,8 @@ static ssize_t put(struct ctl_monitor *m, const char *p, size_t len)
 	struct pollfd out = { .fd = m->out.fd, .events = POLLOUT };
 	ssize_t n;
 
+	if (m->stream)
+		return stream_send(m->stream, p, len);
 	if (m->socket)
 		n = send(m->in.fd, p, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	else if (poll(&out, 1, 0) <= 0)
@@ -331,11 +398,6 @@ void ctl_monitor_send(struct ctl_monitor *m, json_t *j, bool event)
 
 /* ---- life ---- */
 
-static void greet(struct ctl_monitor *m)
-{
-	ctl_monitor_send(m, json_pack("{s:{s:o,s:[s]}}", "QMP", "version", ctl_version_json(), "capabilities", "oob"), false);
-}
-
 /* A plain file or /dev/null cannot be polled: it is read in steps. */
 static int watch(struct ctl_monitor *m)
 {
@@ -360,7 +422,7 @@ static bool is_tcp(int fd)
 }
 
 int ctl_monitor_new(struct control *ctl, int fd, int out_fd, const struct ctl_address *a, struct ctl_listener *from,
-		    struct ctl_monitor **out)
+		    struct stream *layers)
 {
 	struct ctl_monitor *m;
 	int ret;
@@ -374,6 +436,8 @@ int ctl_monitor_new(struct control *ctl, int fd, int out_fd, const struct ctl_ad
 	m->socket = out_fd < 0;
 	m->tcp = is_tcp(fd);
 	m->pretty = a && a->pretty;
+	ctl_address_name(a, m->name, sizeof(m->name));
+	loop_timer_init(ctl->m->loop, &m->late, on_late, m);
 	list_init(&m->fds);
 	loop_bh_init(ctl->m->loop, &m->step, step, m);
 	m->in = (struct loop_fd){ .fd = fd, .events = EPOLLIN, .cb = on_in, .opaque = m };
@@ -389,10 +453,15 @@ int ctl_monitor_new(struct control *ctl, int fd, int out_fd, const struct ctl_ad
 		from->clients++;
 	list_add_tail(&ctl->monitors, &m->node);
 	ctl->n_monitors++;
-	greet(m);
-	loop_bh_post(&m->step);
-	if (out)
-		*out = m;
+	m->stream = layers;
+	m->beginning = layers != NULL;
+	if (layers) {
+		loop_timer_arm(&m->late, loop_now_ns() + PATIENCE_S * CTL_SECOND);
+		begin(m);
+	} else {
+		greet(m);
+		loop_bh_post(&m->step);
+	}
 	return 0;
 }
 
@@ -401,6 +470,8 @@ void ctl_monitor_free(struct ctl_monitor *m)
 	loop_bh_cancel(&m->step);
 	loop_fd_del(&m->in);
 	loop_fd_del(&m->out);
+	loop_timer_cancel(&m->late);
+	stream_free(m->stream);
 	if (m->socket)
 		close(m->in.fd);
 	if (m->pending)

@@ -52,13 +52,21 @@ static void on_retry(void *opaque)
 /* Everything but "nobody there" is the host's or the number of clients' fault: look again later. */
 static int accept_one(struct ctl_listener *l)
 {
-	int fd = accept4(l->fd.fd, NULL, NULL, SOCK_CLOEXEC), ret;
+	bool layered = l->tls || l->at.websocket;
+	int fd = accept4(l->fd.fd, NULL, NULL, SOCK_CLOEXEC | (layered ? SOCK_NONBLOCK : 0)), ret = 0;
+	const struct stream_opts o = { .fd = fd, .tls = l->tls, .guard = l->guard.allows ? &l->guard : NULL, .websocket = l->at.websocket };
+	struct stream *s = NULL;
 
 	if (fd < 0)
 		return errno == EAGAIN || errno == EINTR || errno == ECONNABORTED ? 0 : -errno;
-	ret = ctl_monitor_new(l->ctl, fd, -1, &l->at, l, NULL);
-	if (ret)
+	if (layered)
+		ret = stream_new(&o, &s);
+	if (!ret)
+		ret = ctl_monitor_new(l->ctl, fd, -1, &l->at, l, s);
+	if (ret) {
+		stream_free(s);
 		close(fd);
+	}
 	return ret;
 }
 
@@ -74,7 +82,7 @@ static void on_connect(void *opaque, uint32_t events)
 	}
 }
 
-static int listener_new(struct control *ctl, const struct ctl_address *a, int fd)
+static int listener_new(struct control *ctl, const struct ctl_address *a, int fd, struct tls_creds *tls, const struct tls_guard *guard)
 {
 	struct ctl_listener *l = calloc(1, sizeof(*l));
 
@@ -84,6 +92,9 @@ static int listener_new(struct control *ctl, const struct ctl_address *a, int fd
 	l->at = *a;
 	l->ours = a->where == CTL_AT_UNIX;
 	l->fd = (struct loop_fd){ .fd = fd, .events = EPOLLIN, .cb = on_connect, .opaque = l };
+	l->tls = tls_creds_ref(tls);
+	if (guard)
+		l->guard = *guard;
 	list_add_tail(&ctl->listeners, &l->node);
 	listener_watch(l);
 	return 0;
@@ -95,20 +106,37 @@ static void listener_free(struct ctl_listener *l)
 	close(l->fd.fd);
 	if (l->ours)
 		unlink(l->at.path);
+	tls_creds_unref(l->tls);
 	list_del(&l->node);
 	free(l);
 }
 
 /* ---- the configuration's monitors ---- */
 
+/* TLS as the address says. */
+static int tls_of(struct control *ctl, const struct ctl_address *a, struct tls_creds **tls, struct tls_guard *guard, struct err *e)
+{
+	const struct vm_tls t = {
+		.creds = a->tls_creds[0] ? a->tls_creds : NULL, .authz = a->tls_authz[0] ? a->tls_authz : NULL, .cert = a->tls_cert[0] ? a->tls_cert : NULL,
+		.key = a->tls_key[0] ? a->tls_key : NULL, .ca = a->tls_ca[0] ? a->tls_ca : NULL,
+	};
+
+	return vm_tls_get(ctl->vm, &t, a->server, tls, guard, e);
+}
+
 static int open_server(struct control *ctl, const struct ctl_address *a, struct err *e)
 {
+	struct tls_creds *tls;
+	struct tls_guard guard;
 	uint16_t port = 0;
-	int fd, ret = ctl_address_listen(a, &fd, &port, e);
+	int fd, ret = tls_of(ctl, a, &tls, &guard, e);
 
+	if (!ret)
+		ret = ctl_address_listen(a, &fd, &port, e);
 	if (ret)
 		return ret;
-	ret = listener_new(ctl, a, fd);
+	ret = listener_new(ctl, a, fd, tls, &guard);
+	tls_creds_unref(tls);
 	if (ret) {
 		close(fd);
 		return err_set(e, ret, "out of memory");
@@ -127,8 +155,30 @@ static int serve_fd(struct control *ctl, int fd, const struct ctl_address *a, st
 		return err_set(e, -errno, "descriptor %d is no socket: %s", fd, strerror(errno));
 	if (listening && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
 		return err_set(e, -errno, "descriptor %d: %s", fd, strerror(errno));
-	ret = listening ? listener_new(ctl, a, fd) : ctl_monitor_new(ctl, fd, -1, a, NULL, NULL);
+	ret = listening ? listener_new(ctl, a, fd, NULL, NULL) : ctl_monitor_new(ctl, fd, -1, a, NULL, NULL);
 	return ret ? err_set(e, ret, "descriptor %d cannot be served: %s", fd, strerror(-ret)) : 0;
+}
+
+/* A connection that was made from here.  The descriptor is taken on success. */
+static int serve_tls(struct control *ctl, int fd, const struct ctl_address *a, struct err *e)
+{
+	struct stream_opts o = { .fd = fd, .host = a->host[0] ? a->host : "127.0.0.1" };
+	struct tls_guard guard;
+	struct stream *s = NULL;
+	int ret = tls_of(ctl, a, &o.tls, &guard, e);
+
+	if (ret)
+		return ret;
+	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+		ret = -errno;
+	if (!ret)
+		ret = stream_new(&o, &s);
+	tls_creds_unref(o.tls);
+	if (!ret)
+		ret = ctl_monitor_new(ctl, fd, -1, a, NULL, s);
+	if (ret)
+		stream_free(s);
+	return ret ? err_set(e, ret, "TLS cannot begin: %s", strerror(-ret)) : 0;
 }
 
 static int open_one(struct control *ctl, const char *text, struct err *e)
@@ -149,7 +199,7 @@ static int open_one(struct control *ctl, const char *text, struct err *e)
 		return open_server(ctl, &a, e);
 	ret = ctl_address_connect(&a, &fd, e);
 	if (!ret)
-		ret = serve_fd(ctl, fd, &a, e);
+		ret = ctl_address_layered(&a) ? serve_tls(ctl, fd, &a, e) : serve_fd(ctl, fd, &a, e);
 	if (ret && fd >= 0)
 		close(fd);
 	return ret;
@@ -174,7 +224,7 @@ static int open_default(struct control *ctl, struct err *e)
 		snprintf(a.path, sizeof(a.path), "%s", ctl_place_socket(ctl->place));
 		ret = ctl_address_listen(&a, &fd, NULL, e);
 	}
-	if (!ret && (ret = listener_new(ctl, &a, fd)))
+	if (!ret && (ret = listener_new(ctl, &a, fd, NULL, NULL)))
 		close(fd);
 	if (ret)
 		log_info("no control socket: %s", e->msg);

@@ -30,7 +30,8 @@ int opt_chardev(struct qemu *q, const char *val, struct err *e)
 static int socket_switches(struct qemu *q, struct props *p, const char *where, struct qemu_place *out, struct err *e)
 {
 	static const char *const same[] = { "delay", "nodelay", "ipv4", "ipv6", "tight", "to", NULL };
-	bool server = false, wait = true, abstract = false;
+	const char *creds = props_take(p, "tls-creds"), *authz = props_take(p, "tls-authz");
+	bool server = false, wait = true, abstract = false, websocket = false;
 	uint64_t again = 0;
 	int ret = props_bool(p, "server", &server, e);
 
@@ -44,10 +45,18 @@ static int socket_switches(struct qemu *q, struct props *p, const char *where, s
 		ret = err_set(e, -ENOTSUP, "abstract=on is not supported; a socket is a file");
 	if (!ret)
 		ret = props_bool(p, "telnet", &out->telnet, e);
+	if (!ret)
+		ret = props_bool(p, "websocket", &websocket, e);
 	props_ignore(p, same);
 	out->text = keepf(q, "%s,server=%s%s", where, server ? "on" : "off", server ? wait ? ",wait=on" : ",wait=off" : "");
 	if (out->telnet)
 		out->text = keepf(q, "%s,telnet=on", out->text);
+	if (websocket)
+		out->text = keepf(q, "%s,websocket=on", out->text);
+	if (creds)
+		out->text = keepf(q, "%s,tls-creds=%s", out->text, creds);
+	if (authz)
+		out->text = keepf(q, "%s,tls-authz=%s", out->text, authz);
 	if (again)
 		out->text = keepf(q, "%s,reconnect=%u", out->text, (unsigned)again);
 	return ret;
@@ -473,6 +482,9 @@ static int emit_hmp(struct qemu *q, const char *id, const struct qemu_place *at,
 	return ret;
 }
 
+/* Its messages name the chardev. */
+static bool layered(const char *place) { return strstr(place, ",tls-creds=") || strstr(place, ",websocket=on"); }
+
 static int emit_monitor(struct qemu *q, struct qemu_item *it, struct err *e)
 {
 	const char *mode, *dev, *id;
@@ -499,7 +511,7 @@ static int emit_monitor(struct qemu *q, struct qemu_item *it, struct err *e)
 	if (!ret && (!mode || !strcmp(mode, "readline")))
 		ret = emit_hmp(q, dev, &at, e);
 	else if (!ret && strcmp(at.text, "none"))
-		emitf(q, "--qmp", "%s%s", at.text, pretty ? ",pretty=on" : "");
+		emitf(q, "--qmp", "%s%s%s%s", at.text, layered(at.text) ? ",id=" : "", layered(at.text) ? dev : "", pretty ? ",pretty=on" : "");
 	return ret ? err_prefix(e, ret, "-mon") : 0;
 }
 

@@ -447,7 +447,7 @@ static int object_memory(struct qemu *q, struct qemu_item *it, struct err *e)
 int opt_object(struct qemu *q, const char *val, struct err *e)
 {
 	static const char *const plain[] = { "rng-random", "rng-builtin", "iothread", "memory-backend-ram", "memory-backend-file", "memory-backend-memfd",
-					     "secret", "throttle-group", "tls-creds-x509", "authz-simple" };
+					     "secret", "throttle-group", "tls-creds-x509", "tls-creds-psk", "authz-simple" };
 	struct qemu_item *it;
 	const char *type;
 	int ret;
@@ -464,7 +464,7 @@ int opt_object(struct qemu *q, const char *val, struct err *e)
 	for (unsigned i = 0; i < ARRAY_LEN(plain); i++)
 		if (type && !strcmp(type, plain[i]))
 			return it->type = plain[i], 0;
-	return err_set(e, -ENOTSUP, "type '%.60s' is not supported; rng-random, rng-builtin, iothread, memory-backend-*, secret, throttle-group, tls-creds-x509 and authz-simple are", type ? type : "");
+	return err_set(e, -ENOTSUP, "type '%.60s' is not supported; rng-random, rng-builtin, iothread, memory-backend-*, secret, throttle-group, tls-creds-x509, tls-creds-psk and authz-simple are", type ? type : "");
 }
 
 static int emit_object(struct qemu *q, struct qemu_item *it, struct err *e)
@@ -472,7 +472,7 @@ static int emit_object(struct qemu *q, struct qemu_item *it, struct err *e)
 	const char *v;
 	int ret = 0;
 
-	if (!strcmp(it->type, "secret") || !strcmp(it->type, "throttle-group") || !strcmp(it->type, "tls-creds-x509") || !strcmp(it->type, "authz-simple"))
+	if (!strcmp(it->type, "secret") || !strcmp(it->type, "throttle-group") || !strncmp(it->type, "tls-creds-", 10) || !strcmp(it->type, "authz-simple"))
 		return emit_node_object(q, it, e);
 	if (!strcmp(it->type, "rng-random") && (v = props_take(&it->p, "filename")) && strcmp(v, "/dev/urandom") && strcmp(v, "/dev/random"))
 		return err_set(e, -ENOTSUP, "filename=%.60s: random numbers come from the host's kernel (/dev/urandom)", v);

@@ -79,7 +79,7 @@ static const struct {
 	{ "vga", "none                 no graphic card\nstd                  standard VGA (default)\nvirtio               Virtio VGA\n" },
 	{ "display", "Available display backend types:\nnone\nvnc\n" },
 	{ "object", "List of user creatable objects:\n  authz-simple\n  iothread\n  memory-backend-file\n  memory-backend-memfd\n  memory-backend-ram\n"
-	  "  rng-builtin\n  rng-random\n  secret\n  throttle-group\n  tls-creds-x509\n" },
+	  "  rng-builtin\n  rng-random\n  secret\n  throttle-group\n  tls-creds-psk\n  tls-creds-x509\n" },
 	{ "log", "Log items (comma separated): none\n" },
 	{ "trace", "" },
 	{ "fsdev", "Available fsdev drivers:\nlocal\n" },

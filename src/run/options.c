@@ -473,8 +473,9 @@ const struct opt run_opts[] = {
 	{ "object", 0, "JSON", "secret, throttle group or TLS credentials; may be repeated",
 	  "A secret or throttle group that block nodes refer to, as QEMU describes it: *{\"qom-type\": \"secret\", \"id\": \"s\", \"file\": \"FILE\"}* "
 	  "or *{\"qom-type\": \"throttle-group\", \"id\": \"g\", \"limits\": {\"iops-total\": 100}}*. Of a group that several nodes refer to each has the limits for "
-	  "itself. Credentials of TLS are *{\"qom-type\": \"tls-creds-x509\", \"id\": \"t\", \"dir\": \"DIR\", \"endpoint\": \"server\"}*, with ca-cert.pem and server-cert.pem, "
-	  "server-key.pem or client-cert.pem, client-key.pem in the directory.", .parse = parse_object },
+	  "itself. What connections refer to: *{\"qom-type\": \"tls-creds-x509\", \"id\": \"t\", \"dir\": \"DIR\", \"endpoint\": \"server\"}* are credentials of TLS, with ca-cert.pem and server-cert.pem, "
+	  "server-key.pem or client-cert.pem, client-key.pem in the directory, and ca-crl.pem, if there is one; *tls-creds-psk* has keys.psk, and *authz-simple* (*identity*) says whom alone of those that have a "
+	  "certificate *tls-authz=* lets in.", .parse = parse_object },
 	{ "blockdev", 0, "JSON", "block node with a name; may be repeated",
 	  "A block node as QEMU's *blockdev-add* describes it, for a disk (*--disk node=NAME*), another node or commands of the control protocol: "
 	  "*{\"driver\": \"qcow2\", \"node-name\": \"n\", \"file\": {\"driver\": \"file\", \"filename\": \"FILE\"}}*. Drivers are file, host_device, nbd, http, https, "
@@ -595,7 +596,10 @@ const struct opt run_opts[] = {
 	{ "chardev", 0, "KIND,id=ID[,...]", "a byte stream to the outside, for --serial, --port and --monitor; may be repeated",
 	  "A byte stream to the outside with a name, for *--serial*, *--port* and *--monitor*: *socket,id=ID,path=PATH* or *socket,id=ID,host=HOST,port=PORT*, which connects, with "
 	  "*reconnect=SECONDS* again and again, or with *server=on* listens (*wait=on*: the guest does not start before somebody came); what the "
-	  "guest writes while nobody is connected is lost, and TCP is for loopback, where it is by default; *telnet=on* is for a telnet program at the other side; *fd=N* is a socket that was handed down. *file,id=ID,path=FILE* (*append=on*), *pty,id=ID*, "
+	  "guest writes while nobody is connected is lost, and TCP is for loopback, where it is by default; *telnet=on* is for a telnet program at the other side; *fd=N* is a socket that was handed down. On TCP "
+	  "*tls-cert=FILE* and *tls-key=FILE* (PEM) have a server speak TLS, and *tls-ca=FILE* has it want certificates that those in FILE vouch for; a client has *tls-ca=*, and a certificate of its own if the "
+	  "server wants one; *tls-creds=ID* and *tls-authz=ID* are QEMU's way, see *--object*. A side that has not finished its handshake in ten seconds is given up. *websocket=on* has a server's clients "
+	  "(browsers) open WebSockets. *file,id=ID,path=FILE* (*append=on*), *pty,id=ID*, "
 	  "*ringbuf,id=ID,size=BYTES* keeps the newest bytes for the control protocol's ringbuf-read, *vdagent,id=ID* is this end of SPICE's agent, which "
 	  "*--clipboard* sets up along with its port, *null,id=ID*; *stdio,id=ID* is standard input and "
 	  "output, which the console then has not (*signal=off*: Ctrl-C is the guest's). With *mux=on* several serial ports, ports and monitors share it: what they write "
@@ -680,7 +684,8 @@ const struct opt run_opts[] = {
 	  "Serves the control protocol, QMP, see lodge-qmp(1): on a unix socket or a TCP port, on a descriptor that was handed down, or on "
 	  "standard input and output; may be repeated. *server=on* (the default) listens, *off* connects; with *wait=on* (the "
 	  "default) the guest does not start before a client has come. *pretty=on* prints answers over several lines. Whoever can "
-	  "connect owns the guest and may read and write files as the user: TCP is for loopback.", .parse = parse_qmp },
+	  "connect owns the guest and may read and write files as the user: TCP is for loopback, or has TLS: *tls-cert=*, *tls-key=*, "
+	  "*tls-ca=*, *tls-creds=*, *tls-authz=* and *websocket=* are those of *--chardev*.", .parse = parse_qmp },
 	{ "monitor", 0, "ID", "monitor for people (HMP) on a chardev; may be repeated",
 	  "A monitor for people on a *--chardev*: commands with a prompt, those of human-monitor-command, *help* lists them. Up to eight.", .parse = parse_monitor },
 	{ "gdb", 0, "PORT|tcp:HOST:PORT|unix:PATH", "a gdb may connect",

@@ -10,7 +10,8 @@
 
 static int chardev_part(void *opaque, const char *name, const char *val, struct err *e)
 {
-	static const char *const keys[] = { "id", "path", "host", "port", "server", "wait", "append", "reconnect", "size", "mux", "escape", "signal", "telnet", "fd" };
+	static const char *const keys[] = { "id", "path", "host", "port", "server", "wait", "append", "reconnect", "size", "mux", "escape", "signal", "telnet", "fd",
+					    "websocket", "tls-creds", "tls-authz", "tls-cert", "tls-key", "tls-ca" };
 	struct target *t = opaque;
 
 	if (!name)
@@ -20,7 +21,8 @@ static int chardev_part(void *opaque, const char *name, const char *val, struct 
 			/* "server" alone is server=on, as QEMU once had it. */
 			return conf_setf(t->c, val ? val : "on", e, "chardev.%u.%s", t->n, keys[i]);
 	return err_set(e, -EINVAL, "'%.40s' is not one of id=ID, path=PATH, host=HOST, port=PORT, server=on|off, wait=on|off, reconnect=SECONDS, "
-		       "append=on|off, size=BYTES, mux=on|off, escape=N, signal=on|off, telnet=on|off, fd=N", name);
+		       "append=on|off, size=BYTES, mux=on|off, escape=N, signal=on|off, telnet=on|off, fd=N, websocket=on|off, tls-creds=ID, tls-authz=ID, "
+		       "tls-cert=FILE, tls-key=FILE, tls-ca=FILE", name);
 }
 
 int parse_chardev(struct conf *c, struct opt_state *st, const char *val, struct err *e)

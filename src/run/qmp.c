@@ -4,22 +4,46 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
+#include "base/tls.h"
 #include "base/unix_socket.h"
+#include "control/address.h"
 #include "control/place.h"
 
 #define LINE_MAX_LEN (64u << 20)
 
 struct qmp {
 	int fd;
+	struct tls *tls;		/* NULL: none */
 	char *buf;
 	size_t len, cap;
 };
+
+/* As recv and send are, waiting. */
+static ssize_t get(struct qmp *q, void *p, size_t n)
+{
+	ssize_t r = q->tls ? tls_read(q->tls, p, n) : recv(q->fd, p, n, 0);
+
+	if (q->tls && r < 0)
+		errno = (int)-r;
+	return q->tls && r < 0 ? -1 : r;
+}
+
+static ssize_t put(struct qmp *q, const void *p, size_t n)
+{
+	ssize_t r = q->tls ? tls_write(q->tls, p, n) : send(q->fd, p, n, MSG_NOSIGNAL);
+
+	if (q->tls && r < 0)
+		errno = (int)-r;
+	return q->tls && r < 0 ? -1 : r;
+}
 
 /* One line, without its end, as JSON. */
 static int read_json(struct qmp *q, json_t **out, struct err *e)
@@ -39,11 +63,13 @@ static int read_json(struct qmp *q, json_t **out, struct err *e)
 			q->buf = p;
 			q->cap = cap;
 		}
-		n = recv(q->fd, q->buf + q->len, q->cap - q->len, 0);
+		n = get(q, q->buf + q->len, q->cap - q->len);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
 			return err_set(e, -ETIMEDOUT, "the guest does not answer");
+		if (n < 0 && q->tls)
+			return err_set(e, -EPIPE, "TLS: %s", tls_why(q->tls));
 		if (n <= 0)
 			return err_set(e, -EPIPE, "the guest has ended, or its process closed the connection");
 		q->len += (size_t)n;
@@ -61,7 +87,7 @@ static int send_json(struct qmp *q, json_t *j, struct err *e)
 	int ret = text ? 0 : -ENOMEM;
 
 	while (left && !ret) {
-		ssize_t n = send(q->fd, p, left, MSG_NOSIGNAL);
+		ssize_t n = put(q, p, left);
 
 		if (n < 0 && errno != EINTR)
 			ret = -errno;
@@ -102,6 +128,33 @@ int qmp_event(struct qmp *q, json_t **event, struct err *e)
 	return r;
 }
 
+/* "tcp:HOST:PORT,...", with TLS if it says so: the descriptor waits, so a handshake does. */
+static int open_tcp(struct qmp *q, const char *text, unsigned timeout_ms, struct err *e)
+{
+	const struct timeval limit = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
+	struct tls_creds *creds = NULL;
+	struct ctl_address a;
+	int ret = ctl_address_parse(text, &a, e);
+	const struct tls_files f = { .verify = true, .ca = a.tls_ca, .cert = a.tls_cert[0] ? a.tls_cert : NULL, .key = a.tls_key[0] ? a.tls_key : NULL };
+
+	if (!ret && (a.tls_creds[0] || a.tls_authz[0] || a.websocket))
+		return err_set(e, -EINVAL, "'%.60s': of TLS tls-ca=, tls-cert= and tls-key= are known here", text);
+	if (!ret && (f.cert || f.key || a.tls_ca[0]))
+		ret = tls_creds_new(&f, &creds, e);
+	if (!ret)
+		ret = ctl_address_connect(&a, &q->fd, e);
+	if (!ret && timeout_ms && (setsockopt(q->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) || setsockopt(q->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit))))
+		ret = err_set(e, -errno, "%.60s: %s", text, strerror(errno));
+	if (!ret && creds) {
+		signal(SIGPIPE, SIG_IGN);	/* TLS writes as to a file */
+		ret = tls_new(creds, q->fd, a.host[0] ? a.host : "127.0.0.1", NULL, &q->tls) ? err_set(e, -ENOMEM, "out of memory for TLS") : 0;
+		if (!ret && (ret = tls_handshake(q->tls)))
+			err_set(e, ret, ret == -EAGAIN ? "TLS: %s does not answer" : "TLS: %s", ret == -EAGAIN ? text : tls_why(q->tls));
+	}
+	tls_creds_unref(creds);
+	return ret;
+}
+
 int qmp_open(const char *name, unsigned timeout_ms, struct qmp **out, struct err *e)
 {
 	struct qmp *q = calloc(1, sizeof(*q));
@@ -114,13 +167,15 @@ int qmp_open(const char *name, unsigned timeout_ms, struct qmp **out, struct err
 		return err_set(e, -ENOMEM, "out of memory");
 	q->fd = -1;
 	snprintf(path, sizeof(path), "%s", name);
-	if (!strchr(name, '/'))
+	if (!strncmp(name, "tcp:", 4))
+		ret = open_tcp(q, name, timeout_ms, e);
+	else if (!strchr(name, '/'))
 		ret = ctl_place_find(name, path, sizeof(path), &pid, e);
-	if (!ret)
+	if (!ret && q->fd < 0)
 		ret = unix_socket_connect(path, timeout_ms, &q->fd, e);
 	if (ret == -EAGAIN)
 		ret = err_set(e, -ETIMEDOUT, "the guest does not answer");
-	if (ret == -ECONNREFUSED && !strchr(name, '/'))
+	if (ret == -ECONNREFUSED && !strchr(name, '/') && strncmp(name, "tcp:", 4))
 		ret = err_set(e, -ENOENT, "the guest '%s' is not running any more", name);
 	if (!ret)
 		ret = read_json(q, &j, e);	/* the greeting */
@@ -141,6 +196,7 @@ void qmp_close(struct qmp *q)
 {
 	if (!q)
 		return;
+	tls_free(q->tls);
 	if (q->fd >= 0)
 		close(q->fd);
 	free(q->buf);

@@ -9,7 +9,8 @@
 
 struct qmp;
 
-/* Connects to a running guest by its name, or by its socket's path if that has a '/', and negotiates.
+/* Connects to a running guest by its name, by its socket's path if that has a '/', or by tcp:HOST:PORT as --qmp has it (with TLS:
+ * tls-ca=FILE, tls-cert=FILE, tls-key=FILE), and negotiates.
  * timeout_ms: how long it may be silent, 0: for ever.  ENOENT: no such guest; ETIMEDOUT: it does not answer. */
 int qmp_open(const char *name, unsigned timeout_ms, struct qmp **out, struct err *e);
 void qmp_close(struct qmp *q);

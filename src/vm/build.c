@@ -311,6 +311,8 @@ static int build_machine(struct vm *vm, struct err *e)
 	if (!ret)
 		ret = build_chardevs(vm, e);
 	if (!ret)
+		ret = vm_add_objects(vm, e);
+	if (!ret)
 		ret = vm_chardevs_new(vm, e);
 	if (!ret)
 		ret = vm_display_new(vm, e);

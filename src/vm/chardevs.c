@@ -117,20 +117,35 @@ static int open_stdio(struct vm *vm, const struct vm_chardev *c, struct chardev 
 	return chardev_stdio_new(vm->m->loop, &o, out, e);
 }
 
+static int open_socket(struct vm *vm, const struct vm_chardev *c, bool live, struct chardev **out, struct err *e)
+{
+	struct tls_guard guard;
+	struct chardev_socket_opts o = {
+		.path = c->path, .host = c->host, .port = c->port, .fd = (int)c->fd, .server = c->server, .telnet = c->telnet,
+		.reconnect_s = c->reconnect, .live = live, .id = c->id, .websocket = c->websocket,
+	};
+	int ret = vm_tls_get(vm, &c->tls, c->server, &o.tls, &guard, e);
+
+	if (ret && c->fd > 2)
+		close((int)c->fd);
+	if (ret)
+		return ret;
+	o.guard = guard.allows ? &guard : NULL;
+	ret = chardev_socket_new(vm->m->loop, &o, out, e);
+	tls_creds_unref(o.tls);
+	return ret;
+}
+
 /* pty: NULL, or room for the name of its other end. */
 static int open_backend(struct vm *vm, const struct vm_chardev *c, char *pty, size_t pty_len, struct chardev **out, struct err *e)
 {
-	const struct chardev_socket_opts o = {
-		.path = c->path, .host = c->host, .port = c->port, .fd = (int)c->fd, .server = c->server, .telnet = c->telnet,
-		.reconnect_s = c->reconnect, .live = pty != NULL,
-	};
 	struct loop *l = vm->m->loop;
 	char name[64];
 	int ret;
 
 	switch (c->kind) {
 	case VM_CHARDEV_SOCKET:
-		ret = chardev_socket_new(l, &o, out, e);
+		ret = open_socket(vm, c, pty != NULL, out, e);
 		return ret || !c->wait ? ret : chardev_socket_wait(*out, e);
 	case VM_CHARDEV_FILE:
 		return chardev_file_new(l, c->path, c->append, out, e);

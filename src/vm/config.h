@@ -63,7 +63,7 @@
  *   vsock.cid N [3]  vsock.path PATH   [none]  the path makes the device
  *   exec COMMAND  exec-timeout SECONDS [300]
  *   code-cache SIZE  direct auto|off|always [auto]  perf-map on|off [off]  dump-block ADDRESS[,FILE]
- *   object.N JSON, blockdev.N JSON: secrets, throttle groups and block nodes, as QEMU describes them (vm/nodes.h)  disk.N.node NAME
+ *   object.N JSON, blockdev.N JSON: secrets, throttle groups, TLS' objects and block nodes, as QEMU describes them (vm/nodes.h)  disk.N.node NAME
  *   gdb PORT|ADDRESS  sandbox auto|on|off [auto]
  *   monitor.N ID of a chardev: a monitor for people
  *   qmp.N ADDRESS (control/address.h)  control on|off [on]  paused on|off [off]
@@ -95,6 +95,8 @@
 #include "storage/disk.h"
 #include "virtio/device.h"
 #include "vm/conf.h"
+#include "vm/tls.h"
+#include "vm/tls.h"
 
 #define VM_MAX_DISKS 16
 #define VM_MAX_FLOPPIES 2
@@ -131,6 +133,8 @@ struct vm_chardev {
 	const char *id, *path, *host, *port;
 	bool server, wait, append;
 	bool telnet;			/* a socket's other side speaks telnet */
+	bool websocket;			/* a server's clients speak through one */
+	struct vm_tls tls;		/* a socket's */
 	bool mux;			/* several may use it */
 	bool signal;			/* stdio: Ctrl-C ends the guest */
 	unsigned escape;		/* control character of the mux; 0: none */
@@ -310,7 +314,7 @@ struct vm_config {
 	unsigned boot_menu_ms;
 	struct vm_fw_cfg fw_cfg[VM_MAX_FW_CFGS];
 	unsigned n_fw_cfgs;
-	const char *object[VM_MAX_OBJECTS];	/* JSON: secrets and throttle groups (vm/nodes.h) */
+	const char *object[VM_MAX_OBJECTS];	/* JSON: secrets, throttle groups, TLS' objects (vm/nodes.h) */
 	unsigned n_objects;
 	const char *blockdev[VM_MAX_BLOCKDEVS];	/* JSON: block nodes, in order */
 	unsigned n_blockdevs;

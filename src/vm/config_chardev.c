@@ -24,6 +24,14 @@ static int set_size(const char *val, uint64_t *out, struct err *e)
 	return 0;
 }
 
+static int set_tls(struct vm_chardev *c, const char *field, const char *val, struct err *e)
+{
+	const char **to = !strcmp(field, "creds") ? &c->tls.creds : !strcmp(field, "authz") ? &c->tls.authz : !strcmp(field, "cert") ? &c->tls.cert :
+			  !strcmp(field, "key") ? &c->tls.key : !strcmp(field, "ca") ? &c->tls.ca : NULL;
+
+	return to ? config_text(val, to, e) : -ENOENT;
+}
+
 int config_chardev(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e)
 {
 	struct vm_chardev *c;
@@ -58,6 +66,10 @@ int config_chardev(struct vm_config *v, unsigned n, const char *field, const cha
 		return config_uint(val, 3, 1 << 20, &c->fd, e);
 	if (!strcmp(field, "telnet"))
 		return config_bool(val, &c->telnet, e);
+	if (!strcmp(field, "websocket"))
+		return config_bool(val, &c->websocket, e);
+	if (!strncmp(field, "tls-", 4))
+		return set_tls(c, field + 4, val, e);
 	if (!strcmp(field, "mux"))
 		return config_bool(val, &c->mux, e);
 	if (!strcmp(field, "escape"))
@@ -103,6 +115,12 @@ static int check_chardev(const struct vm_config *v, unsigned i, struct err *e)
 		return err_set(e, -EINVAL, "--chardev %.60s: a socket has a path=, or a port= (and a host=), or an fd=", c->id);
 	if (!socket && (c->port || c->host || c->server || c->wait || c->reconnect || c->telnet || c->fd))
 		return err_set(e, -EINVAL, "--chardev %.60s: host=, port=, server=, wait=, reconnect=, telnet= and fd= belong to a socket", c->id);
+	if ((c->tls.creds || c->tls.authz || c->tls.cert || c->tls.key || c->tls.ca || c->websocket) && !c->port)
+		return err_set(e, -EINVAL, "--chardev %.60s: TLS and websocket= belong to a socket with a port=", c->id);
+	if (c->websocket && (!c->server || c->telnet))
+		return err_set(e, -EINVAL, "--chardev %.60s: websocket=on belongs to server=on, and does not go with telnet=on", c->id);
+	if (!c->tls.cert != !c->tls.key)
+		return err_set(e, -EINVAL, "--chardev %.60s: tls-cert= and tls-key= belong together", c->id);
 	if (c->wait && !c->server)
 		return err_set(e, -EINVAL, "--chardev %.60s: wait=on belongs to server=on", c->id);
 	if (c->reconnect && (c->server || c->fd))

@@ -471,13 +471,21 @@ static int add_text(struct vm *vm, const char *text, int (*fn)(struct vm *vm, co
 	return ret ? err_prefix(e, ret, "%s", option) : 0;
 }
 
-int vm_add_nodes(struct vm *vm, struct err *e)
+int vm_add_objects(struct vm *vm, struct err *e)
 {
 	const struct vm_config *cfg = vm->cfg;
 	int ret = 0;
 
 	for (unsigned i = 0; i < cfg->n_objects && !ret; i++)
 		ret = add_text(vm, cfg->object[i], vm_object_add, "--object", e);
+	return ret;
+}
+
+int vm_add_nodes(struct vm *vm, struct err *e)
+{
+	const struct vm_config *cfg = vm->cfg;
+	int ret = 0;
+
 	for (unsigned i = 0; i < cfg->n_blockdevs && !ret; i++)
 		ret = add_text(vm, cfg->blockdev[i], vm_node_add, "--blockdev", e);
 	return ret;

@@ -63,11 +63,12 @@ struct blk_secrets *vm_secrets(struct vm *vm);
 /* A node that nobody owns yet, made on the loop of `io`, whose lock is held. */
 int vm_node_open(struct vm *vm, const json_t *description, struct iothread *io, struct blk_node **out, struct err *e);
 
-/* {"qom-type": "secret", "throttle-group", "tls-creds-x509" or "authz-simple", "id": ...}. ENOTSUP: another type */
+/* {"qom-type": "secret", "throttle-group", "tls-creds-x509", "tls-creds-psk" or "authz-simple", "id": ...}. ENOTSUP: another type */
 int vm_object_add(struct vm *vm, const json_t *object, struct err *e);
 int vm_object_del(struct vm *vm, const char *id, struct err *e);
 
-/* What the configuration has of all that: before the disks are made. */
+/* What the configuration has of all that: objects before whatever refers to them, nodes before the disks are made. */
+int vm_add_objects(struct vm *vm, struct err *e);
 int vm_add_nodes(struct vm *vm, struct err *e);
 /* The devices are gone, I/O threads run still. No lock held. */
 void vm_free_nodes(struct vm *vm);

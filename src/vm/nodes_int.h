@@ -29,7 +29,7 @@ struct secret_object {
 /* Credentials, or the name of who may come: one of the two. */
 struct tls_object {
 	struct list in;
-	char *id;
+	char *id;			/* "": deleted, and perhaps somebody has its identity */
 	struct tls_creds *creds;
 	bool verify;
 	char *identity;

@@ -166,7 +166,7 @@ int vm_object_add(struct vm *vm, const json_t *object, struct err *e)
 		return add_secret(s, id, object, e);
 	if (!strcmp(type, "throttle-group"))
 		return add_group(s, id, object, e);
-	if (!strcmp(type, "tls-creds-x509") || !strcmp(type, "authz-simple"))
+	if (!strncmp(type, "tls-creds-", 10) || !strcmp(type, "authz-simple"))
 		return vm_tls_add(s, type, id, object, e);
 	return err_set(e, -ENOTSUP, "invalid object type: %.60s", type);
 }

@@ -17,7 +17,7 @@
 
 struct tls_object *vm_tls_find(struct vm_nodes *s, const char *id)
 {
-	if (s)
+	if (s && *id)
 		list_for_each(p, &s->tls)
 			if (!strcmp(list_entry(p, struct tls_object, in)->id, id))
 				return list_entry(p, struct tls_object, in);
@@ -100,6 +100,27 @@ static int make_creds(struct tls_object *x, const json_t *o, struct err *e)
 	return ret ? ret : load(dir, endpoint && !strcmp(endpoint, "server"), verify, &x->creds, e);
 }
 
+static int make_psk(struct tls_object *x, const json_t *o, struct err *e)
+{
+	static const char *const known[] = { "dir", "endpoint", "verify-peer", "username", NULL };
+	const char *dir = text_of(o, "dir"), *endpoint = text_of(o, "endpoint");
+	struct tls_files f = { .server = endpoint && !strcmp(endpoint, "server"), .psk_name = text_of(o, "username") };
+	char path[PATH_MAX];
+	bool verify;
+	int ret = only(o, known, e);
+
+	ret = ret ? ret : bool_of(o, "verify-peer", &verify, e);
+	if (!ret && !dir)
+		ret = err_set(e, -EINVAL, "Parameter 'dir' is missing");
+	if (!ret && endpoint && strcmp(endpoint, "client") && strcmp(endpoint, "server"))
+		ret = err_set(e, -EINVAL, "Parameter 'endpoint' does not accept value '%.40s'", endpoint);
+	if (!ret && snprintf(path, sizeof(path), "%s/keys.psk", dir) >= (int)sizeof(path))
+		ret = err_set(e, -ENAMETOOLONG, "%.100s: the name is too long", dir);
+	f.psk = path;
+	x->verify = true;
+	return ret ? ret : tls_creds_new(&f, &x->creds, e);
+}
+
 /* ---- names ---- */
 
 #define NAME_LEN 1024
@@ -172,7 +193,7 @@ int vm_tls_add(struct vm_nodes *s, const char *type, const char *id, const json_
 	if (!x || !x->id)
 		ret = err_set(e, -ENOMEM, "out of memory");
 	else
-		ret = !strcmp(type, "authz-simple") ? make_authz(x, o, e) : make_creds(x, o, e);
+		ret = !strcmp(type, "authz-simple") ? make_authz(x, o, e) : !strcmp(type, "tls-creds-psk") ? make_psk(x, o, e) : make_creds(x, o, e);
 	if (!ret)
 		list_add_tail(&s->tls, &x->in);
 	else if (x)
@@ -180,8 +201,13 @@ int vm_tls_add(struct vm_nodes *s, const char *type, const char *id, const json_
 	return ret;
 }
 
+/* Who has an identity's guard may look at it for as long as the VM is there. */
 void vm_tls_del(struct tls_object *x)
 {
+	if (x->identity) {
+		*x->id = '\0';
+		return;
+	}
 	list_del(&x->in);
 	free_one(x);
 }
@@ -222,4 +248,27 @@ int vm_tls_authz(struct vm *vm, const char *id, const char **out, struct err *e)
 		return err_set(e, -ENOENT, "there is no object '%.60s' of type authz-simple", id);
 	*out = x->identity;
 	return 0;
+}
+
+int vm_tls_get(struct vm *vm, const struct vm_tls *t, bool server, struct tls_creds **creds, struct tls_guard *guard, struct err *e)
+{
+	const struct tls_files f = { .server = server, .verify = !server || t->ca, .cert = t->cert, .key = t->key, .ca = t->ca };
+	const char *identity;
+	int ret = 0;
+
+	*creds = NULL;
+	*guard = (struct tls_guard){ 0 };
+	if (t->authz && !t->creds)
+		return err_set(e, -EINVAL, "'tls_authz' option requires 'tls_creds' option");
+	if (t->authz && !server)
+		return err_set(e, -EINVAL, "'tls_authz' option is incompatible with socket in client connect mode");
+	if (f.cert || f.key || f.ca)
+		return t->creds ? err_set(e, -EINVAL, "tls-creds= does not go with tls-cert=, tls-key= and tls-ca=") : tls_creds_new(&f, creds, e);
+	if (t->authz)
+		ret = vm_tls_authz(vm, t->authz, &identity, e);
+	if (!ret && t->creds)
+		ret = vm_tls_creds(vm, t->creds, server, creds, e);
+	if (!ret && t->authz)
+		*guard = (struct tls_guard){ .allows = vm_tls_allows, .opaque = (void *)(uintptr_t)identity };
+	return ret;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * VNC authentication (RFC 6143, 7.2.2) and WebSocket's key, on OpenSSL.
+ * VNC authentication (RFC 6143, 7.2.2), on OpenSSL.
  *
  * The cipher is DES with the password's bytes turned around as key.  OpenSSL's
  * default provider has triple DES only, which with three equal keys is the same.
@@ -41,20 +41,11 @@ bool vnc_answer_right(const char *password, const uint8_t challenge[VNC_CHALLENG
 
 void vnc_auth_prepare(void)
 {
-	uint8_t challenge[VNC_CHALLENGE] = { 0 };
-	char key[29];
+	uint8_t challenge[VNC_CHALLENGE] = { 0 }, sum[EVP_MAX_MD_SIZE];
+	unsigned n;
 
 	OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
 	vnc_challenge(challenge);
 	vnc_answer_right("", challenge, challenge);
-	vnc_sha1_base64("", 0, key);
-}
-
-void vnc_sha1_base64(const char *text, size_t len, char out[29])
-{
-	uint8_t sum[EVP_MAX_MD_SIZE] = { 0 };
-	unsigned n = 0;
-
-	EVP_Digest(text, len, sum, &n, EVP_sha1(), NULL);
-	EVP_EncodeBlock((unsigned char *)out, sum, 20);
+	EVP_Digest("", 0, sum, &n, EVP_sha1(), NULL);
 }

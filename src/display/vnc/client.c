@@ -510,11 +510,11 @@ static int do_tls(struct vnc_client *c)
 	if (vnc_conn_pending(&c->c))
 		return -EAGAIN;		/* the answer to the type goes first, and plain */
 	if (!c->c.tls) {
-		r = vnc_tls_accept(c->v->tls, c->c.fd, &c->c.tls);
+		r = tls_new(c->v->tls, c->c.fd, NULL, NULL, &c->c.tls);
 		if (r)
 			return r;
 	}
-	r = vnc_tls_handshake(c->c.tls);
+	r = tls_handshake(c->c.tls);
 	if (r)
 		return r;
 	c->c.tls_started = true;
@@ -539,7 +539,7 @@ static int take(struct vnc_client *c)
 			r = understand(c);
 		if (c->state == VNC_ENDING)
 			break;
-		if (!r && c->c.tls_started && !vnc_tls_pending(c->c.tls) && i)
+		if (!r && c->c.tls_started && !tls_pending(c->c.tls) && i)
 			break;
 	}
 	return r == -EAGAIN ? 0 : r;

@@ -75,7 +75,7 @@ static ssize_t get(struct vnc_conn *c, void *p, size_t n)
 	ssize_t r;
 
 	if (c->tls && c->tls_started)
-		return vnc_tls_read(c->tls, p, n);
+		return tls_read(c->tls, p, n);
 	r = read(c->fd, p, n);
 	return r < 0 ? -errno : r;
 }
@@ -111,7 +111,7 @@ int vnc_conn_write(struct vnc_conn *c)
 		c->out = empty;
 	}
 	while (vnc_left(&c->wire)) {
-		ssize_t n = c->tls && c->tls_started ? vnc_tls_write(c->tls, c->wire.data + c->wire.at, vnc_left(&c->wire))
+		ssize_t n = c->tls && c->tls_started ? tls_write(c->tls, c->wire.data + c->wire.at, vnc_left(&c->wire))
 						     : send(c->fd, c->wire.data + c->wire.at, vnc_left(&c->wire), MSG_NOSIGNAL);
 
 		if (n < 0 && !(c->tls && c->tls_started))
@@ -130,7 +130,7 @@ int vnc_conn_write(struct vnc_conn *c)
 
 void vnc_conn_close(struct vnc_conn *c)
 {
-	vnc_tls_close(c->tls);
+	tls_free(c->tls);
 	if (c->fd >= 0)
 		close(c->fd);
 	vnc_buf_free(&c->raw);

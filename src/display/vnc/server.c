@@ -201,6 +201,7 @@ static int copy_text(const char *text, char **out)
 
 static int open_all(struct vnc *v, const struct vnc_config *cfg, struct err *e)
 {
+	const struct tls_files tls = { .server = true, .cert = cfg->tls_cert, .key = cfg->tls_key, .anonymous = cfg->tls_anonymous };
 	int r = copy_text(cfg->password, &v->password);
 
 	v->password_later = cfg->password_later;
@@ -213,7 +214,7 @@ static int open_all(struct vnc *v, const struct vnc_config *cfg, struct err *e)
 	loop_timer_init(v->loop, &v->tick, on_tick, v);
 	loop_timer_init(v->loop, &v->accept_again, on_accept_again, v);
 	if (cfg->tls_anonymous || cfg->tls_cert)
-		r = vnc_tls_new(cfg, &v->tls, e);
+		r = tls_creds_new(&tls, &v->tls, e);
 	v->tls_x509 = cfg->tls_cert != NULL;
 	if (!r && cfg->port)
 		r = listen_tcp(v, cfg->host, cfg->port, false, e);
@@ -290,7 +291,7 @@ void vnc_free(struct vnc *v)
 		unlink(v->unix_path);
 	if (v->loop)
 		loop_free(v->loop);
-	vnc_tls_free(v->tls);
+	tls_creds_unref(v->tls);
 	wipe(v->password);
 	wipe(v->view_password);
 	free(v->unix_path);

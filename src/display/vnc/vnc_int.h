@@ -11,6 +11,8 @@
 #include "base/bits.h"
 #include "base/list.h"
 #include "base/loop.h"
+#include "base/tls.h"
+#include "base/websocket.h"
 #include "display/clipboard.h"
 #include "display/display.h"
 #include "display/input.h"
@@ -41,15 +43,13 @@ static inline uint32_t be32(const uint8_t *p) { return (uint32_t)be16(p) << 16 |
 #define VNC_OUT_BUSY (64u << 10)	/* more than this waits: no update is made */
 #define VNC_OUT_ANSWERS (1u << 20)	/* a client that lets so many answers wait is given up */
 
-struct vnc_tls;
-struct vnc_tls_conn;
-
 struct vnc_conn {
 	int fd;
-	struct vnc_tls_conn *tls;	/* NULL: plain */
+	struct tls *tls;		/* NULL: plain */
 	bool tls_started;
 	bool ws, ws_open;		/* framed; the HTTP request has been answered */
 	bool ws_closed;
+	struct ws_in frames;
 	struct vnc_buf raw, in;		/* frames; RFB */
 	struct vnc_buf out, wire;	/* RFB; frames, or what is left of RFB */
 	size_t update;			/* of what waits, at most so much is the last update and what was before it */
@@ -64,17 +64,6 @@ size_t vnc_conn_pending(const struct vnc_conn *c);
 bool vnc_conn_full(const struct vnc_conn *c);
 void vnc_conn_close(struct vnc_conn *c);
 
-/* tls.c.  Anonymous or with a certificate. */
-int vnc_tls_new(const struct vnc_config *cfg, struct vnc_tls **out, struct err *e);
-void vnc_tls_free(struct vnc_tls *t);
-int vnc_tls_accept(struct vnc_tls *t, int fd, struct vnc_tls_conn **out);
-/* 0: done; -EAGAIN; or an error */
-int vnc_tls_handshake(struct vnc_tls_conn *c);
-ssize_t vnc_tls_read(struct vnc_tls_conn *c, void *p, size_t n);	/* as read(2) with -errno */
-ssize_t vnc_tls_write(struct vnc_tls_conn *c, const void *p, size_t n);
-bool vnc_tls_pending(const struct vnc_tls_conn *c);
-void vnc_tls_close(struct vnc_tls_conn *c);
-
 /* ws.c: raw to in, out to wire. */
 int vnc_ws_read(struct vnc_conn *c);
 void vnc_ws_write(struct vnc_conn *c);
@@ -86,7 +75,6 @@ bool vnc_challenge(uint8_t out[VNC_CHALLENGE]);
 void vnc_auth_prepare(void);
 /* Is `answer` the challenge encrypted with the password?  In constant time. */
 bool vnc_answer_right(const char *password, const uint8_t challenge[VNC_CHALLENGE], const uint8_t answer[VNC_CHALLENGE]);
-void vnc_sha1_base64(const char *text, size_t len, char out[29]);
 
 /* ---- pixels ---- */
 
@@ -232,7 +220,7 @@ struct vnc {
 	struct vnc_state_info info;
 	char *unix_path;
 	bool read_only;
-	struct vnc_tls *tls;
+	struct tls_creds *tls;		/* NULL: none */
 	bool tls_x509;
 	uint32_t *copy;			/* what is being encoded */
 	size_t copy_room;		/* pixels */
