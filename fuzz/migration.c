@@ -2,16 +2,18 @@
 /*
  * What a migration's peer sends.
  *
- * First byte 0: bytes as they come over a connection (heads are parsed, checksums looked at); else records, each
+ * First byte 0: bytes as they come over a connection (heads are parsed, checksums looked at); 1: maps of pages; else records (odd: as after the guest), each
  * 3 bytes (type, length) and a payload, which go to memory as those of a destination do, past checksums that no
  * mutation would find.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
 
 #include "base/bits.h"
 #include "machine/mem.h"
+#include "vm/migrate_late.h"
 #include "vm/migrate_ram.h"
 #include "vm/migrate_wire.h"
 
@@ -57,8 +59,11 @@ static size_t compressed(const uint8_t *p, size_t len, uint8_t *out, size_t room
 	return 8 + n * 8 + z;
 }
 
-static void take_records(const uint8_t *p, size_t len)
+static int put(void *opaque, uint64_t page, const uint8_t *data, struct err *e);
+
+static void take_records(const uint8_t *p, size_t len, bool late)
 {
+	unsigned n_put = 0;
 	static uint8_t made[1 << 20];
 	struct mem *m;
 	struct mig_rx *rx;
@@ -66,6 +71,8 @@ static void take_records(const uint8_t *p, size_t len)
 
 	if (mem_new(&m) || mem_create_ram(m, RAM, MEM_HUGE_NONE, &e) || mig_rx_new(m, &rx))
 		abort();
+	if (late)
+		mig_rx_put_by(rx, put, &n_put);
 	while (len >= 3) {
 		size_t n = MIN((size_t)ld_le16(p + 1), len - 3);
 		int ret = -1;
@@ -76,13 +83,44 @@ static void take_records(const uint8_t *p, size_t len)
 			ret = mig_rx_zeros(rx, p + 3, n, &e);
 		else
 			ret = mig_rx_pages(rx, made, compressed(p + 3, n, made, sizeof(made)), &e);
-		if (!ret && mig_rx_missing(rx) >= RAM / PAGE_4K)
+		if (!ret && !late && mig_rx_missing(rx) >= RAM / PAGE_4K)
 			abort();
 		p += 3 + n;
 		len -= 3 + n;
 	}
 	mig_rx_free(rx);
 	mem_free(m);
+}
+
+/* Maps of pages, piece by piece, of a memory whose size is no multiple of a word. */
+static void take_map(const uint8_t *p, size_t len)
+{
+	uint64_t pages = len ? p[0] + 1u : 1, at = 0, *map = calloc((pages + 63) / 64, 8);
+	struct err e;
+
+	for (p += len != 0, len -= len != 0; len >= 1 && map;) {
+		size_t n = MIN((size_t)p[0], len - 1);
+		uint64_t before = at;
+		int ret = mig_map_take(map, pages, &at, p + 1, n, &e);
+
+		if (at > pages || (ret && at != before) || (!ret && at == before) || mig_map_count(map, pages) > (at == pages ? pages : (pages + 63) / 64 * 64))
+			abort();
+		p += 1 + n;
+		len -= 1 + n;
+	}
+	free(map);
+}
+
+/* As pages that come after their guest are taken: by somebody else than memory. */
+static int put(void *opaque, uint64_t page, const uint8_t *data, struct err *e)
+{
+	volatile uint8_t sum = 0;
+
+	if (page >= RAM / PAGE_4K)
+		abort();
+	for (unsigned i = 0; data && i < PAGE_4K; i += 64)
+		sum = (uint8_t)(sum + data[i]);
+	return (*(unsigned *)opaque)++ > 1000 ? -EIO : 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -93,7 +131,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (!*data)
 		look_at_stream(data + 1, size - 1);
+	else if (*data == 1)
+		take_map(data + 1, size - 1);
 	else
-		take_records(data + 1, size - 1);
+		take_records(data + 1, size - 1, *data & 1);
 	return 0;
 }

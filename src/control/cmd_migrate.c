@@ -67,18 +67,34 @@ static void begin(struct ctl_call *c, const char *uri, int (*fn)(struct vm *vm, 
 		close(fd);
 }
 
-void ctl_cmd_migrate(struct ctl_call *c, const struct ctl_args_migrate *a) { begin(c, a->uri, vm_migrate); }
+void ctl_cmd_migrate(struct ctl_call *c, const struct ctl_args_migrate *a) { begin(c, a->uri, a->has_resume && a->resume ? vm_migrate_resume : vm_migrate); }
 void ctl_cmd_migrate_incoming(struct ctl_call *c, const struct ctl_args_migrate_incoming *a) { begin(c, a->uri, vm_migrate_incoming); }
+void ctl_cmd_migrate_recover(struct ctl_call *c, const struct ctl_args_migrate_recover *a) { begin(c, a->uri, vm_migrate_recover); }
+
+void ctl_cmd_migrate_start_postcopy(struct ctl_call *c, const struct ctl_args_migrate_start_postcopy *a)
+{
+	struct err e = { "" };
+
+	ctl_failed(c, vm_migrate_late(c->ctl->vm, &e), &e);
+}
+
+void ctl_cmd_migrate_pause(struct ctl_call *c, const struct ctl_args_migrate_pause *a)
+{
+	struct err e = { "" };
+
+	ctl_failed(c, vm_migrate_break(c->ctl->vm, &e), &e);
+}
+
 void ctl_cmd_migrate_cancel(struct ctl_call *c, const struct ctl_args_migrate_cancel *a) { vm_migrate_cancel(c->ctl->vm); }
 
 /* ---- how it goes ---- */
 
 static json_t *ram_json(const struct vm_migrate_info *i)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:i,s:I,s:I,s:I,s:f,s:I,s:i,s:i,s:I,s:I}", "transferred", (json_int_t)i->transferred, "remaining",
+	return json_pack("{s:I,s:I,s:I,s:I,s:i,s:I,s:I,s:I,s:f,s:I,s:I,s:i,s:I,s:I}", "transferred", (json_int_t)i->transferred, "remaining",
 			 (json_int_t)i->ram_remaining, "total", (json_int_t)i->ram_total, "duplicate", (json_int_t)i->zero, "skipped", 0, "normal",
 			 (json_int_t)i->normal, "normal-bytes", (json_int_t)i->normal * PAGE, "dirty-pages-rate", (json_int_t)i->dirty_rate, "mbps",
-			 i->mbps, "dirty-sync-count", (json_int_t)i->rounds, "postcopy-requests", 0, "page-size", PAGE, "multifd-bytes", (json_int_t)i->multifd_bytes,
+			 i->mbps, "dirty-sync-count", (json_int_t)i->rounds, "postcopy-requests", (json_int_t)i->postcopy_requests, "page-size", PAGE, "multifd-bytes", (json_int_t)i->multifd_bytes,
 			 "pages-per-second", (json_int_t)(i->mbps * 1e6 / 8 / PAGE));
 }
 
@@ -108,7 +124,7 @@ void ctl_cmd_query_migrate(struct ctl_call *c, const struct ctl_args_query_migra
 			json_object_set_new(j, "ram", ram_json(&i));
 		json_object_set_new(j, "total-time", json_integer(i.total_ns / NS_PER_MS));
 		set_ms(j, "setup-time", i.setup_ns);
-		if (i.status == VM_MIGRATE_COMPLETED && !i.incoming)
+		if (!i.incoming && i.downtime_ns && !i.in_doubt)
 			json_object_set_new(j, "downtime", json_integer(i.downtime_ns / NS_PER_MS));
 		else
 			set_ms(j, "expected-downtime", i.expected_downtime_ns);
@@ -133,7 +149,7 @@ struct capability {
 	bool can, on;
 };
 
-#define N_CAPABILITIES 6
+#define N_CAPABILITIES 7
 
 static void capabilities(const struct vm_migrate_params *p, struct capability out[N_CAPABILITIES])
 {
@@ -142,6 +158,7 @@ static void capabilities(const struct vm_migrate_params *p, struct capability ou
 	out[2] = (struct capability){ "events", true, p->events };
 	out[3] = (struct capability){ "return-path", false, true };
 	out[4] = (struct capability){ "zero-blocks", false, true };
+	out[6] = (struct capability){ "postcopy-ram", true, p->postcopy };
 	out[5] = (struct capability){ "multifd", true, p->streams != 0 };
 }
 
@@ -163,6 +180,8 @@ static bool set_capability(struct ctl_call *c, struct vm_migrate_params *p, cons
 	}
 	if (!strcmp(name, "auto-converge"))
 		p->auto_converge = on;
+	if (!strcmp(name, "postcopy-ram"))
+		p->postcopy = on;
 	if (!strcmp(name, "multifd"))
 		p->streams = !on ? 0 : p->streams ? p->streams : p->streams_wanted;
 	if (!strcmp(name, "events"))

@@ -7,20 +7,26 @@
 #include "control/hmp.h"
 #include "control/internal.h"
 
-/* migrate [-d] URI: it never waits. */
+/* migrate [-d] [-r] URI: it never waits. */
 void hmp_migrate(struct hmp *h)
 {
 	const char *uri = NULL;
+	bool resume = false;
 
+	for (int i = 1; i < h->n; i++)
+		resume |= !strcmp(h->word[i], "-r");
 	for (int i = 1; i < h->n; i++)
 		if (h->word[i][0] != '-')
 			uri = h->word[i];
 	if (uri)
-		hmp_just(h, "migrate", json_pack("{s:s+}", "uri", uri, ""));
+		hmp_just(h, "migrate", json_pack("{s:s,s:b}", "uri", uri, "resume", (int)resume));
 	else
-		fputs("usage: migrate [-d] URI\r\n", h->out);
+		fputs("usage: migrate [-d] [-r] URI\r\n", h->out);
 }
 
+void hmp_migrate_start_postcopy(struct hmp *h) { hmp_just(h, "migrate-start-postcopy", NULL); }
+void hmp_migrate_pause(struct hmp *h) { hmp_just(h, "migrate-pause", NULL); }
+void hmp_migrate_recover(struct hmp *h) { hmp_just(h, "migrate-recover", json_pack("{s:s+}", "uri", h->word[1], "")); }
 void hmp_migrate_cancel(struct hmp *h) { hmp_just(h, "migrate_cancel", NULL); }
 void hmp_migrate_incoming(struct hmp *h) { hmp_just(h, "migrate-incoming", json_pack("{s:s+}", "uri", h->word[1], "")); }
 

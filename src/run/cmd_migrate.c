@@ -54,9 +54,10 @@ static int set(struct qmp *q, const struct opt_state *st, struct err *e)
 
 
 	if (!ret)
-		ret = tell(q, "migrate-set-capabilities", json_pack("{s:[{s:s,s:b},{s:s,s:b},{s:s,s:b}]}", "capabilities", "capability", "auto-converge",
+		ret = tell(q, "migrate-set-capabilities", json_pack("{s:[{s:s,s:b},{s:s,s:b},{s:s,s:b},{s:s,s:b}]}", "capabilities", "capability", "auto-converge",
 								      "state", (int)st->auto_converge, "capability", "compress", "state", (int)st->compress, "capability",
-								      "multifd", "state", (int)(st->streams > 0)), e);
+								      "multifd", "state", (int)(st->streams > 0), "capability", "postcopy-ram", "state",
+								      (int)(st->postcopy > 0)), e);
 	if (!ret && st->streams)
 		ret = tell(q, "migrate-set-parameters", json_pack("{s:i,s:s}", "multifd-channels", (int)st->streams, "multifd-compression",
 								  st->compress ? "zstd" : "none"), e);
@@ -87,9 +88,9 @@ static void show(const json_t *j, bool *shown)
 }
 
 /* Until it has come to an end: 0, or an error. */
-static int follow(struct qmp *q, struct err *e)
+static int follow(struct qmp *q, int postcopy, struct err *e)
 {
-	bool shown = false, told = false;
+	bool shown = false, told = false, paused = false;
 	json_t *j = NULL;
 	int ret;
 
@@ -101,6 +102,14 @@ static int follow(struct qmp *q, struct err *e)
 			break;
 		show(j, &shown);
 		s = text(j, "status");
+		/* It may have come to its end meanwhile. */
+		if (postcopy && !strcmp(s, "active") && number(json_object_get(j, "ram"), "dirty-sync-count") >= postcopy - 1) {
+			tell(q, "migrate-start-postcopy", NULL, &(struct err){ "" });
+			postcopy = 0;
+		}
+		if (!strcmp(s, "postcopy-paused") && !paused)
+			fprintf(stderr, "%slodge: the guest runs there and waits for memory; lodge migrate --resume goes on: %s\n", shown ? "\n" : "", text(j, "error-desc"));
+		paused = !strcmp(s, "postcopy-paused");
 		if (!strcmp(s, "completed") || !strcmp(s, "failed") || !strcmp(s, "cancelled"))
 			break;
 		if (json_is_true(json_object_get(j, "x-lodge-in-doubt")) && !told)
@@ -151,11 +160,12 @@ int migrate_main(const struct verb *v, int argc, char **argv)
 	if (!ret && !st.tls && st.tls_hostname)
 		ret = err_set(&e, -EINVAL, "--tls-hostname: there is no TLS without --tls");
 	ret = ret ? ret : st.tls ? add_tls(q, &st, &e) : 0;
-	ret = ret ? ret : set(q, &st, &e);
-	ret = ret ? ret : tell(q, "migrate", json_pack("{s:s}", "uri", uri), &e);
+	if (!st.resume)
+		ret = ret ? ret : set(q, &st, &e);
+	ret = ret ? ret : tell(q, "migrate", json_pack("{s:s,s:b}", "uri", uri, "resume", (int)st.resume), &e);
 	if (st.tls && q)
 		forget_tls(q);
-	ret = ret ? ret : follow(q, &e);
+	ret = ret ? ret : follow(q, st.postcopy, &e);
 	if (!ret && !st.keep)
 		ret = tell(q, "quit", NULL, &e);
 	qmp_close(q);

@@ -391,6 +391,7 @@ STATE_FLAG(parse_enter, enter)
 STATE_FLAG(parse_keep, keep)
 STATE_FLAG(parse_auto_converge, auto_converge)
 STATE_FLAG(parse_compress, compress)
+STATE_FLAG(parse_resume, resume)
 
 const struct opt run_opts[] = {
 	{ "name", 0, "NAME", "name of the guest [guest]",
@@ -844,6 +845,17 @@ static int parse_streams(struct conf *c, struct opt_state *st, const char *val, 
 	return 0;
 }
 
+static int parse_postcopy(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	char *end;
+	unsigned long n = strtoul(val, &end, 10);
+
+	if (*end || !*val || n > 1000)
+		return err_set(e, -EINVAL, "'%.40s' is no number from 0 to 1000", val);
+	st->postcopy = (int)n + 1;
+	return 0;
+}
+
 static int parse_tls(struct conf *c, struct opt_state *st, const char *val, struct err *e)
 {
 	st->tls = val;
@@ -867,6 +879,11 @@ const struct opt migrate_opts[] = {
 	{ "auto-converge", 0, NULL, "slow the guest down if it writes faster than can be sent", NULL, .parse = parse_auto_converge },
 	{ "compress", 0, NULL, "compress what is sent (zstd)", NULL, .parse = parse_compress },
 	{ "streams", 0, "N", "memory goes over so many further connections, 1 to 16 [none]", NULL, .parse = parse_streams },
+	{ "postcopy", 0, "ROUNDS", "after so many rounds over its memory the guest goes over, and the rest comes after it",
+	  "When the guest's memory has been gone through so often (0: at once) the guest goes over with what there is, and what it wrote meanwhile comes after it: it waits "
+	  "for a page that it touches before that one is there. So any guest comes over in about the time that its memory takes twice, however much it writes. From then on it lives "
+	  "by both sides: if either ends before all is there, it is lost.", .parse = parse_postcopy },
+	{ "resume", 0, NULL, "go on with one whose connection broke when the guest was there already (--postcopy)", NULL, .parse = parse_resume },
 	{ "tls", 0, "DIR", "by TLS, to a destination that the CA in DIR has signed",
 	  "The connection is encrypted, and both sides have certificates: here *client-cert.pem*, *client-key.pem* and *ca-cert.pem* (PEM) in the directory, there *lodge run --incoming-tls*. The "
 	  "destination's certificate must have the host name of the address.", COMPLETE_FILE, .parse = parse_tls },

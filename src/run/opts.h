@@ -23,8 +23,9 @@ struct opt_state {
 	const char *diff_of;		/* a snapshot; NULL: none */
 	const char *on_restore;		/* a command in the guest; NULL: none */
 	const char *then;		/* of a guest that was saved: "stop", "quit"; NULL: it goes on */
-	bool keep, inside, auto_converge, compress;
+	bool keep, inside, auto_converge, compress, resume;
 	unsigned streams;		/* 0: none */
+	int postcopy;			/* rounds + 1; 0: none */
 	const char *tls, *tls_hostname;	/* a directory; NULL: none */
 	uint64_t bandwidth;		/* bytes a second; 0: no limit */
 	unsigned number;		/* head, milliseconds */

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "vm/internal.h"
 #include "vm/migrate_int.h"
+#include "vm/migrate_late.h"
 #include "vm/snapshot_int.h"
 #include "vm/tls.h"
 
@@ -25,7 +26,8 @@ const char *vm_migrate_status_name(enum vm_migrate_status s)
 	static const char *const names[] = {
 		[VM_MIGRATE_NONE] = "none", [VM_MIGRATE_SETUP] = "setup", [VM_MIGRATE_ACTIVE] = "active", [VM_MIGRATE_DEVICE] = "device",
 		[VM_MIGRATE_CANCELLING] = "cancelling", [VM_MIGRATE_CANCELLED] = "cancelled", [VM_MIGRATE_COMPLETED] = "completed",
-		[VM_MIGRATE_FAILED] = "failed",
+		[VM_MIGRATE_FAILED] = "failed", [VM_MIGRATE_POSTCOPY_ACTIVE] = "postcopy-active", [VM_MIGRATE_POSTCOPY_PAUSED] = "postcopy-paused",
+		[VM_MIGRATE_POSTCOPY_RECOVER] = "postcopy-recover",
 	};
 
 	return names[s];
@@ -46,6 +48,23 @@ static void on_call(void *opaque)
 	pthread_mutex_unlock(&g->lock);
 }
 
+/* Loop thread, machine lock held: memory that comes late does so, does not, or is there. */
+static void on_late(void *opaque)
+{
+	struct mig *g = opaque;
+	enum vm_migrate_status s;
+
+	pthread_mutex_lock(&g->lock);
+	s = g->late_status;
+	pthread_mutex_unlock(&g->lock);
+	/* Until then it is mig_in_thread's to say. */
+	if (s == VM_MIGRATE_NONE || !g->owner || g->holds || g->info.status == VM_MIGRATE_COMPLETED)
+		return;
+	if (s == VM_MIGRATE_COMPLETED)
+		mig_late_done(g);
+	mig_status(g, s);
+}
+
 struct mig *mig_new(struct vm *vm, const char *uri, struct err *e)
 {
 	struct mig *g = calloc(1, sizeof(*g));
@@ -53,11 +72,14 @@ struct mig *mig_new(struct vm *vm, const char *uri, struct err *e)
 	if (g) {
 		g->vm = vm;
 		g->chan.in = g->chan.out = g->state_fd = g->listen_fd = -1;
+		g->late_out.chan.in = g->late_out.chan.out = g->late_out.alarm_fd = -1;
+		g->listen_next = -1;
 		g->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		g->uri = strdup(uri);
 		pthread_mutex_init(&g->lock, NULL);
 		pthread_cond_init(&g->cond, NULL);
 		loop_bh_init(vm->m->loop, &g->call, on_call, g);
+		loop_bh_init(vm->m->loop, &g->late_bh, on_late, g);
 	}
 	if (g && g->stop_fd >= 0 && g->uri)
 		return g;
@@ -86,7 +108,16 @@ void mig_free(struct mig *g)
 	pthread_mutex_unlock(&g->lock);
 	if (g->has_thread)
 		pthread_join(g->thread, NULL);
+	mig_late_free(g->late);
 	loop_bh_cancel(&g->call);
+	loop_bh_cancel(&g->late_bh);
+	mig_chan_fini(&g->late_out.chan);
+	if (g->late_out.alarm_fd >= 0)
+		close(g->late_out.alarm_fd);
+	if (g->listen_next >= 0)
+		close(g->listen_next);
+	free(g->late_map);
+	free(g->resume_uri);
 	mig_chan_fini(&g->chan);
 	if (g->stop_fd >= 0)
 		close(g->stop_fd);
@@ -104,15 +135,20 @@ void mig_free(struct mig *g)
 	free(g);
 }
 
-int mig_on_loop(struct mig *g, int (*fn)(struct mig *g))
+void mig_post(struct mig *g, int (*fn)(struct mig *g))
 {
-	int ret;
-
 	pthread_mutex_lock(&g->lock);
 	g->fn = fn;
 	g->fn_done = false;
 	pthread_mutex_unlock(&g->lock);
 	loop_bh_post(&g->call);
+}
+
+int mig_on_loop(struct mig *g, int (*fn)(struct mig *g))
+{
+	int ret;
+
+	mig_post(g, fn);
 	pthread_mutex_lock(&g->lock);
 	while (!g->fn_done && !atomic_load(&g->ending))
 		pthread_cond_wait(&g->cond, &g->lock);
@@ -224,13 +260,20 @@ static void forget_last(struct vm *vm)
 	mig_free(g);
 }
 
+static bool is_late(const struct mig *g)
+{
+	return g && (g->info.status == VM_MIGRATE_POSTCOPY_ACTIVE || g->info.status == VM_MIGRATE_POSTCOPY_PAUSED || g->info.status == VM_MIGRATE_POSTCOPY_RECOVER);
+}
+
 int vm_migrate(struct vm *vm, const char *uri, struct err *e)
 {
 	struct mig *g;
 	int ret = mig_uri_check(uri, e);
 
-	if (!ret && vm->mig_params.streams && !mig_uri_listens(uri))
-		ret = err_set(e, -EINVAL, "several connections (multifd) need tcp: or unix:, to which one can connect again");
+	if (!ret && (is_late(vm->mig_out) || is_late(vm->mig_in)))
+		ret = err_set(e, -EBUSY, "a migration is under way whose memory comes after its guest (resume goes on with it where it has paused)");
+	if (!ret && (vm->mig_params.streams || vm->mig_params.postcopy) && !mig_uri_listens(uri))
+		ret = err_set(e, -EINVAL, "several connections (multifd, postcopy-ram) need tcp: or unix:, to which one can connect again");
 	ret = ret ? ret : vm_state_possible(vm, e);
 	if (!ret && vm_migrate_waits(vm))
 		ret = err_set(e, -EBUSY, "the guest is not here yet: an incoming migration is waited for");
@@ -252,6 +295,7 @@ int vm_migrate(struct vm *vm, const char *uri, struct err *e)
 	g->params = vm->mig_params;
 	g->listening = mig_uri_listens(uri);
 	g->streams = g->params.streams;
+	g->may_be_late = g->params.postcopy;
 	g->begun_ns = loop_now_ns();
 	g->info.ram_total = mem_ram_size(vm->m->mem);
 	g->pages = g->info.ram_total >> PAGE_SHIFT_4K;
@@ -274,6 +318,82 @@ void vm_migrate_cancel(struct vm *vm)
 	atomic_store(&g->cancelled, true);
 	mig_status(g, VM_MIGRATE_CANCELLING);
 	mig_wake(g);
+}
+
+/* ---- memory that comes after its guest ---- */
+
+int vm_migrate_late(struct vm *vm, struct err *e)
+{
+	struct mig *g = vm->mig_out;
+	enum vm_migrate_status s = g ? g->info.status : VM_MIGRATE_NONE;
+
+	if (s != VM_MIGRATE_SETUP && s != VM_MIGRATE_ACTIVE && s != VM_MIGRATE_DEVICE)
+		return err_set(e, -EINVAL, "there is no migration under way");
+	if (!g->may_be_late)
+		return err_set(e, -EINVAL, "the migration was begun without the capability postcopy-ram");
+	atomic_store(&g->late_asked, true);
+	return 0;
+}
+
+int vm_migrate_resume(struct vm *vm, const char *uri, struct err *e)
+{
+	struct mig *g = vm->mig_out;
+	char *copy, *old;
+	int ret = mig_uri_check(uri, e);
+
+	if (ret)
+		return ret;
+	if (!g || g->info.status != VM_MIGRATE_POSTCOPY_PAUSED)
+		return err_set(e, -EINVAL, "there is no migration that has paused (postcopy-paused)");
+	if (!mig_uri_listens(uri))
+		return err_set(e, -EINVAL, "only tcp: and unix: can be connected to again");
+	copy = strdup(uri);
+	if (!copy)
+		return err_set(e, -ENOMEM, "out of memory");
+	pthread_mutex_lock(&g->lock);
+	old = g->resume_uri;
+	g->resume_uri = copy;
+	pthread_mutex_unlock(&g->lock);
+	free(old);
+	mig_wake(g);
+	return 0;
+}
+
+int vm_migrate_recover(struct vm *vm, const char *uri, struct err *e)
+{
+	struct mig *g = vm->mig_in;
+	unsigned port;
+	int fd, old, ret = mig_uri_check(uri, e);
+
+	if (ret)
+		return ret;
+	if (!is_late(g) || g->info.status != VM_MIGRATE_POSTCOPY_PAUSED)
+		return err_set(e, -EINVAL, "there is no incoming migration that has paused (postcopy-paused)");
+	if (!mig_uri_listens(uri))
+		return err_set(e, -EINVAL, "only at tcp: and unix: can be listened");
+	ret = mig_listen(uri, &fd, &port, e);
+	if (ret)
+		return ret;
+	old = atomic_exchange(&g->listen_next, fd);
+	if (old >= 0)
+		close(old);
+	pthread_mutex_lock(&g->lock);
+	g->info.port = port;
+	pthread_mutex_unlock(&g->lock);
+	return 0;
+}
+
+int vm_migrate_break(struct vm *vm, struct err *e)
+{
+	struct mig *out = vm->mig_out, *in = vm->mig_in;
+
+	if (is_late(in) && in->late)
+		mig_late_break(in->late);
+	else if (is_late(out) && out->info.status == VM_MIGRATE_POSTCOPY_ACTIVE)
+		mig_wake(out);
+	else
+		return err_set(e, -EINVAL, "there is no migration whose memory comes after its guest (postcopy-active)");
+	return 0;
 }
 
 /* ---- the destination's ---- */
@@ -355,7 +475,7 @@ void vm_migrate_stay(struct vm *vm)
 
 bool vm_migrate_busy(const struct vm *vm)
 {
-	return vm_migrate_holds(vm) || (vm->mig_out && !atomic_load(&vm->mig_out->done));
+	return vm_migrate_holds(vm) || is_late(vm->mig_in) || (vm->mig_out && !atomic_load(&vm->mig_out->done));
 }
 
 bool vm_migrate_waits(const struct vm *vm) { return vm->mig_in && vm->mig_in->holds; }
@@ -384,6 +504,11 @@ void vm_migrate_end(struct vm *vm)
 {
 	struct mig *out = vm->mig_out, *in = vm->mig_in;
 
+	/* What waits for memory would have to be given some that is not the guest's, and might write it to a disk. */
+	if (in && in->owner && in->late && mig_late_left(in->late)) {
+		log_error("the guest ends while %llu pages of its memory are elsewhere", (unsigned long long)mig_late_left(in->late));
+		_exit(vm->exit_status);
+	}
 	mig_free(out);
 	mig_free(in);
 	vm->mig_out = vm->mig_in = NULL;

@@ -44,7 +44,7 @@ struct vm;
 /* In the order of QEMU's names that vm_migrate_status_name has. */
 enum vm_migrate_status {
 	VM_MIGRATE_NONE, VM_MIGRATE_SETUP, VM_MIGRATE_ACTIVE, VM_MIGRATE_DEVICE, VM_MIGRATE_CANCELLING, VM_MIGRATE_CANCELLED,
-	VM_MIGRATE_COMPLETED, VM_MIGRATE_FAILED,
+	VM_MIGRATE_COMPLETED, VM_MIGRATE_FAILED, VM_MIGRATE_POSTCOPY_ACTIVE, VM_MIGRATE_POSTCOPY_PAUSED, VM_MIGRATE_POSTCOPY_RECOVER,
 };
 const char *vm_migrate_status_name(enum vm_migrate_status s);
 
@@ -59,6 +59,7 @@ struct vm_migrate_params {
 	bool auto_converge;		/* slow the vCPUs when they write faster than can be sent */
 	unsigned throttle_initial, throttle_increment, throttle_max;	/* percent, 1 to 99 */
 	bool events;			/* MIGRATION events */
+	bool postcopy;			/* memory may come after its guest, when vm_migrate_late says so */
 	/* Objects of vm/tls.h, and whose name the destination's certificate has; "": none, the host's of tcp: */
 	char tls_creds[VM_MIGRATE_NAME], tls_authz[VM_MIGRATE_NAME], tls_hostname[VM_MIGRATE_NAME];
 };
@@ -79,6 +80,7 @@ struct vm_migrate_info {
 	uint64_t rounds, dirty_rate;	/* pages a second, of the last round */
 	double mbps;			/* 10^6 bit a second, of the last round */
 	uint64_t compressed_in, compressed_out;		/* bytes */
+	uint64_t postcopy_requests;	/* pages that the destination asked for */
 	unsigned throttle;		/* percent */
 	unsigned port;			/* destination: where it listens, if that is tcp: */
 };
@@ -87,6 +89,13 @@ void vm_migrate_info(const struct vm *vm, struct vm_migrate_info *out);
 /* Begins; what fails later is in vm_migrate_info, and told by VM_EVENT_MIGRATION at each change of the status.
  * `uri`: migrate_wire.h; fd:'s descriptor is its own from here on.  EBUSY, ENOTSUP, EINVAL, with a message. */
 int vm_migrate(struct vm *vm, const char *uri, struct err *e);
+/* The guest goes over now, and what is left of its memory comes after it.  EINVAL: there is no migration, or it was not begun with `postcopy`. */
+int vm_migrate_late(struct vm *vm, struct err *e);
+/* Goes on with one whose connection broke after the guest had gone over: the source, which connects there, and the destination, which listens there.
+ * The connection is broken on purpose, by either.  EINVAL: there is none. */
+int vm_migrate_resume(struct vm *vm, const char *uri, struct err *e);
+int vm_migrate_recover(struct vm *vm, const char *uri, struct err *e);
+int vm_migrate_break(struct vm *vm, struct err *e);
 /* Has no effect when there is nothing to cancel, or it is too late. */
 void vm_migrate_cancel(struct vm *vm);
 /* The destination begins to listen (its configuration said `defer`). */

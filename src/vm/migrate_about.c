@@ -5,7 +5,8 @@
  *
  *	{ "lodge": version, "state": version of saved state, "memory": bytes, "cpu": model, in hexadecimal, "engine": name,
  *	  "kernel-chips": bool, "kernel-lapic": bool, "config": { key: value ... }, "devices": [ name ... ],
- *	  "disks": [ { "size": bytes, "read-only": bool } ... ], "streams": how many further connections it takes }
+ *	  "disks": [ { "size": bytes, "read-only": bool } ... ], "streams": how many further connections it takes,
+ *	  "late": true, if memory may come after its guest, or a text: why not }
  *
  * Where a disk, a kernel or a network is on each side is that side's business.
  *
@@ -24,6 +25,7 @@
 #include "storage/disk.h"
 #include "vm/internal.h"
 #include "vm/migrate_int.h"
+#include "vm/migrate_late.h"
 #include "vm/snapshot.h"
 #include "vm/snapshot_int.h"
 
@@ -142,13 +144,16 @@ static json_t *about(struct vm *vm, struct err *e)
 	return j;
 }
 
-char *mig_about(struct vm *vm, unsigned streams, struct err *e)
+char *mig_about(struct mig *g, struct err *e)
 {
-	json_t *j = about(vm, e);
+	json_t *j = about(g->vm, e);
+	struct err why;
 	char *text;
 
-	if (j && streams)
-		json_object_set_new(j, "streams", json_integer((json_int_t)streams));
+	if (j && g->listen_fd >= 0) {
+		json_object_set_new(j, "streams", json_integer(MIG_LANES_MAX));
+		json_object_set_new(j, "late", mig_late_possible(g->vm, &why) ? json_string(why.msg) : json_true());
+	}
 	text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 
 	json_decref(j);
@@ -317,9 +322,12 @@ static void compare(struct compare *c, struct vm *vm, const json_t *mine, const 
 static void compare_ways(struct compare *c, const struct mig *g, const json_t *theirs)
 {
 	json_int_t streams = json_integer_value(json_object_get(theirs, "streams"));
+	const json_t *late = json_object_get(theirs, "late");
 
 	if (g->streams && streams < (json_int_t)g->streams)
 		differs(c, "it takes %d further connections, not %u (multifd)", (int)MAX(streams, 0), g->streams);
+	if (g->may_be_late && !json_is_true(late))
+		differs(c, "it cannot have memory come after its guest (postcopy-ram)%s%.250s", json_is_string(late) ? ": " : "", json_is_string(late) ? json_string_value(late) : "");
 }
 
 int mig_about_fits(struct mig *g, const char *text, size_t len, struct err *e)

@@ -20,6 +20,7 @@
 #include "vm/internal.h"
 #include "vm/migrate_int.h"
 #include "vm/migrate_lanes.h"
+#include "vm/migrate_late.h"
 #include "vm/migrate_ram.h"
 #include "vm/snapshot.h"
 #include "vm/snapshot_int.h"
@@ -35,7 +36,7 @@
 static int make_about(struct mig *g)
 {
 	free(g->about);
-	g->about = mig_about(g->vm, g->listen_fd >= 0 ? MIG_LANES_MAX : 0, &g->e);
+	g->about = mig_about(g, &g->e);
 	if (!g->about)
 		return -ENOMEM;
 	g->begun_ns = loop_now_ns();
@@ -84,6 +85,10 @@ static int let_go(struct mig *g)
 /* Loop.  From here on the guest is ours. */
 static int own(struct mig *g)
 {
+	int ret = g->late ? mig_late_own(g->late) : 0;
+
+	if (ret)
+		return ret;
 	g->owner = true;
 	/* Better no mark, which says nothing, than one that is not true any more. */
 	if (g->marked && !mig_disks_mark(g->vm, g->id, MIG_MARK_TAKEN))
@@ -103,6 +108,12 @@ static int run(struct mig *g)
 	vm->stop_wanted = vm->cfg->paused || !g->was_running;
 	if (!vm->stop_wanted)
 		vm_resume(vm);
+	if (g->late && mig_late_left(g->late)) {
+		mig_status(g, VM_MIGRATE_POSTCOPY_ACTIVE);
+		loop_bh_post(&g->late_bh);
+		return 0;
+	}
+	mig_late_done(g);
 	mig_status(g, VM_MIGRATE_COMPLETED);
 	return 0;
 }
@@ -145,12 +156,26 @@ static int said(struct mig *g, const struct mig_record *r, const char *what)
 	return err_set(&g->e, -ECONNABORTED, "the source %s%s%s", what, *why ? ": " : "", why);
 }
 
+static int take_late(struct mig *g, const struct mig_record *r)
+{
+	uint64_t pages = mem_ram_size(g->vm->m->mem) >> PAGE_SHIFT_4K;
+
+	if (!g->may_be_late)
+		return err_set(&g->e, -EPROTO, "the source leaves memory for later, and has not said that it may");
+	if (!g->late_map)
+		g->late_map = calloc((pages + 63) / 64, 8);
+	if (!g->late_map)
+		return err_set(&g->e, -ENOMEM, "out of memory");
+	return mig_map_take(g->late_map, pages, &g->late_at, g->chan.buf, r->len, &g->e);
+}
+
 static int take_record(struct mig *g, struct mig_rx *rx, const struct mig_record *r, uint64_t bytes, bool *complete)
 {
 	switch (r->type) {
 	case MIG_PAGES: return mig_rx_pages(rx, g->chan.buf, r->len, &g->e);
 	case MIG_ZEROS: return mig_rx_zeros(rx, g->chan.buf, r->len, &g->e);
 	case MIG_STATE: return take_state_record(g, r);
+	case MIG_LATE: return take_late(g, r);
 	case MIG_CANCEL: return said(g, r, "was asked to give up");
 	case MIG_ROUND:
 		pthread_mutex_lock(&g->lock);
@@ -160,6 +185,7 @@ static int take_record(struct mig *g, struct mig_rx *rx, const struct mig_record
 		return 0;
 	case MIG_COMPLETE:
 		g->was_running = mig_u32(&g->chan, r) & MIG_RUNS;
+		g->late_now = mig_u32(&g->chan, r) & MIG_COMES_LATE;
 		*complete = true;
 		return 0;
 	default: return err_set(&g->e, -EPROTO, "the source said '%s' where memory was due", mig_type_name(r->type));
@@ -180,7 +206,7 @@ static int next_of_many(struct mig *g, struct mig_record *r, struct mig_lanes_in
 	} while (ret == -ETIMEDOUT && mig_lanes_heard(lanes) != heard);
 	ret = ret ? ret : mig_recv(&g->chan, r, &g->e);
 	/* Better to know which one it was, and why. */
-	if (ret == -EREMOTEIO)
+	if (ret == -ENOLINK)
 		mig_lanes_wait(lanes);
 	return ret;
 }
@@ -190,6 +216,7 @@ static int receive(struct mig *g, struct mig_rx *rx, struct mig_lanes_in *lanes)
 {
 	bool complete = false;
 	struct mig_record r;
+	uint64_t missing;
 	int ret = 0;
 
 	while (!complete && !ret) {
@@ -200,8 +227,11 @@ static int receive(struct mig *g, struct mig_rx *rx, struct mig_lanes_in *lanes)
 		ret = mig_lanes_wait(lanes);
 	if (ret)
 		return ret;
-	if (mig_rx_missing(rx))
-		return err_set(&g->e, -EPROTO, "%llu pages of memory have not come", (unsigned long long)mig_rx_missing(rx));
+	if (g->late_now && g->late_at != mem_ram_size(g->vm->m->mem) >> PAGE_SHIFT_4K)
+		return err_set(&g->e, -EPROTO, "the map of the memory that comes later is not whole");
+	missing = g->late_now ? mig_rx_missing_but(rx, g->late_map) : mig_rx_missing(rx);
+	if (missing)
+		return err_set(&g->e, -EPROTO, "%llu pages of memory have not come", (unsigned long long)missing);
 	if (!g->state || g->state_got != g->state_len)
 		return err_set(&g->e, -EPROTO, "the guest's state has not come");
 	return 0;
@@ -219,9 +249,10 @@ static int read_begin(struct mig *g)
 	if (r.type != MIG_BEGIN || r.len < 4 + sizeof(g->vmgenid))
 		return err_set(&g->e, -EPROTO, "the source said '%s' where 'begin' was due", mig_type_name(r.type));
 	g->has_vmgenid = mig_u32(&g->chan, &r) & MIG_GENID;
+	g->may_be_late = mig_u32(&g->chan, &r) & MIG_MAY_BE_LATE;
 	memcpy(g->vmgenid, g->chan.buf + 4, sizeof(g->vmgenid));
 	g->streams = r.len >= 8 + sizeof(g->vmgenid) ? ld_le32(g->chan.buf + 4 + sizeof(g->vmgenid)) : 0;
-	if (g->streams > MIG_LANES_MAX || (g->streams && g->listen_fd < 0))
+	if (g->streams > MIG_LANES_MAX || ((g->streams || g->may_be_late) && g->listen_fd < 0))
 		return err_set(&g->e, -EPROTO, "the source wants %u further connections", g->streams);
 	return mig_on_loop(g, say_active);
 }
@@ -341,11 +372,17 @@ static int hand_over(struct mig *g)
 	}
 	/* Not when this process ends just now: it says nothing, and the source finds that the guest has never run here. */
 	ret = mig_on_loop(g, own);
-	if (ret)
+	if (ret) {
+		mig_on_loop(g, let_go);
 		return ret;
+	}
 	/* Whether that arrives makes no difference any more. */
 	ret = mig_send_bytes(&g->chan, MIG_RUNNING, NULL, 0, &e);
-	mig_on_loop(g, run);
+	/* The loop may come to wait for memory, which should the connection break only this thread can have come. */
+	if (g->late)
+		mig_post(g, run);
+	else
+		mig_on_loop(g, run);
 	g->heard = !ret && !expect(g, MIG_DONE, DONE_MS);
 	return 0;
 }
@@ -354,6 +391,7 @@ static int session(struct mig *g)
 {
 	struct mig_rx *rx = NULL;
 	struct mig_lanes_in *lanes = NULL;
+	struct mig_chan late = { .in = -1, .out = -1 };
 	uint8_t id[MIG_ID];
 	uint32_t flags = 0;
 	int ret;
@@ -372,18 +410,32 @@ static int session(struct mig *g)
 	free(g->state);
 	g->state = NULL;
 	g->state_len = g->state_got = 0;
+	free(g->late_map);
+	g->late_map = NULL;
+	g->late_at = 0;
+	g->late_now = false;
 	ret = mig_on_loop(g, make_about);
 	ret = ret ? ret : mig_send_bytes(&g->chan, MIG_ABOUT, g->about, strlen(g->about), &g->e);
 	ret = ret ? ret : read_begin(g);
 	if (!ret && mig_rx_new(g->vm->m->mem, &rx))
 		ret = err_set(&g->e, -ENOMEM, "out of memory");
-	if (!ret && g->streams)
-		ret = mig_lanes_accept(g, g->streams, rx, &lanes);
+	if (!ret && (g->streams || g->may_be_late))
+		ret = mig_lanes_accept(g, g->streams, g->may_be_late ? &late : NULL, rx, &lanes);
 	ret = ret ? ret : receive(g, rx, lanes);
 	g->chan.alarm_fd = -1;
 	mig_lanes_in_free(lanes);
 	mig_rx_free(rx);
-	return ret ? ret : hand_over(g);
+	if (!ret && g->late_now) {
+		ret = mig_late_begin(g, &late, g->late_map, &g->late);
+		g->late_map = NULL;
+	}
+	mig_chan_fini(&late);
+	ret = ret ? ret : hand_over(g);
+	if (ret) {
+		mig_late_free(g->late);
+		g->late = NULL;
+	}
+	return ret;
 }
 
 /* Loop. */
@@ -421,7 +473,30 @@ static bool one(struct mig *g)
 	return !ret;
 }
 
-/* The source may not have heard that the guest runs. */
+/* Memory that comes late goes on over this connection.  True: it is somebody else's now. */
+static bool goes_on(struct mig *g, struct mig_chan *c, const uint8_t id[MIG_ID])
+{
+	struct err e;
+
+	if (!g->late || memcmp(id, g->id, MIG_ID)) {
+		mig_send_text(c, MIG_FAILED, "there is no such migration here", &e);
+		return false;
+	}
+	if (!mig_late_left(g->late)) {
+		mig_send_bytes(c, MIG_ALL, NULL, 0, &e);
+		return false;
+	}
+	mig_late_go_on(g->late, c);
+	return true;
+}
+
+static void unlink_socket(const char *uri)
+{
+	if (!strncmp(uri, "unix:", 5))
+		unlink(uri + 5);
+}
+
+/* The source may not have heard that the guest runs, or that all of its memory is here. */
 static void answer_questions(struct mig *g)
 {
 	int64_t until = loop_now_ns() + ANSWERS_S * 1000000000ll;
@@ -430,23 +505,29 @@ static void answer_questions(struct mig *g)
 	uint32_t flags;
 	struct err e;
 
-	while (loop_now_ns() < until && !atomic_load(&g->ending)) {
-		int ret = mig_accept(g->listen_fd, g->stop_fd, POLL_MS, &c, &e);
+	while (!atomic_load(&g->ending)) {
+		int ret, another = atomic_exchange(&g->listen_next, -1);
 
+		if (g->late && mig_late_left(g->late))
+			until = loop_now_ns() + ANSWERS_S * 1000000000ll;
+		else if (loop_now_ns() >= until)
+			break;
+		if (another >= 0) {
+			close(g->listen_fd);
+			g->listen_fd = another;
+		}
+		ret = mig_accept(g->listen_fd, g->stop_fd, POLL_MS, &c, &e);
 		if (ret)
 			continue;
 		c.timeout_ms = MIG_ANSWER_MS;
 		ret = mig_secure(&c, &g->tls, &e);
-		if (!ret && !mig_hello_read(&c, id, &flags, &e))
+		ret = ret ? ret : mig_hello_read(&c, id, &flags, &e);
+		if (!ret && flags & MIG_RESUMES && goes_on(g, &c, id))
+			continue;
+		if (!ret && !(flags & MIG_RESUMES))
 			mig_turn_away(g, &c, id, flags);
 		mig_chan_fini(&c);
 	}
-}
-
-static void unlink_socket(const struct mig *g)
-{
-	if (!strncmp(g->uri, "unix:", 5))
-		unlink(g->uri + 5);
 }
 
 void *mig_in_thread(void *opaque)
@@ -467,12 +548,12 @@ void *mig_in_thread(void *opaque)
 			break;
 		}
 	}
-	if (here && g->listen_fd >= 0 && !g->heard)
+	if (here && g->listen_fd >= 0 && (!g->heard || g->late))
 		answer_questions(g);
 	if (g->listen_fd >= 0) {
 		close(g->listen_fd);
 		g->listen_fd = -1;
-		unlink_socket(g);
+		unlink_socket(g->uri);
 	}
 	return NULL;
 }

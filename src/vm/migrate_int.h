@@ -13,6 +13,7 @@
 #include "vm/migrate_wire.h"
 
 struct blk_node;
+struct mig_late;
 
 #define MIG_ANSWER_MS 10000	/* for what takes the other side no time */
 #define MIG_WORK_MS 60000	/* for what it has to work for */
@@ -52,6 +53,31 @@ struct mig {
 	bool take_back;			/* in doubt: somebody said `cont` */
 	struct err e;			/* of work, and of why it failed; the thread's while no work is under way */
 
+	/* Memory that comes after its guest: migrate_late.h. */
+	bool may_be_late;		/* it may, in this migration */
+	struct vm_migrate_info late_before;	/* source: figures of what was sent before */
+	/* source */
+	_Atomic bool late_asked;	/* it is to */
+	bool late_now;			/* it does; both sides */
+	bool died;			/* the destination had the guest, and has ended */
+	struct {
+		struct mig_chan chan;	/* in < 0: none */
+		pthread_t thread;
+		bool has_thread;
+		int ret;
+		struct err e;
+		int alarm_fd;		/* eventfd: it has failed; -1 */
+	} late_out;
+	char *resume_uri;		/* with `lock`: where to go on; NULL: nobody said so */
+	/* destination */
+	struct mig_late *late;		/* NULL: none.  Stays once the guest is here */
+	uint64_t *late_map;		/* what came of it so far; NULL: nothing */
+	uint64_t late_at;
+	bool late_logs;			/* machine lock */
+	struct loop_bh late_bh;		/* tells late_status, with `lock` */
+	enum vm_migrate_status late_status;
+	_Atomic int listen_next;	/* another socket to listen to; -1: none */
+
 	/* source */
 	uint64_t *todo, pages;		/* to be sent; a bit for each page */
 	int state_fd;			/* memfd with the state; -1 */
@@ -80,6 +106,8 @@ int mig_start(struct mig *g, void *(*thread)(void *), struct err *e);
 void mig_free(struct mig *g);
 /* Has fn run on the loop's thread with the machine lock held, and returns what that says; ECANCELED when the VM is at its end. */
 int mig_on_loop(struct mig *g, int (*fn)(struct mig *g));
+/* The same, and does not wait; the last that is asked of the loop. */
+void mig_post(struct mig *g, int (*fn)(struct mig *g));
 /* A status that others see.  Loop thread, machine lock held. */
 void mig_status(struct mig *g, enum vm_migrate_status s);
 /* Waits so long, or until it is woken: ECANCELED. */
@@ -99,7 +127,7 @@ void *mig_in_thread(void *g);
 
 /* migrate_about.c; machine lock held.  What this process is, as JSON, malloc'ed.  Is what the other says of itself like us?  ENOTSUP says
  * what is not; EPROTO: it makes no sense. */
-char *mig_about(struct vm *vm, unsigned streams, struct err *e);
+char *mig_about(struct mig *g, struct err *e);
 int mig_about_fits(struct mig *g, const char *theirs, size_t len, struct err *e);
 
 /* migrate_disks.c; loop thread, machine lock held. */

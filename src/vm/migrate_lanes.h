@@ -5,7 +5,7 @@
  * The source makes them after `begin`, which says how many there will be, and each begins with
  *
  *	S hello		with MIG_JOINS, and the id of the migration that it belongs to
- *	S join		u32 which one it is
+ *	S join		u32 which one it is; MIG_LANE_LATE is another kind (migrate_late.h)
  *	D joined
  *
  * From then on each is one thread's on both sides and carries pages, zeros and, at a round's end, round; complete is its last record.  A page goes
@@ -45,8 +45,8 @@ void mig_lanes_out_free(struct mig_lanes_out *l);	/* NULL: nothing */
 
 struct mig_lanes_in;
 
-/* Waits for n connections that join; others are told that it is not their turn.  Begins to receive. */
-int mig_lanes_accept(struct mig *g, unsigned n, struct mig_rx *rx, struct mig_lanes_in **out);
+/* Waits for n connections that join, and, unless it is NULL, for the late one; others are told that it is not their turn.  Begins to receive. */
+int mig_lanes_accept(struct mig *g, unsigned n, struct mig_chan *late, struct mig_rx *rx, struct mig_lanes_in **out);
 /* What wakes the first connection's thread: one of them has failed. -1: there is none */
 int mig_lanes_alarm(const struct mig_lanes_in *l);
 /* Records that have come so far. */

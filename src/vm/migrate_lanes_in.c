@@ -27,6 +27,7 @@ struct mig_lanes_in {
 	int alarm_fd, ended_fd;		/* eventfds: one has failed; one more has ended */
 	_Atomic unsigned ended;
 	_Atomic uint64_t heard, bytes;
+	struct mig_chan *late;		/* NULL: none is expected */
 	unsigned n;
 	struct receiver r[];
 };
@@ -71,12 +72,12 @@ static void *receive(void *opaque)
 
 /* ---- who comes ---- */
 
-/* One of this migration's, whose number is free: its receiver.  NULL: somebody else, who has had his answer. */
-static struct receiver *who_joins(struct mig_lanes_in *l, struct mig_chan *c)
+/* One of this migration's, whose number is free: its place.  NULL: somebody else, who has had his answer. */
+static struct mig_chan *who_joins(struct mig_lanes_in *l, struct mig_chan *c)
 {
 	struct mig *g = l->g;
 	struct mig_record rec;
-	struct receiver *r;
+	struct mig_chan *place;
 	uint8_t id[MIG_ID];
 	uint32_t flags = 0, no;
 	struct err e;
@@ -91,32 +92,31 @@ static struct receiver *who_joins(struct mig_lanes_in *l, struct mig_chan *c)
 	if (mig_recv(c, &rec, &e) || rec.type != MIG_JOIN || rec.len < 4)
 		return NULL;
 	no = mig_u32(c, &rec);
-	r = no < l->n ? &l->r[no] : NULL;
-	return r && r->chan.in < 0 ? r : NULL;
+	place = no < l->n ? &l->r[no].chan : no == MIG_LANE_LATE ? l->late : NULL;
+	return place && place->in < 0 ? place : NULL;
 }
 
 static int accept_all(struct mig_lanes_in *l)
 {
 	struct mig *g = l->g;
 	int64_t until = loop_now_ns() + MIG_ANSWER_MS * 1000000ll;
-	unsigned have = 0;
+	unsigned have = 0, n = l->n + (l->late != NULL);
 
-	while (have < l->n) {
+	while (have < n) {
 		int64_t left = (until - loop_now_ns()) / 1000000;
-		struct receiver *r;
-		struct mig_chan c;
+		struct mig_chan c, *place;
 		int ret = left > 0 ? mig_accept(g->listen_fd, g->stop_fd, (int)left, &c, &g->e) : -ETIMEDOUT;
 
 		if (ret)
-			return ret == -ETIMEDOUT ? err_set(&g->e, ret, "%u of %u further connections have come", have, l->n) : ret;
-		r = who_joins(l, &c);
-		if (!r) {
+			return ret == -ETIMEDOUT ? err_set(&g->e, ret, "%u of %u further connections have come", have, n) : ret;
+		place = who_joins(l, &c);
+		if (!place) {
 			mig_chan_fini(&c);
 			continue;
 		}
-		r->chan = c;
+		*place = c;
 		have++;
-		ret = mig_send_bytes(&r->chan, MIG_JOINED, NULL, 0, &g->e);
+		ret = mig_send_bytes(place, MIG_JOINED, NULL, 0, &g->e);
 		if (ret)
 			return ret;
 	}
@@ -135,7 +135,7 @@ static int begin_one(struct mig_lanes_in *l, struct receiver *r, struct mig_rx *
 	return ret ? err_set(&l->g->e, -ret, "a thread cannot be started: %s", strerror(ret)) : 0;
 }
 
-int mig_lanes_accept(struct mig *g, unsigned n, struct mig_rx *rx, struct mig_lanes_in **out)
+int mig_lanes_accept(struct mig *g, unsigned n, struct mig_chan *late, struct mig_rx *rx, struct mig_lanes_in **out)
 {
 	struct mig_lanes_in *l = calloc(1, sizeof(*l) + n * sizeof(l->r[0]));
 	int ret;
@@ -143,6 +143,7 @@ int mig_lanes_accept(struct mig *g, unsigned n, struct mig_rx *rx, struct mig_la
 	if (!l)
 		return err_set(&g->e, -ENOMEM, "out of memory");
 	l->g = g;
+	l->late = late;
 	l->n = n;
 	for (unsigned i = 0; i < n; i++)
 		l->r[i].chan.in = l->r[i].chan.out = -1;

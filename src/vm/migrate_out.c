@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +23,7 @@
 #include "vm/internal.h"
 #include "vm/migrate_int.h"
 #include "vm/migrate_lanes.h"
+#include "vm/migrate_late.h"
 #include "vm/migrate_ram.h"
 #include "vm/snapshot_int.h"
 
@@ -63,6 +66,12 @@ static struct vm_migrate_params params_of(struct mig *g)
 	p = g->params;
 	pthread_mutex_unlock(&g->lock);
 	return p;
+}
+
+/* Compression of what goes over several connections is set apart, as QEMU has it. */
+static int level_of(const struct vm_migrate_params *p)
+{
+	return p->streams && p->streams_level ? p->streams_level : p->zstd_level;
 }
 
 /* ---- the loop's part ---- */
@@ -185,7 +194,8 @@ static int is_gone(struct mig *g)
 	pthread_mutex_lock(&g->lock);
 	g->info.in_doubt = false;
 	g->info.total_ns = loop_now_ns() - g->begun_ns;
-	g->info.downtime_ns = loop_now_ns() - g->stopped_ns;
+	if (!g->info.downtime_ns)
+		g->info.downtime_ns = loop_now_ns() - g->stopped_ns;
 	g->info.ram_remaining = 0;
 	pthread_mutex_unlock(&g->lock);
 	atomic_store(&g->done, true);
@@ -279,7 +289,7 @@ static int begin(struct mig *g)
 	pthread_mutex_lock(&g->lock);
 	g->info.setup_ns = loop_now_ns() - g->begun_ns;
 	pthread_mutex_unlock(&g->lock);
-	st_le32(p, g->has_vmgenid ? MIG_GENID : 0);
+	st_le32(p, (g->has_vmgenid ? MIG_GENID : 0) | (g->may_be_late ? MIG_MAY_BE_LATE : 0));
 	memcpy(p + 4, g->vmgenid, 16);
 	st_le32(p + 20, g->streams);
 	return mig_send_bytes(&g->chan, MIG_BEGIN, p, sizeof(p), &g->e);
@@ -378,6 +388,12 @@ static int send_pages(void *opaque, struct mig_lane *lane, struct err *e)
 	for (uint64_t w = lane->no % lane->n; w < (g->pages + 63) / 64 && !ret; w += lane->n) {
 		uint64_t map = g->todo[w], n = MIN(g->pages - w * 64, 64u);
 
+		/* What has not been sent is left for later; that something is zeros has not been said either. */
+		if (!r->last && atomic_load_explicit(&g->late_asked, memory_order_relaxed)) {
+			if (r->first)
+				g->todo[w] = n < 64 ? BIT64(n) - 1 : UINT64_MAX;
+			continue;
+		}
 		g->todo[w] = 0;
 		for (unsigned i = 0; i < n && !ret && (map || r->first); i++)
 			if (r->first || map & BIT64(i))
@@ -481,7 +497,7 @@ static int precopy(struct mig *g, struct way *w)
 		g->info.ram_remaining = left * PAGE_4K;
 		g->info.expected_downtime_ns = (int64_t)((double)left * PAGE_4K / rate * NS_PER_S);
 		pthread_mutex_unlock(&g->lock);
-		if ((double)left * PAGE_4K <= rate * (double)p.downtime_limit_ms / 1000)
+		if ((double)left * PAGE_4K <= rate * (double)p.downtime_limit_ms / 1000 || atomic_load(&g->late_asked))
 			return 0;
 		slow = left > sent / 2 ? slow + 1 : 0;
 		if (p.auto_converge && slow >= 2) {
@@ -530,6 +546,20 @@ static int send_state(struct mig *g)
 	return ret;
 }
 
+/* A lane without any more work. */
+static int end_lane(void *opaque, struct mig_lane *lane, struct err *e)
+{
+	return mig_send_bytes(lane->chan, MIG_COMPLETE, NULL, 0, e);
+}
+
+/* Which pages come later. */
+static int leave_pages(struct mig *g, struct way *w)
+{
+	int ret = w->lanes ? mig_lanes_do(w->lanes, end_lane, NULL) : 0;
+
+	return ret ? ret : mig_map_send(&g->chan, MIG_LATE, g->todo, g->pages, &g->e);
+}
+
 static int stop_and_copy(struct mig *g, struct way *w)
 {
 	double rate = 0;
@@ -538,9 +568,167 @@ static int stop_and_copy(struct mig *g, struct way *w)
 
 	ret = ret ? ret : wait_still(g);
 	ret = ret ? ret : mig_on_loop(g, take_state);
-	ret = ret ? ret : one_round(g, w, false, true, &rate, &sent);
+	g->late_now = atomic_load(&g->late_asked);
+	if (!ret)
+		ret = g->late_now ? leave_pages(g, w) : one_round(g, w, false, true, &rate, &sent);
 	ret = ret ? ret : send_state(g);
-	return ret ? ret : mig_send_u32(&g->chan, MIG_COMPLETE, g->was_running ? MIG_RUNS : 0, &g->e);
+	return ret ? ret : mig_send_u32(&g->chan, MIG_COMPLETE, (g->was_running ? MIG_RUNS : 0) | (g->late_now ? MIG_COMES_LATE : 0), &g->e);
+}
+
+/* ---- memory that comes after its guest ---- */
+
+static void *serve_late(void *opaque)
+{
+	struct mig *g = opaque;
+
+	g->late_out.ret = mig_late_serve(g, &g->late_out.chan, level_of(&g->params), &g->late_out.e);
+	if (g->late_out.ret)
+		eventfd_write(g->late_out.alarm_fd, 1);
+	return NULL;
+}
+
+static int begin_late(struct mig *g)
+{
+	int ret;
+
+	g->late_out.alarm_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (g->late_out.alarm_fd < 0)
+		return err_set(&g->e, -errno, "eventfd: %s", strerror(errno));
+	g->chan.alarm_fd = g->late_out.alarm_fd;
+	ret = pthread_create(&g->late_out.thread, NULL, serve_late, g);
+	g->late_out.has_thread = !ret;
+	return ret ? err_set(&g->e, -ret, "a thread cannot be started: %s", strerror(ret)) : 0;
+}
+
+static int join_late(struct mig *g)
+{
+	if (!g->late_out.has_thread)
+		return -EPIPE;
+	pthread_join(g->late_out.thread, NULL);
+	g->late_out.has_thread = false;
+	return g->late_out.ret;
+}
+
+/* The guest stays here. */
+static void drop_late(struct mig *g)
+{
+	if (g->late_out.chan.in >= 0)
+		shutdown(g->late_out.chan.in, SHUT_RDWR);
+	if (g->late_out.has_thread)
+		join_late(g);
+	mig_chan_fini(&g->late_out.chan);
+}
+
+/* Loop. */
+static int say_late(struct mig *g)
+{
+	pthread_mutex_lock(&g->lock);
+	g->info.in_doubt = false;
+	g->info.downtime_ns = loop_now_ns() - g->stopped_ns;
+	g->info.error[0] = '\0';
+	pthread_mutex_unlock(&g->lock);
+	mig_status(g, VM_MIGRATE_POSTCOPY_ACTIVE);
+	return 0;
+}
+
+/* Loop. */
+static int say_active_again(struct mig *g)
+{
+	mig_status(g, VM_MIGRATE_POSTCOPY_ACTIVE);
+	return 0;
+}
+
+/* Loop. */
+static int say_recovering(struct mig *g)
+{
+	mig_status(g, VM_MIGRATE_POSTCOPY_RECOVER);
+	return 0;
+}
+
+/* Loop. */
+static int say_paused(struct mig *g)
+{
+	pthread_mutex_lock(&g->lock);
+	snprintf(g->info.error, sizeof(g->info.error), "%s", g->late_out.e.msg);
+	pthread_mutex_unlock(&g->lock);
+	log_warn("migration: the guest runs elsewhere, without all of its memory: %s", g->late_out.e.msg);
+	mig_status(g, VM_MIGRATE_POSTCOPY_PAUSED);
+	return 0;
+}
+
+/* Until somebody says where to go on; false: the VM ends. */
+static bool wait_resume(struct mig *g)
+{
+	char *uri = NULL;
+
+	while (!uri && !atomic_load(&g->ending)) {
+		mig_sleep(g, 1000);
+		mig_unwake(g);
+		pthread_mutex_lock(&g->lock);
+		uri = g->resume_uri;
+		g->resume_uri = NULL;
+		pthread_mutex_unlock(&g->lock);
+	}
+	if (!uri)
+		return false;
+	free(g->uri);
+	g->uri = uri;
+	return true;
+}
+
+/* What is missing there is to be sent: 0; 1: nothing is. */
+static int resume(struct mig *g)
+{
+	struct mig_chan *c = &g->late_out.chan;
+	struct err *e = &g->late_out.e;
+	struct mig_record r;
+	uint64_t at = 0;
+	char why[300];
+	int ret;
+
+	mig_chan_fini(c);
+	ret = mig_connect(g->uri, g->stop_fd, MIG_ANSWER_MS, c, e);
+	if (ret)
+		return ret;
+	c->timeout_ms = MIG_ANSWER_MS;
+	ret = mig_secure(c, &g->tls, e);
+	ret = ret ? ret : mig_hello(g, c, MIG_RESUMES, e);
+	while (!ret && at < g->pages) {
+		ret = mig_recv(c, &r, e);
+		if (ret)
+			break;
+		if (r.type == MIG_ALL)
+			return 1;
+		if (r.type == MIG_MISSING) {
+			ret = mig_map_take(g->todo, g->pages, &at, c->buf, r.len, e);
+			continue;
+		}
+		mig_text(c, &r, why, sizeof(why));
+		ret = err_set(e, -EREMOTEIO, "the destination says: %s", r.type == MIG_FAILED ? why : mig_type_name(r.type));
+	}
+	return ret;
+}
+
+/* The guest is the destination's, and its memory goes there until all is there. */
+static void finish_late(struct mig *g)
+{
+	int ret;
+
+	mig_on_loop(g, say_late);
+	ret = join_late(g);
+	while (ret < 0) {
+		mig_chan_fini(&g->late_out.chan);
+		mig_on_loop(g, say_paused);
+		if (!wait_resume(g))
+			break;
+		mig_on_loop(g, say_recovering);
+		ret = resume(g);
+		if (ret)
+			continue;
+		mig_on_loop(g, say_active_again);
+		ret = mig_late_serve(g, &g->late_out.chan, level_of(&g->params), &g->late_out.e);
+	}
+	mig_chan_fini(&g->late_out.chan);
 }
 
 /* Up to the moment before `go`. */
@@ -557,12 +745,6 @@ static int hand_over(struct mig *g)
 	return mig_on_loop(g, give_away);
 }
 
-/* Compression of what goes over several connections is set apart, as QEMU has it. */
-static int level_of(const struct vm_migrate_params *p)
-{
-	return p->streams && p->streams_level ? p->streams_level : p->zstd_level;
-}
-
 static int open_way(struct mig *g, struct way *w)
 {
 	struct vm_migrate_params p = params_of(g);
@@ -576,6 +758,8 @@ static int open_way(struct mig *g, struct way *w)
 	ret = begin(g);
 	if (!ret && g->streams)
 		ret = mig_lanes_connect(g, g->streams, level_of(&p), &w->lanes);
+	if (!ret && g->may_be_late)
+		ret = mig_join(g, MIG_LANE_LATE, &g->late_out.chan, &g->e);
 	return ret;
 }
 
@@ -592,11 +776,17 @@ static int send_all(struct mig *g)
 		hear_why(g);
 	mig_lanes_out_free(w.lanes);
 	mig_tx_free(w.own.tx);
-	if (ret)
-		return ret;
-	ret = hand_over(g);
-	if (ret == -EPIPE)
-		hear_why(g);
+	if (!ret && !g->late_now)
+		mig_chan_fini(&g->late_out.chan);
+	ret = ret ? ret : g->late_now ? begin_late(g) : 0;
+	if (!ret) {
+		ret = hand_over(g);
+		if (ret == -EPIPE)
+			hear_why(g);
+		if (ret == -ENOLINK && join_late(g))
+			g->e = g->late_out.e;
+	}
+	g->chan.alarm_fd = -1;
 	return ret;
 }
 
@@ -641,6 +831,7 @@ static int ask_disks(struct mig *g)
 
 static void say_dead(struct mig *g)
 {
+	g->died = true;
 	pthread_mutex_lock(&g->lock);
 	snprintf(g->info.error, sizeof(g->info.error), "the destination took the guest over, and has ended since");
 	pthread_mutex_unlock(&g->lock);
@@ -710,10 +901,16 @@ void *mig_out_thread(void *opaque)
 	}
 	if (ours && g->e.msg[0] && !atomic_load(&g->cancelled))
 		log_warn("migration: %s", g->e.msg);
-	if (ours)
+	if (ours) {
+		drop_late(g);
 		take_back(g);
-	else
+	} else {
+		if (g->late_now && !g->died)
+			finish_late(g);
+		else
+			drop_late(g);
 		mig_on_loop(g, is_gone);
+	}
 	mig_chan_fini(&g->chan);
 	return NULL;
 }

@@ -148,6 +148,8 @@ struct mig_rx {
 	uint64_t pages;
 	struct books *b;
 	ZSTD_DCtx *z;
+	int (*put)(void *opaque, uint64_t page, const uint8_t *data, struct err *e);	/* NULL: to memory */
+	void *opaque;
 	uint8_t data[BATCH_BYTES];
 };
 
@@ -204,6 +206,21 @@ void mig_rx_free(struct mig_rx *r)
 
 uint64_t mig_rx_missing(const struct mig_rx *r) { return atomic_load(&r->b->missing); }
 
+uint64_t mig_rx_missing_but(const struct mig_rx *r, const uint64_t *map)
+{
+	uint64_t n = 0;
+
+	for (uint64_t page = 0; page < r->pages; page++)
+		n += !((r->b->got[page / 64] | map[page / 64]) & BIT64(page % 64));
+	return n;
+}
+
+void mig_rx_put_by(struct mig_rx *r, int (*put)(void *opaque, uint64_t page, const uint8_t *data, struct err *e), void *opaque)
+{
+	r->put = put;
+	r->opaque = opaque;
+}
+
 static void mark(struct mig_rx *r, uint64_t page)
 {
 	_Atomic uint64_t *w = &r->b->got[page / 64];
@@ -218,6 +235,7 @@ int mig_rx_pages(struct mig_rx *r, const uint8_t *p, size_t len, struct err *e)
 	uint32_t n = len >= PAGES_HEAD ? ld_le32(p) : 0, flags = len >= PAGES_HEAD ? ld_le32(p + 4) : 0;
 	const uint8_t *numbers = p + PAGES_HEAD, *data = numbers + n * 8;
 	size_t want, have;
+	int ret = 0;
 
 	if (!n || n > MIG_BATCH || flags & ~MIG_ZSTD || len - PAGES_HEAD < n * 8)
 		return err_set(e, -EPROTO, "the stream has a record of pages that makes no sense");
@@ -233,30 +251,39 @@ int mig_rx_pages(struct mig_rx *r, const uint8_t *p, size_t len, struct err *e)
 		if (ld_le64(numbers + i * 8) >= r->pages)
 			return err_set(e, -EPROTO, "the stream has page %llu of a memory of %llu", (unsigned long long)ld_le64(numbers + i * 8),
 				       (unsigned long long)r->pages);
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; i < n && !ret; i++) {
 		uint64_t page = ld_le64(numbers + i * 8);
 
+		if (r->put) {
+			ret = r->put(r->opaque, page, data + i * PAGE_4K, e);
+			continue;
+		}
 		memcpy(mem_ram_host(r->mem) + page * PAGE_4K, data + i * PAGE_4K, PAGE_4K);
 		mark(r, page);
 	}
-	return 0;
+	return ret;
 }
 
 int mig_rx_zeros(struct mig_rx *r, const uint8_t *p, size_t len, struct err *e)
 {
 	uint64_t all = 0;
+	int ret = 0;
 
 	if (!len || len % RUN_LEN || len / RUN_LEN > MIG_RUNS_MAX)
 		return err_set(e, -EPROTO, "the stream has a record of zeros that makes no sense");
-	for (size_t i = 0; i < len; i += RUN_LEN) {
+	for (size_t i = 0; i < len && !ret; i += RUN_LEN) {
 		uint64_t first = ld_le64(p + i), n = ld_le64(p + i + 8);
 
 		/* No page twice in one record, so the work is bounded by the memory. */
 		if (!n || !range_inside(first, n, r->pages) || (all += n) > r->pages)
 			return err_set(e, -EPROTO, "the stream has zeros outside of the memory");
+		for (uint64_t k = 0; r->put && k < n && !ret; k++)
+			ret = r->put(r->opaque, first + k, NULL, e);
+		if (r->put)
+			continue;
 		mem_ram_zero(r->mem, first * PAGE_4K, n * PAGE_4K);
 		for (uint64_t k = 0; k < n; k++)
 			mark(r, first + k);
 	}
-	return 0;
+	return ret;
 }

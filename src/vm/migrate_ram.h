@@ -37,10 +37,14 @@ int mig_rx_new(struct mem *m, struct mig_rx **out);
 /* For another thread; they tell together what is missing. */
 int mig_rx_another(struct mig_rx *r, struct mig_rx **out);
 void mig_rx_free(struct mig_rx *r);
+/* What comes goes there in the place of memory; data NULL: zeros. */
+void mig_rx_put_by(struct mig_rx *r, int (*put)(void *opaque, uint64_t page, const uint8_t *data, struct err *e), void *opaque);
 /* A payload of MIG_PAGES or MIG_ZEROS, foreign data, goes to memory. EPROTO */
 int mig_rx_pages(struct mig_rx *r, const uint8_t *p, size_t len, struct err *e);
 int mig_rx_zeros(struct mig_rx *r, const uint8_t *p, size_t len, struct err *e);
 /* Pages that have not come yet. */
 uint64_t mig_rx_missing(const struct mig_rx *r);
+/* Those that are not in this map, which is for all pages. */
+uint64_t mig_rx_missing_but(const struct mig_rx *r, const uint64_t *map);
 
 #endif

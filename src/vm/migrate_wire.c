@@ -28,7 +28,7 @@ const char *mig_type_name(enum mig_type t)
 		[MIG_HELLO] = "hello", [MIG_ABOUT] = "about", [MIG_BEGIN] = "begin", [MIG_REFUSE] = "refuse", [MIG_PAGES] = "pages",
 		[MIG_ZEROS] = "zeros", [MIG_ROUND] = "round", [MIG_STATE] = "state", [MIG_COMPLETE] = "complete", [MIG_LOADED] = "loaded",
 		[MIG_TAKE] = "take", [MIG_TAKEN] = "taken", [MIG_GO] = "go", [MIG_RUNNING] = "running", [MIG_DONE] = "done", [MIG_FAILED] = "failed",
-		[MIG_CANCEL] = "cancel", [MIG_ANSWER] = "answer", [MIG_JOIN] = "join", [MIG_JOINED] = "joined",
+		[MIG_CANCEL] = "cancel", [MIG_ANSWER] = "answer", [MIG_JOIN] = "join", [MIG_JOINED] = "joined", [MIG_LATE] = "late", [MIG_WANT] = "want", [MIG_ALL] = "all", [MIG_MISSING] = "missing",
 	};
 
 	return t < MIG_TYPES && names[t] ? names[t] : "unknown";
@@ -131,7 +131,7 @@ static int wait_for(struct mig_chan *c, int fd, short events, struct err *e)
 	if (p[1].revents)
 		return err_set(e, -ECANCELED, "it was cancelled");
 	if (p[2].revents)
-		return err_set(e, -EREMOTEIO, "another connection has failed");
+		return err_set(e, -ENOLINK, "another connection has failed");
 	return n ? 0 : err_set(e, -ETIMEDOUT, "the other side has said nothing for %d seconds", c->timeout_ms / 1000);
 }
 
@@ -343,9 +343,11 @@ int mig_recv(struct mig_chan *c, struct mig_record *r, struct err *e)
 	return ret;
 }
 
+bool mig_pending(const struct mig_chan *c) { return c->tls && tls_pending(c->tls); }
+
 int mig_await(struct mig_chan *c, struct err *e)
 {
-	return c->tls && tls_pending(c->tls) ? 0 : wait_for(c, c->in, POLLIN, e);
+	return mig_pending(c) ? 0 : wait_for(c, c->in, POLLIN, e);
 }
 
 uint32_t mig_u32(const struct mig_chan *c, const struct mig_record *r)

@@ -28,16 +28,16 @@
 #define MIG_LANES_MAX 16u		/* further connections */
 
 enum mig_type {
-	MIG_HELLO = 1,		/* source: u32 version, u32 MIG_ASKS, MIG_JOINS or 0, id, text: its program's version */
+	MIG_HELLO = 1,		/* source: u32 version, u32 MIG_ASKS, MIG_JOINS, MIG_RESUMES or 0, id, text: its program's version */
 	MIG_ABOUT,		/* destination: JSON, what it is (migrate_about.c) */
-	MIG_BEGIN,		/* source: u32 MIG_GENID or 0, 16 bytes: the VM generation ID, which is to stay; u32 how many further connections (not
+	MIG_BEGIN,		/* source: u32 MIG_GENID, MIG_MAY_BE_LATE, 16 bytes: the VM generation ID, which is to stay; u32 how many further connections (not
 				 * there: none) */
 	MIG_REFUSE,		/* source: text, why it does not */
 	MIG_PAGES,		/* source: see migrate_ram.h */
 	MIG_ZEROS,
 	MIG_ROUND,		/* source: all pages of a round have been sent. Nothing */
 	MIG_STATE,		/* source: u64 of how many bytes, u64 from which on, then they: a state file (vm/snapshot.h) */
-	MIG_COMPLETE,		/* source: that is all; u32 MIG_RUNS or 0 */
+	MIG_COMPLETE,		/* source: that is all; u32 MIG_RUNS, MIG_COMES_LATE */
 	MIG_LOADED,		/* destination: all is there and makes sense */
 	MIG_TAKE,		/* source: the disks are free */
 	MIG_TAKEN,		/* destination: they are its own; u32 MIG_MARKED or 0 */
@@ -49,13 +49,21 @@ enum mig_type {
 	MIG_ANSWER,		/* destination, to a hello with MIG_ASKS: u32 enum mig_answer */
 	MIG_JOIN,		/* source, on a further connection: u32 which one (migrate_lanes.h) */
 	MIG_JOINED,		/* destination: it is taken */
+	MIG_LATE,		/* source: a map of pages that come after the guest (migrate_late.h) */
+	MIG_WANT,		/* destination: u64 page, for each that is waited for */
+	MIG_ALL,		/* destination: all memory is there */
+	MIG_MISSING,		/* destination, to a hello with MIG_RESUMES: a map of pages that have not come */
 	MIG_TYPES
 };
 
 #define MIG_ASKS 1u		/* no migration: what became of the one with this id? */
 #define MIG_JOINS 2u		/* a further connection of the one with this id */
+#define MIG_RESUMES 4u		/* memory comes on, for the one with this id */
+#define MIG_LANE_LATE 0xffffu	/* the number of the connection that memory comes over after its guest */
 #define MIG_GENID 1u
+#define MIG_MAY_BE_LATE 2u	/* that connection is one of those that join */
 #define MIG_RUNS 1u		/* the guest ran, and is to run again */
+#define MIG_COMES_LATE 2u	/* what MIG_LATE said */
 #define MIG_MARKED 1u		/* the disks say whose they are: migrate_disks.c */
 enum mig_answer { MIG_UNKNOWN, MIG_NEVER, MIG_STARTED };
 
@@ -81,7 +89,7 @@ struct mig_chan {
 	int in, out;			/* non-blocking; the same for a socket.  -1: none */
 	int stop_fd;			/* not the channel's own */
 	int timeout_ms;			/* -1: for ever */
-	int alarm_fd;			/* not the channel's own; -1: none.  What waits to read ends with EREMOTEIO when it can be read */
+	int alarm_fd;			/* not the channel's own; -1: none.  What waits to read ends with ENOLINK when it can be read */
 	pid_t child;			/* exec: 0: none */
 	struct tls *tls;		/* NULL: plain */
 	uint8_t *pack;			/* with TLS: records of a few bytes go together */
@@ -110,6 +118,8 @@ int mig_send_u32(struct mig_chan *c, enum mig_type type, uint32_t v, struct err 
 int mig_send_text(struct mig_chan *c, enum mig_type type, const char *text, struct err *e);
 /* The next record, its payload in c->buf. */
 int mig_recv(struct mig_chan *c, struct mig_record *r, struct err *e);
+/* Something is here that no descriptor tells of. */
+bool mig_pending(const struct mig_chan *c);
 /* Until there is something to read. ETIMEDOUT and others, with nothing taken. */
 int mig_await(struct mig_chan *c, struct err *e);
 /* The first u32 of a payload, 0 if it has none. */

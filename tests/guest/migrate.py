@@ -32,7 +32,7 @@ DISK = ("dd if=/tmp/a of=/dev/vda bs=64k seek=$((n%16*4)) count=4 conv=fsync 2>/
 
 HEAD = struct.Struct("<IHHIII")
 TYPES = {n: i + 1 for i, n in enumerate("hello about begin refuse pages zeros round state complete loaded take taken go running done failed "
-                                        "cancel answer join joined".split())}
+                                        "cancel answer join joined late want all missing".split())}
 FROM_SOURCE = ("hello", "begin", "pages", "zeros", "round", "state", "complete", "take", "go", "done")
 FROM_DESTINATION = ("about", "loaded", "taken", "running")
 
@@ -41,12 +41,16 @@ class Fault:
     """What happens to the first connection of an attempt, and where: before or behind the n-th record of a type."""
 
     def __init__(self, rng):
-        # Which of the connections; where there are several, pages go over others than the first.
-        self.lane = rng.choice((0, 0, 1, 2))
+        # Which of the connections; where there are several, pages go over others than the first.  The last is for memory that comes late.
+        self.late = rng.random() < 0.4
+        self.multifd = rng.random() < 0.4
+        lanes = 2 * self.multifd + self.late
+        self.lane = rng.choice((0, 0, *range(1, lanes + 1)))
         self.kind = rng.choice(("cut", "cut", "cut", "half", "half", "kill-destination", "kill-destination", "delay", "throttle", "kill-source"))
         self.type = rng.choice(FROM_SOURCE + FROM_DESTINATION + ("complete", "loaded", "take", "taken", "go", "running") * 2 if not self.lane
+                               else ("hello", "join", "joined", "pages", "pages", "pages", "want", "want", "all") if self.late and self.lane == lanes
                                else ("hello", "join", "joined", "pages", "pages", "zeros", "round", "complete"))
-        self.nth = rng.randint(1, 40) if self.type == "pages" else 1
+        self.nth = rng.randint(1, 300 if self.late and self.lane == lanes else 40) if self.type == "pages" else rng.randint(1, 40) if self.type == "want" else 1
         self.behind = rng.random() < 0.5
         self.ask_too = rng.random() < 0.3      # the first question is cut, too
         self.done = False
@@ -54,7 +58,7 @@ class Fault:
     @classmethod
     def of(cls, kind, where, nth=1, lane=0, behind=False):
         f = cls(random.Random(0))
-        f.kind, f.type, f.nth, f.lane, f.behind, f.ask_too = kind, where, nth, lane, behind, False
+        f.kind, f.type, f.nth, f.lane, f.behind, f.ask_too, f.late, f.multifd = kind, where, nth, lane, behind, False, False, False
         return f
 
     def __str__(self):
@@ -112,7 +116,9 @@ def about_of(path):
 class Link:
     """Between source and destination: forwards records, and does what the fault says."""
 
-    def __init__(self, target, fault=None, on_kill=None):
+    def __init__(self, target, fault=None, on_kill=None, hold=False):
+        """hold: what would hand the guest over waits until the fault has struck."""
+        self.hold = hold
         self.target, self.fault, self.on_kill = target, fault, on_kill
         self.s = socket.create_server(("127.0.0.1", 0))
         self.uri = "tcp:127.0.0.1:%d" % self.s.getsockname()[1]
@@ -182,6 +188,8 @@ class Link:
                 first = b""
                 f = self.fault
                 hit = f and lane == f.lane and not f.done and kind == TYPES[f.type] and counts[kind] == f.nth
+                while self.hold and kind == TYPES["take"] and not f.done:
+                    time.sleep(0.01)
                 if hit and f.kind == "flip":
                     f.done, hit = True, False
                     data = data[:-1] + bytes([data[-1] ^ 1])
@@ -312,8 +320,38 @@ class Herd:
         vm.__exit__(None, None, None)
         self.sockets.pop(vm, None)
 
-    def settle(self, vm, seconds=60):
-        """How the migration ended on its source: a status, or "ended"."""
+    def waits_for_memory(self, vm):
+        """Its guest is there, and not all of it; what answers for it may be waiting as well."""
+        if vm.p.poll() is not None:
+            return False
+        try:
+            with self.qmp(vm) as q:
+                q.s.settimeout(5 * SLOW)
+                return q.cmd("query-migrate").get("status", "").startswith("postcopy")
+        except TimeoutError:
+            return True
+        except (OSError, Failed):
+            return False
+
+    @staticmethod
+    def push(q, i, late):
+        """What belongs to a migration whose memory comes late. True: the guest is lost."""
+        to, path, after = late
+        try:
+            if i.get("status") == "active" and i["ram"]["dirty-sync-count"] >= after:
+                q.cmd("migrate-start-postcopy")
+            if i.get("status") == "postcopy-paused":
+                if to.p.poll() is not None:
+                    return True
+                q.cmd("migrate", uri="unix:" + path, resume=True)
+        except QmpError:
+            pass
+        return False
+
+    def settle(self, vm, seconds=60, late=None):
+        """How the migration ended on its source: a status, "ended" or "lost".  late: the destination, where it is, and after how many
+        rounds memory is to come after the guest."""
+        i = None
         deadline = time.monotonic() + seconds * SLOW
         while time.monotonic() < deadline:
             vm.pump(0)
@@ -326,6 +364,8 @@ class Herd:
                         i = q.cmd("query-migrate")
                         if i.get("status") in ("completed", "failed", "cancelled"):
                             return i["status"], i
+                        if late and self.push(q, i, late):
+                            return "lost", i
                         time.sleep(0.02)
             except QmpError:
                 raise
@@ -352,11 +392,6 @@ class Herd:
         self.goes_on()
         return info
 
-    @staticmethod
-    def ways(rng, fault):
-        """What is on: at least what the fault needs to strike."""
-        return {"multifd"} if fault.lane or rng.random() < 0.3 else set()
-
     def attempt(self, rng):
         """One with a fault.  True: the guest lives."""
         fault = Fault(rng)
@@ -372,17 +407,23 @@ class Herd:
         try:
             with self.qmp(source) as q:
                 q.cmd("migrate-set-parameters", max_bandwidth=rng.choice((0, 0, 64 << 20)), downtime_limit=rng.choice((300, 1000, 4000)))
-                ways = self.ways(rng, fault)
+                ways = {"multifd"} if fault.multifd else set()
+                ways |= {"postcopy-ram"} if fault.late else set()
+                late_after = rng.choice((0, 0, 1, 1, 2))
                 q.cmd("migrate-set-parameters", multifd_channels=2, multifd_compression=rng.choice(("none", "zstd")))
-                q.cmd("migrate-set-capabilities", capabilities=[{"capability": c, "state": c in ways} for c in ("multifd",)])
+                q.cmd("migrate-set-capabilities", capabilities=[{"capability": c, "state": c in ways} for c in ("multifd", "postcopy-ram")])
                 q.cmd("migrate", uri=link.uri)
-            how, info = self.settle(source)
+            how, info = self.settle(source, late=(to, path, late_after) if fault.late else None)
+            if how == "lost" or (how == "ended" and fault.late and self.waits_for_memory(to)):
+                raise Lost(f"{how}: it had memory on both sides")
             owner = {"completed": to, "failed": source}.get(how)
             if how == "ended":
-                # Whether the destination had the word is known there only.
+                # Whether the destination had the word is known there only; half of a guest is none.
                 owner = to if self.runs_soon(to) else None
             self.log(f"  {fault}{', ' + ' '.join(ways) if ways else ''}: {'struck' if fault.done else 'did not come to it'}; {how} {info.get('error-desc', '')}")
             self.one_owner(source, to, owner, how)
+        except Lost:
+            raise
         except Failed:
             sys.stderr.write(f"{fault}\nsource: {source.err()}\ndestination: {to.err()}\nseen: {link.seen[-12:]}\n")
             self.drop(to)

@@ -11,7 +11,7 @@ import time
 
 import certs
 import migrate
-from guest import check, lodge, run_all
+from guest import SLOW, Skip, check, lodge, run_all
 from migrate import Herd
 from qmp import QmpError
 
@@ -90,6 +90,123 @@ def streams():
             herd.goes_on()
         herd.drop(to)
         herd.migrate(multifd_channels=2, downtime_limit=2000)
+
+
+def late(herd, uri, rounds=0, **params):
+    """Begins a migration whose memory comes after its guest once so many rounds are over."""
+    with herd.qmp(herd.vm) as q:
+        q.cmd("migrate-set-parameters", **{"max_bandwidth": 0, **params})
+        q.cmd("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": True}])
+        q.cmd("migrate", uri=uri)
+        while rounds and q.cmd("query-migrate").get("ram", {"dirty-sync-count": 0})["dirty-sync-count"] < rounds:
+            time.sleep(0.01)
+        try:
+            q.cmd("migrate-start-postcopy")
+        except QmpError as e:
+            check("no migration under way" in e.desc, e.desc)
+
+
+def waits_for(herd, vm, status, seconds=30):
+    deadline = time.monotonic() + seconds * SLOW
+    while True:
+        with herd.qmp(vm) as q:
+            got = q.cmd("query-migrate")
+        if got["status"] == status:
+            return got
+        check(time.monotonic() < deadline and got["status"] not in ("failed", "cancelled"), f"{got} and not {status}: {vm.err()}")
+        time.sleep(0.02)
+
+
+def moves(herd, to):
+    herd.drop(herd.vm)
+    herd.vm = to
+    herd.goes_on()
+
+
+def postcopy():
+    """The guest goes over at once, and its memory after it: over one connection and several, by the verb, and when it breaks."""
+    with Herd(cpus=2) as herd:
+        herd.boot()
+        to, path = herd.destination()
+        if migrate.about_of(path)["late"] is not True:
+            herd.drop(to)
+            late(herd, "unix:" + path)
+            raise Skip("no userfaultfd here")
+        for rounds, ways in ((0, ()), (1, ("multifd",))):
+            with herd.qmp(herd.vm) as q:
+                e = q.error("migrate-start-postcopy")
+                check("no migration under way" in e.desc, e.desc)
+                q.cmd("migrate-set-capabilities", capabilities=[{"capability": c, "state": True} for c in ways])
+            late(herd, "unix:" + path, rounds, max_bandwidth=24 << 20, downtime_limit=0)
+            how, info = herd.settle(herd.vm)
+            check(how == "completed" and info["ram"]["postcopy-requests"], f"{how}: {info} {to.err()}")
+            check(waits_for(herd, to, "completed")["status"] == "completed", "there it has not ended")
+            moves(herd, to)
+            to, path = herd.destination()
+        status, out, err = lodge("migrate", "--postcopy", "1", "--compress", f"m{herd.n - 1}", "unix:" + path, env=herd.env)
+        check(status == 0 and b"stood still for" in out, f"lodge migrate --postcopy: {status} {err}")
+        moves(herd, to)
+        # A guest that has come so goes on like any other.
+        herd.migrate()
+
+
+def hears(herd, vm):
+    """A destination that has paused may not: what would waits for memory of the guest's itself."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(2 * SLOW)
+        try:
+            s.connect(herd.sockets[vm])
+            return bool(s.recv(1))
+        except OSError:
+            return False
+
+
+def broken():
+    """Memory comes after its guest, and the connection breaks: both sides pause, the guest waits, and it goes on over another one."""
+    with Herd() as herd:
+        herd.boot()
+        to, path = herd.destination()
+        if migrate.about_of(path)["late"] is not True:
+            raise Skip("no userfaultfd here")
+        # Before it is handed over: it goes on where it was.
+        for where, nth in (("want", 1), ("pages", 2)):
+            fault = migrate.Fault.of("cut", where, nth, lane=1)
+            link = migrate.Link(path, fault, hold=True)
+            late(herd, link.uri)
+            how, info = herd.settle(herd.vm)
+            link.close()
+            check(fault.done and how == "failed", f"{where}: {fault.done}, {how}: {info}")
+            herd.goes_on()
+        # After that.
+        link = migrate.Link(path, migrate.Fault.of("cut", "pages", 150, lane=1))
+        late(herd, link.uri)
+        waits_for(herd, herd.vm, "postcopy-paused")
+        link.close()
+        with herd.qmp(herd.vm) as q:
+            check(q.cmd("query-status")["status"] == "postmigrate", "the source runs")
+            for command, args, word in (("cont", {}, "gone elsewhere"), ("migrate", {"uri": "unix:" + path}, "under way"), ("migrate-pause", {}, None)):
+                if word:
+                    e = q.error(command, **args)
+                    check(word in e.desc, e.desc)
+            q.cmd("migrate", uri="unix:" + herd.dir + "/nobody", resume=True)
+        waits_for(herd, herd.vm, "postcopy-paused")
+        # It breaks once more, and comes elsewhere.
+        link = migrate.Link(path, migrate.Fault.of("cut", "pages", 60, lane=0))
+        with herd.qmp(herd.vm) as q:
+            q.cmd("migrate", uri=link.uri, resume=True)
+        waits_for(herd, herd.vm, "postcopy-paused")
+        link.close()
+        where = path
+        if hears(herd, to):
+            waits_for(herd, to, "postcopy-paused")
+            where = herd.dir + "/again"
+            with herd.qmp(to) as q:
+                q.cmd("migrate-recover", uri="unix:" + where)
+        with herd.qmp(herd.vm) as q:
+            q.cmd("migrate", uri="unix:" + where, resume=True)
+        how, info = herd.settle(herd.vm)
+        check(how == "completed", f"{how}: {info} {to.err()}")
+        moves(herd, to)
 
 
 def refused():
@@ -412,6 +529,8 @@ if __name__ == "__main__":
     sys.exit(run_all([
         ("a guest with two CPUs and a disk, five times on", back_and_forth),
         ("over several connections", streams),
+        ("memory that comes after its guest", postcopy),
+        ("memory comes after its guest, and the connection breaks", broken),
         ("another CPU, other devices: refused, and the guest goes on", refused),
         ("to nobody; cancelled; over a command, a descriptor, by lodge migrate", ways),
         ("by TLS", secured),

@@ -11,6 +11,7 @@
 
 #include "base/bits.h"
 #include "base/zero.h"
+#include "vm/migrate_late.h"
 #include "vm/migrate_ram.h"
 #include "vm/migrate_wire.h"
 
@@ -238,6 +239,86 @@ static void nonsense_is_refused(void **state)
 	mem_free(to);
 }
 
+/* Maps of pages go in pieces, in order and whole; bits behind the last page do not count. */
+static void maps_arrive(void **state)
+{
+	struct fix *f = *state;
+	uint64_t from[3] = { 0x123456789abcdef0, 1, UINT64_MAX }, to[3] = { 0 }, at = 0;
+	uint8_t p[8 + 16];
+	struct mig_record r;
+	struct err e;
+
+	assert_int_equal(mig_map_send(&f->a, MIG_LATE, from, 130, &e), 0);
+	assert_int_equal(mig_recv(&f->b, &r, &e), 0);
+	assert_int_equal(r.type, MIG_LATE);
+	assert_int_equal(mig_map_take(to, 130, &at, f->b.buf, r.len, &e), 0);
+	assert_int_equal(at, 130);
+	assert_true(to[0] == from[0] && to[1] == 1 && to[2] == 3);
+	assert_int_equal(mig_map_count(to, 130), (unsigned)__builtin_popcountll(from[0]) + 3);
+	/* Once more; out of order; nothing; half a word; more than there is. */
+	assert_int_equal(mig_map_take(to, 130, &at, f->b.buf, r.len, &e), -EPROTO);
+	at = 0;
+	st_le64(p, 64);
+	assert_int_equal(mig_map_take(to, 130, &at, p, 16, &e), -EPROTO);
+	st_le64(p, 0);
+	assert_int_equal(mig_map_take(to, 130, &at, p, 8, &e), -EPROTO);
+	assert_int_equal(mig_map_take(to, 130, &at, p, 20, &e), -EPROTO);
+	assert_int_equal(mig_map_take(to, 64, &at, p, 24, &e), -EPROTO);
+	assert_int_equal(at, 0);
+	assert_int_equal(mig_map_take(to, 130, &at, p, 24, &e), 0);
+	assert_int_equal(at, 128);
+	st_le64(p, UINT64_MAX - 63);
+	assert_int_equal(mig_map_take(to, 130, &at, p, 16, &e), -EPROTO);
+}
+
+struct sink {
+	unsigned n;
+	uint64_t sum;
+	int ret;
+};
+
+static int put(void *opaque, uint64_t page, const uint8_t *data, struct err *e)
+{
+	struct sink *s = opaque;
+
+	s->n++;
+	s->sum += page + (data ? data[0] : 1000);
+	return s->ret;
+}
+
+/* Pages go where they are said to, and what fails there ends it. */
+static void memory_goes_elsewhere(void **state)
+{
+	static uint8_t p[8 + 2 * (8 + PAGE_4K)];
+	struct mem *to = memory();
+	struct sink s = { 0 };
+	struct mig_rx *rx;
+	struct err e;
+
+	assert_int_equal(mig_rx_new(to, &rx), 0);
+	mig_rx_put_by(rx, put, &s);
+	st_le32(p, 2);
+	st_le64(p + 8, 3);
+	st_le64(p + 16, 5);
+	memset(p + 24, 10, 2 * PAGE_4K);
+	assert_int_equal(mig_rx_pages(rx, p, sizeof(p), &e), 0);
+	assert_true(s.n == 2 && s.sum == 28);
+	assert_true(mem_is_zero(mem_ram_host(to), PAGES * PAGE_4K));
+	assert_int_equal(mig_rx_missing(rx), PAGES);
+	s.ret = -EIO;
+	assert_int_equal(mig_rx_pages(rx, p, sizeof(p), &e), -EIO);
+	assert_int_equal(s.n, 3);
+	st_le64(p, 7);
+	st_le64(p + 8, 4);
+	assert_int_equal(mig_rx_zeros(rx, p, 16, &e), -EIO);
+	s.ret = 0;
+	s.sum = 0;
+	assert_int_equal(mig_rx_zeros(rx, p, 16, &e), 0);
+	assert_true(s.n == 8 && s.sum == 7 + 8 + 9 + 10 + 4000);
+	mig_rx_free(rx);
+	mem_free(to);
+}
+
 static void addresses(void **state)
 {
 	static const char *const good[] = { "tcp:host:1", "tcp::4444", "tcp:[::1]:80", "unix:/x", "exec:cat", "fd:7" };
@@ -289,6 +370,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(records_arrive, set_up, tear_down),
 		cmocka_unit_test(damage_is_seen),
+		cmocka_unit_test_setup_teardown(maps_arrive, set_up, tear_down),
+		cmocka_unit_test(memory_goes_elsewhere),
 		cmocka_unit_test_setup_teardown(order_counts, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(waiting_ends, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(memory_arrives, set_up, tear_down),
