@@ -79,6 +79,9 @@ int mig_late_possible(struct vm *vm, struct err *e)
 {
 	int fd, ret;
 
+	/* What such a peer touches in its own mapping nobody here would hear of. */
+	if (vm_has_peers(vm->cfg))
+		return err_set(e, -ENOTSUP, "it has a vhost-user device, whose peer has the guest's memory as well");
 	if (vm->cfg->huge == MEM_HUGE_2M)
 		return err_set(e, -ENOTSUP, "its memory has pages of 2 MiB only (huge-pages)");
 	fd = open_uffd(e);
