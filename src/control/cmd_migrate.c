@@ -78,6 +78,16 @@ void ctl_cmd_migrate_start_postcopy(struct ctl_call *c, const struct ctl_args_mi
 	ctl_failed(c, vm_migrate_late(c->ctl->vm, &e), &e);
 }
 
+void ctl_cmd_migrate_continue(struct ctl_call *c, const struct ctl_args_migrate_continue *a)
+{
+	struct err e = { "" };
+
+	if (a->state != CTL_MIGRATION_STATUS_PRE_SWITCHOVER)
+		ctl_fail(c, CTL_GENERIC_ERROR, "Migration not in expected state: only pre-switchover can be continued");
+	else
+		ctl_failed(c, vm_migrate_continue(c->ctl->vm, &e), &e);
+}
+
 void ctl_cmd_migrate_pause(struct ctl_call *c, const struct ctl_args_migrate_pause *a)
 {
 	struct err e = { "" };
@@ -149,7 +159,7 @@ struct capability {
 	bool can, on;
 };
 
-#define N_CAPABILITIES 7
+#define N_CAPABILITIES 8
 
 static void capabilities(const struct vm_migrate_params *p, struct capability out[N_CAPABILITIES])
 {
@@ -158,6 +168,7 @@ static void capabilities(const struct vm_migrate_params *p, struct capability ou
 	out[2] = (struct capability){ "events", true, p->events };
 	out[3] = (struct capability){ "return-path", false, true };
 	out[4] = (struct capability){ "zero-blocks", false, true };
+	out[7] = (struct capability){ "pause-before-switchover", true, p->pause };
 	out[6] = (struct capability){ "postcopy-ram", true, p->postcopy };
 	out[5] = (struct capability){ "multifd", true, p->streams != 0 };
 }
@@ -180,6 +191,8 @@ static bool set_capability(struct ctl_call *c, struct vm_migrate_params *p, cons
 	}
 	if (!strcmp(name, "auto-converge"))
 		p->auto_converge = on;
+	if (!strcmp(name, "pause-before-switchover"))
+		p->pause = on;
 	if (!strcmp(name, "postcopy-ram"))
 		p->postcopy = on;
 	if (!strcmp(name, "multifd"))

@@ -455,6 +455,7 @@ static const struct hmp_command commands[] = {
 	{ "loadvm", NULL, "TAG", "has the guest go back to a snapshot", 1, hmp_loadvm },
 	{ "migrate", NULL, "[-d] [-r] URI", "has the guest go on in another process; -r: goes on with one that has paused", 1, hmp_migrate },
 	{ "migrate_cancel", NULL, "", "gives a migration up", 0, hmp_migrate_cancel },
+	{ "migrate_continue", NULL, "STATE", "has a guest go over that stands still before that; STATE is pre-switchover", 1, hmp_migrate_continue },
 	{ "migrate_pause", NULL, "", "breaks the connection of a migration whose memory comes after its guest", 0, hmp_migrate_pause },
 	{ "migrate_recover", NULL, "URI", "where a migration that has paused goes on", 1, hmp_migrate_recover },
 	{ "migrate_start_postcopy", NULL, "", "has the guest go over now, and the rest of its memory after it", 0, hmp_migrate_start_postcopy },

@@ -43,6 +43,7 @@ void hmp_netdev_del(struct hmp *h);
 /* hmp_migrate.c */
 void hmp_migrate(struct hmp *h);
 void hmp_migrate_start_postcopy(struct hmp *h);
+void hmp_migrate_continue(struct hmp *h);
 void hmp_migrate_pause(struct hmp *h);
 void hmp_migrate_recover(struct hmp *h);
 void hmp_migrate_cancel(struct hmp *h);

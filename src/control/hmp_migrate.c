@@ -25,6 +25,7 @@ void hmp_migrate(struct hmp *h)
 }
 
 void hmp_migrate_start_postcopy(struct hmp *h) { hmp_just(h, "migrate-start-postcopy", NULL); }
+void hmp_migrate_continue(struct hmp *h) { hmp_just(h, "migrate-continue", json_pack("{s:s+}", "state", h->word[1], "")); }
 void hmp_migrate_pause(struct hmp *h) { hmp_just(h, "migrate-pause", NULL); }
 void hmp_migrate_recover(struct hmp *h) { hmp_just(h, "migrate-recover", json_pack("{s:s+}", "uri", h->word[1], "")); }
 void hmp_migrate_cancel(struct hmp *h) { hmp_just(h, "migrate_cancel", NULL); }

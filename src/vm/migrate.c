@@ -28,6 +28,7 @@ const char *vm_migrate_status_name(enum vm_migrate_status s)
 		[VM_MIGRATE_CANCELLING] = "cancelling", [VM_MIGRATE_CANCELLED] = "cancelled", [VM_MIGRATE_COMPLETED] = "completed",
 		[VM_MIGRATE_FAILED] = "failed", [VM_MIGRATE_POSTCOPY_ACTIVE] = "postcopy-active", [VM_MIGRATE_POSTCOPY_PAUSED] = "postcopy-paused",
 		[VM_MIGRATE_POSTCOPY_RECOVER] = "postcopy-recover",
+		[VM_MIGRATE_PRE_SWITCHOVER] = "pre-switchover",
 	};
 
 	return names[s];
@@ -313,11 +314,21 @@ void vm_migrate_cancel(struct vm *vm)
 	struct mig *g = vm->mig_out;
 	enum vm_migrate_status s = g ? g->info.status : VM_MIGRATE_NONE;
 
-	if (!g || g->gone || (s != VM_MIGRATE_SETUP && s != VM_MIGRATE_ACTIVE && s != VM_MIGRATE_DEVICE))
+	if (!g || g->gone || (s != VM_MIGRATE_SETUP && s != VM_MIGRATE_ACTIVE && s != VM_MIGRATE_DEVICE && s != VM_MIGRATE_PRE_SWITCHOVER))
 		return;
 	atomic_store(&g->cancelled, true);
 	mig_status(g, VM_MIGRATE_CANCELLING);
 	mig_wake(g);
+}
+
+int vm_migrate_continue(struct vm *vm, struct err *e)
+{
+	struct mig *g = vm->mig_out;
+
+	if (!g || g->info.status != VM_MIGRATE_PRE_SWITCHOVER)
+		return err_set(e, -EINVAL, "no migration waits before the switch (pre-switchover)");
+	atomic_store(&g->go_on, true);
+	return 0;
 }
 
 /* ---- memory that comes after its guest ---- */

@@ -45,6 +45,7 @@ struct vm;
 enum vm_migrate_status {
 	VM_MIGRATE_NONE, VM_MIGRATE_SETUP, VM_MIGRATE_ACTIVE, VM_MIGRATE_DEVICE, VM_MIGRATE_CANCELLING, VM_MIGRATE_CANCELLED,
 	VM_MIGRATE_COMPLETED, VM_MIGRATE_FAILED, VM_MIGRATE_POSTCOPY_ACTIVE, VM_MIGRATE_POSTCOPY_PAUSED, VM_MIGRATE_POSTCOPY_RECOVER,
+	VM_MIGRATE_PRE_SWITCHOVER,
 };
 const char *vm_migrate_status_name(enum vm_migrate_status s);
 
@@ -59,6 +60,7 @@ struct vm_migrate_params {
 	bool auto_converge;		/* slow the vCPUs when they write faster than can be sent */
 	unsigned throttle_initial, throttle_increment, throttle_max;	/* percent, 1 to 99 */
 	bool events;			/* MIGRATION events */
+	bool pause;			/* the guest stands still, and goes over when vm_migrate_continue says so */
 	bool postcopy;			/* memory may come after its guest, when vm_migrate_late says so */
 	/* Objects of vm/tls.h, and whose name the destination's certificate has; "": none, the host's of tcp: */
 	char tls_creds[VM_MIGRATE_NAME], tls_authz[VM_MIGRATE_NAME], tls_hostname[VM_MIGRATE_NAME];
@@ -89,6 +91,8 @@ void vm_migrate_info(const struct vm *vm, struct vm_migrate_info *out);
 /* Begins; what fails later is in vm_migrate_info, and told by VM_EVENT_MIGRATION at each change of the status.
  * `uri`: migrate_wire.h; fd:'s descriptor is its own from here on.  EBUSY, ENOTSUP, EINVAL, with a message. */
 int vm_migrate(struct vm *vm, const char *uri, struct err *e);
+/* The guest that stands still in PRE_SWITCHOVER goes over. EINVAL: it does not */
+int vm_migrate_continue(struct vm *vm, struct err *e);
 /* The guest goes over now, and what is left of its memory comes after it.  EINVAL: there is no migration, or it was not begun with `postcopy`. */
 int vm_migrate_late(struct vm *vm, struct err *e);
 /* Goes on with one whose connection broke after the guest had gone over: the source, which connects there, and the destination, which listens there.

@@ -57,6 +57,7 @@ struct mig {
 	bool may_be_late;		/* it may, in this migration */
 	struct vm_migrate_info late_before;	/* source: figures of what was sent before */
 	/* source */
+	_Atomic bool go_on;		/* from PRE_SWITCHOVER */
 	_Atomic bool late_asked;	/* it is to */
 	bool late_now;			/* it does; both sides */
 	bool died;			/* the destination had the guest, and has ended */

@@ -34,6 +34,7 @@
 #define STATE_CHUNK (MIG_MAX - 64u)
 #define SETTLE_MS 10000			/* in which vCPUs have to hear of a new round */
 #define ASK_AGAIN_MS 300
+#define CONTINUE_MS 10			/* between two looks whether it is to go on */
 #define REASON_MS 100			/* in which the reason of a connection's end comes */
 #define STILL_MS 60000			/* in which the guest comes to stand */
 #define GIVE_UP_RATE (1ull << 20)	/* bytes a second: what a connection is taken to do before it has been measured */
@@ -525,6 +526,39 @@ static int wait_still(struct mig *g)
 	return err_set(&g->e, -ETIMEDOUT, "the guest has not come to stand for %d seconds", STILL_MS / 1000);
 }
 
+/* Loop. */
+static int say_pre_switchover(struct mig *g)
+{
+	mig_status(g, VM_MIGRATE_PRE_SWITCHOVER);
+	return 0;
+}
+
+/* Loop. */
+static int say_device(struct mig *g)
+{
+	mig_status(g, VM_MIGRATE_DEVICE);
+	return 0;
+}
+
+/* The destination hears something now and then. */
+static int wait_continue(struct mig *g)
+{
+	int64_t said = loop_now_ns();
+	int ret = params_of(g).pause ? mig_on_loop(g, say_pre_switchover) : 1;
+
+	if (ret)
+		return ret > 0 ? 0 : ret;
+	while (!ret && !atomic_load(&g->go_on)) {
+		if (mig_sleep(g, CONTINUE_MS))
+			ret = err_set(&g->e, -ECANCELED, "it was cancelled");
+		if (!ret && loop_now_ns() - said > MIG_WORK_MS / 6 * NS_PER_MS) {
+			said = loop_now_ns();
+			ret = mig_send_bytes(&g->chan, MIG_ROUND, NULL, 0, &g->e);
+		}
+	}
+	return ret ? ret : mig_on_loop(g, say_device);
+}
+
 static int send_state(struct mig *g)
 {
 	struct stat st;
@@ -567,6 +601,7 @@ static int stop_and_copy(struct mig *g, struct way *w)
 	int ret = mig_on_loop(g, stop_guest);
 
 	ret = ret ? ret : wait_still(g);
+	ret = ret ? ret : wait_continue(g);
 	ret = ret ? ret : mig_on_loop(g, take_state);
 	g->late_now = atomic_load(&g->late_asked);
 	if (!ret)

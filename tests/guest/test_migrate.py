@@ -499,6 +499,34 @@ def secured():
         herd.goes_on()
 
 
+def paused_before():
+    """It stands still before the switch until it is told to go on, or cancelled."""
+    with Herd() as herd:
+        herd.boot()
+        to, path = herd.destination()
+        with herd.qmp(herd.vm) as q:
+            check("waits before" in q.error("migrate-continue", state="pre-switchover").desc, "none waits")
+            q.cmd("migrate-set-capabilities", capabilities=[{"capability": "pause-before-switchover", "state": True}])
+            q.cmd("migrate-set-parameters", max_bandwidth=0, downtime_limit=2000)
+            q.cmd("migrate", uri="unix:" + path)
+        waits_for(herd, herd.vm, "pre-switchover")
+        check((herd.status(herd.vm), herd.status(to)) == ("finish-migrate", "inmigrate"), f"{herd.status(herd.vm)}, {herd.status(to)}")
+        with herd.qmp(herd.vm) as q:
+            q.error("cont")
+            q.error("migrate-continue", state="device")
+            q.cmd("migrate_cancel")
+        check(herd.settle(herd.vm)[0] == "cancelled", "it was not cancelled")
+        herd.goes_on()
+        with herd.qmp(herd.vm) as q:
+            q.cmd("migrate", uri="unix:" + path)
+        waits_for(herd, herd.vm, "pre-switchover")
+        with herd.qmp(herd.vm) as q:
+            q.cmd("migrate-continue", state="pre-switchover")
+        how, info = herd.settle(herd.vm)
+        check(how == "completed", f"{how}: {info}")
+        moves(herd, to)
+
+
 def qcow2():
     with Herd() as herd:
         os.unlink(herd.disk)
@@ -534,6 +562,7 @@ if __name__ == "__main__":
         ("another CPU, other devices: refused, and the guest goes on", refused),
         ("to nobody; cancelled; over a command, a descriptor, by lodge migrate", ways),
         ("by TLS", secured),
+        ("it waits before the switch", paused_before),
         ("with a qcow2 image", qcow2),
         ("to strangers", strangers),
         ("stopped on its way, and its drives", stopped),
