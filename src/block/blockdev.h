@@ -26,8 +26,8 @@ struct blockdev_context {
 	 * NULL: e says why not */
 	struct blk_node *(*child)(void *opaque, const char *name, bool writes, bool *used, struct err *e);
 	bool (*name_taken)(void *opaque, const char *name);
-	/* The limits of a throttle group. NULL: there is none */
-	const struct blk_throttle_opts *(*group)(void *opaque, const char *id);
+	/* A throttle group. NULL: there is none */
+	struct blk_throttle_group *(*group)(void *opaque, const char *id);
 	void *opaque;
 };
 

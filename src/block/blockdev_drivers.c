@@ -318,7 +318,7 @@ static int child_filtered(struct opening *o, const char *key, struct blk_node **
 
 static int open_throttle(struct opening *o, struct blk_node **out)
 {
-	const struct blk_throttle_opts *group;
+	struct blk_throttle_group *group;
 	struct blk_node *file;
 	const char *id;
 	int ret = opening_need(o, "throttle-group", &id);
@@ -329,7 +329,7 @@ static int open_throttle(struct opening *o, struct blk_node **out)
 	if (!group)
 		return err_set(o->e, -ENOENT, "Throttle group '%.60s' does not exist", id);
 	ret = child_filtered(o, "file", &file);
-	return ret ? ret : opened(file, blk_throttle_new(file, group, out, o->e));
+	return ret ? ret : opened(file, blk_throttle_new_in(file, group, out, o->e));
 }
 
 static int open_copy_on_read(struct opening *o, struct blk_node **out)

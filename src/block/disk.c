@@ -88,6 +88,12 @@ int blk_disk_option(struct blk_disk_opts *o, const char *full, const char *value
 		o->copy_on_read = !strcmp(value, "on");
 		return 0;
 	}
+	if (!strcmp(name, "throttle-group") || (!strcmp(name, "group") && given != full)) {
+		if (!*value)
+			return err_set(e, -EINVAL, "%s=: a group has a name", full);
+		o->group = value;
+		return 0;
+	}
 	if (!strcmp(name, "iops-size"))
 		return parse_number(full, value, &o->throttle.op_size, e);
 	if (!strncmp(name, "iops", 4))
@@ -182,7 +188,9 @@ int blk_disk_on(struct blk_node *n, const struct blk_disk_opts *o, struct blk_no
 	struct blk_node *top = n;
 	int ret = o->copy_on_read ? blk_copy_on_read_new(top, &top, e) : 0;
 
-	if (!ret && blk_throttle_wanted(&o->throttle))
+	if (!ret && o->shared)
+		ret = blk_throttle_new_in(top, o->shared, &top, e);
+	else if (!ret && blk_throttle_wanted(&o->throttle))
 		ret = blk_throttle_new(top, &o->throttle, &top, e);
 	if (!ret && blk_slot_new(top, out))
 		ret = err_set(e, -ENOMEM, "out of memory while opening disk '%s'", n->path ? n->path : "");

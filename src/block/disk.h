@@ -14,6 +14,8 @@ struct blk_disk_opts {
 	const char *inside;
 	bool copy_on_read;
 	struct blk_throttle_opts throttle;
+	const char *group;		/* of throttling; the name is for the caller, who finds: NULL: none */
+	struct blk_throttle_group *shared;	/* limits are this group's, in the place of throttle; the caller's. NULL: none */
 };
 
 /* One option by its name on a command line: "copy-on-read", "iops", "bps-max" ...; underscores do for hyphens, and

@@ -36,8 +36,22 @@ int blk_throttle_check(const struct blk_throttle_opts *o, struct err *e);
 /* Requests wait their turn, reads among reads and what changes data among such; flushes pass, and so does all when
  * the node is drained.  Takes child over if it succeeds. EINVAL, ENOMEM */
 int blk_throttle_new(struct blk_node *child, const struct blk_throttle_opts *o, struct blk_node **out, struct err *e);
-/* Other limits from now on. */
+/* Other limits from now on, for all of the node's group. */
 int blk_throttle_set(struct blk_node *n, const struct blk_throttle_opts *o, struct err *e);
+
+/* One budget for several nodes, which may be on different loops: those that want more than there is take turns.  Any thread. */
+struct blk_throttle_group;
+int blk_throttle_group_new(const struct blk_throttle_opts *o, struct blk_throttle_group **out, struct err *e);	/* the caller's */
+struct blk_throttle_group *blk_throttle_group_ref(struct blk_throttle_group *g);
+void blk_throttle_group_unref(struct blk_throttle_group *g);	/* NULL is as good */
+bool blk_throttle_group_used(const struct blk_throttle_group *g);	/* are there owners but the caller? */
+int blk_throttle_group_set(struct blk_throttle_group *g, const struct blk_throttle_opts *o, struct err *e);
+void blk_throttle_group_get(struct blk_throttle_group *g, struct blk_throttle_opts *out);
+/* A node that is a member. ENOMEM */
+int blk_throttle_new_in(struct blk_node *child, struct blk_throttle_group *g, struct blk_node **out, struct err *e);
+struct blk_throttle_group *blk_throttle_group_of(struct blk_node *n);
+/* Leaves its group for another one; what waits goes on to wait there.  The node's loop's lock held. */
+void blk_throttle_join(struct blk_node *n, struct blk_throttle_group *g);
 
 /* What is read from below the first layer of an image is written into that layer (as whole clusters), so that it is
  * there the next time.  That it cannot be written is no reason not to give it.  The image must be writable, and have

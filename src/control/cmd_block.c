@@ -134,7 +134,7 @@ void ctl_disk_event(struct control *ctl, enum vm_device_event ev, unsigned index
 	if (ev == VM_DEVICE_LEAVES)
 		ctl_disks_tell(ctl);
 	else
-		ctl->disks->of[index] = (struct ctl_disk){ .limits = vm_config_of(ctl->vm)->disk[index].more.throttle };
+		ctl->disks->of[index] = (struct ctl_disk){ CTL_IO_OK };
 }
 
 int ctl_disks_init(struct control *ctl)
@@ -147,8 +147,6 @@ int ctl_disks_init(struct control *ctl)
 	s->ctl = ctl;
 	pthread_mutex_init(&s->lock, NULL);
 	loop_bh_init(ctl->m->loop, &s->bh, on_news, s);
-	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
-		s->of[i].limits = vm_config_of(ctl->vm)->disk[i].more.throttle;
 	ctl->disks = s;
 	watch_all(ctl, &w);
 	return 0;
@@ -370,31 +368,50 @@ static struct blk_node *find_throttle(struct blk_node *n)
 	return NULL;
 }
 
-static int insert_throttle(struct disk *d, const struct blk_throttle_opts *o, struct err *e)
+struct blk_throttle_group *ctl_disk_group(struct disk *d)
+{
+	struct blk_node *t = find_throttle(d->node);
+
+	return t ? blk_throttle_group_of(t) : NULL;
+}
+
+static int insert_throttle(struct disk *d, struct blk_throttle_group *g, struct err *e)
 {
 	struct blk_node *t;
 	int ret;
 
 	blk_slot_hold(d->node);
-	ret = blk_throttle_new(*blk_slot_image(d->node), o, &t, e);
+	ret = blk_throttle_new_in(*blk_slot_image(d->node), g, &t, e);
 	if (!ret)
 		blk_slot_insert(d->node, t);
 	blk_slot_release(d->node);
 	return ret;
 }
 
-int ctl_disk_limit(struct disk *d, const struct blk_throttle_opts *o, struct err *e)
+/* The disk's lock held.  group: its name; NULL: the one it is in, or one of its own. */
+static int limit(struct vm *vm, struct disk *d, const struct blk_throttle_opts *o, const char *group, struct err *e)
 {
 	struct blk_node *t = find_throttle(d->node);
+	struct blk_throttle_group *g = NULL;
 	int ret = blk_throttle_check(o, e);
 
-	if (ret)
+	if (ret || (!t && !blk_throttle_wanted(o)))
 		return ret;
-	if (t)
+	if (!t && !blk_is_slot(d->node))
+		return err_set(e, -ENOTSUP, "disk %s cannot be given limits", d->id);
+	/* Without limits it is in no group; the others keep theirs. */
+	if (group && blk_throttle_wanted(o))
+		ret = vm_group_get(vm, group, o, &g, e);
+	else if (t && blk_throttle_wanted(o))
 		return blk_throttle_set(t, o, e);
-	if (!blk_throttle_wanted(o))
-		return 0;
-	return blk_is_slot(d->node) ? insert_throttle(d, o, e) : err_set(e, -ENOTSUP, "disk %s cannot be given limits", d->id);
+	else
+		ret = blk_throttle_group_new(o, &g, e);
+	if (!ret && t)
+		blk_throttle_join(t, g);
+	else if (!ret)
+		ret = insert_throttle(d, g, e);
+	blk_throttle_group_unref(g);
+	return ret;
 }
 
 static struct blk_rate rate(int64_t avg, int64_t max, bool has_length, int64_t length)
@@ -420,8 +437,7 @@ void ctl_cmd_block_set_io_throttle(struct ctl_call *c, const struct ctl_args_blo
 	if (!d)
 		return;
 	disk_lock(d);
-	ret = ctl_disk_limit(d, &o, &e);
+	ret = limit(c->ctl->vm, d, &o, a->group, &e);
 	disk_unlock(d);
-	if (!ctl_failed(c, ret, &e))
-		c->ctl->disks->of[index_of(d)].limits = o;
+	ctl_failed(c, ret, &e);
 }

@@ -68,8 +68,8 @@ static int socket_of(struct ctl_call *c, const json_t *data, struct vm_chardev *
 	return strcmp(kind, "fd") ? 0 : take_fd(c, text(in, "str"), d, e);
 }
 
-/* What the client wants; texts are the client's.  *mux: on what, NULL: it is none. */
-static int describe(struct ctl_call *c, const char *id, const json_t *backend, struct vm_chardev *d, const char **mux, struct err *e)
+/* What the client wants; texts are the client's, or in buf.  *mux: on what, NULL: it is none. */
+static int describe(struct ctl_call *c, const char *id, const json_t *backend, struct vm_chardev *d, const char **mux, char buf[CTL_FDSET_NAME], struct err *e)
 {
 	const json_t *data = json_object_get(backend, "data"), *size;
 	const char *type = text(backend, "type");
@@ -84,6 +84,7 @@ static int describe(struct ctl_call *c, const char *id, const json_t *backend, s
 		d->kind = VM_CHARDEV_FILE;
 		d->path = text(data, "out");
 		d->append = json_is_true(json_object_get(data, "append"));
+		return ctl_fdset_path(c->ctl, &d->path, CTL_FDSET_WRITE, buf, e);
 	} else if (!strcmp(type, "pty")) {
 		d->kind = VM_CHARDEV_PTY;
 	} else if (!strcmp(type, "ringbuf") || !strcmp(type, "memory")) {
@@ -102,9 +103,9 @@ void ctl_cmd_chardev_add(struct ctl_call *c, const struct ctl_args_chardev_add *
 {
 	struct err e = { .msg = "" };
 	struct vm_chardev d;
-	char pty[64] = "";
+	char pty[64] = "", buf[CTL_FDSET_NAME];
 	const char *mux;
-	int ret = describe(c, a->id, a->backend, &d, &mux, &e);
+	int ret = describe(c, a->id, a->backend, &d, &mux, buf, &e);
 
 	if (!ret)
 		ret = vm_chardev_add(c->ctl->vm, &d, mux, pty, sizeof(pty), &e);
@@ -116,9 +117,9 @@ void ctl_cmd_chardev_change(struct ctl_call *c, const struct ctl_args_chardev_ch
 {
 	struct err e = { .msg = "" };
 	struct vm_chardev d;
-	char pty[64] = "";
+	char pty[64] = "", buf[CTL_FDSET_NAME];
 	const char *mux;
-	int ret = describe(c, a->id, a->backend, &d, &mux, &e);
+	int ret = describe(c, a->id, a->backend, &d, &mux, buf, &e);
 
 	if (!ret && mux)
 		ret = err_set(&e, -ENOTSUP, "Mux device hotswap not supported yet");

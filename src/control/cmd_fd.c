@@ -4,6 +4,7 @@
  * client's own commands (getfd), and in sets.  How many are kept is bounded.
  */
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,6 +164,61 @@ void ctl_cmd_query_fdsets(struct ctl_call *c, const struct ctl_args_query_fdsets
 	}
 	ctl_return(c, sets);
 }
+
+/* ---- sets as names of files ---- */
+
+#define SET_PREFIX "/dev/fdset/"
+
+int ctl_fdset_path(struct control *ctl, const char **path, enum ctl_fdset_use use, char buf[CTL_FDSET_NAME], struct err *e)
+{
+	static const int other[] = { O_RDONLY, O_WRONLY, O_RDWR };
+	static const char *const words[] = { "read", "written", "read and written" };
+	const char *number = *path + strlen(SET_PREFIX);
+	long long set;
+	char *end;
+
+	if (strncmp(*path, SET_PREFIX, strlen(SET_PREFIX)))
+		return 0;
+	errno = 0;
+	set = strtoll(number, &end, 10);
+	if (!isdigit((unsigned char)*number) || *end || errno)
+		return err_set(e, -EINVAL, "'%.60s' is no set of descriptors", *path);
+	list_for_each(n, &ctl->fdsets) {
+		const struct set_fd *s = list_entry(n, struct set_fd, node);
+		int flags = s->set == set ? fcntl(s->fd, F_GETFL) : -1, mode = flags & O_ACCMODE;
+
+		if (flags < 0 || (mode != O_RDWR && mode != other[use]))
+			continue;
+		snprintf(buf, CTL_FDSET_NAME, "/proc/self/fd/%d", s->fd);
+		*path = buf;
+		return 0;
+	}
+	return err_set(e, -EACCES, "Could not open '%.60s': Permission denied (no descriptor of the set can be %s)", *path, words[use]);
+}
+
+static int set_paths(struct control *ctl, json_t *d, bool writes, struct err *e)
+{
+	const char *name = json_string_value(json_object_get(d, "filename")), *key;
+	const json_t *ro = json_object_get(d, "read-only");
+	char buf[CTL_FDSET_NAME];
+	json_t *v;
+	int ret = 0;
+
+	writes = ro ? json_is_false(ro) : writes;
+	if (name) {
+		const char *path = name;
+
+		ret = ctl_fdset_path(ctl, &path, writes && !json_is_true(json_object_get(d, "auto-read-only")) ? CTL_FDSET_BOTH : CTL_FDSET_READ, buf, e);
+		if (!ret && path != name && json_object_set_new(d, "filename", json_string(path)))
+			ret = err_set(e, -ENOMEM, "out of memory");
+	}
+	json_object_foreach(d, key, v)
+		if (!ret && json_is_object(v))
+			ret = set_paths(ctl, v, writes && strcmp(key, "backing") != 0, e);
+	return ret;
+}
+
+int ctl_fdset_paths(struct control *ctl, json_t *description, struct err *e) { return set_paths(ctl, description, true, e); }
 
 void ctl_fdsets_free(struct control *ctl)
 {

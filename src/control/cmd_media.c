@@ -158,12 +158,16 @@ static int open_image(struct ctl_call *c, unsigned i, struct disk *d, const stru
 		      struct err *e)
 {
 	struct blk_image_opts o = vm_config_of(c->ctl->vm)->disk[i].open;
+	const char *path = a->filename;
+	char buf[CTL_FDSET_NAME];
+	int ret;
 
 	if (a->has_read_only_mode && a->read_only_mode != CTL_BLOCKDEV_CHANGE_READ_ONLY_MODE_RETAIN)
 		o.file.read_only = a->read_only_mode == CTL_BLOCKDEV_CHANGE_READ_ONLY_MODE_READ_ONLY;
 	o.file.read_only |= !d->media->writable;
 	o.format = a->format;
-	return blk_open_image(d->node->loop, a->filename, &o, out, e);
+	ret = ctl_fdset_path(c->ctl, &path, o.file.read_only ? CTL_FDSET_READ : CTL_FDSET_BOTH, buf, e);
+	return ret ? ret : blk_open_image(d->node->loop, path, &o, out, e);
 }
 
 /* The new image is there before the old one goes. */

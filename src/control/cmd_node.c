@@ -21,7 +21,9 @@ void ctl_cmd_blockdev_add(struct ctl_call *c, const struct ctl_args_blockdev_add
 {
 	struct err e = { .msg = "" };
 
-	ctl_failed(c, vm_node_add(c->ctl->vm, a->all, &e), &e);
+	int ret = ctl_fdset_paths(c->ctl, a->all, &e);
+
+	ctl_failed(c, ret ? ret : vm_node_add(c->ctl->vm, a->all, &e), &e);
 }
 
 void ctl_cmd_blockdev_del(struct ctl_call *c, const struct ctl_args_blockdev_del *a)
@@ -36,6 +38,36 @@ void ctl_cmd_object_add(struct ctl_call *c, const struct ctl_args_object_add *a)
 	struct err e = { .msg = "" };
 
 	ctl_failed(c, vm_object_add(c->ctl->vm, a->all, &e), &e);
+}
+
+/* Objects are below /objects; a name alone will do. */
+static const char *object_id(const char *path)
+{
+	return strncmp(path, "/objects/", 9) ? path : path + 9;
+}
+
+void ctl_cmd_qom_set(struct ctl_call *c, const struct ctl_args_qom_set *a)
+{
+	struct err e = { .msg = "" };
+
+	int ret = vm_object_set(c->ctl->vm, object_id(a->path), a->property, a->value, &e);
+
+	if (ret == -ENOENT)
+		ctl_fail(c, CTL_DEVICE_NOT_FOUND, "Device '%.60s' not found", a->path);
+	else
+		ctl_failed(c, ret, &e);
+}
+
+void ctl_cmd_qom_get(struct ctl_call *c, const struct ctl_args_qom_get *a)
+{
+	struct err e = { .msg = "" };
+	json_t *v = NULL;
+	int ret = vm_object_get(c->ctl->vm, object_id(a->path), a->property, &v, &e);
+
+	if (ret == -ENOENT)
+		ctl_fail(c, CTL_DEVICE_NOT_FOUND, "Device '%.60s' not found", a->path);
+	else if (!ctl_failed(c, ret, &e))
+		ctl_return(c, v);
 }
 
 void ctl_cmd_object_del(struct ctl_call *c, const struct ctl_args_object_del *a)
@@ -125,10 +157,16 @@ static unsigned depth_of(struct blk_node *n)
 	return depth;
 }
 
-static void add_limits(json_t *j, const struct blk_throttle_opts *o)
+/* group NULL: there are none. */
+static void add_limits(json_t *j, struct vm *vm, struct blk_throttle_group *group)
 {
+	struct blk_throttle_opts now = { 0 }, *o = &now;
 	static const char *const names[2][3] = { { "bps", "bps_rd", "bps_wr" }, { "iops", "iops_rd", "iops_wr" } };
 
+	if (group) {
+		blk_throttle_group_get(group, &now);
+		add_text(j, "group", vm_group_name(vm, group));
+	}
 	for (unsigned i = 0; i < 3; i++) {
 		json_object_set_new(j, names[0][i], json_integer((json_int_t)o->bytes[i].avg));
 		json_object_set_new(j, names[1][i], json_integer((json_int_t)o->ops[i].avg));
@@ -136,7 +174,7 @@ static void add_limits(json_t *j, const struct blk_throttle_opts *o)
 }
 
 /* BlockDeviceInfo of a node, whose lock is held; shallow: without the images below. */
-static json_t *node_info(struct vm *vm, struct blk_node *n, const struct blk_throttle_opts *limits, bool shallow)
+static json_t *node_info(struct vm *vm, struct blk_node *n, struct blk_throttle_group *limits, bool shallow)
 {
 	enum blk_cache cache = blk_cache_of(n);
 	struct blk_node *below = n->backing ? blk_skip_filters(n->backing) : NULL;
@@ -152,7 +190,7 @@ static json_t *node_info(struct vm *vm, struct blk_node *n, const struct blk_thr
 	add_text(j, "node-name", vm_node_name(vm, n));
 	if (below)
 		add_text(j, "backing_file", below->path);
-	add_limits(j, limits);
+	add_limits(j, vm, limits);
 	if (bitmaps)
 		json_object_set_new(j, "dirty-bitmaps", bitmaps);
 	if (shallow)
@@ -186,7 +224,7 @@ static json_t *block_info(struct control *ctl, struct disk *d, unsigned i)
 	disk_lock(d);
 	if (d->media)
 		d->media->state(d, &is);
-	in = is.no_medium ? NULL : node_info(ctl->vm, top_of(d), &ctl->disks->of[i].limits, false);
+	in = is.no_medium ? NULL : node_info(ctl->vm, top_of(d), ctl_disk_group(d), false);
 	/* Whatever the image allows. */
 	if (in)
 		json_object_set_new(in, "ro", json_boolean(d->node->i.read_only));
@@ -221,11 +259,10 @@ struct listing {
 
 static void add_node(void *opaque, const struct vm_node *x)
 {
-	static const struct blk_throttle_opts none;
 	struct listing *l = opaque;
 
 	if (x->n->i.size || x->added)
-		json_array_append_new(l->list, node_info(l->vm, x->n, &none, l->flat));
+		json_array_append_new(l->list, node_info(l->vm, x->n, NULL, l->flat));
 }
 
 void ctl_cmd_query_named_block_nodes(struct ctl_call *c, const struct ctl_args_query_named_block_nodes *a)

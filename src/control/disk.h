@@ -12,7 +12,6 @@
 #define CTL_ERRORS 32
 
 struct ctl_disk {
-	struct blk_throttle_opts limits;
 	enum { CTL_IO_OK, CTL_IO_FAILED, CTL_IO_NOSPACE } status;
 };
 
@@ -58,7 +57,7 @@ struct disk *ctl_find_quietly(struct control *ctl, const char *name);
 void ctl_node_name(struct control *ctl, struct disk *d, char out[BLK_NAME_MAX + 1]);
 /* The dirty bitmaps of an image, for query-block; NULL: it has none. The node's lock held. */
 json_t *ctl_bitmaps(struct blk_node *image);
-/* What --throttling and block_set_io_throttle need. The disk's lock held. */
-int ctl_disk_limit(struct disk *d, const struct blk_throttle_opts *o, struct err *e);
+/* The group whose limits a disk has, NULL: none.  The disk's lock held. */
+struct blk_throttle_group *ctl_disk_group(struct disk *d);
 
 #endif

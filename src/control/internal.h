@@ -229,5 +229,12 @@ bool ctl_nbd_shows(const struct control *ctl, const struct disk *d);
 
 /* cmd_fd.c */
 void ctl_fdsets_free(struct control *ctl);
+/* What a file's name stands for, if it is "/dev/fdset/N": a descriptor of the set that may do what is needed, under its name in
+ * /proc/self/fd, in buf.  *path is changed then.  EACCES: the set has none, or there is no such set. */
+#define CTL_FDSET_NAME 32
+enum ctl_fdset_use { CTL_FDSET_READ, CTL_FDSET_WRITE, CTL_FDSET_BOTH };
+int ctl_fdset_path(struct control *ctl, const char **path, enum ctl_fdset_use use, char buf[CTL_FDSET_NAME], struct err *e);
+/* The same for all of a block node's description, in place. */
+int ctl_fdset_paths(struct control *ctl, json_t *description, struct err *e);
 
 #endif

@@ -121,7 +121,14 @@ static const struct {
 	{ "bps", "bps" }, { "bps_rd", "bps-rd" }, { "bps_wr", "bps-wr" }, { "iops", "iops" }, { "iops_rd", "iops-rd" }, { "iops_wr", "iops-wr" },
 	{ "bps_max", "bps-max" }, { "bps_rd_max", "bps-rd-max" }, { "bps_wr_max", "bps-wr-max" }, { "iops_max", "iops-max" },
 	{ "iops_rd_max", "iops-rd-max" }, { "iops_wr_max", "iops-wr-max" }, { "iops_size", "iops-size" }, { "iothread", "iothread" },
-	{ "throttling.bps-total", "bps" }, { "throttling.iops-total", "iops" },
+	{ "throttling.bps-total", "bps" }, { "throttling.iops-total", "iops" }, { "throttling.group", "throttle-group" }, { "group", "throttle-group" },
+	{ "throttling.bps-read", "bps-rd" }, { "throttling.bps-write", "bps-wr" }, { "throttling.iops-read", "iops-rd" }, { "throttling.iops-write", "iops-wr" },
+	{ "throttling.bps-total-max", "bps-max" }, { "throttling.bps-read-max", "bps-rd-max" }, { "throttling.bps-write-max", "bps-wr-max" },
+	{ "throttling.iops-total-max", "iops-max" }, { "throttling.iops-read-max", "iops-rd-max" }, { "throttling.iops-write-max", "iops-wr-max" },
+	{ "throttling.bps-total-max-length", "bps-max-length" }, { "throttling.bps-read-max-length", "bps-rd-max-length" },
+	{ "throttling.bps-write-max-length", "bps-wr-max-length" }, { "throttling.iops-total-max-length", "iops-max-length" },
+	{ "throttling.iops-read-max-length", "iops-rd-max-length" }, { "throttling.iops-write-max-length", "iops-wr-max-length" },
+	{ "throttling.iops-size", "iops-size" },
 };
 
 /* What makes no difference to the guest, or is so in any case. */

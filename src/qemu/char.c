@@ -124,7 +124,7 @@ static int file_place(struct qemu *q, struct props *p, struct qemu_place *out, s
 
 	if (!path)
 		return err_set(e, -EINVAL, "path is missing");
-	out->text = keepf(q, "file:%s", path);
+	out->text = keepf(q, "file:%s", drive_path(q, path));
 	return props_bool(p, "append", &out->append, e);
 }
 

@@ -473,8 +473,8 @@ const struct opt run_opts[] = {
 	  COMPLETE_FILE, .parse = parse_cdrom },
 	{ "object", 0, "JSON", "secret, throttle group or TLS credentials; may be repeated",
 	  "A secret or throttle group that block nodes refer to, as QEMU describes it: *{\"qom-type\": \"secret\", \"id\": \"s\", \"file\": \"FILE\"}* "
-	  "or *{\"qom-type\": \"throttle-group\", \"id\": \"g\", \"limits\": {\"iops-total\": 100}}*. Of a group that several nodes refer to each has the limits for "
-	  "itself. What connections refer to: *{\"qom-type\": \"tls-creds-x509\", \"id\": \"t\", \"dir\": \"DIR\", \"endpoint\": \"server\"}* are credentials of TLS, with ca-cert.pem and server-cert.pem, "
+	  "or *{\"qom-type\": \"throttle-group\", \"id\": \"g\", \"limits\": {\"iops-total\": 100}}*. The nodes and disks of a group share one "
+	  "budget. What connections refer to: *{\"qom-type\": \"tls-creds-x509\", \"id\": \"t\", \"dir\": \"DIR\", \"endpoint\": \"server\"}* are credentials of TLS, with ca-cert.pem and server-cert.pem, "
 	  "server-key.pem or client-cert.pem, client-key.pem in the directory, and ca-crl.pem, if there is one; *tls-creds-psk* has keys.psk, and *authz-simple* (*identity*) says whom alone of those that have a "
 	  "certificate *tls-authz=* lets in.", .parse = parse_object },
 	{ "blockdev", 0, "JSON", "block node with a name; may be repeated",
@@ -505,7 +505,7 @@ const struct opt run_opts[] = {
 	  "or *unsafe* (flushes are ignored). *aio=* is *auto*, *uring* or *threads*. *copy-on-read=on* keeps what is read from "
 	  "backing files in the image. *bps=N* and *iops=N* limit bytes and requests a second, *bps-rd*, *bps-wr*, *iops-rd* and *iops-wr* "
 	  "reads and writes each; each of the six with *-max* is a higher rate for bursts, of *-max-length* seconds (1) after quiet times; with "
-	  "*iops-size=BYTES* a request that is longer counts as several. "
+	  "*iops-size=BYTES* a request that is longer counts as several; the disks of one *throttle-group=NAME*, which may be an *--object*, share its limits, those that were said last. "
 	  "*werror=* and *rerror=* say what happens when a write or read fails on the host: *report* it to the guest, *stop* (the guest is "
 	  "paused, and goes on and tries again when this process gets SIGUSR2), *ignore*, or, for writes, *enospc*: stop when "
 	  "there is no room left, else report (the default for writes; for reads it is report). Each disk has an I/O thread; disks with the "

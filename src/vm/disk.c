@@ -435,7 +435,7 @@ static int open_seed(struct vm *vm, struct loop *l, const struct vm_disk *d, str
 }
 
 /* The disk's node: one that the user made, or an image that is opened for it. Nobody's lock is held. */
-static int open_node(struct vm *vm, const struct adding *a, struct blk_secrets *secrets, struct blk_node **node, struct err *e)
+static int open_in(struct vm *vm, const struct adding *a, struct blk_secrets *secrets, const struct blk_disk_opts *more, struct blk_node **node, struct err *e)
 {
 	struct loop *l = a->io ? iothread_loop(a->io) : vm->m->loop;
 	const struct vm_disk *d = a->d;
@@ -446,7 +446,7 @@ static int open_node(struct vm *vm, const struct adding *a, struct blk_secrets *
 	if (d->seed)
 		return open_seed(vm, l, d, node, e);
 	if (d->node) {
-		ret = vm_node_use(vm, d->node, a->io, !d->open.file.read_only, &d->more, node, e);
+		ret = vm_node_use(vm, d->node, a->io, !d->open.file.read_only, more, node, e);
 		iothread_lock(a->io);
 		if (!ret && d == vm_config_first_disk(vm->cfg))
 			vm_look_at_disk(vm, *node);
@@ -463,12 +463,24 @@ static int open_node(struct vm *vm, const struct adding *a, struct blk_secrets *
 	iothread_lock(a->io);
 	ret = waits ? 0 : vm_make_disk(vm, l, d, e);
 	if (!ret)
-		ret = (d->snapshot ? vm_open_snapshot : blk_open_disk)(l, d->path, &open, &d->more, node, e);
+		ret = (d->snapshot ? vm_open_snapshot : blk_open_disk)(l, d->path, &open, more, node, e);
 	if (!ret && d == vm_config_first_disk(vm->cfg))
 		vm_look_at_disk(vm, *node);
 	if (!ret && waits && (ret = mig_disk_wait(*node, e)))
 		blk_close(*node);
 	iothread_unlock(a->io);
+	return ret;
+}
+
+/* As part of the throttle group that it names. */
+static int open_node(struct vm *vm, const struct adding *a, struct blk_secrets *secrets, struct blk_node **node, struct err *e)
+{
+	struct blk_disk_opts more = a->d->more;
+	int ret = more.group ? vm_group_get(vm, more.group, &more.throttle, &more.shared, e) : 0;
+
+	if (!ret)
+		ret = open_in(vm, a, secrets, &more, node, e);
+	blk_throttle_group_unref(more.shared);
 	return ret;
 }
 

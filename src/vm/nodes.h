@@ -66,6 +66,15 @@ int vm_node_open(struct vm *vm, const json_t *description, struct iothread *io, 
 /* {"qom-type": "secret", "throttle-group", "tls-creds-x509", "tls-creds-psk" or "authz-simple", "id": ...}. ENOTSUP: another type */
 int vm_object_add(struct vm *vm, const json_t *object, struct err *e);
 int vm_object_del(struct vm *vm, const char *id, struct err *e);
+/* A property of an object while it is used: limits of a throttle group, or one of them ("x-iops-total"). ENOENT, EINVAL */
+int vm_object_set(struct vm *vm, const char *id, const char *property, const json_t *value, struct err *e);
+int vm_object_get(struct vm *vm, const char *id, const char *property, json_t **out, struct err *e);
+
+/* The throttle group of this name, an object's or one that disks name; it is made, or its limits become these, if they limit anything.  One
+ * owner more. */
+int vm_group_get(struct vm *vm, const char *name, const struct blk_throttle_opts *limits, struct blk_throttle_group **out, struct err *e);
+/* NULL: it has none. */
+const char *vm_group_name(struct vm *vm, const struct blk_throttle_group *of);
 
 /* What the configuration has of all that: objects before whatever refers to them, nodes before the disks are made. */
 int vm_add_objects(struct vm *vm, struct err *e);

@@ -17,7 +17,8 @@ struct added {
 struct group {
 	struct list in;
 	char *id;
-	struct blk_throttle_opts limits;
+	struct blk_throttle_group *g;
+	bool named;			/* by a disk alone: it is no object that could be deleted */
 };
 
 /* A secret, by name: its bytes are with the others'. */
@@ -44,7 +45,7 @@ struct vm_nodes {
 
 /* NULL: no memory */
 struct vm_nodes *vm_nodes_of(struct vm *vm);
-const struct blk_throttle_opts *vm_group(void *opaque, const char *id);
+struct blk_throttle_group *vm_group(void *opaque, const char *id);
 void vm_free_objects(struct vm_nodes *s);
 /* tls.c; the type is tls-creds-x509 or authz-simple, the id is not taken. */
 int vm_tls_add(struct vm_nodes *s, const char *type, const char *id, const json_t *o, struct err *e);

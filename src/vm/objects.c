@@ -6,6 +6,7 @@
  * nobody else: it goes through a file in memory.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,6 +25,8 @@ struct blk_secrets *vm_secrets(struct vm *vm)
 
 /* ---- throttle groups ---- */
 
+static struct secret_object *find_secret(struct vm_nodes *s, const char *id);
+
 static struct group *find_group(struct vm_nodes *s, const char *id)
 {
 	if (s)
@@ -34,18 +37,47 @@ static struct group *find_group(struct vm_nodes *s, const char *id)
 }
 
 /* Opaque begins with the VM: nodes.c's struct making. */
-const struct blk_throttle_opts *vm_group(void *opaque, const char *id)
+struct blk_throttle_group *vm_group(void *opaque, const char *id)
 {
 	struct vm *vm = *(struct vm **)opaque;
 	struct group *g = find_group(vm->nodes, id);
 
-	return g ? &g->limits : NULL;
+	return g ? g->g : NULL;
+}
+
+const char *vm_group_name(struct vm *vm, const struct blk_throttle_group *of)
+{
+	if (vm->nodes)
+		list_for_each(p, &vm->nodes->groups)
+			if (list_entry(p, struct group, in)->g == of)
+				return list_entry(p, struct group, in)->id;
+	return NULL;
+}
+
+static int make_group(struct vm_nodes *s, const char *id, const struct blk_throttle_opts *limits, bool named, struct err *e)
+{
+	struct group *g = calloc(1, sizeof(*g));
+	int ret = -ENOMEM;
+
+	if (g)
+		g->id = strdup(id);
+	if (!g || !g->id)
+		err_set(e, ret, "out of memory");
+	else
+		ret = blk_throttle_group_new(limits, &g->g, e);
+	if (ret) {
+		free(g ? g->id : NULL);
+		free(g);
+		return ret;
+	}
+	g->named = named;
+	list_add_tail(&s->groups, &g->in);
+	return 0;
 }
 
 static int add_group(struct vm_nodes *s, const char *id, const json_t *o, struct err *e)
 {
 	struct blk_throttle_opts limits = { 0 };
-	struct group *g;
 	const char *key;
 	json_t *v;
 	int ret;
@@ -54,18 +86,96 @@ static int add_group(struct vm_nodes *s, const char *id, const json_t *o, struct
 		if (strcmp(key, "qom-type") && strcmp(key, "id") && strcmp(key, "limits") && strncmp(key, "x-", 2))
 			return err_set(e, -EINVAL, "Parameter '%.60s' is unexpected", key);
 	ret = blockdev_limits(o, &limits, e);
-	if (ret)
-		return ret;
-	g = calloc(1, sizeof(*g));
-	if (g)
-		g->id = strdup(id);
-	if (!g || !g->id) {
-		free(g);
+	return ret ? ret : make_group(s, id, &limits, false, e);
+}
+
+static void free_group(struct group *g)
+{
+	list_del(&g->in);
+	blk_throttle_group_unref(g->g);
+	free(g->id);
+	free(g);
+}
+
+int vm_group_get(struct vm *vm, const char *name, const struct blk_throttle_opts *limits, struct blk_throttle_group **out, struct err *e)
+{
+	struct vm_nodes *s = vm_nodes_of(vm);
+	struct group *g = find_group(s, name);
+	int ret = 0;
+
+	if (!s)
 		return err_set(e, -ENOMEM, "out of memory");
+	if (!g) {
+		ret = find_secret(s, name) || vm_tls_find(s, name) ? err_set(e, -EINVAL, "'%.60s' is no throttle group", name) : make_group(s, name, limits, true, e);
+		g = find_group(s, name);
+	} else if (blk_throttle_wanted(limits)) {
+		ret = blk_throttle_group_set(g->g, limits, e);
 	}
-	g->limits = limits;
-	list_add_tail(&s->groups, &g->in);
-	return 0;
+	if (!ret)
+		*out = blk_throttle_group_ref(g->g);
+	return ret;
+}
+
+int vm_object_set(struct vm *vm, const char *id, const char *property, const json_t *value, struct err *e)
+{
+	struct group *g = find_group(vm->nodes, id);
+	struct blk_throttle_opts limits;
+	json_t *o;
+	int ret;
+
+	if (!g || g->named)
+		return err_set(e, -ENOENT, "Device '%.60s' not found", id);
+	if (strcmp(property, "limits") && strncmp(property, "x-", 2))
+		return err_set(e, -EINVAL, "Property 'throttle-group.%.60s' not found", property);
+	blk_throttle_group_get(g->g, &limits);
+	o = json_pack("{s:O}", property, value);
+	ret = o ? blockdev_limits(o, &limits, e) : err_set(e, -ENOMEM, "out of memory");
+	json_decref(o);
+	return ret ? ret : blk_throttle_group_set(g->g, &limits, e);
+}
+
+static json_t *limits_json(const struct blk_throttle_opts *o)
+{
+	static const char *const of[] = { "total", "read", "write" };
+	json_t *j = json_object();
+	char key[40];
+
+	for (unsigned i = 0; i < 6; i++) {
+		const struct blk_rate *r = i < 3 ? &o->bytes[i] : &o->ops[i - 3];
+		const char *kind = i < 3 ? "bps" : "iops";
+
+		snprintf(key, sizeof(key), "%s-%s", kind, of[i % 3]);
+		json_object_set_new(j, key, json_integer((json_int_t)r->avg));
+		snprintf(key, sizeof(key), "%s-%s-max", kind, of[i % 3]);
+		json_object_set_new(j, key, json_integer((json_int_t)r->max));
+		snprintf(key, sizeof(key), "%s-%s-max-length", kind, of[i % 3]);
+		json_object_set_new(j, key, json_integer(r->length ? r->length : 1));
+	}
+	json_object_set_new(j, "iops-size", json_integer((json_int_t)o->op_size));
+	return j;
+}
+
+int vm_object_get(struct vm *vm, const char *id, const char *property, json_t **out, struct err *e)
+{
+	struct group *g = find_group(vm->nodes, id);
+	struct blk_throttle_opts limits;
+	json_t *all, *v = NULL;
+
+	if (!g || g->named)
+		return err_set(e, -ENOENT, "Device '%.60s' not found", id);
+	if (!strcmp(property, "type")) {
+		*out = json_string("throttle-group");
+		return 0;
+	}
+	blk_throttle_group_get(g->g, &limits);
+	all = limits_json(&limits);
+	if (!strcmp(property, "limits"))
+		v = json_incref(all);
+	else if (!strncmp(property, "x-", 2))
+		v = json_incref(json_object_get(all, property + 2));
+	json_decref(all);
+	*out = v;
+	return v ? 0 : err_set(e, -EINVAL, "Property 'throttle-group.%.60s' not found", property);
 }
 
 /* ---- secrets ---- */
@@ -171,40 +281,16 @@ int vm_object_add(struct vm *vm, const json_t *object, struct err *e)
 	return err_set(e, -ENOTSUP, "invalid object type: %.60s", type);
 }
 
-/* A description, or one inside of it. It was opened, so it is not deep. */
-static bool names_group(const json_t *description, const char *id)
-{
-	const char *used = json_string_value(json_object_get(description, "throttle-group")), *key;
-	json_t *v;
-
-	if (used && !strcmp(used, id))
-		return true;
-	json_object_foreach((json_t *)(uintptr_t)description, key, v)
-		if (names_group(v, id))
-			return true;
-	return false;
-}
-
-static bool uses_group(const struct vm *vm, const char *id)
-{
-	list_for_each(p, &vm->nodes->added)
-		if (names_group(list_entry(p, struct added, in)->description, id))
-			return true;
-	return false;
-}
-
 int vm_object_del(struct vm *vm, const char *id, struct err *e)
 {
 	struct group *g = find_group(vm->nodes, id);
 	struct secret_object *x = vm->nodes ? find_secret(vm->nodes, id) : NULL;
 	struct tls_object *t = vm_tls_find(vm->nodes, id);
 
-	if (g && uses_group(vm, id))
+	if (g && (g->named || blk_throttle_group_used(g->g)))
 		return err_set(e, -EBUSY, "object '%.60s' is in use, can not be deleted", id);
 	if (g) {
-		list_del(&g->in);
-		free(g->id);
-		free(g);
+		free_group(g);
 	} else if (x) {
 		blk_secrets_remove(vm->nodes->secrets, id);
 		list_del(&x->in);
@@ -220,12 +306,8 @@ int vm_object_del(struct vm *vm, const char *id, struct err *e)
 
 void vm_free_objects(struct vm_nodes *s)
 {
-	list_for_each_safe(p, &s->groups) {
-		struct group *g = list_entry(p, struct group, in);
-
-		free(g->id);
-		free(g);
-	}
+	list_for_each_safe(p, &s->groups)
+		free_group(list_entry(p, struct group, in));
 	list_for_each_safe(p, &s->secret_ids) {
 		struct secret_object *x = list_entry(p, struct secret_object, in);
 

@@ -255,6 +255,43 @@ def disks():
             r.vm.shell("dd if=/dev/zero of=/dev/vda bs=1M count=8 oflag=direct 2>/dev/null || dd if=/dev/zero of=/dev/vda bs=1M count=8; sync")
             check(time.monotonic() - start > 0.9, "the limit does not hold")
             q.cmd("block_set_io_throttle", device="disk0", bps=0, bps_rd=0, bps_wr=0, iops=0, iops_rd=0, iops_wr=0)
+            # Both in one group: what the one reads the other has not, and qom-set lets both go.
+            q.cmd("object-add", qom_type="throttle-group", id="g")
+            for d in ("disk0", "disk1"):
+                q.cmd("block_set_io_throttle", device=d, group="g", bps=0, bps_rd=0, bps_wr=0, iops=0, iops_rd=10, iops_wr=0)
+            check([b["inserted"].get("group") for b in q.cmd("query-block")] == ["g", "g"], "they are not in the group")
+            start = time.monotonic()
+            r.vm.shell("for d in vda vdb; do dd if=/dev/$d of=/dev/null bs=4k count=8 iflag=direct 2>/dev/null & done; wait", 60)
+            check(time.monotonic() - start > 1.2, "16 requests of 10 a second took no time")
+            check(q.error("object-del", id="g").cls == "GenericError", "a group with members was deleted")
+            q.cmd("qom-set", path="/objects/g", property="limits", value={"iops-read": 0})
+            check([b["inserted"]["iops_rd"] for b in q.cmd("query-block")] == [0, 0], "the limits are still there")
+            q.cmd("block_set_io_throttle", device="disk1", group="made", bps=1 << 40, bps_rd=0, bps_wr=0, iops=0, iops_rd=0, iops_wr=0)
+            check([b["inserted"].get("group") for b in q.cmd("query-block")] == ["g", "made"], "disk1 has not moved")
+            for d in ("disk0", "disk1"):
+                q.cmd("block_set_io_throttle", device=d, bps=0, bps_rd=0, bps_wr=0, iops=0, iops_rd=0, iops_wr=0)
+            q.cmd("object-del", id="g")
+            # A disk by a descriptor that is handed over.
+            for flags, sets in ((os.O_RDWR, 7), (os.O_RDONLY, 8)):
+                with open(folder + "/by-fd.raw", "ab") as f:
+                    f.truncate(mib)
+                fd = os.open(folder + "/by-fd.raw", flags)
+                q.cmd("add-fd", _fds=(fd,), fdset_id=sets)
+                os.close(fd)
+            file = {"driver": "file", "filename": "/dev/fdset/7"}
+            q.cmd("blockdev-add", driver="raw", node_name="fd7", file=file)
+            q.cmd("remove-fd", fdset_id=7)
+            check(q.error("blockdev-add", driver="raw", node_name="fd7b", file=file).cls == "GenericError", "a set that is not there was opened")
+            check("Permission denied" in q.error("blockdev-add", driver="raw", node_name="fd8", file=dict(file, filename="/dev/fdset/8")).desc, "the words")
+            q.cmd("blockdev-add", driver="raw", node_name="fd8", read_only=True, file=dict(file, filename="/dev/fdset/8", locking="off"))
+            check({n["node-name"]: n["ro"] for n in q.cmd("query-named-block-nodes") if n["node-name"] in ("fd7", "fd8")} == {"fd7": False, "fd8": True}, "the nodes")
+            for n in ("fd7", "fd8"):
+                q.cmd("blockdev-del", node_name=n)
+            fd = os.open(folder + "/log", os.O_WRONLY | os.O_CREAT)
+            q.cmd("add-fd", _fds=(fd,), fdset_id=9)
+            os.close(fd)
+            q.cmd("chardev-add", id="log", backend={"type": "file", "data": {"out": "/dev/fdset/9", "append": True}})
+            q.cmd("chardev-remove", id="log")
             q.cmd("blockdev-snapshot-sync", device="disk0", snapshot_file=folder + "/over.qcow2")
             check(q.cmd("query-block")[0]["inserted"]["backing_file_depth"] == 1, "there is no snapshot")
             r.vm.shell("dd if=/dev/urandom of=/dev/vda bs=1M count=4 seek=8 && sync")

@@ -2,6 +2,8 @@
 /* Filters: limits that hold, faults that come as told, reads that are kept; and slots, in which graphs change. */
 #include "churn.h"
 
+#include <pthread.h>
+
 #include "block/disk.h"
 #include "block/graph.h"
 #include "block/protocol.h"
@@ -133,6 +135,143 @@ static void limits_hold_for_ever(void **state)
 	while (fl.done < 2)
 		assert_int_equal(loop_turn(loop, 1000), 0);
 	blk_close(n);
+}
+
+/* ---- groups ---- */
+
+struct turn {
+	struct blk_req r;
+	char who, *order;
+};
+
+static void turn_done(struct blk_req *r, int ret)
+{
+	struct turn *t = r->opaque;
+
+	assert_int_equal(ret, 0);
+	t->order[strlen(t->order)] = t->who;
+}
+
+/* One budget for both, which they take turns with; limits that change, and a member that leaves. */
+static void groups_share(void **state)
+{
+	/* One request is as much as eight minutes have; or so little that all go at once. */
+	const struct blk_throttle_opts slow = { .ops[BLK_RATE_READ] = { .avg = 1 }, .op_size = 1 }, quick = { .ops[BLK_RATE_READ] = { .avg = 1000000000000 } }, none = { 0 };
+	struct blk_throttle_group *g = NULL, *other = NULL;
+	struct blk_throttle_opts is;
+	struct blk_node *a = NULL, *b = NULL;
+	char order[20] = "";
+	struct turn t[8];
+	struct iovec v = { calloc(1, 512), 512 };
+	struct err e = { 0 };
+
+	assert_int_equal(blk_throttle_group_new(&slow, &g, &e), 0);
+	assert_false(blk_throttle_group_used(g));
+	assert_int_equal(blk_throttle_new_in(mem(SIZE), g, &a, &e), 0);
+	assert_int_equal(blk_throttle_new_in(mem(SIZE), g, &b, &e), 0);
+	assert_true(blk_throttle_group_used(g));
+	for (unsigned i = 0; i < 8; i++) {
+		t[i] = (struct turn){ .r = { .op = BLK_READ, .len = 512, .iov = &v, .niov = 1, .done = turn_done }, .who = "aaaaabbb"[i], .order = order };
+		t[i].r.opaque = &t[i];
+		blk_submit(i < 5 ? a : b, &t[i].r);
+	}
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(loop_turn(loop, 5), 0);
+	/* a's first one has used what there was for b, too. */
+	assert_string_equal(order, "a");
+	assert_int_equal(blk_throttle_group_set(g, &quick, &e), 0);
+	blk_throttle_group_get(g, &is);
+	assert_int_equal(is.ops[BLK_RATE_READ].avg, 1000000000000);
+	while (strlen(order) < 8)
+		assert_int_equal(loop_turn(loop, 1000), 0);
+	/* Also when all are let go the line goes round. */
+	assert_string_equal(order, "aabababa");
+	/* One leaves with what it waits for, and another has the others' place. */
+	memset(order, 0, sizeof(order));
+	assert_int_equal(blk_throttle_group_set(g, &slow, &e), 0);
+	assert_int_equal(blk_throttle_group_new(&none, &other, &e), 0);
+	for (unsigned i = 3; i < 8; i++)
+		blk_submit(i < 5 ? a : b, &t[i].r);
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(loop_turn(loop, 5), 0);
+	assert_string_equal(order, "a");
+	blk_throttle_join(a, other);
+	while (strlen(order) < 2)
+		assert_int_equal(loop_turn(loop, 1000), 0);
+	assert_string_equal(order, "aa");
+	blk_drain(b);
+	assert_string_equal(order, "aabbb");
+	blk_close(a);
+	blk_close(b);
+	assert_false(blk_throttle_group_used(g));
+	blk_throttle_group_unref(g);
+	blk_throttle_group_unref(other);
+	free(v.iov_base);
+}
+
+struct member {
+	struct loop *l;
+	struct blk_node *n;
+	struct blk_req r;
+	struct iovec v;
+	unsigned left;
+};
+
+static void member_next(struct blk_req *r, int ret)
+{
+	struct member *m = r->opaque;
+
+	if (ret || !--m->left)
+		loop_stop(m->l);
+	else
+		blk_submit(m->n, r);
+}
+
+static void *member_thread(void *opaque)
+{
+	struct member *m = opaque;
+
+	blk_submit(m->n, &m->r);
+	loop_run(m->l);
+	return NULL;
+}
+
+/* Members on loops of their own; nobody is forgotten, and together they get what the group has. */
+static void groups_on_threads(void **state)
+{
+	enum { MEMBERS = 3, EACH = 60 };
+	const struct blk_throttle_opts o = { .ops[BLK_RATE_TOTAL] = { .avg = 400 } };
+	struct blk_throttle_group *g = NULL;
+	struct member m[MEMBERS];
+	pthread_t thread[MEMBERS];
+	int64_t start = loop_now_ns();
+	struct err e = { 0 };
+
+	assert_int_equal(blk_throttle_group_new(&o, &g, &e), 0);
+	for (unsigned i = 0; i < MEMBERS; i++) {
+		struct blk_node *n = NULL;
+
+		m[i] = (struct member){ .left = EACH };
+		m[i].v = (struct iovec){ calloc(1, 512), 512 };
+		assert_int_equal(loop_new(&m[i].l), 0);
+		assert_int_equal(blk_open_mem(m[i].l, SIZE, &n), 0);
+		assert_int_equal(blk_throttle_new_in(n, g, &m[i].n, &e), 0);
+		m[i].r = (struct blk_req){ .op = i & 1 ? BLK_WRITE : BLK_READ, .len = 512, .iov = &m[i].v, .niov = 1, .done = member_next, .opaque = &m[i] };
+	}
+	for (unsigned i = 0; i < MEMBERS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, member_thread, &m[i]), 0);
+	for (unsigned i = 0; i < MEMBERS; i++) {
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+		assert_int_equal(m[i].left, 0);
+	}
+	/* What the bucket held, and two that overflow it, came at once. */
+	assert_true(loop_now_ns() - start >= (MEMBERS * EACH - 40 - 2) * 1000000000ll / 400);
+	for (unsigned i = 0; i < MEMBERS; i++) {
+		blk_close(m[i].n);
+		loop_free(m[i].l);
+		free(m[i].v.iov_base);
+	}
+	blk_throttle_group_unref(g);
 }
 
 static void options(void **state)
@@ -479,6 +618,8 @@ int main(void)
 		cmocka_unit_test(limits_hold),
 		cmocka_unit_test(limits_leave_others_alone),
 		cmocka_unit_test(limits_hold_for_ever),
+		cmocka_unit_test(groups_share),
+		cmocka_unit_test(groups_on_threads),
 		cmocka_unit_test(options),
 		cmocka_unit_test(faults_fire),
 		cmocka_unit_test(faults_delay),
