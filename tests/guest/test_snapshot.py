@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 import time
 
+import restore
 from guest import ACCEL, DIR, DISK, INITRD, KERNEL, Place, Skip, Vm, check, need_guest, run_all, tiny
 from qmp import Qmp
 
@@ -289,6 +290,11 @@ def copies_are_told():
         check(p.tool("qmp", "d", "quit")[0] == 0, "it does not run")
 
 
+def never_at_rest():
+    """restore.py's guest, a few times: in the middle of rep movsb, disk transfers and timer interrupts."""
+    restore.many(5, seed=5, engines=(ACCEL, ACCEL, OTHER))
+
+
 def raw_disk_is_refused():
     with Snapshots() as p:
         with open(p.path("d.raw"), "wb") as f:
@@ -407,6 +413,7 @@ run_all_tests = [
     ("the same with 4 vCPUs", again_and_again(4, [ACCEL, OTHER, ACCEL])),
     ("goes on itself, or stays", goes_on_itself),
     ("a disk, three clones, and their end", disk),
+    ("in the middle of things", never_at_rest),
     ("copies have random numbers of their own", copies_know),
     ("copies are told, and become others", copies_are_told),
     ("a raw disk is refused", raw_disk_is_refused),
