@@ -89,6 +89,12 @@ const struct confine_rule confine_rules[] = {
 	{ CALL(ioctl), TO_DATA, ARG_IS(1, TUNSETOFFLOAD) },	/* a guest's driver says what it takes */
 	{ CALL(ioctl), TO_DATA, ARG_IS(1, TUNSETQUEUE) },
 	{ CALL(ioctl), TO_VCPU, IOCTL_OF(KVM_LETTER) },	/* KVM_RUN and what belongs to it */
+	/* KVM: whoever completes a request raises its interrupt, and a viewer's thread asks what was drawn. */
+	{ CALL(ioctl), TO_ALL, ARG_IS(1, 0x4008ae61 /* KVM_IRQ_LINE */) },
+	{ CALL(ioctl), TO_ALL, ARG_IS(1, 0x4020aea5 /* KVM_SIGNAL_MSI */) },
+	{ CALL(ioctl), TO_ALL, ARG_IS(1, 0x4010ae42 /* KVM_GET_DIRTY_LOG */) },
+	{ CALL(ioctl), TO_ALL, ARG_IS(1, 0x4020ae46 /* KVM_SET_USER_MEMORY_REGION */) },	/* the log goes on or off */
+	{ CALL(tgkill), TO_ALL, ARG_IS(2, 37 /* SIGRTMIN + 3 */) },	/* a vCPU is to come out of KVM_RUN */
 	{ CALL(recvmsg), TO_ALL },
 	{ CALL(recvfrom), TO_ALL },
 	{ CALL(sendmsg), TO_ALL, .when = { { 2, UINT32_MAX & ~0x4040u, 0 } }, .n_when = 1 },	/* MSG_DONTWAIT, MSG_NOSIGNAL */
