@@ -14,11 +14,11 @@
 
 #include "base/err.h"
 #include "cpu/debug.h"
+#include "cpu/x86/cpuid.h"
 #include "cpu/x86/state.h"
 #include "machine/machine.h"
 
 struct cpu_engine;
-struct x86_cpu_model;
 
 enum vcpu_stop {
 	VCPU_STOP_KICK,		/* VCPU_EV_STOP was raised (the engine clears it) */
@@ -34,6 +34,13 @@ struct probe_report {
 	char cure[256];		/* what the user can do, or "" */
 };
 
+/* What an engine can show a guest on this host. */
+struct cpu_limits {
+	uint32_t feat[X86_F_WORDS];
+	uint8_t phys_bits;
+	bool xsave_own;			/* AVX-512's state components lie elsewhere than x86_xsave_component says */
+};
+
 #define CODE_CACHE_MIN (1ull << 20)
 #define CODE_CACHE_MAX (1ull << 30)
 
@@ -44,6 +51,7 @@ struct cpu_engine_config {
 	const struct x86_cpu_model *model;	/* NULL: max */
 	unsigned n_vcpus;
 	bool split_irqchip;			/* kvm: IOAPIC and PIC in user space */
+	bool no_pic;				/* kvm: the machine has no 8259s */
 	unsigned heat;				/* translate: runs before a block is translated; 0: its own choice */
 	uint64_t code_cache;			/* translate: bytes for code and its records, at least CODE_CACHE_MIN; 0: its own choice */
 	enum cpu_direct direct;
@@ -69,6 +77,8 @@ struct engine_clock {
 struct cpu_engine_ops {
 	const char *name;
 	int (*probe)(struct probe_report *r);
+	/* NULL: x86_soft_features, and what x86_cpu_model_parse sets. */
+	int (*limits)(struct cpu_limits *l, struct err *e);
 	/* Creates the engine on a machine whose memory map may still grow (the
 	 * engine listens to it). */
 	int (*init)(struct machine *m, const struct cpu_engine_config *cfg,

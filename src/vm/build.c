@@ -107,14 +107,23 @@ static void limit_phys_bits(struct vm *vm)
 		vm->model.phys_bits = MIN(vm->model.phys_bits, few);
 }
 
+static int limits_of(const struct vm *vm, struct cpu_limits *l, struct err *e)
+{
+	if (vm->engine_ops->limits)
+		return vm->engine_ops->limits(l, e);
+	*l = (struct cpu_limits){ .phys_bits = X86_PHYS_BITS_MAX };
+	x86_soft_features(l->feat);
+	return 0;
+}
+
 static int build_engine(struct vm *vm, struct err *e)
 {
 	struct cpu_engine_config ec = {
-		.n_vcpus = vm->cfg->max_cpus, .split_irqchip = vm->cfg->accel_split, .model = &vm->model,
+		.n_vcpus = vm->cfg->max_cpus, .split_irqchip = vm->cfg->accel_split, .no_pic = vm->cfg->machine == VM_MACHINE_MICRO, .model = &vm->model,
 		.code_cache = vm->cfg->code_cache, .direct = vm->cfg->direct, .perf_map = vm->cfg->perf_map, .dump_block = vm->cfg->dump_block, .dump_address = vm->cfg->dump_address,
 		.dump_file = vm->cfg->dump_file,
 	};
-	uint32_t avail[X86_F_WORDS];
+	struct cpu_limits limits;
 	int ret;
 
 	ret = vm_accel_choose(vm->cfg->accel, !log_enabled(LOG_WARN), &vm->engine_ops, e);
@@ -123,17 +132,18 @@ static int build_engine(struct vm *vm, struct err *e)
 	if ((ec.perf_map || ec.dump_block) && !translates(vm->engine_ops))
 		return err_set(e, -EINVAL, "%s: the engine %s translates nothing; --accel translate does",
 			       ec.perf_map ? "--perf-map" : "--dump-block", vm->engine_ops->name);
-	if (vm->engine_ops == &cpu_engine_kvm)
-		x86_host_features(avail);
-	else
-		x86_soft_features(avail);
+	ret = limits_of(vm, &limits, e);
+	if (ret)
+		return ret;
 	/* Native user code, and vhost-user peers, need memory that another process can map. */
 	vm->ram.copy = ec.direct == CPU_DIRECT_ALWAYS || vm_has_peers(vm->cfg) || (vm->restore && !mem_image_mappable(*vm_restore_memory(vm)));
 	if (vm->restore && !vm->ram.copy)
 		ec.direct = CPU_DIRECT_OFF;
-	ret = x86_cpu_model_parse(vm->restore ? "max" : vm->cfg->cpu, avail, vm->cfg->max_cpus, &vm->model, e);
+	ret = x86_cpu_model_parse(vm->restore ? "max" : vm->cfg->cpu, limits.feat, vm->cfg->max_cpus, &vm->model, e);
 	if (ret)
 		return err_prefix(e, ret, "--cpu");
+	vm->model.phys_bits = MIN(vm->model.phys_bits, limits.phys_bits);
+	vm->model.xsave_own = limits.xsave_own;
 	limit_phys_bits(vm);
 	if (vm->restore)
 		ret = vm_restore_model(vm, e);
@@ -141,8 +151,6 @@ static int build_engine(struct vm *vm, struct err *e)
 		return ret;
 	vm->model.topology = vm->cfg->topology;
 	ret = vm->engine_ops->init(vm->m, &ec, &vm->engine, e);
-	if (!ret && vm->restore)
-		ret = vm_restore_chips(vm, e);
 	for (unsigned i = 0; !ret && i < vm->cfg->max_cpus; i++) {
 		ret = vm->engine_ops->vcpu_create(vm->engine, i, e);
 		if (!ret)

@@ -299,7 +299,6 @@ void vm_tell(struct vm *vm, enum vm_event ev, enum vm_cause cause);
  * whether its interrupt chips are those of the snapshot; at last, instead of platform_boot, all the rest. Machine lock held. */
 int vm_restore_open(struct vm *vm, struct err *e);
 int vm_restore_model(struct vm *vm, struct err *e);
-int vm_restore_chips(struct vm *vm, struct err *e);
 struct mem_image **vm_restore_memory(const struct vm *vm);	/* whoever takes it puts NULL there */
 int vm_restore_load(struct vm *vm, struct err *e);
 void vm_restore_free(struct vm *vm);

@@ -24,7 +24,7 @@ static const struct {
 	const char *key;
 	unsigned what;
 } keys[] = {
-	{ "name", GIVEN }, { "accel", GIVEN }, { "qmp.*", GIVEN }, { "control", GIVEN }, { "paused", GIVEN }, { "stats", GIVEN },
+	{ "name", GIVEN }, { "accel", GIVEN }, { "accel-split", GIVEN }, { "qmp.*", GIVEN }, { "control", GIVEN }, { "paused", GIVEN }, { "stats", GIVEN },
 	{ "start-ns", GIVEN }, { "from-snapshot", GIVEN }, { "incoming", 0 }, { "incoming-tls", 0 }, { "loadvm", 0 }, { "in-place", GIVEN }, { "perf-map", GIVEN }, { "dump-block", GIVEN }, { "pin", GIVEN }, { "sandbox", GIVEN },
 	{ "display", GIVEN }, { "vnc.*", GIVEN }, { "console", GIVEN }, { "net.*.fwd.*", GIVEN },
 	{ "gdb", GIVEN }, { "pidfile", GIVEN }, { "daemonize", GIVEN }, { "ready-fd", GIVEN }, { "guest-agent", GIVEN | KEPT },

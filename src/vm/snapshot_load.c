@@ -115,33 +115,25 @@ int vm_restore_model(struct vm *vm, struct err *e)
 {
 	struct x86_cpu_model *m = &vm->model;
 	uint32_t khz = m->tsc_khz ? m->tsc_khz : x86_tsc_khz();
-	uint32_t avail[X86_F_WORDS];
+	struct x86_cpu_model here = *m;
 	struct snap_in *in;
 	int ret = begin(vm->restore, SNAPSHOT_CPU, &in, e);
 
 	if (ret)
 		return ret;
-	memcpy(avail, m->feat, sizeof(avail));
 	ret = x86_model_load(in, m, e);
 	snap_in_free(in);
 	m->n_vcpus = vm->cfg->max_cpus;
-	ret = ret ? ret : x86_model_fits(m, avail, e);
+	/* What a guest is shown by itself is what the host has, but software can have more. */
+	if (!vm->engine_ops->limits)
+		here.phys_bits = X86_PHYS_BITS_MAX;
+	ret = ret ? ret : x86_model_goes(m, &here, e);
 	if (ret)
 		return err_prefix(e, ret, "snapshot '%s'", vm->cfg->from_snapshot);
 	if (m->tsc_khz / 1000 > khz / 1000 + khz / 100000 + 1 || khz / 1000 > m->tsc_khz / 1000 + khz / 100000 + 1)
 		log_warn("the guest's time stamp counter was saved at %u MHz and goes at %u MHz here: its clocks will be wrong by as much",
 			 m->tsc_khz / 1000, khz / 1000);
 	return 0;
-}
-
-int vm_restore_chips(struct vm *vm, struct err *e)
-{
-	const struct snapshot_machine *m = &vm->restore->machine;
-
-	if (m->kernel_chips == vm->engine_ops->has_irqchip(vm->engine) && m->kernel_lapic == vm->engine_ops->has_lapic(vm->engine))
-		return 0;
-	return err_set(e, -ENOTSUP, "%s%s: its interrupt chips were those of the engine %s%s, which %s has not; go on with that engine",
-		       vm->cfg->from_snapshot ? "snapshot " : "the guest", vm->cfg->from_snapshot ? vm->cfg->from_snapshot : "", m->engine, m->kernel_lapic && !m->kernel_chips ? " (split=on)" : "", vm->engine_ops->name);
 }
 
 struct mem_image **vm_restore_memory(const struct vm *vm) { return &vm->restore->held.image; }
@@ -227,7 +219,7 @@ static int check_model(struct vm *vm, struct err *e)
 		return ret;
 	ret = x86_model_load(in, &m, e);
 	snap_in_free(in);
-	ret = ret ? ret : x86_model_fits(&m, vm->model.feat, e);
+	ret = ret ? ret : x86_model_goes(&m, &vm->model, e);
 	return ret ? ret : x86_model_fits(&vm->model, m.feat, e);
 }
 
@@ -238,8 +230,7 @@ static int look_at(struct vm *vm, struct vm_restore *r, const uint8_t *bytes, si
 
 	vm->restore = r;
 	ret = ret ? ret : read_machine(vm, r, e);
-	ret = ret ? ret : check_model(vm, e);
-	return ret ? ret : vm_restore_chips(vm, e);
+	return ret ? ret : check_model(vm, e);
 }
 
 int vm_state_try(struct vm *vm, const uint8_t *bytes, size_t len, struct err *e)

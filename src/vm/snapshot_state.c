@@ -17,10 +17,17 @@ static int put_vcpus(struct vm *vm, struct snap_out *o, struct err *e)
 
 	for (unsigned i = 0; i < vm->m->n_vcpus && !ret; i++) {
 		struct vcpu *v = vm->m->vcpus[i];
-		const struct x86_pending p = { .events = atomic_load(&v->events), .sipi_vector = atomic_load(&v->sipi_vector),
-					       .nmis = atomic_load(&v->nmis) };
+		struct x86_pending p;
 
+		/* State first: the engine may turn what it has into events. */
 		ret = vm->engine_ops->state_get(v, s);
+		p = (struct x86_pending){ .events = atomic_load(&v->events), .sipi_vector = atomic_load(&v->sipi_vector), .nmis = atomic_load(&v->nmis) };
+		if (!ret && (s->efer & X86_EFER_SVME || s->cr4 & X86_CR4_VMXE)) {
+			const char *what = s->efer & X86_EFER_SVME ? "SVM" : "VMX";
+
+			free(s);
+			return err_set(e, -ENOTSUP, "the guest has switched virtualization on (%s), whose state is not saved", what);
+		}
 		if (!ret)
 			ret = x86_state_save(o, i, s, &p);
 	}

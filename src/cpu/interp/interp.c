@@ -648,14 +648,46 @@ static void vcpu_power_on(struct vcpu *v)
 		ic->tier->cpu_drop(ic);
 }
 
+static void keep_event(const struct x86_event *ev, struct x86_state *s)
+{
+	if (ev->kind == X86_EV_INTR || ev->kind == X86_EV_NMI)
+		s->event = ev->kind == X86_EV_INTR ? X86_WAY_INTR : X86_WAY_NMI;
+	else if (ev->kind == X86_EV_TRAP && ev->vector == X86_EX_DB)
+		s->event = X86_WAY_TRAP;
+	s->event_vector = s->event ? ev->vector : 0;
+}
+
 static int state_get(struct vcpu *v, struct x86_state *s)
 {
 	struct x86_cpu *c = &cpu_of(v)->c;
 
 	*s = c->s;
+	if (cpu_of(v)->deliver_pending)
+		keep_event(&cpu_of(v)->ev, s);
 	if (v->intc)
 		s->apic_base = v->intc->get_base(v->intc_opaque);
 	return 0;
+}
+
+/* Another engine has taken an event for this vCPU and not seen it delivered. */
+static void goes_its_way(struct interp_cpu *ic)
+{
+	struct x86_state *s = &ic->c.s;
+	struct x86_event ev = { .vector = s->event_vector, .kind = X86_EV_INTR };
+
+	switch (s->event) {
+	case X86_WAY_NMI:
+		s->nmi_blocked = 1;
+		ev.vector = X86_EX_NMI;
+		ev.kind = X86_EV_NMI;
+		break;
+	case X86_WAY_TRAP:
+		ev.kind = X86_EV_TRAP;
+		break;
+	}
+	if (s->event)
+		queue_event(ic, &ev);
+	s->event = X86_WAY_NONE;
 }
 
 static int state_set(struct vcpu *v, const struct x86_state *s)
@@ -673,6 +705,7 @@ static int state_set(struct vcpu *v, const struct x86_state *s)
 	x86_tlb_flush(c);
 	x86_mode_update(c);
 	c->intr_maybe = true;
+	goes_its_way(ic);
 	return 0;
 }
 

@@ -7,18 +7,24 @@
  * Split: GSIs 0..23 are the messages the user-space I/O APIC sends; the kernel
  * learns from them which vectors' EOIs to report.
  *
- * The in-kernel chips appear to the machine as one device, so that its reset
- * and (with them) saved state include them.
+ * The in-kernel chips appear to the machine as devices with the names and the
+ * saved state of chipset/'s (chips.h), so that a guest goes on with either.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "base/bits.h"
+#include "cpu/kvm/chips.h"
 #include "cpu/kvm/priv.h"
 
 #define CHIP_IOAPIC 2
+#define MSR_TSC_DEADLINE 0x6e0
+
+_Static_assert(KVM_IRQ_LINE == 0x4008ae61 && KVM_SIGNAL_MSI == 0x4020aea5 && KVM_GET_DIRTY_LOG == 0x4010ae42 &&
+		       KVM_SET_USER_MEMORY_REGION == 0x4020ae46, "what base/confine_list.c allows to all threads");
 
 #define TABLE_SIZE (KVM_MAX_ROUTES + 16)	/* the 8259 pair has entries of its own */
 
@@ -172,11 +178,6 @@ int kvm_ioapic_route(struct cpu_engine *base, unsigned pin, const struct msi *ms
 
 /* --- the chips as a device --- */
 
-static struct kvm_engine *of_chips(struct dev *d)
-{
-	return container_of(d, struct kvm_engine, chips);
-}
-
 /* Power-on: 8259s uninitialised, every I/O APIC input masked. */
 static void reset_chips(struct kvm_engine *e)
 {
@@ -228,88 +229,176 @@ void kvm_vcpu_power_on(struct vcpu *v)
 	ioctl(k->fd, KVM_SET_VCPU_EVENTS, &ev);
 }
 
-static void chips_reset(struct dev *d)
-{
-	struct kvm_engine *e = of_chips(d);
+static struct kvm_engine *of_lapics(struct dev *d) { return container_of(d, struct kvm_engine, lapics); }
+static struct kvm_engine *of_pic(struct dev *d) { return container_of(d, struct kvm_engine, pic); }
+static struct kvm_engine *of_ioapic(struct dev *d) { return container_of(d, struct kvm_engine, ioapic); }
 
-	if (!e->split)
-		reset_chips(e);
+static void lapics_reset(struct dev *d)
+{
+	struct kvm_engine *e = of_lapics(d);
+
 	e->extint = false;
 	for (unsigned i = 0; i < e->n_vcpus; i++)
 		if (d->m->vcpus[i])
 			reset_lapic(kvm_vcpu_of(d->m->vcpus[i]));
 }
 
-static int chips_save(struct dev *d, struct snap_out *o)
+static void ioapic_reset(struct dev *d)
 {
-	struct kvm_engine *e = of_chips(d);
-	struct kvm_lapic_state lapic;
+	reset_chips(of_ioapic(d));
+}
+
+static int deadline_msr(struct kvm_vcpu *k, uint64_t *v, bool set)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} m = { .head.nmsrs = 1, .entry = { .index = MSR_TSC_DEADLINE, .data = *v } };
+
+	if (ioctl(k->fd, set ? KVM_SET_MSRS : KVM_GET_MSRS, &m) != 1)
+		return -EIO;
+	*v = m.entry.data;
+	return 0;
+}
+
+void kvm_lapic_deadline(struct vcpu *v)
+{
+	struct kvm_vcpu *k = kvm_vcpu_of(v);
+
+	if (k->deadline_loaded)
+		deadline_msr(k, &k->deadline, true);
+	k->deadline_loaded = false;
+}
+
+static int save_lapic(struct dev *d, struct kvm_vcpu *k, struct snap_out *o)
+{
+	struct kvm_lapic_state regs;
+	struct kvm_saved_lapic s;
+	struct kvm_sregs sregs;
+	uint64_t deadline = 0;
+	char id[32];
+
+	if (ioctl(k->fd, KVM_GET_LAPIC, &regs) < 0 || ioctl(k->fd, KVM_GET_SREGS, &sregs) < 0)
+		return -errno;
+	deadline_msr(k, &deadline, false);
+	kvm_lapic_to_saved(&regs, sregs.apic_base, deadline, clock_now(d->m->clock), &s);
+	snprintf(id, sizeof(id), "lapic.%u", k->v.id);
+	return snap_put(o, id, &kvm_lapic_table, &s);
+}
+
+static int lapics_save(struct dev *d, struct snap_out *o)
+{
+	const struct kvm_saved_lines lines = { .intr = 0 };
+	int r = snap_put(o, d->id, &kvm_lines_table, &lines);
+
+	for (unsigned i = 0; i < of_lapics(d)->n_vcpus && r == 0; i++)
+		r = d->m->vcpus[i] ? save_lapic(d, kvm_vcpu_of(d->m->vcpus[i]), o) : -ENODEV;
+	return r;
+}
+
+static int load_lapic(struct dev *d, struct kvm_vcpu *k, struct snap_in *in, struct err *err)
+{
+	struct kvm_lapic_state regs;
+	struct kvm_saved_lapic s = { .base = 0 };
+	char id[32];
+	int r;
+
+	snprintf(id, sizeof(id), "lapic.%u", k->v.id);
+	r = snap_get(in, id, &kvm_lapic_table, &s, err);
+	if (r)
+		return r;
+	if (ioctl(k->fd, KVM_GET_LAPIC, &regs) < 0)
+		return err_set(err, -errno, "KVM_GET_LAPIC: %s", strerror(errno));
+	r = kvm_lapic_of_saved(&regs, &s, k->v.id, clock_now(d->m->clock), !k->e->split, err);
+	if (r == 0 && ioctl(k->fd, KVM_SET_LAPIC, &regs) < 0)
+		r = err_set(err, -errno, "saved state: KVM refused the local APIC of vCPU %u", k->v.id);
+	k->deadline = s.tsc_deadline;
+	k->deadline_loaded = true;
+	return r;
+}
+
+static int lapics_load(struct dev *d, struct snap_in *in, struct err *err)
+{
+	struct kvm_saved_lines lines;
+	int r = snap_get(in, d->id, &kvm_lines_table, &lines, err);
+
+	for (unsigned i = 0; i < of_lapics(d)->n_vcpus && r == 0; i++)
+		r = d->m->vcpus[i] ? load_lapic(d, kvm_vcpu_of(d->m->vcpus[i]), in, err) : -ENODEV;
+	return r;
+}
+
+static const char *const pic_ids[] = { "pc.i8259.master", "pc.i8259.slave" };
+
+static int pic_save(struct dev *d, struct snap_out *o)
+{
 	struct kvm_irqchip chip;
+	struct kvm_saved_pic s;
 	int r = 0;
 
-	for (unsigned i = 0; i < 3 && !e->split && r == 0; i++) {
+	for (unsigned i = 0; i < 2 && r == 0; i++) {
 		memset(&chip, 0, sizeof(chip));
 		chip.chip_id = i;
-		r = ioctl(e->vm, KVM_GET_IRQCHIP, &chip) < 0 ? -errno : 0;
-		if (r == 0)
-			r = snap_put_blob(o, "kvm.irqchip", &chip, sizeof(chip));
-	}
-	for (unsigned i = 0; i < e->n_vcpus && r == 0; i++) {
-		if (!d->m->vcpus[i])
-			continue;
-		r = ioctl(kvm_vcpu_of(d->m->vcpus[i])->fd, KVM_GET_LAPIC, &lapic) < 0 ? -errno : 0;
-		if (r == 0)
-			r = snap_put_blob(o, "kvm.lapic", &lapic, sizeof(lapic));
+		if (ioctl(of_pic(d)->vm, KVM_GET_IRQCHIP, &chip) < 0)
+			return -errno;
+		kvm_pic_to_saved(&chip.chip.pic, &s);
+		r = snap_put(o, pic_ids[i], &kvm_pic_table, &s);
 	}
 	return r;
 }
 
-static int load_blob(struct snap_in *in, const char *id, void *p, uint32_t size, struct err *err)
+static int pic_load(struct dev *d, struct snap_in *in, struct err *err)
 {
-	uint32_t len;
-	int r = snap_get_blob(in, id, p, size, &len, err);
-
-	if (r == 0 && len != size)
-		return err_set(err, -EPROTO, "saved state: %s has %u bytes instead of %u", id, len, size);
-	return r;
-}
-
-static int chips_load(struct dev *d, struct snap_in *in, struct err *err)
-{
-	struct kvm_engine *e = of_chips(d);
-	struct kvm_lapic_state lapic;
 	struct kvm_irqchip chip;
+	struct kvm_saved_pic s;
 	int r = 0;
 
-	for (unsigned i = 0; i < 3 && !e->split && r == 0; i++) {
-		r = load_blob(in, "kvm.irqchip", &chip, sizeof(chip), err);
+	for (unsigned i = 0; i < 2 && r == 0; i++) {
+		memset(&s, 0, sizeof(s));
+		memset(&chip, 0, sizeof(chip));
+		r = snap_get(in, pic_ids[i], &kvm_pic_table, &s, err);
 		chip.chip_id = i;
-		if (r == 0 && ioctl(e->vm, KVM_SET_IRQCHIP, &chip) < 0)
-			r = err_set(err, -errno, "saved state: KVM refused interrupt chip %u", i);
-	}
-	for (unsigned i = 0; i < e->n_vcpus && r == 0; i++) {
-		if (!d->m->vcpus[i])
-			continue;
-		r = load_blob(in, "kvm.lapic", &lapic, sizeof(lapic), err);
-		if (r == 0 && ioctl(kvm_vcpu_of(d->m->vcpus[i])->fd, KVM_SET_LAPIC, &lapic) < 0)
-			r = err_set(err, -errno, "saved state: KVM refused the local APIC of vCPU %u", i);
+		kvm_pic_of_saved(&chip.chip.pic, &s, i == 0);
+		if (r == 0 && ioctl(of_pic(d)->vm, KVM_SET_IRQCHIP, &chip) < 0)
+			r = err_set(err, -errno, "saved state: KVM refused an 8259");
 	}
 	return r;
 }
 
-/* The engine owns the struct: nothing to free with the machine's devices. */
-static void chips_free(struct dev *d)
+static int ioapic_save(struct dev *d, struct snap_out *o)
 {
-	of_chips(d)->chips_added = false;
+	struct kvm_irqchip chip = { .chip_id = CHIP_IOAPIC };
+	struct kvm_saved_ioapic s;
+
+	if (ioctl(of_ioapic(d)->vm, KVM_GET_IRQCHIP, &chip) < 0)
+		return -errno;
+	kvm_ioapic_to_saved(&chip.chip.ioapic, &s);
+	return snap_put(o, d->id, &kvm_ioapic_table, &s);
+}
+
+static int ioapic_load(struct dev *d, struct snap_in *in, struct err *err)
+{
+	struct kvm_irqchip chip = { .chip_id = CHIP_IOAPIC };
+	struct kvm_saved_ioapic s = { .lines = 0 };
+	int r = snap_get(in, d->id, &kvm_ioapic_table, &s, err);
+
+	kvm_ioapic_of_saved(&chip.chip.ioapic, &s);
+	if (r == 0 && ioctl(of_ioapic(d)->vm, KVM_SET_IRQCHIP, &chip) < 0)
+		r = err_set(err, -errno, "saved state: KVM refused the I/O APIC");
+	return r;
+}
+
+/* The engine owns the structs: nothing to free with the machine's devices. */
+static void chip_free(struct dev *d)
+{
 	dev_del(d);
 }
 
-static const struct dev_ops chips_ops = {
-	.name = "kvm-irqchip",
-	.reset = chips_reset,
-	.save = chips_save,
-	.load = chips_load,
-	.free = chips_free,
+static const struct dev_ops lapics_ops = {
+	.name = "kvm-lapic", .reset = lapics_reset, .save = lapics_save, .load = lapics_load, .free = chip_free,
+};
+static const struct dev_ops pic_ops = { .name = "kvm-i8259", .save = pic_save, .load = pic_load, .free = chip_free };
+static const struct dev_ops ioapic_ops = {
+	.name = "kvm-ioapic", .reset = ioapic_reset, .save = ioapic_save, .load = ioapic_load, .free = chip_free,
 };
 
 static int create_chips(struct kvm_engine *e)
@@ -329,7 +418,11 @@ int kvm_irq_init(struct kvm_engine *e, struct err *err)
 		r = set_routes(e);
 	if (r < 0)
 		return err_set(err, r, "KVM: the interrupt chips could not be created: %s", strerror(-r));
-	dev_add(e->base.m, &e->chips, &chips_ops, "kvm.irqchip");
-	e->chips_added = true;
+	/* As and where the platform would add its own. */
+	dev_add(e->base.m, &e->lapics, &lapics_ops, "pc.lapic");
+	if (!e->split && e->has_pic)
+		dev_add(e->base.m, &e->pic, &pic_ops, "pc.i8259");
+	if (!e->split)
+		dev_add(e->base.m, &e->ioapic, &ioapic_ops, "pc.i82093aa");
 	return 0;
 }

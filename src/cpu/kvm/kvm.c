@@ -121,8 +121,9 @@ static void kvm_free(struct cpu_engine *base)
 	kvm_mem_fini(e);
 	bus_doorbell_unlisten(m->mmio, e);
 	bus_doorbell_unlisten(m->pio, e);
-	if (e->chips_added)
-		dev_del(&e->chips);
+	dev_del(&e->lapics);
+	dev_del(&e->pic);
+	dev_del(&e->ioapic);
 	for (unsigned i = 0; i < MACHINE_MAX_VCPUS; i++) {
 		if (m->vcpus[i] && kvm_vcpu_of(m->vcpus[i])->e == e) {
 			kvm_vcpu_free(kvm_vcpu_of(m->vcpus[i]));
@@ -161,6 +162,7 @@ static int kvm_init(struct machine *m, const struct cpu_engine_config *cfg, stru
 	e->kvm = e->vm = -1;
 	e->split = cfg->split_irqchip;
 	e->n_vcpus = cfg->n_vcpus;
+	e->has_pic = !cfg->no_pic;
 	if (cfg->model) {
 		e->model = *cfg->model;
 		e->has_model = true;
@@ -241,6 +243,7 @@ static int clock_restore(struct cpu_engine *e, const struct engine_clock *t)
 		tsc = t->tsc + adjust;
 		if (tsc_msr(e, i, MSR_TSC, &tsc, true))
 			return -EIO;
+		kvm_lapic_deadline(e->m->vcpus[i]);
 	}
 	if (ioctl(kvm_of(e)->vm, KVM_SET_CLOCK, &c) < 0)
 		return -errno;
@@ -263,6 +266,7 @@ static void stats(struct cpu_engine *e, engine_stat_fn fn, void *opaque)
 const struct cpu_engine_ops cpu_engine_kvm = {
 	.name = "kvm",
 	.probe = kvm_probe,
+	.limits = kvm_limits,
 	.init = kvm_init,
 	.free = kvm_free,
 	.vcpu_create = kvm_vcpu_create,

@@ -49,8 +49,8 @@ struct kvm_engine {
 	} pin[KVM_GSI_PINS];		/* split: what the user-space I/O APIC will send */
 	_Atomic bool extint;		/* split: INTR of the user-space 8259 */
 
-	struct dev chips;		/* in-kernel interrupt chips as a device: reset, save, load */
-	bool chips_added;
+	bool has_pic;			/* the machine has 8259s, not only KVM */
+	struct dev lapics, pic, ioapic;	/* in-kernel interrupt chips as devices: reset, save, load */
 
 	_Atomic uint64_t n_exits, n_io, n_mmio, n_kicks;
 	struct kvm_msrs *msr_list;	/* indices this kernel knows, of those in state.c's table */
@@ -61,6 +61,8 @@ struct kvm_vcpu {
 	struct kvm_engine *e;
 	int fd;
 	struct kvm_run *run;
+	uint64_t deadline;		/* loaded, for the time when the guest's counter is right again */
+	bool deadline_loaded;
 	const struct cpu_debug *debug;	/* NULL: no debugger */
 	struct cpu_debug_stop debug_stop;
 	char error[256];
@@ -87,6 +89,7 @@ const struct cpu_debug_stop *kvm_debug_stop(struct vcpu *v);
 int kvm_debug_exit(struct kvm_vcpu *k);
 
 /* cpuid.c */
+int kvm_limits(struct cpu_limits *l, struct err *err);
 int kvm_set_cpuid(struct kvm_vcpu *k, struct err *err);
 
 /* state.c */
@@ -97,6 +100,8 @@ int kvm_state_set(struct vcpu *v, const struct x86_state *s);
 /* irq.c */
 int kvm_irq_init(struct kvm_engine *e, struct err *err);
 void kvm_vcpu_power_on(struct vcpu *v);
+/* Begins a deadline timer that was loaded; the TSC is the guest's. */
+void kvm_lapic_deadline(struct vcpu *v);
 int kvm_irq_line(struct cpu_engine *e, unsigned gsi, bool level);
 int kvm_msi(struct cpu_engine *e, const struct msi *msg);
 int kvm_msi_fd(struct cpu_engine *e, int fd, const struct msi *msg, bool add);

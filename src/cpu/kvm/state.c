@@ -312,6 +312,45 @@ static int set_xcr0(struct kvm_vcpu *k, const struct x86_state *s)
 	return 0;
 }
 
+/* What KVM has taken (an interrupt is in the local APIC's ISR by then) and was to inject when we stopped it.  Soft ones and
+ * faults are not told of or come again with their instruction. */
+static void get_event(const struct kvm_vcpu_events *ev, struct x86_state *s)
+{
+	if (ev->interrupt.injected) {
+		s->event = X86_WAY_INTR;
+		s->event_vector = ev->interrupt.nr;
+	} else if (ev->nmi.injected) {
+		s->event = X86_WAY_NMI;
+		s->event_vector = X86_EX_NMI;
+	} else if (ev->exception.injected && ev->exception.nr == X86_EX_DB) {
+		s->event = X86_WAY_TRAP;
+		s->event_vector = X86_EX_DB;
+	}
+}
+
+static void set_event(struct kvm_vcpu_events *ev, const struct x86_state *s)
+{
+	ev->interrupt.injected = s->event == X86_WAY_INTR;
+	ev->interrupt.nr = s->event == X86_WAY_INTR ? s->event_vector : 0;
+	ev->nmi.injected = s->event == X86_WAY_NMI;
+	ev->exception.injected = s->event == X86_WAY_TRAP;
+	ev->exception.nr = s->event == X86_WAY_TRAP ? X86_EX_DB : 0;
+}
+
+/* NMIs that wait in KVM wait with us instead, where every engine finds them. */
+static void get_nmis(struct kvm_vcpu *k, struct kvm_vcpu_events *ev)
+{
+	unsigned n = ev->nmi.pending;
+
+	if (!n)
+		return;
+	ev->nmi.pending = 0;
+	ev->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
+	if (ioctl(k->fd, KVM_SET_VCPU_EVENTS, ev) == 0)
+		for (; n; n--)
+			vcpu_raise_nmi(&k->v);
+}
+
 static int get_rest(struct kvm_vcpu *k, struct x86_state *s)
 {
 	struct kvm_debugregs d;
@@ -328,6 +367,8 @@ static int get_rest(struct kvm_vcpu *k, struct x86_state *s)
 		    ev.interrupt.shadow ? X86_SHADOW_STI : 0;
 	s->nmi_blocked = ev.nmi.masked;
 	s->smm = ev.smi.smm;
+	get_event(&ev, s);
+	get_nmis(k, &ev);
 	s->activity = mp.mp_state == KVM_MP_STATE_RUNNABLE ? X86_ACTIVE :
 		      mp.mp_state == KVM_MP_STATE_HALTED ? X86_HALTED : X86_WAIT_SIPI;
 	return 0;
@@ -342,12 +383,14 @@ static int set_rest(struct kvm_vcpu *k, const struct x86_state *s)
 				    s->shadow ? KVM_X86_SHADOW_INT_STI : 0,
 		.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW,
 	};
+	/* One that waits for a SIPI has to be told so: KVM's "uninitialized" waits for an INIT first. */
 	struct kvm_mp_state mp = {
 		.mp_state = s->activity == X86_ACTIVE ? KVM_MP_STATE_RUNNABLE :
-			    s->activity == X86_HALTED ? KVM_MP_STATE_HALTED : KVM_MP_STATE_UNINITIALIZED,
+			    s->activity == X86_HALTED ? KVM_MP_STATE_HALTED : KVM_MP_STATE_INIT_RECEIVED,
 	};
 
 	memcpy(d.db, s->dr, sizeof(d.db));
+	set_event(&ev, s);
 	if (ioctl(k->fd, KVM_SET_MP_STATE, &mp) < 0 || ioctl(k->fd, KVM_SET_DEBUGREGS, &d) < 0 ||
 	    ioctl(k->fd, KVM_SET_VCPU_EVENTS, &ev) < 0)
 		return -errno;
@@ -369,6 +412,7 @@ int kvm_state_get(struct vcpu *v, struct x86_state *s)
 		r = get_fpu(k, s);
 	if (r == 0)
 		r = each_msr(k, s, false);
+	s->tsc_offset = s->tsc_adjust;		/* all that a vCPU's counter is ahead of the others' by (kvm.c, clock_get) */
 	return r < 0 ? r : get_rest(k, s);
 }
 

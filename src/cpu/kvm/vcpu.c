@@ -214,6 +214,14 @@ static int handle_exit(struct kvm_vcpu *k)
 	}
 }
 
+/* INIT and SIPI go from chip to chip inside of KVM; these come with the state of a guest that ran on another engine. */
+static void tell_lapic(struct kvm_vcpu *k, uint32_t data)
+{
+	const struct msi msg = { .addr = 0xfee00000 | k->v.id << 12, .data = data };
+
+	kvm_msi(&k->e->base, &msg);
+}
+
 /* Events, before entering.  True: stop. */
 static bool take_events(struct kvm_vcpu *k)
 {
@@ -224,6 +232,10 @@ static bool take_events(struct kvm_vcpu *k)
 			ioctl(k->fd, KVM_NMI, 0);
 	if (ev & VCPU_EV_SMI)
 		ioctl(k->fd, KVM_SMI, 0);
+	if (ev & VCPU_EV_INIT)
+		tell_lapic(k, 0x4500);
+	if (ev & VCPU_EV_SIPI)
+		tell_lapic(k, 0x4600 | atomic_load(&k->v.sipi_vector));
 	return ev & VCPU_EV_STOP;
 }
 

@@ -192,10 +192,20 @@ static void settle(struct x86_cpu_model *m)
 	m->xcr0_mask = x86_model_xcr0(f);
 }
 
+/* Not more than the host has, so that a guest may go on under KVM. */
+static uint8_t default_phys_bits(void)
+{
+	unsigned a, b, c, d, has = 36;
+
+	if (__get_cpuid(0x80000008, &a, &b, &c, &d))
+		has = a & 0xff;
+	return (uint8_t)MIN(MAX(has, 36u), 46u);
+}
+
 int x86_cpu_model_parse(const char *spec, const uint32_t avail[X86_F_WORDS], unsigned n_vcpus,
 			struct x86_cpu_model *out, struct err *e)
 {
-	struct x86_cpu_model m = { .n_vcpus = n_vcpus ? n_vcpus : 1, .phys_bits = 46, .lin_bits = 48 };
+	struct x86_cpu_model m = { .n_vcpus = n_vcpus ? n_vcpus : 1, .phys_bits = default_phys_bits(), .lin_bits = 48 };
 	int r;
 
 	m.topology = (struct x86_topology){ .sockets = 1, .dies = 1, .cores = m.n_vcpus, .threads = 1 };

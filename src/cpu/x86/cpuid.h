@@ -20,6 +20,8 @@ enum x86_feature_word {
 	X86_F_WORDS,
 };
 
+#define X86_PHYS_BITS_MAX 52
+
 struct x86_cpu_model {
 	char name[32];
 	char vendor[13];
@@ -32,6 +34,7 @@ struct x86_cpu_model {
 	unsigned n_vcpus;
 	struct x86_topology topology;	/* of all of them; one socket of cores unless somebody changes it */
 	bool hypervisor;		/* leaf 0x40000000 "KVMKVMKVM" */
+	bool xsave_own;			/* AVX-512's state components lie elsewhere than x86_xsave_component says */
 };
 
 /* What the running host's CPU has of the words (through cpuid on this thread). */
@@ -55,6 +58,8 @@ static inline bool x86_has(const struct x86_cpu_model *m, enum x86_feature_word 
 uint64_t x86_model_xcr0(const uint32_t feat[X86_F_WORDS]);
 /* Names for --help: calls fn(name, word, bit). */
 void x86_feature_names(void (*fn)(void *opaque, const char *name, int word, uint32_t bit), void *opaque);
+/* Of all features, also those without a name or that the software engines never have. */
+void x86_feature_names_all(void (*fn)(void *opaque, const char *name, int word, uint32_t bit), void *opaque);
 /* Where state component n (2..63) lies in the standard XSAVE format, as leaf 0xD
  * tells the guest: the same on every host.  False: no such component. */
 bool x86_xsave_component(unsigned n, uint32_t *offset, uint32_t *size);

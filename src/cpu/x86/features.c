@@ -7,6 +7,7 @@
  * the host's own instruction only where the host has it.
  */
 #include <cpuid.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -95,6 +96,12 @@ static const struct feature features[] = {
 
 	{ "kvm-nopiodelay", X86_F_KVM, 1, ANY }, { "kvmclock", X86_F_KVM, 3, ANY },
 	{ "kvmclock-stable-bit", X86_F_KVM, 24, HOST },
+	/* KVM's own: they take hypercalls, or write to the guest's memory. */
+	{ "kvm-mmu", X86_F_KVM, 2, NEVER }, { "kvm-asyncpf", X86_F_KVM, 4, NEVER }, { "kvm-steal-time", X86_F_KVM, 5, NEVER },
+	{ "kvm-pv-eoi", X86_F_KVM, 6, NEVER }, { "kvm-pv-unhalt", X86_F_KVM, 7, NEVER }, { "kvm-pv-tlb-flush", X86_F_KVM, 9, NEVER },
+	{ "kvm-asyncpf-vmexit", X86_F_KVM, 10, NEVER }, { "kvm-pv-ipi", X86_F_KVM, 11, NEVER }, { "kvm-poll-control", X86_F_KVM, 12, NEVER },
+	{ "kvm-pv-sched-yield", X86_F_KVM, 13, NEVER }, { "kvm-asyncpf-int", X86_F_KVM, 14, NEVER },
+	{ "kvm-msi-ext-dest-id", X86_F_KVM, 15, NEVER },
 
 	{ "arat", X86_F_6_EAX, 2, ANY },
 };
@@ -158,6 +165,28 @@ void x86_feature_names(void (*fn)(void *opaque, const char *name, int word, uint
 	for (unsigned i = 0; i < ARRAY_LEN(features); i++)
 		if (features[i].kind != NEVER)
 			fn(opaque, features[i].name, features[i].word, 1u << features[i].bit);
+}
+
+static const char *const words[X86_F_WORDS] = {
+	"1.EDX", "1.ECX", "7.EBX", "7.ECX", "7.EDX", "7.1.EAX", "80000001.EDX", "80000001.ECX", "D.1.EAX", "80000007.EDX", "80000008.EBX",
+	"40000001.EAX", "6.EAX",
+};
+
+void x86_feature_names_all(void (*fn)(void *opaque, const char *name, int word, uint32_t bit), void *opaque)
+{
+	uint32_t named[X86_F_WORDS] = { 0 };
+	char name[32];
+
+	for (unsigned i = 0; i < ARRAY_LEN(features); i++) {
+		fn(opaque, features[i].name, features[i].word, 1u << features[i].bit);
+		named[features[i].word] |= 1u << features[i].bit;
+	}
+	for (int w = 0; w < X86_F_WORDS; w++)
+		for (unsigned bit = 0; bit < 32; bit++)
+			if (!(named[w] >> bit & 1)) {
+				snprintf(name, sizeof(name), "CPUID.%s:%u", words[w], bit);
+				fn(opaque, name, w, 1u << bit);
+			}
 }
 
 void x86_features_close(uint32_t feat[X86_F_WORDS])

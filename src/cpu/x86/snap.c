@@ -67,6 +67,8 @@ static const struct snap_field state_fields[] = {
 	SNAP_FIELD(struct x86_state, shadow),
 	SNAP_FIELD(struct x86_state, nmi_blocked),
 	SNAP_FIELD(struct x86_state, smm),
+	{ "event", offsetof(struct x86_state, event), 1, 1, 2, 0 },
+	{ "event_vector", offsetof(struct x86_state, event_vector), 1, 1, 2, 0 },
 	{ "mtrr_var", offsetof(struct x86_state, mtrr_var), 8, X86_MTRR_VAR * 2, 0, 0 },
 	{ "zmm", offsetof(struct x86_state, fpu.zmm), 8, 32 * 8, 0, 0 },
 	SNAP_ARRAY(struct x86_state, fpu.fx),
@@ -75,7 +77,7 @@ static const struct snap_field state_fields[] = {
 	SNAP_FIELD(struct x86_state, fpu.pkru),
 	SNAP_END
 };
-static const struct snap_table state_table = { "x86", 1, state_fields };
+static const struct snap_table state_table = { "x86", 2, state_fields };
 
 /* The rest of a vCPU. */
 struct rest {
@@ -98,9 +100,10 @@ static const struct snap_field model_fields[] = {
 	SNAP_FIELD(struct x86_cpu_model, family), SNAP_FIELD(struct x86_cpu_model, model), SNAP_FIELD(struct x86_cpu_model, stepping),
 	SNAP_ARRAY(struct x86_cpu_model, feat), SNAP_FIELD(struct x86_cpu_model, xcr0_mask),
 	SNAP_FIELD(struct x86_cpu_model, phys_bits), SNAP_FIELD(struct x86_cpu_model, lin_bits),
-	SNAP_FIELD(struct x86_cpu_model, tsc_khz), SNAP_FIELD(struct x86_cpu_model, hypervisor), SNAP_END
+	SNAP_FIELD(struct x86_cpu_model, tsc_khz), SNAP_FIELD(struct x86_cpu_model, hypervisor),
+	{ "xsave_own", offsetof(struct x86_cpu_model, xsave_own), 1, 1, 2, 1 }, SNAP_END
 };
-static const struct snap_table model_table = { "x86-model", 1, model_fields };
+static const struct snap_table model_table = { "x86-model", 2, model_fields };
 
 static void name_of(unsigned id, char *out, size_t len)
 {
@@ -138,7 +141,7 @@ static const char *odd(const struct x86_state *s, const struct x86_cpu_model *m)
 		return "EFER";
 	if (s->cr4 >> 25 || (lma && !(s->cr4 & X86_CR4_PAE)) || (s->cr4 & X86_CR4_PCIDE && !lma) || (s->cr4 & X86_CR4_LA57 && m->lin_bits != 57))
 		return "CR4";
-	if (!(s->xcr0 & 1) || s->xcr0 & ~(m->xcr0_mask | 1) || (s->xcr0 & 4 && !(s->xcr0 & 2)) ||
+	if (!(s->xcr0 & 1) || s->xcr0 & ~(m->xcr0_mask | 1 | (x86_has(m, X86_F_7_ECX, BIT(3)) ? BIT64(9) : 0)) || (s->xcr0 & 4 && !(s->xcr0 & 2)) ||
 	    (s->xcr0 & 0xe0 && (s->xcr0 & 0xe4) != 0xe4))
 		return "XCR0";
 	if (s->rflags >> 22 || (lma && s->rflags & X86_FL_VM) || (s->rflags & X86_FL_VM && !pe))
@@ -149,6 +152,8 @@ static const char *odd(const struct x86_state *s, const struct x86_cpu_model *m)
 		return "DR6 or DR7";
 	if (s->activity > X86_WAIT_SIPI || s->shadow > X86_SHADOW_MOVSS || s->nmi_blocked > 1 || s->smm)
 		return "its activity";
+	if (s->event > X86_WAY_TRAP || (s->event == X86_WAY_TRAP && s->event_vector != X86_EX_DB))
+		return "the event it is to take";
 	for (unsigned i = 0; i < X86_NSEG_ALL; i++)
 		if (s->seg[i].attr & ~AR_ALL)
 			return "a segment";
@@ -257,7 +262,23 @@ int x86_model_fits(const struct x86_cpu_model *m, const uint32_t avail[X86_F_WOR
 		any |= lack[i] = m->feat[i] & ~avail[i];
 	if (!any)
 		return 0;
-	x86_feature_names(add_name, &n);
+	x86_feature_names_all(add_name, &n);
 	return err_set(e, -ENOTSUP, "the guest has seen CPU features that this engine lacks on this host: %s; "
 		       "a guest that is to move is started with --cpu x86-64-v2 or the like", n.text);
+}
+
+int x86_model_goes(const struct x86_cpu_model *m, const struct x86_cpu_model *here, struct err *e)
+{
+	int ret = x86_model_fits(m, here->feat, e);
+
+	if (ret)
+		return ret;
+	if (m->phys_bits > here->phys_bits)
+		return err_set(e, -ENOTSUP, "the guest has physical addresses of %u bits, and here are %u", m->phys_bits, here->phys_bits);
+	if (m->xcr0_mask & 0xe0 && m->xsave_own != here->xsave_own)
+		return err_set(e, -ENOTSUP, "the guest's processes have AVX-512 state laid out as another engine or vendor does; "
+			       "a guest that is to move is started with --cpu x86-64-v3 or the like");
+	if (strcmp(m->vendor, here->vendor) != 0)
+		return err_set(e, -ENOTSUP, "the guest has seen a CPU of %.12s, and here is one of %.12s", m->vendor, here->vendor);
+	return 0;
 }

@@ -22,6 +22,8 @@ int x86_state_load(struct snap_in *in, unsigned id, const struct x86_cpu_model *
 int x86_model_save(struct snap_out *o, const struct x86_cpu_model *m);
 /* n_vcpus is the caller's to set. EINVAL */
 int x86_model_load(struct snap_in *in, struct x86_cpu_model *m, struct err *e);
+/* The following, and of what else would break a guest that has begun with `m` where `here` is what can be had. */
+int x86_model_goes(const struct x86_cpu_model *m, const struct x86_cpu_model *here, struct err *e);
 /* ENOTSUP with the names of features that `m` has and `avail` lacks. */
 int x86_model_fits(const struct x86_cpu_model *m, const uint32_t avail[X86_F_WORDS], struct err *e);
 

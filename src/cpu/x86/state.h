@@ -87,6 +87,7 @@ struct x86_dtable {
 #define X86_CR4_OSXMMEXCPT (1u << 10)
 #define X86_CR4_UMIP (1u << 11)
 #define X86_CR4_LA57 (1u << 12)
+#define X86_CR4_VMXE (1u << 13)
 #define X86_CR4_FSGSBASE (1u << 16)
 #define X86_CR4_PCIDE (1u << 17)
 #define X86_CR4_OSXSAVE (1u << 18)
@@ -98,6 +99,7 @@ struct x86_dtable {
 #define X86_EFER_LME (1u << 8)
 #define X86_EFER_LMA (1u << 10)
 #define X86_EFER_NXE (1u << 11)
+#define X86_EFER_SVME (1u << 12)
 
 enum {
 	X86_EX_DE = 0, X86_EX_DB = 1, X86_EX_NMI = 2, X86_EX_BP = 3, X86_EX_OF = 4,
@@ -107,6 +109,9 @@ enum {
 };
 
 enum x86_activity { X86_ACTIVE, X86_HALTED, X86_WAIT_SIPI, X86_SHUTDOWN };
+
+/* Faults are none of them: their instruction runs again. */
+enum x86_on_its_way { X86_WAY_NONE, X86_WAY_INTR, X86_WAY_NMI, X86_WAY_TRAP /* #DB */ };
 
 /* Interrupt shadow. */
 #define X86_SHADOW_STI 1
@@ -152,7 +157,9 @@ struct x86_state {
 	uint8_t shadow;			/* X86_SHADOW_* for the next instruction */
 	uint8_t nmi_blocked;
 	uint8_t smm;
-	uint32_t pad;
+	uint8_t event;			/* enum x86_on_its_way: an event that was taken, and whose delivery has not been seen yet */
+	uint8_t event_vector;
+	uint8_t pad[2];
 
 	struct x86_fpu fpu;
 };
