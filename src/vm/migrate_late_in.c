@@ -100,7 +100,7 @@ static void wake(struct mig_late *l, uint64_t page)
 }
 
 /* data NULL: zeros.  A page that is there already stays. */
-static int fill(struct mig_late *l, uint64_t page, const uint8_t *data)
+static int put_page(struct mig_late *l, uint64_t page, const uint8_t *data)
 {
 	uint64_t at = (uintptr_t)mem_ram_host(l->g->vm->m->mem) + page * PAGE_4K;
 	int ret;
@@ -126,7 +126,7 @@ static int put(void *opaque, uint64_t page, const uint8_t *data, struct err *e)
 
 	if (!(l->missing[page / 64] & BIT64(page % 64)))
 		return 0;
-	ret = fill(l, page, data);
+	ret = put_page(l, page, data);
 	if (ret)
 		return err_set(e, ret, "page %llu of the guest's memory: %s", (unsigned long long)page, strerror(-ret));
 	l->missing[page / 64] &= ~BIT64(page % 64);
@@ -170,7 +170,7 @@ static int take_faults(struct mig_late *l)
 		if (m[i].event != UFFD_EVENT_PAGEFAULT || page >= l->pages)
 			continue;
 		if (!(l->missing[page / 64] & bit)) {
-			fill(l, page, NULL);
+			put_page(l, page, NULL);
 		} else if (!(l->wanted[page / 64] & bit)) {
 			l->wanted[page / 64] |= bit;
 			ask[n++] = page;
