@@ -447,6 +447,24 @@ int char_unix_path(struct qemu *q, const char *id, const char **path, struct err
 	return 0;
 }
 
+int char_socket_parts(struct qemu *q, const char *id, const char **path, bool *server, const char **reconnect, struct err *e)
+{
+	const char *rest, *again;
+	struct qemu_place at;
+	int ret = chardev_place(q, id, &at, e);
+
+	if (ret)
+		return ret;
+	if (strncmp(at.text, "unix:", 5))
+		return err_set(e, -EINVAL, "chardev '%.60s' is not a socket with a path", id);
+	rest = at.text + 5 + strcspn(at.text + 5, ",");
+	again = strstr(rest, ",reconnect=");
+	*path = keepf(q, "%.*s", (int)(rest - at.text - 5), at.text + 5);
+	*server = strstr(rest, ",server=on");
+	*reconnect = again ? again + strlen(",reconnect=") : NULL;
+	return 0;
+}
+
 int emit_port(struct qemu *q, struct qemu_item *it, bool console, struct err *e)
 {
 	const char *id = props_take(&it->p, "chardev"), *name = props_take(&it->p, "name");

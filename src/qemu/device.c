@@ -258,6 +258,13 @@ static int dev_share(struct qemu *q, struct qemu_item *it, const struct kind *k,
 	return ret ? ret : done(it, e);
 }
 
+static int dev_vhost(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	int ret = *k->arg == 'b' ? emit_vhost_disk(q, it, e) : emit_vhost_fs(q, it, e);
+
+	return ret ? ret : done(it, e);
+}
+
 /* QEMU's is the host kernel's, and its properties have no meaning here; the socket is where lodge-qemu(1) says. */
 static int dev_vsock(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
 {
@@ -308,6 +315,13 @@ static const struct kind kinds[] = {
 	{ "ich9-ahci", "PCI", "Storage", NULL, dev_bus, NULL, CARD },
 	{ "virtio-9p-pci", "PCI", "Storage", NULL, dev_share, NULL, "fsdev=<str> mount_tag=<str> " CARD },
 	{ "virtio-9p-device", "virtio-bus", "Storage", NULL, dev_share, NULL, "fsdev=<str> mount_tag=<str>" },
+	{ "vhost-user-blk-pci", "PCI", "Storage", "a disk that another process serves", dev_vhost, "blk",
+	  "chardev=<str> num-queues=<uint16> queue-size=<uint32> bootindex=<int32> " CARD },
+	{ "vhost-user-blk", "virtio-bus", "Storage", "a disk that another process serves", dev_vhost, "blk", "chardev=<str> num-queues=<uint16> queue-size=<uint32>" },
+	{ "vhost-user-fs-pci", "PCI", "Storage", "a file system that another process serves", dev_vhost, "fs",
+	  "chardev=<str> tag=<str> num-request-queues=<uint16> queue-size=<uint16> " CARD },
+	{ "vhost-user-fs-device", "virtio-bus", "Storage", "a file system that another process serves", dev_vhost, "fs",
+	  "chardev=<str> tag=<str> num-request-queues=<uint16> queue-size=<uint16>" },
 	{ "virtio-net-pci", "PCI", "Network", NULL, dev_net, "virtio", "netdev=<str> mac=<str> bootindex=<int32> romfile=<str> rombar=<uint32> " CARD },
 	{ "virtio-net", "PCI", "Network", NULL, dev_net, "virtio", "netdev=<str> mac=<str>" },
 	{ "virtio-net-device", "virtio-bus", "Network", NULL, dev_net, "virtio", "netdev=<str> mac=<str>" },

@@ -214,6 +214,8 @@ int opt_echr(struct qemu *q, const char *val, struct err *e);
 int opt_debugcon(struct qemu *q, const char *val, struct err *e);
 /* The path of a chardev that is a client of a unix socket. */
 int char_unix_path(struct qemu *q, const char *id, const char **path, struct err *e);
+/* Path, side and seconds (text; NULL: none) of one that is a unix socket of either side. */
+int char_socket_parts(struct qemu *q, const char *id, const char **path, bool *server, const char **reconnect, struct err *e);
 /* A virtserialport or virtconsole. */
 int emit_port(struct qemu *q, struct qemu_item *it, bool console, struct err *e);
 int emit_chars(struct qemu *q, struct err *e);
@@ -234,6 +236,10 @@ int opt_virtfs(struct qemu *q, const char *val, struct err *e);
 /* A virtio-9p card. */
 int emit_fsdev(struct qemu *q, struct qemu_item *dev, struct err *e);
 int emit_virtfs(struct qemu *q, struct err *e);
+
+/* vhost.c: a vhost-user-blk or vhost-user-fs card. */
+int emit_vhost_disk(struct qemu *q, struct qemu_item *dev, struct err *e);
+int emit_vhost_fs(struct qemu *q, struct qemu_item *dev, struct err *e);
 
 /* display.c */
 int opt_vga(struct qemu *q, const char *val, struct err *e);

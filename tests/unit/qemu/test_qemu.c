@@ -148,6 +148,13 @@ static void effects(void **state)
 	gives("-device|vhost-vsock-pci,guest-cid=5", "--vsock|cid=5|");
 	is_quiet("-device|vhost-vsock-pci,guest-cid=5,vhostfd=3");
 	fails("-device|vhost-vsock-pci", "guest-cid is missing");
+	gives("-chardev|socket,id=c,path=/s,reconnect=3|-device|vhost-user-blk-pci,chardev=c,num-queues=2,queue-size=256,bootindex=1",
+	      "--disk|vhost-user=/s,reconnect=3,num-queues=2,queue-size=256,bootindex=1|");
+	gives("-object|memory-backend-memfd,id=m,size=1G,share=on|-machine|q35,memory-backend=m|-m|1G|-chardev|socket,id=c,path=/s,server=on,wait=off|-device|vhost-user-fs-pci,chardev=c,tag=t",
+	      "--share|virtiofs=/s,server=on,tag=t|");
+	fails("-device|vhost-user-blk-pci", "chardev is missing");
+	fails("-chardev|null,id=c|-device|vhost-user-blk-pci,chardev=c", "not a socket with a path");
+	fails("-chardev|socket,id=c,path=/s|-device|vhost-user-fs-pci,chardev=c", "tag is missing");
 	warns("-drive|if=virtio,file=f,detect-zeroes=unmap", "detect-zeroes=unmap has no effect");
 	warns("-drive|if=virtio,file=f,cache=directsync", "the guest has to flush");
 	warns("-boot|bc", "-boot: 'b' has no effect");
