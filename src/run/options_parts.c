@@ -115,7 +115,7 @@ int parse_serial(struct conf *c, struct opt_state *st, const char *val, struct e
 
 static int share_part(void *opaque, const char *name, const char *val, struct err *e)
 {
-	static const char *const keys[] = { "tag", "type", "security-model", "readonly", "multidevs", "writeout", "fmode", "dmode", "server", "reconnect",
+	static const char *const keys[] = { "tag", "security-model", "readonly", "multidevs", "writeout", "fmode", "dmode", "server", "reconnect",
 					    "num-queues", "queue-size" };
 	struct target *t = opaque;
 
@@ -129,7 +129,7 @@ static int share_part(void *opaque, const char *name, const char *val, struct er
 		if (!strcmp(name, keys[i]))
 			return conf_setf(t->c, val, e, "share.%u.%s", t->n, name);
 	return err_set(e, -EINVAL, "'%.40s' is not one of tag=TAG, readonly, security-model=none|passthrough|mapped-xattr|mapped-file, "
-		       "multidevs=remap|warn|forbid, writeout=immediate, fmode=MODE, dmode=MODE, type=virtiofs, server=on, reconnect=SECONDS, num-queues=N, queue-size=N (a comma in a folder's name is written twice)", name);
+		       "multidevs=remap|warn|forbid, writeout=immediate, fmode=MODE, dmode=MODE, server=on, reconnect=SECONDS, num-queues=N, queue-size=N (a comma in a folder's name is written twice)", name);
 }
 
 int parse_share(struct conf *c, struct opt_state *st, const char *val, struct err *e)

@@ -57,7 +57,7 @@
  *   share.N.path FOLDER  share.N.tag TAG [shareN]  share.N.security-model none|passthrough|mapped-xattr|mapped-file [none]
  *   share.N.readonly on|off [off]  share.N.multidevs remap|warn|forbid [remap]  share.N.writeout none|immediate [none]
  *   share.N.fmode, share.N.dmode OCTAL [0600, 0700]   of files and folders on the host, with the mapped models
- *   share.N.type 9p|virtiofs [9p]  share.N.virtiofs SOCKET, in place of path  share.N.server, reconnect, num-queues, queue-size: as a vhost-disk's
+ *   share.N.virtiofs SOCKET, in place of path  share.N.server, reconnect, num-queues, queue-size: as a vhost-disk's
  *   vhost-disk.N.path SOCKET  vhost-disk.N.server on|off [off]  vhost-disk.N.reconnect SECONDS [1]  vhost-disk.N.num-queues N [by vCPUs and peer]
  *   vhost-disk.N.queue-size N [128]  vhost-disk.N.bootindex N  vhost-disk.N.bus ID of a root port
  *   vsock.cid N [3]  vsock.path PATH   [none]  the path makes the device
@@ -170,7 +170,6 @@ struct vm_vhost_disk {
 struct vm_share {
 	const char *path, *tag;
 	struct vm_peer peer;		/* with a socket: virtiofs, and no path */
-	bool virtiofs;			/* of the path: by a virtiofsd that is started for it */
 	struct p9_opts opts;		/* path and name, descriptors and threads apart */
 };
 

@@ -11,7 +11,6 @@
 
 static const char *const model_words[] = { "none", "passthrough", "mapped-xattr", "mapped-file", NULL };	/* as enum p9_model */
 static const char *const devs_words[] = { "remap", "warn", "forbid", NULL };				/* as enum p9_multidevs */
-static const char *const type_words[] = { "9p", "virtiofs", NULL };
 static const char *const writeout_words[] = { "none", "immediate", NULL };
 
 /* Permissions, in octal as everybody has them. */
@@ -46,11 +45,6 @@ int config_share(struct vm_config *v, unsigned n, const char *field, const char 
 		return config_text(val, &s->path, e);
 	if (!strcmp(field, "virtiofs"))
 		return config_text(val, &s->peer.path, e);
-	if (!strcmp(field, "type")) {
-		ret = config_word(val, type_words, &w, e);
-		s->virtiofs = w;
-		return ret;
-	}
 	if (!strcmp(field, "tag"))
 		return config_text(val, &s->tag, e);
 	if (!strcmp(field, "readonly"))
@@ -79,13 +73,11 @@ static int check_virtiofs(const struct vm_share *s, struct err *e)
 
 	if (s->path && p->path)
 		return err_set(e, -EINVAL, "--share %s: virtiofs=SOCKET is somebody else's folder, so there is no other", s->path);
-	if (!s->virtiofs && !p->path)
+	if (!p->path)
 		return p->server || p->reconnect || p->queues || p->queue_size ?
 			err_set(e, -EINVAL, "--share %s: server=, reconnect=, num-queues= and queue-size= are for virtiofs", s->path) : 0;
 	if (s->opts.model != P9_NONE || s->opts.readonly || s->opts.multidevs != P9_DEVS_REMAP || s->opts.writeout)
 		return err_set(e, -EINVAL, "--share: readonly, security-model=, multidevs= and writeout= are 9p's, not virtiofs'");
-	if (s->path && (p->server || p->reconnect))
-		return err_set(e, -EINVAL, "--share %s: server= and reconnect= go with virtiofs=SOCKET", s->path);
 	return strlen(s->tag) <= VHOST_FS_TAG_MAX ? 0 :
 		err_set(e, -EINVAL, "--share: '%.60s': the tag of a virtiofs share has at most %d bytes", s->tag, VHOST_FS_TAG_MAX);
 }

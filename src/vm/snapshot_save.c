@@ -120,7 +120,7 @@ int vm_state_possible(const struct vm *vm, struct err *e)
 	if (vm->debug && vm->debug->n_int3)
 		return err_set(e, -EBUSY, "gdb has breakpoints in the guest's memory, which would be saved with it: take them away first");
 	for (unsigned i = 0; i < vm->cfg->n_shares; i++)
-		if (vm->cfg->share[i].peer.path || vm->cfg->share[i].virtiofs)
+		if (vm->cfg->share[i].peer.path)
 			return err_set(e, -ENOTSUP, "a guest with a virtiofs share (share%u, tag %s) can be neither saved nor migrated: what it has open is known "
 				       "to virtiofsd alone", i, vm->cfg->share[i].tag);
 	if (vm->cfg->tpm)

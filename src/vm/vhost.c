@@ -88,6 +88,6 @@ bool vm_has_peers(const struct vm_config *cfg)
 	bool any = cfg->n_vhost_disks;
 
 	for (unsigned i = 0; i < cfg->n_shares; i++)
-		any |= cfg->share[i].peer.path || cfg->share[i].virtiofs;
+		any |= cfg->share[i].peer.path != NULL;
 	return any;
 }

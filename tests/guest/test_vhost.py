@@ -131,8 +131,13 @@ def no_drops(vm):
 # ---- disks ----
 
 
-def seq(first, n):
-    return b"".join(b"%d\n" % i for i in range(first, first + n))
+def content(round_):
+    """What a round's load writes: another one each time, and quick to make in the guest."""
+    return b"round %d\n" % round_ + b"".join(b"%d\n" % i for i in range(1, LINES + 1))
+
+
+def load(round_):
+    return f"(echo round {round_}; cat /seq) | dd of=/dev/vda bs=64k iflag=fullblock conv=fsync 2>&1"
 
 
 def disk_boots(machine):
@@ -146,8 +151,8 @@ def disk_boots(machine):
     check(out.split() == ["65536", "write", "back", "0", "1", want, "-"], f"{out!r}, not {want}")
 
 
-def wrote(img, first, n):
-    want = seq(first, n)
+def wrote(img, round_):
+    want = content(round_)
     with open(img, "rb") as f:
         got = f.read(len(want))
     check(got == want, f"the image differs at byte {next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), -1)}")
@@ -155,8 +160,8 @@ def wrote(img, first, n):
 
 def disk_writes(machine):
     vm = running()
-    vm.shell(f"seq 1 {LINES} | dd of=/dev/vda bs=64k iflag=fullblock conv=fsync 2>/dev/null", 120)
-    wrote(path(f"{machine}.img"), 1, LINES)
+    vm.shell(f"seq 1 {LINES} >/seq; {load(1)}", 120)
+    wrote(path(f"{machine}.img"), 1)
     no_drops(vm)
 
 
@@ -172,24 +177,21 @@ def disk_grows(machine):
 def disk_killed(machine):
     """The daemon dies again and again while the guest writes and reads: nothing is lost, and nobody hears of an error."""
     vm, img = running(), path(f"{machine}.img")
-    first = 10
     for i in range(KILLS):
-        first += 1000000
+        want = content(10 + i)
         mark = len(vm.text())
-        vm.send(f"seq {first} {first + LINES - 1} | dd of=/dev/vda bs=64k iflag=fullblock conv=fsync 2>&1; echo 3 >/proc/sys/vm/drop_caches; "
-                f"dd if=/dev/vda bs=64k 2>/dev/null | head -c {len(seq(first, LINES))} | md5sum; echo ended-$i\n")
+        vm.send(f"{load(10 + i)}; echo 3 >/proc/sys/vm/drop_caches; head -c {len(want)} /dev/vda | md5sum; echo ended-$((40+2))\n")
         # At some moment of the writing; of the reading next time.
         before = os.stat(img).st_mtime_ns
         if i % 2 == 0:
-            wait_for(lambda: os.stat(img).st_mtime_ns != before or "ended-" in vm.text()[mark:] or not vm.pump(0), "nothing is written")
+            wait_for(lambda: os.stat(img).st_mtime_ns != before or "ended-42" in vm.text()[mark:] or not vm.pump(0), "nothing is written")
         else:
             vm.expect("records out", 120, mark)
         State.disk.end()
         State.disk = disk_daemon(img)
-        vm.expect("ended-", 120, mark)
-        want = hashlib.md5(seq(first, LINES)).hexdigest()
-        check(want in vm.text()[mark:], f"round {i}: the guest reads something else: {vm.text()[mark:]!r}")
-        wrote(img, first, LINES)
+        vm.expect("ended-42", 120, mark)
+        check(hashlib.md5(want).hexdigest() in vm.text()[mark:], f"round {i}: the guest reads something else: {vm.text()[mark:]!r}")
+        wrote(img, 10 + i)
     check("I/O error" not in vm.shell("dmesg | grep -i vda"), vm.text()[-500:])
     check("is there again" in vm.err() or "is away" in vm.err(), "it did not notice that the daemon was killed")
 
@@ -197,15 +199,14 @@ def disk_killed(machine):
 def disk_saved(machine):
     """The guest is saved with a load under way, and goes on with it in another process."""
     vm, saved, env = running(), path(f"{machine}.saved"), dict(os.environ, XDG_RUNTIME_DIR=TMP)
-    first = 77000000
-    vm.send(f"(seq {first} {first + LINES - 1} | dd of=/dev/vda bs=64k iflag=fullblock conv=fsync 2>/dev/null; echo d >/done) &\n")
+    vm.send(f"({load(77)}; echo d >/done) &\n")
     run(LODGE, "snapshot", "create", "--quit", f"vhost-{machine}", saved, env=env)
     check(vm.wait(60) == 0, f"the guest ended with status {vm.p.returncode}: {vm.err()}")
     vm.__exit__(None, None, None)
     State.vm = vm = Vm("--from-snapshot", saved, env=env)
     vm.send("\n")
     vm.shell("while ! [ -e /done ]; do sleep 0.1; done", 120)
-    wrote(path(f"{machine}.img"), first, LINES)
+    wrote(path(f"{machine}.img"), 77)
 
 
 def disk_ends(machine):
