@@ -8,10 +8,16 @@
 #include "machine/mem.h"
 #include "vm/config.h"
 
-static json_t *memdev(const struct ctl_call *c, const char *id, uint64_t size)
+static json_t *memdev(const struct ctl_call *c, const char *id, uint64_t size, const struct vm_placement *p)
 {
-	return json_pack("{s:s,s:I,s:b,s:b,s:b,s:b,s:[],s:s}", "id", id, "size", (json_int_t)size, "merge", 0, "dump", 0, "prealloc", 0, "share",
-			 mem_ram_fd(c->ctl->m->mem) >= 0, "host-nodes", "policy", "default");
+	const struct vm_config *cfg = vm_config_of(c->ctl->vm);
+	json_t *nodes = json_array();
+
+	for (unsigned i = 0; i < 64; i++)
+		if (p->nodes >> i & 1)
+			json_array_append_new(nodes, json_integer(i));
+	return json_pack("{s:s,s:I,s:b,s:b,s:b,s:b,s:o,s:s}", "id", id, "size", (json_int_t)size, "merge", cfg->mem_merge, "dump", 0, "prealloc",
+			 cfg->prealloc, "share", mem_ram_fd(c->ctl->m->mem) >= 0, "host-nodes", nodes, "policy", vm_policy_word(p->policy));
 }
 
 void ctl_cmd_query_memdev(struct ctl_call *c, const struct ctl_args_query_memdev *a)
@@ -21,10 +27,10 @@ void ctl_cmd_query_memdev(struct ctl_call *c, const struct ctl_args_query_memdev
 	char id[16];
 
 	if (!cfg->n_nodes)
-		json_array_append_new(list, memdev(c, "ram", cfg->memory));
+		json_array_append_new(list, memdev(c, "ram", cfg->memory, &cfg->placement));
 	for (unsigned i = 0; i < cfg->n_nodes; i++) {
 		snprintf(id, sizeof(id), "ram-node%u", i);
-		json_array_append_new(list, memdev(c, id, cfg->node[i].memory));
+		json_array_append_new(list, memdev(c, id, cfg->node[i].memory, cfg->placement.nodes ? &cfg->placement : &cfg->node[i].placement));
 	}
 	ctl_return(c, list);
 }

@@ -81,6 +81,8 @@ enum { MEM_HUGE_NONE, MEM_HUGE_THP, MEM_HUGE_2M };
 int mem_new(struct mem **out);
 void mem_free(struct mem *m);
 
+/* The RAM that is created will be memory of this process alone, which mem_merge is for: no other process can map it, so mem_ram_fd is -1. */
+void mem_want_merge(struct mem *m);
 /* Creates the RAM backing of `size` bytes (a multiple of 4 KiB, checked).  Once. */
 int mem_create_ram(struct mem *m, uint64_t size, int huge, struct err *e);
 /*
@@ -93,6 +95,16 @@ int mem_create_ram_from(struct mem *m, uint64_t size, int huge, struct mem_image
 /* Gives the pages [off, off+len) of the RAM backing back to the host.  What is read there then is undefined: zeros, or with mapped
  * RAM what the file has.  Pages, in bytes.  0 or -errno */
 int mem_ram_release(struct mem *m, uint64_t off, uint64_t len);
+/*
+ * mem_place.c: where the host keeps RAM, once it is created.  mem_bind: bytes [off, off+len) of it, whole pages that nobody has touched, on these
+ * nodes of the host, a bit for each; ENODEV: it has no such memory.  mem_populate: all of it from now on; mem_lock_ram: and not
+ * swapped out (EPERM: more than this process may).  mem_merge: pages that are the same as others are kept once (KSM).
+ */
+enum mem_policy { MEM_POLICY_DEFAULT, MEM_POLICY_PREFERRED, MEM_POLICY_BIND, MEM_POLICY_INTERLEAVE };	/* as QEMU's HostMemPolicy */
+int mem_bind(struct mem *m, uint64_t off, uint64_t len, enum mem_policy policy, uint64_t nodes, struct err *e);
+int mem_populate(struct mem *m, struct err *e);
+int mem_lock_ram(struct mem *m, struct err *e);
+int mem_merge(struct mem *m, struct err *e);
 /* Fresh RAM, once there is any, is made ahead of who accesses it if who does tells range.ahead. */
 void mem_make_ahead(struct mem *m);
 /* Shows `size` bytes of the RAM backing from `offset` at `gpa`. */

@@ -17,7 +17,8 @@ struct backing {
 	uint8_t *host;
 	uint64_t size;
 	int fd;
-	bool private;			/* pages come from an image that is only read; what is written is this process's alone */
+	bool merge;			/* there is no fd: it is this process's own memory, whose pages may be merged with others' */
+	bool private;			/* what is written is this process's alone; pages come from an image that is only read, or are its own from the start (merge) */
 	struct mem_image *image;	/* it; else NULL */
 	_Atomic uint8_t *flags;
 	_Atomic uint32_t *version;
@@ -41,7 +42,7 @@ struct mem {
 	size_t n;
 	struct backing ram;
 	struct mem_rom *roms;
-	bool make_ahead;
+	bool make_ahead, want_merge;
 	_Atomic bool dirty;
 	pthread_rwlock_t listen_lock;
 	struct list listeners;

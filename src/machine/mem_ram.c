@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Where RAM comes from: a memfd, or the files of a snapshot, which are mapped private, so that many guests share the pages that
+ * Where RAM comes from: memory of the process itself (merge), a memfd, or the files of a snapshot, which are mapped private, so that many guests share the pages that
  * none of them has written.  mem_save.c goes the other way.
  */
 #include <errno.h>
@@ -135,17 +135,22 @@ static int check_size(const struct mem *m, uint64_t size, int huge, struct err *
 	return check_host_has(size, e);
 }
 
+void mem_want_merge(struct mem *m) { m->want_merge = true; }
+
 int mem_create_ram(struct mem *m, uint64_t size, int huge, struct err *e)
 {
-	struct backing b = { .fd = -1, .size = size };
+	bool own = m->want_merge && huge != MEM_HUGE_2M;
+	struct backing b = { .fd = -1, .size = size, .private = own, .merge = own };
 	int r = check_size(m, size, huge, e);
 
 	if (r)
 		return r;
-	b.fd = open_memfd(size, huge, e);
-	if (b.fd < 0)
-		return b.fd;
-	b.host = map_aligned(b.fd, size, MAP_SHARED);
+	if (!own) {
+		b.fd = open_memfd(size, huge, e);
+		if (b.fd < 0)
+			return b.fd;
+	}
+	b.host = map_aligned(b.fd, size, own ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED);
 	if (!b.host) {
 		r = -errno;
 		if (huge == MEM_HUGE_2M)

@@ -72,7 +72,7 @@ int mem_own_pages(const struct backing *b, uint64_t *bitmap)
 /* Does the guest run from that very image? */
 static bool runs_from(const struct backing *b, const struct mem_image *below)
 {
-	const uint8_t *id = b->private ? mem_image_id(b->image) : NULL, *other = mem_image_id(below);
+	const uint8_t *id = b->image ? mem_image_id(b->image) : NULL, *other = mem_image_id(below);
 
 	return id && other && !memcmp(id, other, MEM_ID_LEN);
 }
@@ -83,7 +83,8 @@ static int find_used(struct mem *m, uint64_t *used)
 		mem_ram_used(m, used);
 		return 0;
 	}
-	mem_image_pages(m->ram.image, used);
+	if (m->ram.image)
+		mem_image_pages(m->ram.image, used);
 	return mem_own_pages(&m->ram, used);
 }
 

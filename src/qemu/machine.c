@@ -39,7 +39,7 @@ static int set_accel(struct qemu *q, const char *list, struct err *e)
 
 /* What a PC has in any case, what its guests do not notice, or QEMU's own affairs. */
 static const char *const machine_same[] = {
-	"kernel_irqchip", "kernel-irqchip", "vmport", "dump-guest-core", "mem-merge", "graphics", "hpet", "smm", "suppress-vmdesc",
+	"kernel_irqchip", "kernel-irqchip", "vmport", "dump-guest-core", "graphics", "hpet", "smm", "suppress-vmdesc",
 	"phandle_start", "smbus", "sata", "pit", "pic", "rtc", "acpi", "nvdimm", "hmat", "default_bus_bypass_iommu",
 	"default-bus-bypass-iommu", "firmware", "i8042", "fd-bootchk", "isa-serial", "auto-kernel-cmdline", "x-option-roms", "option-roms",
 	"pcie", "ioapic2", "max-ram-below-4g", "max-fw-size", "smbios-entry-point-type", "igd-passthru", NULL,
@@ -69,6 +69,8 @@ int opt_machine(struct qemu *q, const char *val, struct err *e)
 		ret = set_accel(q, v, e);
 	if (!ret)
 		ret = props_bool(&p, "usb", &usb, e);
+	if (!ret)	/* QEMU's default is on where memory can be merged; here it is what costs, and has to be asked for */
+		ret = props_bool(&p, "mem-merge", &q->mem_merge, e);
 	if (usb)
 		q->usb = "-machine usb=on";
 	if (!ret && (v = props_take(&p, "memory-backend")))

@@ -141,11 +141,18 @@ int opt_numa(struct qemu *q, const char *val, struct err *e)
 	return err_set(e, -ENOTSUP, "type '%.40s' is not supported; node, dist and cpu are", type ? type : "");
 }
 
+/* Where the host keeps memory: of a memory backend. */
+struct placement {
+	const char *nodes[16], *policy;
+	unsigned n;
+};
+
 struct nodes {
 	unsigned n;
 	struct node {
 		bool there, has_memory;
 		uint64_t memory, cpus;
+		struct placement at;
 		unsigned distance[NUMA_MAX_NODES];	/* 0: not said */
 	} of[NUMA_MAX_NODES];
 };
@@ -165,6 +172,74 @@ static int range(const char *text, uint64_t *set, struct err *e)
 	return 0;
 }
 
+/* What a backend says of the host's side; what is for all of the memory there is noted in q. */
+static int take_backend(struct qemu *q, struct qemu_item *it, struct placement *at, struct err *e)
+{
+	const char *v;
+	bool merge = q->mem_merge, prealloc = q->prealloc;
+	int ret = 0;
+
+	while ((v = props_take_one(&it->p, "host-nodes"))) {
+		if (at->n == ARRAY_LEN(at->nodes))
+			return err_set(e, -E2BIG, "-object %s: there are too many host-nodes", it->id);
+		at->nodes[at->n++] = keep(q, v);
+	}
+	v = props_take(&it->p, "policy");
+	at->policy = v ? keep(q, v) : "default";
+	if (at->n && !strcmp(at->policy, "default"))
+		return err_set(e, -EINVAL, "-object %s: host-nodes must be empty for policy default, or you should explicitly specify a policy other than default", it->id);
+	if (!at->n && strcmp(at->policy, "default"))
+		return err_set(e, -EINVAL, "-object %s: host-nodes must be set for policy %.20s", it->id, at->policy);
+	ret = props_bool(&it->p, "merge", &merge, e);
+	ret = ret ? ret : props_bool(&it->p, "prealloc", &prealloc, e);
+	q->mem_merge |= merge;
+	q->prealloc |= prealloc;
+	return ret ? err_prefix(e, ret, "-object %s", it->id) : 0;
+}
+
+static void emit_placement(struct qemu *q, const struct placement *at)
+{
+	for (unsigned i = 0; i < at->n; i++)
+		emit_part(q, "host-nodes", at->nodes[i]);
+	if (at->n)
+		emit_part(q, "policy", at->policy);
+}
+
+/* All of the memory: -machine memory-backend, -overcommit, -mem-prealloc. */
+static int emit_backing(struct qemu *q, struct err *e)
+{
+	struct qemu_item *it = q->memory_backend ? item_find(&q->objects, q->memory_backend) : NULL;
+	struct placement at = { 0 };
+	int ret = it && !strncmp(it->type, "memory", 6) ? take_backend(q, it, &at, e) : 0;
+
+	if (ret || (!at.n && !q->prealloc && !q->mem_lock && !q->mem_merge))
+		return ret;
+	emit_begin(q, "--memory-backing");
+	emit_raw(q, q->prealloc ? "prealloc=on" : "prealloc=off");
+	emit_placement(q, &at);
+	if (q->mem_lock)
+		emit_part(q, "lock", "on");
+	if (q->mem_merge)
+		emit_part(q, "merge", "on");
+	emit_end(q);
+	return 0;
+}
+
+int opt_overcommit(struct qemu *q, const char *val, struct err *e)
+{
+	bool pm = false;
+	struct props p;
+	int ret = props_parse(val, NULL, &p, e);
+
+	ret = ret ? ret : props_bool(&p, "mem-lock", &q->mem_lock, e);
+	ret = ret ? ret : props_bool(&p, "cpu-pm", &pm, e);
+	ret = ret ? ret : props_done(&p, e);
+	props_free(&p);
+	if (!ret && pm)
+		warn("-overcommit: cpu-pm=on has no effect: a CPU that has nothing to do gives up the host's");
+	return ret;
+}
+
 static int node_memory(struct qemu *q, struct qemu_item *it, struct node *node, struct err *e)
 {
 	const char *mem = props_take(&it->p, "mem"), *dev = props_take(&it->p, "memdev"), *size;
@@ -180,6 +255,8 @@ static int node_memory(struct qemu *q, struct qemu_item *it, struct node *node, 
 	if (!back || strncmp(back->type, "memory", 6))
 		return err_set(e, -ENOENT, "memdev=%.60s is ambiguous or does not exist", dev);
 	back->used = true;
+	if (take_backend(q, back, &node->at, e))
+		return -EINVAL;
 	size = props_peek(&back->p, "size");
 	return size ? props_size(size, 1, &node->memory, e) : err_set(e, -EINVAL, "-object %.60s: size is missing", dev);
 }
@@ -308,6 +385,7 @@ static void emit_node(struct qemu *q, const struct node *node, unsigned n)
 	if (node->has_memory)
 		emit_part(q, "memory", node->memory % (1 << 20) ? keepf(q, "%lluK", (unsigned long long)node->memory >> 10) :
 			  keepf(q, "%lluM", (unsigned long long)node->memory >> 20));
+	emit_placement(q, &node->at);
 	for (unsigned k = 0; k < n; k++)
 		if (node->distance[k])
 			emit_part(q, "distance", keepf(q, "%u:%u", k, node->distance[k]));
@@ -324,5 +402,5 @@ int emit_numa(struct qemu *q, struct err *e)
 	ret = ret ? ret : check(q, &all, e);
 	for (unsigned i = 0; i < all.n && !ret; i++)
 		emit_node(q, &all.of[i], all.n);
-	return ret;
+	return ret ? ret : emit_backing(q, e);
 }

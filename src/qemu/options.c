@@ -27,6 +27,7 @@ SET_FLAG(opt_snapshot, snapshot)
 SET_FLAG(opt_no_reboot, no_reboot)
 SET_FLAG(opt_paused, paused)
 SET_FLAG(opt_daemonize, daemonize)
+SET_FLAG(opt_prealloc, prealloc)
 SET_FLAG(opt_print_lodge, print_lodge)
 
 static int opt_version(struct qemu *q, const char *val, struct err *e) { q->ask = QEMU_VERSION; return -EAGAIN; }
@@ -236,8 +237,8 @@ const struct qemu_option qemu_options[] = {
 	  "set the number of initial CPUs to 'n' [default=1]", opt_smp },
 	{ "m", "[size=]megs[,slots=n,maxmem=size]", "configure guest RAM", opt_memory },
 	{ "mem-path", "FILE", "provide backing storage for guest RAM (no effect)", opt_mem_path },
-	{ "mem-prealloc", NULL, "preallocate guest memory (no effect)", opt_nothing },
-	{ "overcommit", "[mem-lock=on|off][cpu-pm=on|off]", "no effect", opt_nothing },
+	{ "mem-prealloc", NULL, "preallocate guest memory", opt_prealloc },
+	{ "overcommit", "[mem-lock=on|off][cpu-pm=on|off]", "mem-lock: guest memory is not swapped out", opt_overcommit },
 	{ "numa", "node[,mem=size|memdev=id][,cpus=firstcpu[-lastcpu]][,nodeid=node]\n"
 	  "-numa dist,src=source,dst=destination,val=distance\n"
 	  "-numa cpu,node-id=node[,socket-id=x][,die-id=x][,core-id=y][,thread-id=z]", "nodes of the guest's memory and CPUs", opt_numa },

@@ -90,7 +90,9 @@ struct qemu {
 	const char *usb;		/* what asks for a USB controller, which comes with what is on it; NULL: nothing */
 	bool usb_device;		/* there is something on it */
 	bool usb_controller, serial_bus;	/* these are there even with nothing on them */
-	const char *memory_backend, *pflash_node[2];
+	const char *memory_backend;
+	bool prealloc, mem_lock, mem_merge;
+	const char *pflash_node[2];
 	const char *pidfile, *watchdog_action, *sandbox;
 	const char *pflash[2], *debugcon;
 };
@@ -159,6 +161,7 @@ int emit_machine(struct qemu *q, struct err *e);
 /* numa.c */
 int opt_smp(struct qemu *q, const char *val, struct err *e);
 int opt_numa(struct qemu *q, const char *val, struct err *e);
+int opt_overcommit(struct qemu *q, const char *val, struct err *e);
 void emit_topology(struct qemu *q);
 int emit_numa(struct qemu *q, struct err *e);
 /* A CPU's place of a -device or -numa cpu.  `all`: parts there are several of, and the core, have to be given; *given: a bit for each that is. */

@@ -424,18 +424,29 @@ const struct opt run_opts[] = {
 	  "How the CPUs, all of *--max-cpus*, lie in sockets, dies, cores and threads, for the guest: CPUs are counted thread by thread, then core by core, and so on. What is not "
 	  "given is 1, and the cores as many as that leaves. The number of threads, and that of cores and dies unless there is only one of what they are in, is a power of two.",
 	  .parse = parse_topology },
-	{ "numa", 0, "node[,cpus=LIST][,memory=SIZE][,distance=NODE:D]", "a node of the guest's memory and CPUs; may be repeated",
+	{ "numa", 0, "node[,cpus=LIST][,memory=SIZE][,distance=NODE:D][,host-nodes=LIST]", "a node of the guest's memory and CPUs; may be repeated",
 	  "A node (NUMA), the first is node 0: its CPUs, such as 0-1,,4 or *cpus=0-1,cpus=4*, and its part of the memory. If no node has *cpus=*, sockets are given to nodes in turn; "
 	  "CPUs that no node has are node 0's. If no node has *memory=*, all have equal parts; else *--memory* is the sum and may be left out. *distance=1:21* is how far node 1 is "
-	  "from this one, 11 to 254 (255: it cannot be reached), both ways unless node 1 says otherwise; it is 20 where nobody does. At most 16 nodes.",
+	  "from this one, 11 to 254 (255: it cannot be reached), both ways unless node 1 says otherwise; it is 20 where nobody does. At most 16 nodes. "
+	  "*host-nodes=LIST* are the nodes of the host that its memory lies on: *policy=bind* (the default) on no others, *preferred* on the first of them as long as there is room, *interleave* page by page on all.",
 	  .parse = parse_numa },
 	{ "memory", 'm', "SIZE", "memory: 512M, 2G; a plain number is MiB [512M]",
 	  "Size of the guest's memory with a suffix K, M, G or T; a plain number is MiB.", .key = "memory" },
+	{ "memory-backing", 0, "host-nodes=LIST,policy=P,prealloc=on,lock=on,merge=on", "what the host does with the guest's memory",
+	  "*host-nodes=LIST* are the nodes of the host that all of the memory lies on, *policy=* is *bind* (the default with it), *preferred* or *interleave*, as with *--numa*. *prealloc=on* has the host "
+	  "give all of it before the guest starts, which is then known to be there; *lock=on* also keeps it from being swapped out (*ulimit -l*). With *merge=on* the host's kernel keeps pages once that are the same "
+	  "in this and other such guests, if it is told to (KSM: echo 1 >/sys/kernel/mm/ksm/run): guests can then find out by timing what others have in memory, and programs of the guest do not run natively (*--direct*).",
+	  .parse = parse_backing },
+	{ "cpu-weight", 0, "N", "share of the host's CPUs in competition, 1 to 10000; others have 100",
+	  "The guest's process is put into a control group of its own, below the one it was started in, whose share of CPU time against others there is *N* (theirs is 100). Works where "
+	  "that may be done: as root, or where the group is delegated (*systemd-run --user --scope -p Delegate=yes lodge run ...*). *x-lodge-set-limits* changes it while the guest runs.", .key = "cpu-weight" },
+	{ "cpu-quota", 0, "PERCENT", "most CPU time the guest gets, in percent of one CPU [no limit]",
+	  "The guest and all that is done for it get at most *PERCENT* percent of the time of one CPU; 250 is two and a half. A control group as with *--cpu-weight*.", .key = "cpu-quota" },
 	{ "huge-pages", 0, "off|thp|2m", "host pages behind the guest's memory [off]",
 	  "*thp* asks for transparent huge pages, on the software CPU also where the host's settings give shared memory "
 	  "none (Linux 6.1); *2m* takes pages from the host's reserved pool and fails if it has too few.", COMPLETE_WORDS, "off thp 2m", .key = "huge-pages" },
 	{ "pin", 0, "CPULIST", "host CPUs to pin the vCPUs to, in turn",
-	  "List of host CPUs such as 0,2-3; vCPU N runs on the N-th of them, in turn.", .key = "pin" },
+	  "List of host CPUs such as 0,2-3; vCPU N runs on the N-th of them, in turn; one that there is not is an error. *x-lodge-vcpu-pin* of the control protocol changes it.", .key = "pin" },
 	{ "kernel", 'k', "FILE", "kernel: bzImage, ELF (PVH) or Multiboot",
 	  "The image to boot: a Linux bzImage, an ELF image with a PVH entry, or a Multiboot 1 image.",
 	  COMPLETE_FILE, .key = "kernel" },

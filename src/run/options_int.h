@@ -31,6 +31,7 @@ int parse_root_port(struct conf *c, struct opt_state *st, const char *val, struc
 int parse_vcpu(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_topology(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_numa(struct conf *c, struct opt_state *st, const char *val, struct err *e);
+int parse_backing(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_rtc(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 
 #endif

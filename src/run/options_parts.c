@@ -285,13 +285,13 @@ static int numa_part(void *opaque, const char *name, const char *val, struct err
 
 	if (!name)
 		return !strcmp(val, "node") ? conf_setf(t->c, "on", e, "numa.%u.node", t->n) : err_set(e, -EINVAL, "'%.40s' is not node", val);
-	if (val && !strcmp(name, "cpus"))
+	if (val && (!strcmp(name, "cpus") || !strcmp(name, "host-nodes")))
 		return node_list(t, name, val, e);
-	if (val && !strcmp(name, "memory"))
+	if (val && (!strcmp(name, "memory") || !strcmp(name, "policy")))
 		return conf_setf(t->c, val, e, "numa.%u.%s", t->n, name);
 	if (val && !strcmp(name, "distance"))
 		return node_distance(t, val, e);
-	return err_set(e, -EINVAL, "'%.40s' is not one of cpus=LIST, memory=SIZE, distance=NODE:DISTANCE", name);
+	return err_set(e, -EINVAL, "'%.40s' is not one of cpus=LIST, memory=SIZE, distance=NODE:DISTANCE, host-nodes=LIST, policy=bind|preferred|interleave", name);
 }
 
 int parse_numa(struct conf *c, struct opt_state *st, const char *val, struct err *e)
@@ -299,4 +299,28 @@ int parse_numa(struct conf *c, struct opt_state *st, const char *val, struct err
 	struct target t = { .c = c, .n = st->n_nodes++ };
 
 	return each_part(val, numa_part, &t, e);
+}
+
+/* All parts have names, the first, too. */
+static int backing_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	static const char *const keys[] = { "host-nodes", "policy", "prealloc", "lock", "merge" };
+	struct target *t = opaque;
+
+	for (unsigned i = 0; i < ARRAY_LEN(keys); i++) {
+		size_t n = strlen(keys[i]);
+
+		if (name && val && !strcmp(name, keys[i]))
+			return conf_setf(t->c, val, e, "backing.%s", name);
+		if (!name && !strncmp(val, keys[i], n) && val[n] == '=')
+			return conf_setf(t->c, val + n + 1, e, "backing.%s", keys[i]);
+	}
+	return err_set(e, -EINVAL, "'%.40s' is not one of host-nodes=LIST, policy=bind|preferred|interleave, prealloc=on|off, lock=on|off, merge=on|off", name ? name : val);
+}
+
+int parse_backing(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { .c = c };
+
+	return each_part(val, backing_part, &t, e);
 }

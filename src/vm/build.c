@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "base/cgroup.h"
 #include "base/log.h"
 #include "machine/mem_image.h"
 #include "virtio/balloon.h"
@@ -44,7 +45,7 @@ static int check_host(const struct vm_config *cfg, struct err *e)
 	}
 	if (host_cpus > 0 && cfg->cpus > (unsigned long)host_cpus * 4)
 		log_warn("--cpus: %u vCPUs on %ld host CPUs will be slow", cfg->cpus, host_cpus);
-	return 0;
+	return vm_check_pins(cfg, e);
 }
 
 /* Test kernels parse their command line themselves; nothing is added for Multiboot. */
@@ -135,9 +136,11 @@ static int build_engine(struct vm *vm, struct err *e)
 	ret = limits_of(vm, &limits, e);
 	if (ret)
 		return ret;
+	if (vm->cfg->mem_merge && vm_has_peers(vm->cfg))
+		return err_set(e, -EINVAL, "--memory-backing: merge=on is not for guests with vhost-user devices, whose processes map the memory");
 	/* Native user code, and vhost-user peers, need memory that another process can map. */
 	vm->ram.copy = ec.direct == CPU_DIRECT_ALWAYS || vm_has_peers(vm->cfg) || (vm->restore && !mem_image_mappable(*vm_restore_memory(vm)));
-	if (vm->restore && !vm->ram.copy)
+	if ((vm->restore && !vm->ram.copy) || vm->cfg->mem_merge)
 		ec.direct = CPU_DIRECT_OFF;
 	ret = x86_cpu_model_parse(vm->restore ? "max" : vm->cfg->cpu, limits.feat, vm->cfg->max_cpus, &vm->model, e);
 	if (ret)
@@ -247,7 +250,11 @@ static int build_platform(struct vm *vm, struct err *e)
 	}
 	vm_numa(cfg, &vm->pcfg.numa);
 	vm_cpus_config(vm, &vm->pcfg);
+	if (cfg->mem_merge)
+		mem_want_merge(vm->m->mem);
 	ret = platform_new(vm->m, vm->engine, &vm->pcfg, &vm->platform, e);
+	if (!ret)
+		ret = vm_place_memory(vm, e);
 	if (!ret)
 		vm_vcpus_parked(vm);
 	return ret;
@@ -363,6 +370,9 @@ int vm_build(struct vm *vm, struct err *e)
 
 	if (ret)
 		return ret;
+	ret = vm_limit_cpus(vm, e);
+	if (ret)
+		return ret;
 	ret = machine_new(&vm->m, false);
 	if (ret)
 		return err_set(e, ret, "the machine cannot be made: %s", strerror(-ret));
@@ -380,8 +390,10 @@ int vm_build(struct vm *vm, struct err *e)
  * use, and all of them before the loop and the memory map. */
 void vm_unbuild(struct vm *vm)
 {
-	if (!vm->m)
+	if (!vm->m) {
+		cgroup_free(vm->cgroup);
 		return;
+	}
 	vm_display_hide(vm);
 	machine_lock(vm->m);
 	machine_free_devs(vm->m);
@@ -405,5 +417,6 @@ void vm_unbuild(struct vm *vm)
 		platform_free(vm->platform);
 	vm_free_firmware(vm);
 	vm_restore_free(vm);
+	cgroup_free(vm->cgroup);	/* the engine's processes are gone */
 	free(vm->cmdline);
 }

@@ -634,6 +634,10 @@ int config_set(const char *key, const char *val, struct vm_config *v, struct err
 		return config_vcpu(v, n, field, val, e);
 	if (config_indexed(key, "numa", &n, &field))
 		return config_numa(v, n, field, val, e);
+	if (!strncmp(key, "backing.", 8))
+		return config_backing(v, key + 8, val, e);
+	if (!strcmp(key, "cpu-weight") || !strcmp(key, "cpu-quota"))
+		return config_limit(v, key, val, e);
 	if (!strncmp(key, "topology.", 9))
 		return config_topology(v, key + 9, val, e);
 	if (config_indexed(key, "root-port", &n, &field))
@@ -691,6 +695,8 @@ static void option_of(const struct vm_config *v, const char *key, char *out, siz
 		snprintf(out, len, "--display");
 	else if (!strncmp(key, "vga-", 4))
 		snprintf(out, len, "--vga");
+	else if (!strncmp(key, "backing.", 8))
+		snprintf(out, len, "--memory-backing");
 	else if (!strncmp(key, "tpm-", 4))
 		snprintf(out, len, "--tpm");
 	else if (!strncmp(key, "watchdog-", 9))
@@ -843,6 +849,8 @@ static int check_whole(struct vm_config *v, struct err *e)
 		ret = config_check_cpus(v, e);
 	if (!ret)
 		ret = config_check_numa(v, e);
+	if (!ret)
+		ret = config_check_backing(v, e);
 	if (!ret)
 		ret = config_check_root_ports(v, e);
 	if (!ret)

@@ -10,6 +10,9 @@
  *   topology.sockets N [1]  topology.dies N [1]  topology.cores N [all that are left]  topology.threads N [1]
  *   numa.N.node on  numa.N.cpus LIST [by sockets, if no node has any; else what is left is node 0's]  numa.N.memory SIZE [equal parts, if none has any]
  *   numa.N.distance.M DISTANCE [that of the other way, else 20]
+ *   numa.N.host-nodes LIST, numa.N.policy default|preferred|bind|interleave [bind with host-nodes]: where the host keeps its memory; backing.* for all of it:
+ *   backing.host-nodes LIST  backing.policy POLICY  backing.prealloc on|off [off]  backing.lock on|off [off]  backing.merge on|off [off]
+ *   cpu-weight N [of the group it was started in]  cpu-quota PERCENT [none]
  *   huge-pages off|thp|2m [off]  pin LIST
  *   kernel FILE  initrd.N FILE  append TEXT
  *   firmware bios|uefi|FILE [none with a kernel, else by what is on the first disk]  firmware-vars FILE
@@ -88,6 +91,7 @@
 #include "cpu/engine.h"
 #include "cpu/x86/topology.h"
 #include "machine/machine.h"
+#include "machine/mem.h"
 #include "net/port.h"
 #include "p9/p9.h"
 #include "platform/x86/platform.h"
@@ -272,11 +276,19 @@ struct vm_vnc {
 	const char *tls_cert, *tls_key;
 };
 
+/* On which nodes of the host memory is. */
+struct vm_placement {
+	uint64_t nodes;			/* 0: any */
+	enum mem_policy policy;
+	bool policy_given;
+};
+
 /* A node of the guest's memory, with its CPUs. */
 struct vm_numa_node {
 	bool there, memory_given;
 	uint64_t cpus;			/* those it was given */
 	uint64_t memory;		/* bytes */
+	struct vm_placement placement;
 	uint8_t distance[NUMA_MAX_NODES];	/* to the others */
 };
 
@@ -298,6 +310,9 @@ struct vm_config {
 	uint8_t cpu_node[MACHINE_MAX_VCPUS];	/* of each CPU, with nodes */
 	uint64_t memory;		/* bytes, multiple of 1 MiB */
 	bool memory_given;
+	struct vm_placement placement;	/* of all of it */
+	bool prealloc, mem_lock, mem_merge;
+	unsigned cpu_weight, cpu_quota;	/* of a control group; 0: not said */
 	int huge;			/* MEM_HUGE_* */
 	bool pin;
 	int pin_cpu[MACHINE_MAX_VCPUS];	/* host CPU of each vCPU, used round robin up to n_pin */
@@ -404,6 +419,8 @@ static inline bool vm_config_has_cpu(const struct vm_config *v, unsigned i)
 	return i < MACHINE_MAX_VCPUS && i < v->max_cpus && (v->cpu_given[i] ? v->cpu_given[i] > 0 : i < v->cpus);
 }
 unsigned vm_config_n_cpus(const struct vm_config *v);
+/* QEMU's name of it. */
+const char *vm_policy_word(enum mem_policy policy);
 /* What the platform is told of nodes; *n is zero. */
 void vm_numa(const struct vm_config *v, struct platform_numa *n);
 

@@ -54,6 +54,11 @@ int config_check_cpus(struct vm_config *v, struct err *e);
 int config_topology(struct vm_config *v, const char *field, const char *val, struct err *e);
 int config_numa(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 int config_check_numa(struct vm_config *v, struct err *e);
+/* config_backing.c: where memory is (-ENOENT: no such field), fields of backing, keys of limits; what only shows when all is known. */
+int config_placement(struct vm_placement *p, const char *field, const char *val, struct err *e);
+int config_backing(struct vm_config *v, const char *field, const char *val, struct err *e);
+int config_limit(struct vm_config *v, const char *key, const char *val, struct err *e);
+int config_check_backing(struct vm_config *v, struct err *e);
 /* "0,2-3": a bit for each number, at most max, which is below 64; there is one at least. */
 int config_set_of(const char *text, unsigned max, uint64_t *set, struct err *e);
 int config_root_port(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);

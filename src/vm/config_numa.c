@@ -101,6 +101,8 @@ int config_numa(struct vm_config *v, unsigned n, const char *field, const char *
 		ret = vm_parse_size(val, &node->memory, e);
 		return !ret && node->memory % MIB ? err_set(e, -EINVAL, "'%.40s' is not a whole number of MiB", val) : ret;
 	}
+	if (!strcmp(field, "host-nodes") || !strcmp(field, "policy"))
+		return config_placement(&node->placement, field, val, e);
 	if (strncmp(field, "distance.", 9) || config_uint(field + 9, 0, NUMA_MAX_NODES - 1, &to, NULL))
 		return -ENOENT;
 	ret = config_uint(val, NUMA_HERE, 255, &distance, e);

@@ -20,6 +20,7 @@
 #include "vm/migrate.h"
 #include "vm/vm.h"
 
+struct cgroup;
 struct clipboard;
 struct disk;
 struct blk_secrets;
@@ -75,6 +76,8 @@ struct vm {
 	const struct vm_config *cfg;	/* &live */
 	struct vm_config live;		/* changes when devices come and go: loop thread, machine lock */
 	struct conf *tree;		/* likewise */
+	struct cgroup *cgroup;		/* NULL: it is where it was started */
+	unsigned cpu_weight, cpu_quota;	/* of that; 0: not said, no limit */
 	struct machine *m;
 	const struct cpu_engine_ops *engine_ops;
 	struct cpu_engine *engine;
@@ -171,6 +174,13 @@ struct vm {
 /* accel.c */
 /* Chooses the engine; prints one line with the reason for `auto`. */
 int vm_accel_choose(enum vm_accel want, bool quiet, const struct cpu_engine_ops **out, struct err *e);
+
+/* backing.c */
+/* The RAM is there, and nobody has touched it. */
+int vm_place_memory(struct vm *vm, struct err *e);
+/* Before other threads begin. */
+int vm_limit_cpus(struct vm *vm, struct err *e);
+int vm_check_pins(const struct vm_config *cfg, struct err *e);
 
 /* build.c */
 int vm_build(struct vm *vm, struct err *e);

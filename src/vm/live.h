@@ -130,6 +130,13 @@ bool vm_has_cpu(const struct vm *vm, unsigned id);
 bool vm_cpu_ost(const struct vm *vm, unsigned id, uint32_t *event, uint32_t *status);
 /* The host's id of the thread, 0 before it runs. */
 long vm_vcpu_tid(const struct vm *vm, unsigned id);
+/* Host CPUs that its thread may run on: EINVAL, ENODEV.  And those it may: how many were put into cpus, at most max. */
+int vm_vcpu_pin(struct vm *vm, unsigned id, const unsigned *cpus, unsigned n, struct err *e);
+unsigned vm_vcpu_pinned(const struct vm *vm, unsigned id, unsigned *cpus, unsigned max);
+/* Share of CPU time and most of it in percent of one CPU, 0: no limit (base/cgroup.h); ENOTSUP: the VM was started without a group of its own.  And what was
+ * set last, 0: nothing, and the group's folder, NULL: none. */
+int vm_set_cpu_limits(struct vm *vm, const unsigned *weight, const unsigned *quota, struct err *e);
+const char *vm_cpu_limits(const struct vm *vm, unsigned *weight, unsigned *quota);
 /* Only while the VM stands still: EBUSY. ENODEV: it is not there */
 int vm_vcpu_state(const struct vm *vm, unsigned id, struct x86_state *out);
 /* The other way round. */

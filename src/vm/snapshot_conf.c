@@ -25,7 +25,7 @@ static const struct {
 	unsigned what;
 } keys[] = {
 	{ "name", GIVEN }, { "accel", GIVEN }, { "accel-split", GIVEN }, { "qmp.*", GIVEN }, { "control", GIVEN }, { "paused", GIVEN }, { "stats", GIVEN },
-	{ "start-ns", GIVEN }, { "from-snapshot", GIVEN }, { "incoming", 0 }, { "incoming-tls", 0 }, { "loadvm", 0 }, { "in-place", GIVEN }, { "perf-map", GIVEN }, { "dump-block", GIVEN }, { "pin", GIVEN }, { "sandbox", GIVEN },
+	{ "start-ns", GIVEN }, { "from-snapshot", GIVEN }, { "incoming", 0 }, { "incoming-tls", 0 }, { "loadvm", 0 }, { "in-place", GIVEN }, { "perf-map", GIVEN }, { "dump-block", GIVEN }, { "pin", GIVEN }, { "cpu-weight", GIVEN }, { "cpu-quota", GIVEN }, { "backing.*", GIVEN }, { "numa.*.host-nodes", GIVEN }, { "numa.*.policy", GIVEN }, { "sandbox", GIVEN },
 	{ "display", GIVEN }, { "vnc.*", GIVEN }, { "console", GIVEN }, { "net.*.fwd.*", GIVEN },
 	{ "gdb", GIVEN }, { "pidfile", GIVEN }, { "daemonize", GIVEN }, { "ready-fd", GIVEN }, { "guest-agent", GIVEN | KEPT },
 	{ "chardev.*.path", GIVEN | KEPT | PATH }, { "chardev.*", GIVEN | KEPT }, { "monitor.*", GIVEN | KEPT },

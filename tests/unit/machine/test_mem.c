@@ -9,10 +9,13 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "machine/ahead.h"
 #include "machine/mem.h"
+#include "machine/mem_save.h"
 
 #define MIB (1ull << 20)
 #define GIB (1ull << 30)
@@ -331,6 +334,72 @@ static void large_pages_are_made_ahead_of_a_run_only(void **state)
 	made_ahead_of_a_run_only(MEM_HUGE_THP);
 }
 
+/* On a node that there is, all of it there, not swapped; and on none that there is not. */
+static void memory_is_placed(void **state)
+{
+	const uint64_t size = 8 * MIB;
+	unsigned char here[8 * MIB / 4096];
+	unsigned long nodes[16] = { 0 };
+	int mode = -1;
+	struct err e;
+	struct mem *m;
+
+	assert_int_equal(mem_new(&m), 0);
+	assert_int_equal(mem_create_ram(m, size, MEM_HUGE_NONE, &e), 0);
+	assert_int_equal(mem_bind(m, 0, size, MEM_POLICY_DEFAULT, 0, &e), 0);
+	if (mem_bind(m, MIB, MIB, MEM_POLICY_BIND, 1, &e)) {
+		print_message("SKIP: %s\n", e.msg);
+		mem_free(m);
+		skip();
+	}
+	assert_int_equal(syscall(SYS_get_mempolicy, &mode, nodes, sizeof(nodes) * 8, mem_ram_host(m) + MIB, 2 /* MPOL_F_ADDR */), 0);
+	assert_int_equal(mode, 2 /* MPOL_BIND */);
+	assert_int_equal(nodes[0], 1);
+	assert_int_equal(syscall(SYS_get_mempolicy, &mode, nodes, sizeof(nodes) * 8, mem_ram_host(m), 2), 0);
+	assert_int_equal(mode, 0);
+	assert_int_equal(mem_bind(m, 0, size, MEM_POLICY_INTERLEAVE, 1, &e), 0);
+	assert_int_equal(mem_bind(m, 0, size, MEM_POLICY_BIND, 1ull << 63 | 1, &e), -ENODEV);
+	assert_non_null(strstr(e.msg, "node 63"));
+	assert_int_equal(mem_bind(m, MIB, size, MEM_POLICY_BIND, 1, &e), -EINVAL);
+	assert_int_equal(mem_populate(m, &e), 0);
+	assert_int_equal(mincore(mem_ram_host(m), size, here), 0);
+	for (size_t i = 0; i < sizeof(here); i++)
+		assert_true(here[i] & 1);
+	assert_int_equal(mem_merge(m, &e), -EINVAL);	/* it is a file's */
+	mem_free(m);
+}
+
+/* Memory of this process alone is as good, but for who would map it; what was never written is not saved. */
+static void memory_of_its_own(void **state)
+{
+	struct mem_index ix;
+	uint64_t written = 0;
+	struct err e;
+	struct mem *m;
+	char byte = 0;
+	int fd = memfd_create("saved", MFD_CLOEXEC);
+
+	assert_int_equal(mem_new(&m), 0);
+	mem_want_merge(m);
+	assert_int_equal(mem_create_ram(m, 4 * MIB, MEM_HUGE_NONE, &e), 0);
+	assert_int_equal(mem_ram_fd(m), -1);
+	if (mem_merge(m, &e))
+		print_message("SKIP: merging: %s\n", e.msg);
+	mem_ram_host(m)[MIB] = 1;
+	mem_ram_host(m)[2 * MIB] = 1;
+	assert_int_equal(mem_ram_host(m)[3 * MIB], 0);
+	assert_int_equal(mem_ram_release(m, 2 * MIB, 4096), 0);
+	assert_int_equal(mem_ram_host(m)[2 * MIB], 0);
+	assert_int_equal(mem_ram_save(m, fd, NULL, &ix, &written, &e), 0);
+	mem_index_free(&ix);
+	assert_int_equal(written, 4096);
+	assert_int_equal(pread(fd, &byte, 1, MIB), 1);
+	assert_int_equal(byte, 1);
+	assert_int_equal(lseek(fd, 0, SEEK_END), 4 * MIB);
+	close(fd);
+	mem_free(m);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
@@ -345,6 +414,8 @@ int main(void)
 		T(watched_pages_have_a_log_of_their_own),
 		cmocka_unit_test(memory_is_made_ahead_of_a_run_only),
 		cmocka_unit_test(large_pages_are_made_ahead_of_a_run_only),
+		cmocka_unit_test(memory_is_placed),
+		cmocka_unit_test(memory_of_its_own),
 		cmocka_unit_test(impossible_sizes_are_refused_in_words),
 	};
 

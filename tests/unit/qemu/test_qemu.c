@@ -198,6 +198,17 @@ static void machine(void **state)
 	      "--numa|node,cpus=2-3|--numa|node,cpus=0-1|");
 	gives("-smp|1,maxcpus=4,sockets=2,cores=1,threads=2|-device|max-x86_64-cpu,socket-id=1,core-id=0,thread-id=1,node-id=0", "--vcpu|3|");
 	fails("-smp|1,maxcpus=4,sockets=2,cores=1,threads=2|-device|max-x86_64-cpu,core-id=0,thread-id=1", "socket-id is not set");
+	gives("-m|1G|-object|memory-backend-ram,id=a,size=1G,host-nodes=0-1,host-nodes=3,policy=bind,prealloc=on|-machine|memory-backend=a",
+	      "--memory-backing|prealloc=on,host-nodes=0-1,host-nodes=3,policy=bind|");
+	gives("-m|1G|-object|memory-backend-ram,id=a,size=1G,host-nodes=1,policy=preferred|-numa|node,memdev=a",
+	      "--numa|node,memory=1024M,host-nodes=1,policy=preferred|");
+	gives("-overcommit|mem-lock=on|-mem-prealloc", "--memory-backing|prealloc=on,lock=on|");
+	gives("-machine|q35,mem-merge=on", "--memory-backing|prealloc=off,merge=on|");
+	lacks("-machine|q35,mem-merge=off|-overcommit|mem-lock=off", "--memory-backing");
+	warns("-overcommit|cpu-pm=on", "cpu-pm=on has no effect");
+	fails("-overcommit|cpu-am=on", "cpu-am");
+	fails("-m|1G|-object|memory-backend-ram,id=a,size=1G,host-nodes=1|-machine|memory-backend=a", "host-nodes must be empty for policy default");
+	fails("-m|1G|-object|memory-backend-ram,id=a,size=1G,policy=bind|-numa|node,memdev=a", "host-nodes must be set for policy bind");
 	fails("-numa|node,nodeid=1", "Node ID missing: 0");
 	fails("-numa|node,nodeid=0|-numa|node,nodeid=0", "Duplicate NUMA nodeid: 0");
 	fails("-m|1G|-numa|node,mem=512M", "total memory for NUMA nodes (0x20000000) should equal RAM size (0x40000000)");

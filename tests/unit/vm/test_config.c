@@ -169,6 +169,12 @@ static void test_refusals_name_the_option(void **state)
 	refused("numa.0.memory", "100K", "whole number of MiB");
 	refused("numa.0.distance.16", "20", "not a configuration key");
 	refused("numa.0.distance.1", "9", "--numa");
+	refused("backing.policy", "bind", "--memory-backing: policy=bind needs host-nodes=");
+	refused("backing.host-nodes", "64", "not a list of numbers from 0 to 63");
+	refused("backing.colour", "red", "not a configuration key");
+	refused("cpu-weight", "0", "--cpu-weight");
+	refused("cpu-weight", "10001", "--cpu-weight");
+	refused("cpu-quota", "0", "--cpu-quota");
 	refused("topology.threads", "3", "make 3 CPUs, not 1");
 	refused("topology.books", "1", "not a configuration key");
 	refused("max-cpus", "0", "--max-cpus");
