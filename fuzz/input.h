@@ -77,12 +77,20 @@ static inline void input_save_load(struct fuzz_input *in, struct machine *m)
 	free(copy);
 }
 
+/* Bytes at the end of the backing that are shown nowhere, for a target that shows them itself. */
+#ifndef INPUT_RESERVE
+#define INPUT_RESERVE 0
+#endif
+
 /* A machine with so much memory at 0; where that is. */
 static inline uint8_t *input_machine(uint64_t ram, struct machine **m)
 {
 	struct err e;
 
-	if (machine_new(m, true) || mem_create_ram((*m)->mem, ram, MEM_HUGE_NONE, &e) ||
+	if (machine_new(m, true))
+		abort();
+	mem_reserve((*m)->mem, INPUT_RESERVE);
+	if (mem_create_ram((*m)->mem, ram + INPUT_RESERVE, MEM_HUGE_NONE, &e) ||
 	    mem_add_ram((*m)->mem, "ram", 0, 0, ram, &e))
 		abort();
 	return mem_ram_host((*m)->mem);

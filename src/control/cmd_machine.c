@@ -87,6 +87,9 @@ static void on_machine_event(void *opaque, enum machine_event ev, int64_t value)
 	case MACHINE_EV_CPU_OST:
 		ctl_cpu_event(ctl, (unsigned)value);
 		break;
+	case MACHINE_EV_MEMORY_SIZE:
+		ctl_memory_event(ctl, (unsigned)value);
+		break;
 	case MACHINE_EV_BALLOON_CHANGE:
 		ctl_emit(ctl, CTL_EVENT_BALLOON_CHANGE, json_pack("{s:I}", "actual", (json_int_t)balloon_actual(ctl)));
 		break;

@@ -49,8 +49,11 @@ static const char *object_id(const char *path)
 void ctl_cmd_qom_set(struct ctl_call *c, const struct ctl_args_qom_set *a)
 {
 	struct err e = { .msg = "" };
+	int ret;
 
-	int ret = vm_object_set(c->ctl->vm, object_id(a->path), a->property, a->value, &e);
+	if (ctl_memory_property(c, a->path, a->property, a->value))
+		return;
+	ret = vm_object_set(c->ctl->vm, object_id(a->path), a->property, a->value, &e);
 
 	if (ret == -ENOENT)
 		ctl_fail(c, CTL_DEVICE_NOT_FOUND, "Device '%.60s' not found", a->path);
@@ -62,8 +65,11 @@ void ctl_cmd_qom_get(struct ctl_call *c, const struct ctl_args_qom_get *a)
 {
 	struct err e = { .msg = "" };
 	json_t *v = NULL;
-	int ret = vm_object_get(c->ctl->vm, object_id(a->path), a->property, &v, &e);
+	int ret;
 
+	if (ctl_memory_property(c, a->path, a->property, NULL))
+		return;
+	ret = vm_object_get(c->ctl->vm, object_id(a->path), a->property, &v, &e);
 	if (ret == -ENOENT)
 		ctl_fail(c, CTL_DEVICE_NOT_FOUND, "Device '%.60s' not found", a->path);
 	else if (!ctl_failed(c, ret, &e))

@@ -96,11 +96,6 @@ void ctl_cmd_query_cpu_definitions(struct ctl_call *c, const struct ctl_args_que
 	ctl_return(c, list);
 }
 
-void ctl_cmd_query_memory_size_summary(struct ctl_call *c, const struct ctl_args_query_memory_size_summary *a)
-{
-	ctl_return(c, json_pack("{s:I}", "base-memory", (json_int_t)vm_config_of(c->ctl->vm)->memory));
-}
-
 /* A thread that several disks share is one. */
 static bool seen_before(struct control *ctl, unsigned i, const struct iothread *io)
 {

@@ -90,6 +90,7 @@ void ctl_events_init(struct control *ctl)
 	init(ctl, ctl->limit, ARRAY_LEN(ctl->limit));
 	init(ctl, ctl->port_limit, ARRAY_LEN(ctl->port_limit));
 	init(ctl, ctl->cpu_limit, ARRAY_LEN(ctl->cpu_limit));
+	init(ctl, ctl->memory_limit, ARRAY_LEN(ctl->memory_limit));
 }
 
 void ctl_events_fini(struct control *ctl)
@@ -97,4 +98,5 @@ void ctl_events_fini(struct control *ctl)
 	fini(ctl->limit, ARRAY_LEN(ctl->limit));
 	fini(ctl->port_limit, ARRAY_LEN(ctl->port_limit));
 	fini(ctl->cpu_limit, ARRAY_LEN(ctl->cpu_limit));
+	fini(ctl->memory_limit, ARRAY_LEN(ctl->memory_limit));
 }

@@ -40,6 +40,12 @@ void hmp_drive_del(struct hmp *h);
 void hmp_netdev_add(struct hmp *h);
 void hmp_netdev_del(struct hmp *h);
 
+/* cmd_memory.c */
+void hmp_info_memory_devices(struct hmp *h);
+void hmp_info_memory_size_summary(struct hmp *h);
+void hmp_qom_set(struct hmp *h);
+void hmp_qom_get(struct hmp *h);
+
 /* hmp_migrate.c */
 void hmp_migrate(struct hmp *h);
 void hmp_migrate_start_postcopy(struct hmp *h);

@@ -20,6 +20,7 @@
 #include "control/schema_gen.h"
 #include "control/split.h"
 #include "machine/machine.h"
+#include "platform/x86/platform.h"
 #include "virtio/console.h"
 #include "vm/live.h"
 
@@ -157,7 +158,7 @@ struct control {
 	struct list monitors, listeners, hmps;	/* hmps: monitors for people */
 	unsigned n_monitors;
 	struct loop_timer accept_again;
-	struct ctl_limit limit[CTL_EVENTS], port_limit[VIRTIO_CONSOLE_MAX_PORTS], cpu_limit[MACHINE_MAX_VCPUS];
+	struct ctl_limit limit[CTL_EVENTS], port_limit[VIRTIO_CONSOLE_MAX_PORTS], cpu_limit[MACHINE_MAX_VCPUS], memory_limit[PLATFORM_MAX_MEMORY];
 	struct ctl_place *place;	/* the folder of the default socket; NULL: none */
 	struct list stops;		/* deferred calls of `stop` */
 	struct list saves;		/* the deferred call of x-lodge-snapshot-save */
@@ -218,6 +219,10 @@ void ctl_watchdog_event(struct control *ctl);
 
 /* cmd_cpu.c: ACPI's _OST of this CPU */
 void ctl_cpu_event(struct control *ctl, unsigned i);
+
+/* cmd_memory.c: this memory device has another size; a property of one is set (value), or asked for (NULL): false: the path is no memory device's. */
+void ctl_memory_event(struct control *ctl, unsigned i);
+bool ctl_memory_property(struct ctl_call *c, const char *path, const char *property, const json_t *value);
 
 /* cmd_chardev.c */
 void ctl_port_event(struct control *ctl, int64_t value);

@@ -46,6 +46,7 @@ enum machine_event {
 	MACHINE_EV_RTC_CHANGE,		/* the guest set its clock; value: seconds it is ahead of the host's */
 	MACHINE_EV_BALLOON_CHANGE,	/* the guest changed its balloon */
 	MACHINE_EV_PORT_CHANGE,		/* the guest opened (bit 0) or closed a port; its number in the bits above */
+	MACHINE_EV_MEMORY_SIZE,		/* the guest plugged or unplugged memory; value: of which memory device */
 	MACHINE_EV_CPU_OST,		/* the guest's system said what became of a CPU that came or was asked for; value: which */
 };
 

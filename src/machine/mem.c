@@ -48,6 +48,7 @@ int mem_new(struct mem **out)
 	pthread_rwlock_init(&m->listen_lock, NULL);
 	list_init(&m->listeners);
 	m->ram.fd = -1;
+	m->host_limit = UINT64_MAX;
 	*out = m;
 	return 0;
 }
@@ -151,6 +152,35 @@ static void tell(struct mem *m, const struct mem_range *r, bool added)
 	pthread_rwlock_unlock(&m->listen_lock);
 }
 
+/* b follows a in every respect. */
+static bool joins(const struct range *a, const struct range *b)
+{
+	return a->r.plugged && b->r.plugged && range_end(&a->r) == b->r.gpa && a->r.fd_offset + a->r.size == b->r.fd_offset &&
+	       !strcmp(a->r.name, b->r.name);
+}
+
+/* lock held for writing, as in the two below. */
+static void drop(struct mem *m, size_t i)
+{
+	m->n--;
+	memmove(&m->ranges[i], &m->ranges[i + 1], (m->n - i) * sizeof(m->ranges[0]));
+}
+
+static void put(struct mem *m, size_t i, const struct range *nr)
+{
+	memmove(&m->ranges[i + 1], &m->ranges[i], (m->n - i) * sizeof(m->ranges[0]));
+	m->ranges[i] = *nr;
+	m->n++;
+}
+
+static void join(struct mem *m, size_t i)
+{
+	if (i + 1 >= m->n || !joins(&m->ranges[i], &m->ranges[i + 1]))
+		return;
+	m->ranges[i].r.size += m->ranges[i + 1].r.size;
+	drop(m, i + 1);
+}
+
 static int insert(struct mem *m, const struct range *nr, struct err *e)
 {
 	const struct mem_range *r = &nr->r, *other;
@@ -168,12 +198,13 @@ static int insert(struct mem *m, const struct range *nr, struct err *e)
 		other = &m->ranges[i].r;
 		ret = err_set(e, -EEXIST, "memory \"%s\" at %#llx overlaps \"%s\" at %#llx", r->name,
 			      (unsigned long long)r->gpa, other->name, (unsigned long long)other->gpa);
-	} else if (m->n == MAX_RANGES) {
+	} else if (m->n >= (nr->r.plugged ? MAX_PLUGGED : MAX_RANGES)) {
 		ret = err_set(e, -ENOSPC, "too many memory ranges");
 	} else {
-		memmove(&m->ranges[i + 1], &m->ranges[i], (m->n - i) * sizeof(m->ranges[0]));
-		m->ranges[i] = *nr;
-		m->n++;
+		put(m, i, nr);
+		join(m, i);
+		if (i)
+			join(m, i - 1);
 	}
 	pthread_rwlock_unlock(&m->lock);
 	if (!ret)
@@ -187,7 +218,7 @@ static void fill_range(struct range *nr, const char *name, uint64_t gpa, uint64_
 	*nr = (struct range){ .r = {
 		.gpa = gpa, .size = size, .kind = kind, .host = b->host + offset, .fd = b->private ? -1 : b->fd,
 		.fd_offset = offset, .flags = b->flags + pages(offset),
-		.version = b->version + pages(offset), .ahead = b->ahead } };
+		.version = b->version + pages(offset), .ahead = b->ahead && offset < b->ahead->size ? b->ahead : NULL } };
 	snprintf(nr->r.name, sizeof(nr->r.name), "%s", name);
 }
 
@@ -215,6 +246,66 @@ int mem_add_ram(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, 
 		struct err *e)
 {
 	return show_ram(m, name, gpa, offset, size, MEM_RAM, e);
+}
+
+int mem_plug(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, uint64_t size, struct err *e)
+{
+	struct range nr;
+
+	if (!m->ram.host || offset & (PAGE_4K - 1) || !range_inside(offset, size, m->ram.size))
+		return err_set(e, -EINVAL, "memory \"%s\" reaches beyond the RAM", name);
+	fill_range(&nr, name, gpa, size, MEM_RAM, &m->ram, offset);
+	nr.r.plugged = true;
+	return insert(m, &nr, e);
+}
+
+/* The part [gpa, end) of a range. */
+static struct range part_of(const struct range *whole, uint64_t gpa, uint64_t end)
+{
+	uint64_t off = gpa - whole->r.gpa;
+	struct range p = *whole;
+
+	p.r.gpa = gpa;
+	p.r.size = end - gpa;
+	p.r.host += off;
+	p.r.fd_offset += off;
+	p.r.flags += pages(off);
+	p.r.version += pages(off);
+	return p;
+}
+
+int mem_unplug(struct mem *m, uint64_t gpa, uint64_t size)
+{
+	struct range whole, piece, before, behind;
+	struct range *r;
+	uint64_t end;
+	int ret = 0;
+	size_t i;
+
+	if (!size || (gpa | size) & (PAGE_4K - 1) || add_overflows(gpa, size, &end))
+		return -EINVAL;
+	pthread_rwlock_wrlock(&m->lock);
+	r = range_holding(m, gpa);
+	if (!r || !r->r.plugged || end > range_end(&r->r)) {
+		ret = -ENOENT;
+	} else if (gpa > r->r.gpa && end < range_end(&r->r) && m->n >= MAX_PLUGGED) {
+		ret = -ENOSPC;
+	} else {
+		i = (size_t)(r - m->ranges);
+		whole = *r;
+		piece = part_of(&whole, gpa, end);
+		before = part_of(&whole, whole.r.gpa, gpa);
+		behind = part_of(&whole, end, range_end(&whole.r));
+		drop(m, i);
+		if (behind.r.size)
+			put(m, i, &behind);
+		if (before.r.size)
+			put(m, i, &before);
+	}
+	pthread_rwlock_unlock(&m->lock);
+	if (!ret)
+		tell(m, &piece.r, false);
+	return ret;
 }
 
 int mem_add_ram_protected(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, uint64_t size,
@@ -320,8 +411,7 @@ int mem_del(struct mem *m, uint64_t gpa)
 		return -ENOENT;
 	}
 	old = m->ranges[i];
-	m->n--;
-	memmove(&m->ranges[i], &m->ranges[i + 1], (m->n - i) * sizeof(m->ranges[0]));
+	drop(m, i);
 	pthread_rwlock_unlock(&m->lock);
 	tell(m, &old.r, false);
 	if (old.rom) {			/* only now: listeners may still have used it */

@@ -61,13 +61,15 @@ struct mem_range {
 	uint64_t fd_offset;
 	_Atomic uint8_t *flags;	/* MEM_PG_* of the first page */
 	_Atomic uint32_t *version; /* of the first page: grows when a page with MEM_PG_CODE is written */
+	bool plugged;			/* by mem_plug, maybe in pieces */
 	struct mem_ahead *ahead;	/* RAM: to be told of first accesses (ahead.h), offset fd_offset; or NULL */
 	char name[24];
 };
 
 /* Told of every change of the map, and of writes to pages with MEM_PG_CODE that
  * a device made.  Called with the machine lock held (map) or from any thread
- * (code_written). */
+ * (code_written).  Memory that is plugged (mem_plug) goes in other pieces than it
+ * came in: what is told is the piece, and the map has what there is as a whole. */
 struct mem_listener {
 	void (*added)(void *opaque, const struct mem_range *r);
 	void (*removed)(void *opaque, const struct mem_range *r);
@@ -83,6 +85,11 @@ void mem_free(struct mem *m);
 
 /* The RAM that is created will be memory of this process alone, which mem_merge is for: no other process can map it, so mem_ram_fd is -1. */
 void mem_want_merge(struct mem *m);
+/* Before the RAM is made: the last `bytes` of its backing, whole pages, are for memory that comes later (mem_plug), and it does not matter
+ * yet whether the host has them. */
+void mem_reserve(struct mem *m, uint64_t bytes);
+/* How much memory the host and this process's control group can give all in all, as it was when RAM was made; UINT64_MAX: unknown. */
+uint64_t mem_host_limit(const struct mem *m);
 /* Creates the RAM backing of `size` bytes (a multiple of 4 KiB, checked).  Once. */
 int mem_create_ram(struct mem *m, uint64_t size, int huge, struct err *e);
 /*
@@ -97,7 +104,7 @@ int mem_create_ram_from(struct mem *m, uint64_t size, int huge, struct mem_image
 int mem_ram_release(struct mem *m, uint64_t off, uint64_t len);
 /*
  * mem_place.c: where the host keeps RAM, once it is created.  mem_bind: bytes [off, off+len) of it, whole pages that nobody has touched, on these
- * nodes of the host, a bit for each; ENODEV: it has no such memory.  mem_populate: all of it from now on; mem_lock_ram: and not
+ * nodes of the host, a bit for each; ENODEV: it has no such memory.  mem_populate: all of it from now on, but what is reserved; mem_lock_ram: and not
  * swapped out (EPERM: more than this process may).  mem_merge: pages that are the same as others are kept once (KSM).
  */
 enum mem_policy { MEM_POLICY_DEFAULT, MEM_POLICY_PREFERRED, MEM_POLICY_BIND, MEM_POLICY_INTERLEAVE };	/* as QEMU's HostMemPolicy */
@@ -110,6 +117,14 @@ void mem_make_ahead(struct mem *m);
 /* Shows `size` bytes of the RAM backing from `offset` at `gpa`. */
 int mem_add_ram(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, uint64_t size,
 		struct err *e);
+/*
+ * RAM that comes and goes in pieces while vCPUs run.  mem_plug is mem_add_ram, but pieces of one name that lie side by side, in the map and in
+ * the backing, are one range; mem_unplug takes a piece out of such a range, whose rest is there all the time.  Whoever does so has the
+ * bytes told as written (mem_written) while they are in the map, and gives them back (mem_ram_release) afterwards; a vCPU may still
+ * write there until it has heard of it.  -ENOSPC: the map has too many ranges already; -ENOENT: some of it is not plugged.
+ */
+int mem_plug(struct mem *m, const char *name, uint64_t gpa, uint64_t offset, uint64_t size, struct err *e);
+int mem_unplug(struct mem *m, uint64_t gpa, uint64_t size);
 /* A ROM with its own backing of `size` bytes, filled from data (len <= size). */
 int mem_add_rom(struct mem *m, const char *name, uint64_t gpa, uint64_t size,
 		const void *data, size_t len, struct err *e);

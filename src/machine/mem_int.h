@@ -11,7 +11,8 @@
 #define HUGE_2M (2ull << 20)
 /* Physical addresses have 52 bits at most (SDM vol. 3, 4.1.4). */
 #define GPA_LIMIT (1ull << 52)
-#define MAX_RANGES 256
+#define MAX_RANGES 448		/* fewer than the least number of slots that KVM has (509) */
+#define MAX_PLUGGED 384		/* plugging and unplugging does not make them more than this */
 
 struct backing {
 	uint8_t *host;
@@ -41,6 +42,7 @@ struct mem {
 	struct range ranges[MAX_RANGES];
 	size_t n;
 	struct backing ram;
+	uint64_t reserved, host_limit;
 	struct mem_rom *roms;
 	bool make_ahead, want_merge;
 	_Atomic bool dirty;

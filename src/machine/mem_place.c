@@ -71,8 +71,10 @@ static void touch(uint8_t *p, uint64_t len)
 
 int mem_populate(struct mem *m, struct err *e)
 {
-	for (uint64_t at = 0; at < m->ram.size; at += PIECE) {
-		uint64_t len = MIN(PIECE, m->ram.size - at);
+	uint64_t size = m->ram.size - m->reserved;
+
+	for (uint64_t at = 0; at < size; at += PIECE) {
+		uint64_t len = MIN(PIECE, size - at);
 
 		if (!madvise(m->ram.host + at, len, MADV_POPULATE_WRITE))
 			continue;
@@ -86,12 +88,13 @@ int mem_populate(struct mem *m, struct err *e)
 
 int mem_lock_ram(struct mem *m, struct err *e)
 {
+	uint64_t size = m->ram.size - m->reserved;
 	struct rlimit limit = { 0 };
 
-	if (!mlock(m->ram.host, m->ram.size))
+	if (!mlock(m->ram.host, size))
 		return 0;
-	if ((errno == ENOMEM || errno == EPERM || errno == EAGAIN) && !getrlimit(RLIMIT_MEMLOCK, &limit) && limit.rlim_cur < m->ram.size)
-		return err_set(e, -EPERM, "%llu MiB of the guest's memory are more than may be locked (ulimit -l: %llu KiB)", (unsigned long long)m->ram.size >> 20,
+	if ((errno == ENOMEM || errno == EPERM || errno == EAGAIN) && !getrlimit(RLIMIT_MEMLOCK, &limit) && limit.rlim_cur < size)
+		return err_set(e, -EPERM, "%llu MiB of the guest's memory are more than may be locked (ulimit -l: %llu KiB)", (unsigned long long)size >> 20,
 			       (unsigned long long)limit.rlim_cur >> 10);
 	return err_set(e, -errno, "the guest's memory cannot be locked: %s", strerror(errno));
 }

@@ -50,11 +50,12 @@ static uint64_t cgroup_limit(void)
 
 /* A memfd of any size can be made; what the host cannot give would show as a
  * fatal signal in the middle of the guest's work, so refuse the impossible. */
-static int check_host_has(uint64_t size, struct err *e)
+static int check_host_has(struct mem *m, uint64_t size, struct err *e)
 {
 	struct sysinfo si;
 	uint64_t have, group = cgroup_limit();
 
+	m->host_limit = group;
 	if (size > group)
 		return err_set(e, -ENOMEM, "%llu MiB of guest memory are more than this process may use "
 			       "(%llu MiB: the memory limit of its control group); ask for less",
@@ -62,6 +63,7 @@ static int check_host_has(uint64_t size, struct err *e)
 	if (sysinfo(&si))
 		return 0;
 	have = ((uint64_t)si.totalram + si.totalswap) * si.mem_unit;
+	m->host_limit = MIN(group, have);
 	if (size <= have)
 		return 0;
 	return err_set(e, -ENOMEM, "%llu MiB of guest memory are more than this host has (%llu MiB); "
@@ -123,16 +125,21 @@ static uint8_t *map_aligned(int fd, uint64_t size, int flags)
 	return p;
 }
 
-static int check_size(const struct mem *m, uint64_t size, int huge, struct err *e)
+void mem_reserve(struct mem *m, uint64_t bytes) { m->reserved = bytes; }
+
+uint64_t mem_host_limit(const struct mem *m) { return m->host_limit; }
+
+static int check_size(struct mem *m, uint64_t size, int huge, struct err *e)
 {
 	uint64_t unit = huge == MEM_HUGE_2M ? HUGE_2M : PAGE_4K;
 
 	if (m->ram.host)
 		return err_set(e, -EEXIST, "guest memory exists already");
-	if (!size || size % unit || size > GPA_LIMIT)
+	if (size <= m->reserved || size % unit || size > GPA_LIMIT)
 		return err_set(e, -EINVAL, "guest memory of %llu bytes is not a multiple of %llu KiB",
 			       (unsigned long long)size, (unsigned long long)(unit >> 10));
-	return check_host_has(size, e);
+	/* Large pages are set aside for all of it at once. */
+	return check_host_has(m, huge == MEM_HUGE_2M ? size : size - m->reserved, e);
 }
 
 void mem_want_merge(struct mem *m) { m->want_merge = true; }
@@ -171,7 +178,7 @@ int mem_create_ram(struct mem *m, uint64_t size, int huge, struct err *e)
 	if (huge == MEM_HUGE_THP)
 		madvise(b.host, size, MADV_HUGEPAGE);	/* a wish, not a promise */
 	if (huge != MEM_HUGE_2M)
-		b.ahead = mem_ahead_new(b.host, size, huge == MEM_HUGE_THP);
+		b.ahead = mem_ahead_new(b.host, size - m->reserved, huge == MEM_HUGE_THP);
 	m->ram = b;
 	if (m->make_ahead)
 		mem_make_ahead(m);

@@ -277,6 +277,46 @@ static int dev_vsock(struct qemu *q, struct qemu_item *it, const struct kind *k,
 	return done(it, e);
 }
 
+/* Bytes, in a form that lodge run takes. */
+static int memory_size(struct qemu *q, struct qemu_item *it, const char *name, const char *ours, struct err *e)
+{
+	const char *text = props_take(&it->p, name);
+	uint64_t n = 0;
+	int ret = text ? props_size(text, 1, &n, e) : 0;
+
+	if (!ret && n & 1023)
+		ret = err_set(e, -EINVAL, "%s=%.40s is not a number of blocks", name, text);
+	if (!ret && text)
+		emit_part(q, ours, keepf(q, "%lluK", (unsigned long long)n >> 10));
+	return ret;
+}
+
+static int dev_memory(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
+{
+	const char *memdev = props_take(&it->p, "memdev");
+	struct qemu_item *o = item_find(&q->objects, memdev);
+	int ret;
+
+	if (!memdev)
+		return err_set(e, -EINVAL, "'memdev' property is not set");
+	if (!o || strncmp(o->type, "memory-backend", 14) != 0)
+		return err_set(e, -EINVAL, "memdev=%.60s is no memory backend: -object memory-backend-ram,id=ID,size=SIZE makes one", memdev);
+	if (o->used)
+		return err_set(e, -EINVAL, "can't use already busy memdev: %.60s", memdev);
+	o->used = true;
+	emit_begin(q, "--memory-device");
+	emit_part(q, NULL, it->id ? it->id : keepf(q, "memory%u", q->n_memories));
+	emit_part(q, "memdev", memdev);
+	emit_part(q, "size", keepf(q, "%lluK", (unsigned long long)o->bytes >> 10));
+	emit_part(q, "node", props_take(&it->p, "node"));
+	ret = memory_size(q, it, "block-size", "block-size", e);
+	if (!ret)
+		ret = memory_size(q, it, "requested-size", "requested-size", e);
+	emit_end(q);
+	props_ignore(&it->p, (const char *const[]){ "unplugged-inaccessible", "memaddr", "dynamic-memslots", "prealloc", "x-early-migration", NULL });
+	return ret ? ret : done(it, e);
+}
+
 static int dev_input(struct qemu *q, struct qemu_item *it, const struct kind *k, struct err *e)
 {
 	props_ignore(&it->p, (const char *const[]){ "port", "usb_version", "serial", "display", "head", "wheel-axis", NULL });
@@ -334,6 +374,8 @@ static const struct kind kinds[] = {
 	{ "vhost-vsock-device", "virtio-bus", "Misc", "stream sockets, by unix sockets of the host", dev_vsock, NULL, "guest-cid=<uint64>" },
 	{ "virtio-balloon-pci", "PCI", "Misc", NULL, dev_balloon, NULL, CARD },
 	{ "virtio-balloon", "PCI", "Misc", NULL, dev_balloon, NULL, "" },
+	{ "virtio-mem-pci", "PCI", "Misc", NULL, dev_memory, NULL, "memdev=<link<memory-backend>> node=<uint32> block-size=<size> requested-size=<size> " CARD },
+	{ "virtio-mem", "PCI", "Misc", NULL, dev_memory, NULL, "memdev=<link<memory-backend>> node=<uint32> block-size=<size> requested-size=<size>" },
 	{ "virtio-serial-pci", "PCI", "Input", NULL, dev_serial_bus, NULL, "max_ports=<uint32> " CARD },
 	{ "virtio-serial", "PCI", "Input", NULL, dev_serial_bus, NULL, "" },
 	{ "virtio-serial-device", "virtio-bus", "Input", NULL, dev_serial_bus, NULL, "" },
@@ -436,6 +478,8 @@ int opt_device(struct qemu *q, const char *val, struct err *e)
 		return err_set(e, -EINVAL, "driver is missing");
 	if (!find_kind(driver))
 		return err_set(e, -EINVAL, "'%.60s' is not a valid device model name; -device help lists those there are", driver);
+	if (!strncmp(driver, "virtio-mem", 10))
+		q->n_memories++;
 	if (!strncmp(driver, "virtio-scsi", 11))
 		q->n_scsi++;
 	it->root_port = !strcmp(driver, "pcie-root-port") || !strcmp(driver, "ioh3420");
@@ -443,6 +487,18 @@ int opt_device(struct qemu *q, const char *val, struct err *e)
 }
 
 /* ---- objects: what they back is Lodge's own ---- */
+
+/* Of a device that is memory. */
+static bool is_memdev(struct qemu *q, const char *id)
+{
+	list_for_each(n, &q->devices) {
+		const char *memdev = props_peek(&list_entry(n, struct qemu_item, node)->p, "memdev");
+
+		if (memdev && !strcmp(memdev, id))
+			return true;
+	}
+	return false;
+}
 
 static int object_memory(struct qemu *q, struct qemu_item *it, struct err *e)
 {
@@ -452,7 +508,8 @@ static int object_memory(struct qemu *q, struct qemu_item *it, struct err *e)
 	uint64_t bytes = q->memory;
 	int ret = size ? props_size(size, 1, &bytes, e) : 0;
 
-	if (!ret && bytes != q->memory && !it->used)
+	it->bytes = bytes;
+	if (!ret && bytes != q->memory && !it->used && !is_memdev(q, it->id))
 		warn("-object %s: the guest's memory is what -m says", it->id);
 	props_ignore(&it->p, same);
 	return ret;

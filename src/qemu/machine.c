@@ -252,7 +252,6 @@ int opt_cpu(struct qemu *q, const char *val, struct err *e)
 int opt_memory(struct qemu *q, const char *val, struct err *e)
 {
 	const uint64_t mib = 1 << 20;
-	uint64_t slots = 0, max = 0;
 	struct props p;
 	const char *v;
 	int ret = props_parse(val, "size", &p, e);
@@ -260,11 +259,12 @@ int opt_memory(struct qemu *q, const char *val, struct err *e)
 	if (!ret && (v = props_take(&p, "size")))
 		ret = props_size(v, mib, &q->memory, e);
 	if (!ret)
-		ret = props_number(&p, "slots", 0, 256, &slots, NULL, e);
+		ret = props_number(&p, "slots", 0, 256, &q->slots, NULL, e);
 	if (!ret && (v = props_take(&p, "maxmem")))
-		ret = props_size(v, mib, &max, e);
-	if (!ret && (slots || max > q->memory))
-		warn("-m: memory cannot be added later, slots and maxmem have no effect");
+		ret = props_size(v, mib, &q->memory_max, e);
+	if (!ret && q->memory_max && q->memory_max < q->memory)
+		ret = err_set(e, -EINVAL, "invalid value of maxmem: maximum memory size (%#llx) must be at least the initial memory size (%#llx)",
+			      (unsigned long long)q->memory_max, (unsigned long long)q->memory);
 	if (!ret)
 		ret = props_done(&p, e);
 	q->memory = (q->memory + mib - 1) & ~(mib - 1);
@@ -451,7 +451,14 @@ int emit_machine(struct qemu *q, struct err *e)
 	if (q->max_cpus > q->cpus)
 		emitf(q, "--max-cpus", "%u", q->max_cpus);
 	emit_topology(q);
-	emitf(q, "--memory", "%lluM", (unsigned long long)q->memory >> 20);
+	if (q->n_memories && q->memory_max <= q->memory)
+		return err_set(e, -EINVAL, "-device virtio-mem-pci: memory devices need room: -m SIZE,maxmem=SIZE");
+	if (!q->n_memories && (q->slots || q->memory_max > q->memory))
+		warn("-m: memory comes later by -device virtio-mem-pci only, which is there from the start; without one slots and maxmem have no effect");
+	if (q->n_memories)
+		emitf(q, "--memory", "%lluM,max=%lluM", (unsigned long long)q->memory >> 20, (unsigned long long)q->memory_max >> 20);
+	else
+		emitf(q, "--memory", "%lluM", (unsigned long long)q->memory >> 20);
 	ret = emit_numa(q, e);
 	if (ret)
 		return ret;

@@ -51,6 +51,7 @@ struct qemu_item {
 	bool emitted;
 	bool in_device;			/* a block node that a device stands on */
 	bool root_port;			/* of a -device */
+	uint64_t bytes;			/* of an object that is a memory backend */
 };
 
 struct qemu {
@@ -82,6 +83,9 @@ struct qemu {
 	const char *name, *cpu, *machine, *accel, *kernel, *initrd, *append, *bios, *vga, *display, *vnc, *data_dir;
 	uint64_t memory;		/* bytes */
 	struct x86_topology topology;	/* of max_cpus */
+	uint64_t memory_max;		/* -m maxmem=; 0: not said */
+	uint64_t slots;
+	unsigned n_memories;		/* -device virtio-mem */
 	unsigned cpus, max_cpus, echr, n_scsi, code_cache;	/* code_cache: MiB; 0: not said */
 	bool vga_device, nodefaults, nographic, snapshot, no_reboot, paused, daemonize, no_net, micro;
 	bool stdio_used;		/* by one who does not share it */

@@ -82,7 +82,7 @@ static int add_word(json_t *args, const struct ctl_command *cmd, const char *wor
 		return err_set(e, -EINVAL, "'%.60s' is neither KEY=VALUE nor JSON", word);
 	t = type_of(cmd ? cmd->args : NULL, word, (size_t)(eq - word));
 	v = value_of(t, eq + 1);
-	if (!v && !t)
+	if (!v && (!t || t->kind == CTL_ANY))
 		v = json_string(eq + 1);
 	if (!v)
 		return err_set(e, -EINVAL, "'%.60s': its value is not %s", word, t->kind == CTL_INT ? "a number" :

@@ -57,6 +57,15 @@ static const struct verb verb_sendkey = {
 	.main = sendkey_main,
 };
 
+static const struct verb verb_memory = {
+	.name = "memory",
+	.summary = "Shows how much memory a running guest has, or changes it.",
+	.operands = "NAME [SIZE]",
+	.opts = memory_opts,
+	.operand = keep_operand,
+	.main = memory_main,
+};
+
 static const struct verb verb_vsock = {
 	.name = "vsock",
 	.summary = "Connects standard input and output with a port of a running guest.",
@@ -108,7 +117,7 @@ static const struct verb verb_img = {
 	.main = run_img,
 };
 
-const struct verb *const lodge_verbs[] = { &verb_run, &verb_ps, &verb_qmp, &verb_screenshot, &verb_sendkey, &verb_type, &verb_vsock, &verb_snapshot, &verb_migrate, &verb_doctor,
+const struct verb *const lodge_verbs[] = { &verb_run, &verb_ps, &verb_qmp, &verb_screenshot, &verb_sendkey, &verb_type, &verb_memory, &verb_vsock, &verb_snapshot, &verb_migrate, &verb_doctor,
 					     &verb_img, NULL };
 
 static void usage(FILE *f)

@@ -430,8 +430,14 @@ const struct opt run_opts[] = {
 	  "from this one, 11 to 254 (255: it cannot be reached), both ways unless node 1 says otherwise; it is 20 where nobody does. At most 16 nodes. "
 	  "*host-nodes=LIST* are the nodes of the host that its memory lies on: *policy=bind* (the default) on no others, *preferred* on the first of them as long as there is room, *interleave* page by page on all.",
 	  .parse = parse_numa },
-	{ "memory", 'm', "SIZE", "memory: 512M, 2G; a plain number is MiB [512M]",
-	  "Size of the guest's memory with a suffix K, M, G or T; a plain number is MiB.", .key = "memory" },
+	{ "memory", 'm', "SIZE[,max=SIZE]", "memory: 512M, 2G; a plain number is MiB [512M]",
+	  "Size of the guest's memory with a suffix K, M, G or T; a plain number is MiB. With *max=* more, up to that in all, may come and go while the guest runs, by a memory device "
+	  "(virtio-mem) with the id *vm0*: *lodge memory* says how much it should be, see lodge-memory(1). The guest needs its driver (Linux 5.8 and later, on x86-64) and begins without that memory, "
+	  "which takes nothing of the host until it has come.", .parse = parse_memory },
+	{ "memory-device", 0, "ID,size=SIZE[,requested-size=SIZE][,block-size=SIZE]", "memory that comes and goes, by itself; may be repeated",
+	  "A memory device of its own (virtio-mem), instead of the one that *max=* of *--memory* makes, for up to *size* bytes. *requested-size=* is how much of it the guest should have when it has booted [0], "
+	  "*block-size=* how much comes or goes at a time at least, a power of two from 1M [2M], *node=N* the NUMA node that it belongs to [0], *memdev=ID* what QEMU's queries call its backend. May be repeated, up to 8 times.",
+	  .parse = parse_memory_device },
 	{ "memory-backing", 0, "host-nodes=LIST,policy=P,prealloc=on,lock=on,merge=on", "what the host does with the guest's memory",
 	  "*host-nodes=LIST* are the nodes of the host that all of the memory lies on, *policy=* is *bind* (the default with it), *preferred* or *interleave*, as with *--numa*. *prealloc=on* has the host "
 	  "give all of it before the guest starts, which is then known to be there; *lock=on* also keeps it from being swapped out (*ulimit -l*). With *merge=on* the host's kernel keeps pages once that are the same "
@@ -799,6 +805,21 @@ const struct opt sendkey_opts[] = {
 };
 
 const struct opt vsock_opts[] = {
+	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
+	{ NULL },
+};
+
+static int parse_no_wait(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	st->number = 0;
+	st->number_given = true;
+	return 0;
+}
+
+const struct opt memory_opts[] = {
+	{ "wait", 0, "SECONDS", "how long to wait until the guest has it [30]", NULL, .parse = parse_number },
+	{ "no-wait", 0, NULL, "only tell the guest", NULL, .parse = parse_no_wait },
+	{ "output", 'o', "table|json", "form of what is printed [table]", NULL, COMPLETE_WORDS, "table json", .parse = parse_output },
 	{ "help", 'h', NULL, "print this help", NULL, .parse = parse_help },
 	{ NULL },
 };

@@ -28,6 +28,8 @@ int parse_share(struct conf *c, struct opt_state *st, const char *val, struct er
 int parse_serial(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_smbios(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_root_port(struct conf *c, struct opt_state *st, const char *val, struct err *e);
+int parse_memory(struct conf *c, struct opt_state *st, const char *val, struct err *e);
+int parse_memory_device(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_vcpu(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_topology(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 int parse_numa(struct conf *c, struct opt_state *st, const char *val, struct err *e);

@@ -324,3 +324,41 @@ int parse_backing(struct conf *c, struct opt_state *st, const char *val, struct 
 
 	return each_part(val, backing_part, &t, e);
 }
+
+static int memory_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	struct target *t = opaque;
+
+	if (!name)
+		return conf_set(t->c, "memory", val, e);
+	if (val && (!strcmp(name, "max") || !strcmp(name, "maxmem")))	/* QEMU's name, too */
+		return conf_set(t->c, "memory-max", val, e);
+	return err_set(e, -EINVAL, "'%.40s' is not max=SIZE", name);
+}
+
+int parse_memory(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { .c = c };
+
+	return each_part(val, memory_part, &t, e);
+}
+
+static int memory_device_part(void *opaque, const char *name, const char *val, struct err *e)
+{
+	static const char *const keys[] = { "id", "size", "block-size", "requested-size", "node", "memdev" };
+	struct target *t = opaque;
+
+	if (!name)
+		return conf_setf(t->c, !strncmp(val, "id=", 3) ? val + 3 : val, e, "memory-device.%u.id", t->n);
+	for (unsigned i = 0; val && i < ARRAY_LEN(keys); i++)
+		if (!strcmp(name, keys[i]))
+			return conf_setf(t->c, val, e, "memory-device.%u.%s", t->n, name);
+	return err_set(e, -EINVAL, "'%.40s' is not one of size=SIZE, block-size=SIZE, requested-size=SIZE, node=N, memdev=ID", name);
+}
+
+int parse_memory_device(struct conf *c, struct opt_state *st, const char *val, struct err *e)
+{
+	struct target t = { .c = c, .n = st->n_memories++ };
+
+	return each_part(val, memory_device_part, &t, e);
+}

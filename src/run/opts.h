@@ -18,7 +18,7 @@ enum opt_complete { COMPLETE_NONE, COMPLETE_FILE, COMPLETE_WORDS };
 
 /* What parsing needs besides the tree: list positions, flags of the program itself. */
 struct opt_state {
-	unsigned n_initrds, n_disks, n_objects, n_blockdevs, n_nets, n_fw_cfgs, n_qmps, n_monitors, n_ssh_keys, n_smbios, n_serials, n_inputs, n_usbs, n_root_ports, n_chardevs, n_ports, n_shares, n_nodes, n_vhost_disks;
+	unsigned n_initrds, n_disks, n_objects, n_blockdevs, n_nets, n_fw_cfgs, n_qmps, n_monitors, n_ssh_keys, n_smbios, n_serials, n_inputs, n_usbs, n_root_ports, n_chardevs, n_ports, n_shares, n_nodes, n_vhost_disks, n_memories;
 	bool help, dry_run, json, enter;
 	const char *diff_of;		/* a snapshot; NULL: none */
 	const char *on_restore;		/* a command in the guest; NULL: none */
@@ -62,7 +62,7 @@ extern const struct opt run_opts[];
 int run_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 extern const struct opt doctor_opts[];
 extern const struct opt snapshot_opts[], migrate_opts[];
-extern const struct opt qmp_opts[], ps_opts[], screenshot_opts[], sendkey_opts[], type_opts[], vsock_opts[];
+extern const struct opt qmp_opts[], ps_opts[], screenshot_opts[], sendkey_opts[], type_opts[], vsock_opts[], memory_opts[];
 /* Keeps the operand in st->words. */
 int keep_operand(struct conf *c, struct opt_state *st, const char *val, struct err *e);
 
@@ -76,6 +76,7 @@ int screenshot_main(const struct verb *v, int argc, char **argv);
 int sendkey_main(const struct verb *v, int argc, char **argv);
 int type_main(const struct verb *v, int argc, char **argv);
 int migrate_main(const struct verb *v, int argc, char **argv);
+int memory_main(const struct verb *v, int argc, char **argv);
 int vsock_main(const struct verb *v, int argc, char **argv);
 int snapshot_main(const struct verb *v, int argc, char **argv);
 

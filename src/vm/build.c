@@ -104,7 +104,7 @@ static void limit_phys_bits(struct vm *vm)
 	const unsigned few = 40;
 	bool firmware = vm->cfg->firmware || !vm->cfg->kernel;
 
-	if (firmware && vm->cfg->memory < 1ull << (few - 1))
+	if (firmware && vm_memory_span(vm->cfg) < 1ull << (few - 1))
 		vm->model.phys_bits = MIN(vm->model.phys_bits, few);
 }
 
@@ -252,6 +252,7 @@ static int build_platform(struct vm *vm, struct err *e)
 	vm_cpus_config(vm, &vm->pcfg);
 	if (cfg->mem_merge)
 		mem_want_merge(vm->m->mem);
+	vm_memory_config(cfg, &vm->pcfg);
 	ret = platform_new(vm->m, vm->engine, &vm->pcfg, &vm->platform, e);
 	if (!ret)
 		ret = vm_place_memory(vm, e);
@@ -315,7 +316,9 @@ static int add_rest(struct vm *vm, struct err *e)
 		ret = vm_add_parts(vm, e);
 	if (!ret)
 		ret = vm_add_shares(vm, e);
-	return ret ? ret : vm_add_vsock(vm, e);
+	if (!ret)
+		ret = vm_add_vsock(vm, e);
+	return ret ? ret : vm_add_memory(vm, e);
 }
 
 /* Machine lock held. */

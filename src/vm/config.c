@@ -214,16 +214,15 @@ static int set_console(const char *value, enum vm_console *kind, const char **fi
 	return 0;
 }
 
-static int set_memory(const char *value, struct vm_config *v, struct err *e)
+static int set_memory(const char *value, uint64_t *out, struct err *e)
 {
-	int ret = vm_parse_size(value, &v->memory, e);
+	int ret = vm_parse_size(value, out, e);
 
-	v->memory_given = true;
 	if (ret)
 		return ret;
-	if (v->memory < MEMORY_MIN || v->memory > VM_MEMORY_MAX)
+	if (*out < MEMORY_MIN || *out > VM_MEMORY_MAX)
 		return err_set(e, -EINVAL, "'%.40s': a guest's memory is between 1M and 4096G", value);
-	if (v->memory % MIB)
+	if (*out % MIB)
 		return err_set(e, -EINVAL, "'%.40s' is not a whole number of MiB", value);
 	return 0;
 }
@@ -426,8 +425,12 @@ static int set_scalar(const char *key, const char *val, struct vm_config *v, str
 		return config_uint(val, 1, MACHINE_MAX_VCPUS, &v->cpus, e);
 	if (IS("max-cpus"))
 		return config_uint(val, 1, MACHINE_MAX_VCPUS, &v->max_cpus, e);
-	if (IS("memory"))
-		return set_memory(val, v, e);
+	if (IS("memory")) {
+		v->memory_given = true;
+		return set_memory(val, &v->memory, e);
+	}
+	if (IS("memory-max"))
+		return set_memory(val, &v->memory_max, e);
 	if (IS("pin"))
 		return parse_pin(val, v, e);
 	if (IS("kernel"))
@@ -640,6 +643,8 @@ int config_set(const char *key, const char *val, struct vm_config *v, struct err
 		return config_limit(v, key, val, e);
 	if (!strncmp(key, "topology.", 9))
 		return config_topology(v, key + 9, val, e);
+	if (config_indexed(key, "memory-device", &n, &field))
+		return config_memory_device(v, n, field, val, e);
 	if (config_indexed(key, "root-port", &n, &field))
 		return config_root_port(v, n, field, val, e);
 	if (!strcmp(key, "hotplug")) {
@@ -693,6 +698,8 @@ static void option_of(const struct vm_config *v, const char *key, char *out, siz
 		snprintf(out, len, "--boot");
 	else if (!strncmp(key, "vnc.", 4))
 		snprintf(out, len, "--display");
+	else if (!strcmp(key, "memory-max"))
+		snprintf(out, len, "--memory: max=");
 	else if (!strncmp(key, "vga-", 4))
 		snprintf(out, len, "--vga");
 	else if (!strncmp(key, "backing.", 8))
@@ -851,6 +858,8 @@ static int check_whole(struct vm_config *v, struct err *e)
 		ret = config_check_numa(v, e);
 	if (!ret)
 		ret = config_check_backing(v, e);
+	if (!ret)
+		ret = config_check_memory(v, e);
 	if (!ret)
 		ret = config_check_root_ports(v, e);
 	if (!ret)

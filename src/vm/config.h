@@ -6,6 +6,9 @@
  * Keys (defaults in brackets):
  *   name [guest]  machine pc|micro [pc]  accel auto|kvm|translate|interp|check [auto]
  *   accel-split on|off [off]  cpu MODEL[,+f,-f] [max]  cpus N [1]  max-cpus N [cpus]  memory SIZE [512M]
+ *   memory-max SIZE: --memory and all memory that may come [no more than the memory devices have]; without such a device it makes one, vm0
+ *   memory-device.N.id ID  memory-device.N.size SIZE  memory-device.N.block-size SIZE [2M]  memory-device.N.requested-size SIZE [0]
+ *   memory-device.N.node N [0]  memory-device.N.memdev ID: what QEMU calls its backend [its id]
  *   vcpu.N.present on|off [on below cpus], vcpu.N.id ID: of CPUs that came or went (max-cpus)
  *   topology.sockets N [1]  topology.dies N [1]  topology.cores N [all that are left]  topology.threads N [1]
  *   numa.N.node on  numa.N.cpus LIST [by sockets, if no node has any; else what is left is node 0's]  numa.N.memory SIZE [equal parts, if none has any]
@@ -292,6 +295,13 @@ struct vm_numa_node {
 	uint8_t distance[NUMA_MAX_NODES];	/* to the others */
 };
 
+/* Memory that comes and goes (virtio/mem.h). */
+struct vm_memory {
+	const char *id, *memdev;
+	uint64_t size, block_size, requested;	/* bytes; what is requested at the start */
+	unsigned node;
+};
+
 /* Text pointers belong to the tree, which must outlive the struct. */
 struct vm_config {
 	const char *name;
@@ -313,6 +323,9 @@ struct vm_config {
 	struct vm_placement placement;	/* of all of it */
 	bool prealloc, mem_lock, mem_merge;
 	unsigned cpu_weight, cpu_quota;	/* of a control group; 0: not said */
+	uint64_t memory_max;		/* 0: not given */
+	struct vm_memory memory_device[PLATFORM_MAX_MEMORY];
+	unsigned n_memory_devices;
 	int huge;			/* MEM_HUGE_* */
 	bool pin;
 	int pin_cpu[MACHINE_MAX_VCPUS];	/* host CPU of each vCPU, used round robin up to n_pin */

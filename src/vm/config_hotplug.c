@@ -133,7 +133,7 @@ int config_check_root_ports(struct vm_config *v, struct err *e)
 }
 
 struct ids {
-	const char *id[VM_MAX_DISKS + VM_MAX_NETS + VM_MAX_USB + VM_MAX_PORTS + VM_MAX_ROOT_PORTS];
+	const char *id[VM_MAX_DISKS + VM_MAX_NETS + VM_MAX_USB + VM_MAX_PORTS + VM_MAX_ROOT_PORTS + PLATFORM_MAX_MEMORY];
 	unsigned n;
 };
 
@@ -175,6 +175,8 @@ int config_check_places(const struct vm_config *v, struct err *e)
 		ret = take_id(&ids, "--net", v->net[i].id, e);
 		ret = ret ? ret : check_bus(v, "--net", v->net[i].bus, e);
 	}
+	for (unsigned i = 0; i < v->n_memory_devices && !ret; i++)
+		ret = take_id(&ids, "--memory-device", v->memory_device[i].id, e);
 	for (unsigned i = 0; i < v->n_usb && !ret; i++)
 		ret = take_id(&ids, "--usb", v->usb_id[i], e);
 	for (unsigned i = 0; i < v->n_ports && !ret; i++)

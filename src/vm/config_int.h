@@ -76,6 +76,10 @@ int config_check_vhost_disks(struct vm_config *v, struct err *e);
 int config_share(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 int config_check_shares(struct vm_config *v, struct err *e);
 
+/* config_memory.c: memory devices; the one that memory-max makes, if there is none. */
+int config_memory_device(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
+int config_check_memory(struct vm_config *v, struct err *e);
+
 int config_input(struct vm_config *v, unsigned n, const char *val, struct err *e);
 int config_usb(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 int config_check_parts(struct vm_config *v, struct err *e);

@@ -185,7 +185,7 @@ static int check_id(struct vm *vm, const char *id, struct err *e)
 	if (!id)
 		return 0;
 	ret = config_id(id, &valid, e);
-	if (!ret && (vm_device_find(vm, id, &other) || vm_find_root_port(vm, id) >= 0))
+	if (!ret && (vm_device_find(vm, id, &other) || vm_find_root_port(vm, id) >= 0 || vm_memory_find(vm, id) >= 0))
 		ret = err_set(e, -EEXIST, "Duplicate device ID '%.60s'", id);
 	return ret;
 }

@@ -109,6 +109,7 @@ struct vm {
 	const char *net_rom[VM_MAX_NETS];	/* what iPXE calls a driver for it: "virtio" */
 	struct virtio_dev *balloon;
 	struct virtio_dev *vsock;	/* NULL: none */
+	struct virtio_dev *memory[PLATFORM_MAX_MEMORY];
 	struct pci_root_port *root_port[VM_MAX_ROOT_PORTS];
 	struct vm_slot slot[VM_MAX_ROOT_PORTS];
 	struct list netdevs;		/* struct vm_netdev */
@@ -258,6 +259,13 @@ void vm_free_peer_threads(struct vm *vm);
 bool vm_has_peers(const struct vm_config *cfg);
 /* vsock.c */
 int vm_add_vsock(struct vm *vm, struct err *e);
+/* memory.c: memory devices.  The platform's part of it; bytes of the RAM backing; the first address behind all memory, where there are such
+ * devices.  Then, with the machine lock held: the devices; the machine is about to be reset, and no vCPU runs. */
+void vm_memory_config(const struct vm_config *cfg, struct platform_config *p);
+uint64_t vm_backing_size(const struct vm_config *cfg);
+uint64_t vm_memory_span(const struct vm_config *cfg);
+int vm_add_memory(struct vm *vm, struct err *e);
+void vm_memory_reset(struct vm *vm);
 /* tpm.c: the TPM itself, before the platform and after the devices. No lock needed. */
 int vm_tpm_new(struct vm *vm, struct err *e);
 void vm_tpm_free(struct vm *vm);

@@ -21,6 +21,7 @@ struct pci_bus;
 struct pci_dev;
 struct vnc;
 struct virtio_dev;
+struct virtio_mem_info;
 struct vm_config;
 
 /* Who or what brought about a change; the order is that of vm_cause_name's words, QEMU's ShutdownCause. */
@@ -125,6 +126,14 @@ struct display *vm_screen(const struct vm *vm, unsigned output);
 struct input *vm_input(const struct vm *vm);
 struct keyseq_player *vm_typist(const struct vm *vm);	/* plays keys on vm_input */
 struct vnc *vm_vnc(const struct vm *vm);
+/*
+ * Memory devices, by their place in the configuration.  info: false: there is none.  How many bytes the guest should have of one, and, over all of them
+ * and what it has anyway, all in all (the first devices first): EINVAL, ERANGE; ENOMEM: the host has not that much; ENOTSUP: there are none
+ */
+int vm_memory_find(const struct vm *vm, const char *id);	/* ENOENT */
+bool vm_memory_info(const struct vm *vm, unsigned i, struct virtio_mem_info *out);
+int vm_memory_request(struct vm *vm, unsigned i, uint64_t bytes, struct err *e);
+int vm_memory_set(struct vm *vm, uint64_t total, struct err *e);
 /* vCPUs that come and go (max_cpus).  Is it there; and what the guest's system said of it last (ACPI's _OST): false: there is no such. */
 bool vm_has_cpu(const struct vm *vm, unsigned id);
 bool vm_cpu_ost(const struct vm *vm, unsigned id, uint32_t *event, uint32_t *status);

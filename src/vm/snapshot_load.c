@@ -84,10 +84,10 @@ static int read_machine(struct vm *vm, struct vm_restore *r, struct err *e)
 	m->engine[sizeof(m->engine) - 1] = '\0';
 	if (m->clock_ns < 0 || m->clock_ns > CLOCK_MAX_NS || m->engine_ns > CLOCK_MAX_NS || m->watchdog_action > VM_WATCHDOG_NMI)
 		return err_set(e, -EINVAL, "the saved state of the machine makes no sense");
-	if (m->n_vcpus != vm->cfg->max_cpus || m->mem_size != vm->cfg->memory + vm->cfg->vga_memory)
+	if (m->n_vcpus != vm->cfg->max_cpus || m->mem_size != vm_backing_size(vm->cfg))
 		return err_set(e, -EINVAL, "the saved state and configuration do not belong together: %u vCPUs, %llu bytes of memory against %u and %llu",
 			       m->n_vcpus, (unsigned long long)m->mem_size, vm->cfg->max_cpus,
-			       (unsigned long long)(vm->cfg->memory + vm->cfg->vga_memory));
+			       (unsigned long long)vm_backing_size(vm->cfg));
 	return 0;
 }
 

@@ -99,6 +99,7 @@ static void restart(struct vm *vm)
 		return;
 	}
 	vm_hotplug_reset(vm);
+	vm_memory_reset(vm);
 	ret = platform_boot(vm->platform, vm->err);
 	if (ret) {
 		err_prefix(vm->err, ret, "the guest cannot be restarted");

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "base/bits.h"
 #include "base/log.h"
@@ -29,41 +30,154 @@ static int set_slot(struct kvm_engine *e, unsigned i, bool remove)
 	return ioctl(e->vm, KVM_SET_USER_MEMORY_REGION, &s) < 0 ? -errno : 0;
 }
 
-static void added(void *opaque, const struct mem_range *r)
-{
-	struct kvm_engine *e = opaque;
-	int ret = -ENOSPC;
+static int fetch_slot(struct kvm_engine *e, unsigned i);
 
-	pthread_mutex_lock(&e->lock);
+static int new_slot(struct kvm_engine *e, const struct mem_range *r)
+{
+	int ret;
+
 	for (unsigned i = 0; i < KVM_MAX_SLOTS; i++) {
 		if (e->slot[i].used)
 			continue;
 		e->slot[i] = (struct kvm_slot){ .used = true, .r = *r, .watched = r->kind == MEM_RAM && mem_watched(r) };
 		ret = set_slot(e, i, false);
 		e->slot[i].used = ret == 0;
+		return ret;
+	}
+	return -ENOSPC;
+}
+
+static void old_slot(struct kvm_engine *e, unsigned i)
+{
+	set_slot(e, i, true);
+	e->slot[i].used = false;
+}
+
+static void failed(const struct mem_range *r, int ret)
+{
+	log_error("kvm: memory %s at 0x%llx (%llu MiB): %s", r->name, (unsigned long long)r->gpa, (unsigned long long)(r->size >> 20), strerror(-ret));
+}
+
+/* ---- memory that is plugged and unplugged ---- */
+
+/*
+ * A slot can only be removed and made anew, and in between its memory is not there.  What must not see that, since
+ * only a part of it goes or comes, is kept out of KVM_RUN.  No vCPU waits for anything in there, so this ends.
+ */
+static void reshape_begin(struct kvm_engine *e)
+{
+	atomic_store(&e->reshaping, true);
+	for (unsigned i = 0; i < e->n_vcpus; i++) {
+		struct kvm_vcpu *k = e->base.m->vcpus[i] ? kvm_vcpu_of(e->base.m->vcpus[i]) : NULL;
+
+		while (k && atomic_load(&k->in_run)) {
+			k->v.kick(&k->v);
+			usleep(20);
+		}
+	}
+}
+
+static void reshape_end(struct kvm_engine *e) { atomic_store(&e->reshaping, false); }
+
+static bool beside(const struct mem_range *a, const struct mem_range *b)
+{
+	return a->plugged && b->plugged && a->gpa + a->size == b->gpa && a->fd_offset + a->size == b->fd_offset && !strcmp(a->name, b->name);
+}
+
+/* A slot is what the map has as one range. */
+static int plug(struct kvm_engine *e, const struct mem_range *piece)
+{
+	struct mem_range all = *piece;
+	int ret = 0;
+
+	reshape_begin(e);
+	for (unsigned i = 0; i < KVM_MAX_SLOTS && !ret; i++) {
+		struct mem_range s = e->slot[i].r;
+
+		if (!e->slot[i].used || (!beside(&s, &all) && !beside(&all, &s)))
+			continue;
+		if (e->logging)
+			ret = fetch_slot(e, i);
+		old_slot(e, i);
+		if (s.gpa < all.gpa) {
+			s.size += all.size;
+			all = s;
+		} else {
+			all.size += s.size;
+		}
+	}
+	ret = ret ? ret : new_slot(e, &all);
+	reshape_end(e);
+	return ret;
+}
+
+static struct mem_range part_of(const struct mem_range *r, uint64_t gpa, uint64_t end)
+{
+	struct mem_range p = *r;
+
+	p.gpa = gpa;
+	p.size = end - gpa;
+	p.host += gpa - r->gpa;
+	p.fd_offset += gpa - r->gpa;
+	p.flags += (gpa - r->gpa) / PAGE_4K;
+	p.version += (gpa - r->gpa) / PAGE_4K;
+	return p;
+}
+
+static int unplug(struct kvm_engine *e, const struct mem_range *piece)
+{
+	uint64_t end = piece->gpa + piece->size;
+	int ret = 0;
+
+	reshape_begin(e);
+	for (unsigned i = 0; i < KVM_MAX_SLOTS && !ret; i++) {
+		struct mem_range s = e->slot[i].r, before, behind;
+
+		if (!e->slot[i].used || piece->gpa < s.gpa || end > s.gpa + s.size)
+			continue;
+		before = part_of(&s, s.gpa, piece->gpa);
+		behind = part_of(&s, end, s.gpa + s.size);
+		if (e->logging)
+			ret = fetch_slot(e, i);
+		old_slot(e, i);
+		if (!ret && before.size)
+			ret = new_slot(e, &before);
+		if (!ret && behind.size)
+			ret = new_slot(e, &behind);
 		break;
 	}
+	reshape_end(e);
+	return ret;
+}
+
+static void added(void *opaque, const struct mem_range *r)
+{
+	struct kvm_engine *e = opaque;
+	int ret;
+
+	pthread_mutex_lock(&e->lock);
+	ret = r->plugged ? plug(e, r) : new_slot(e, r);
 	pthread_mutex_unlock(&e->lock);
 	if (ret < 0)
-		log_error("kvm: memory %s at 0x%llx (%llu MiB): %s", r->name, (unsigned long long)r->gpa,
-			  (unsigned long long)(r->size >> 20), strerror(-ret));
+		failed(r, ret);
 }
 
 static void removed(void *opaque, const struct mem_range *r)
 {
 	struct kvm_engine *e = opaque;
+	int ret = 0;
 
 	pthread_mutex_lock(&e->lock);
-	for (unsigned i = 0; i < KVM_MAX_SLOTS; i++) {
-		if (!e->slot[i].used || e->slot[i].r.gpa != r->gpa)
-			continue;
-		set_slot(e, i, true);
-		e->slot[i].used = false;
-	}
+	if (r->plugged)
+		ret = unplug(e, r);
+	for (unsigned i = 0; i < KVM_MAX_SLOTS && !r->plugged; i++)
+		if (e->slot[i].used && e->slot[i].r.gpa == r->gpa)
+			old_slot(e, i);
 	pthread_mutex_unlock(&e->lock);
+	if (ret < 0)
+		failed(r, ret);
 }
 
-static int fetch_slot(struct kvm_engine *e, unsigned i);
 static int dirty_sync(void *opaque);
 
 /* Watched pages: the slot's log is turned on with them, and what it says goes to the flags. */

@@ -9,7 +9,7 @@
 #include "cpu/engine.h"
 #include "cpu/x86/cpuid.h"
 
-#define KVM_MAX_SLOTS 64
+#define KVM_MAX_SLOTS 448	/* as many as the memory map has ranges; kernels have 509 at least */
 #define KVM_MAX_CPUID 256
 #define KVM_GSI_PINS 24		/* I/O APIC inputs; message routes get numbers from here on */
 #define KVM_MAX_ROUTES 1024
@@ -41,6 +41,7 @@ struct kvm_engine {
 	struct mem_listener mem;
 	struct kvm_slot slot[KVM_MAX_SLOTS];
 	bool logging;
+	_Atomic bool reshaping;		/* slots that are in use change: no vCPU may be in KVM_RUN; lock */
 
 	struct kvm_msi_route route[KVM_MAX_ROUTES - KVM_GSI_PINS];
 	struct {
@@ -63,6 +64,7 @@ struct kvm_vcpu {
 	struct kvm_run *run;
 	uint64_t deadline;		/* loaded, for the time when the guest's counter is right again */
 	bool deadline_loaded;
+	_Atomic bool in_run;		/* pairs with reshaping */
 	const struct cpu_debug *debug;	/* NULL: no debugger */
 	struct cpu_debug_stop debug_stop;
 	char error[256];

@@ -150,12 +150,35 @@ static void offer_extint(struct kvm_vcpu *k)
 		ioctl(k->fd, KVM_INTERRUPT, &irq);
 }
 
+/*
+ * KVM_RUN, unless slots in use are just being changed, which is waited for.  Who changes them sets `reshaping`, then
+ * kicks and waits for in_run; here in_run is set, then `reshaping` looked at, after immediate_exit was cleared.
+ */
+static int enter(struct kvm_vcpu *k)
+{
+	int r, err;
+
+	for (;;) {
+		atomic_store(&k->in_run, true);
+		if (likely(!atomic_load(&k->e->reshaping)))
+			break;
+		atomic_store(&k->in_run, false);
+		pthread_mutex_lock(&k->e->lock);	/* held meanwhile */
+		pthread_mutex_unlock(&k->e->lock);
+	}
+	r = ioctl(k->fd, KVM_RUN, 0);
+	err = errno;
+	atomic_store_explicit(&k->in_run, false, memory_order_release);
+	errno = err;
+	return r;
+}
+
 /* Finishes a port or MMIO read whose data is still in the run area, so that the
  * state is one between two instructions. */
 static void settle(struct kvm_vcpu *k)
 {
 	__atomic_store_n(&k->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	ioctl(k->fd, KVM_RUN, 0);
+	enter(k);
 }
 
 static int internal_error(struct kvm_vcpu *k)
@@ -252,7 +275,7 @@ enum vcpu_stop kvm_vcpu_run(struct vcpu *v)
 		}
 		if (k->e->split && v->id == 0)
 			offer_extint(k);
-		r = ioctl(k->fd, KVM_RUN, 0);
+		r = enter(k);
 		if (r < 0 && (errno == EINTR || errno == EAGAIN)) {
 			k->e->n_kicks++;
 			continue;

@@ -133,6 +133,12 @@ static int add_e820(struct platform *p, struct err *e)
 	return platform_add_fw_cfg_file(p, "etc/e820", t, high ? 40 : 20, e);
 }
 
+/* Where BARs above 4 GiB may begin, where that is not the end of RAM. */
+static int add_memory_end(struct platform *p, struct err *e)
+{
+	return p->cfg.n_memory ? add_number(p, "etc/reserved-memory-end", memory_top(p), 8, e) : 0;
+}
+
 /* One byte for each of S0 to S5: bit 7, it is there; below, its number in SLP_TYP. */
 static int add_sleep_states(struct platform *p, struct err *e)
 {
@@ -198,6 +204,8 @@ int platform_add_firmware(struct platform *p, const struct platform_firmware *fw
 	r = add_image(p, fw, e);
 	if (r == 0)
 		r = add_e820(p, e);
+	if (r == 0)
+		r = add_memory_end(p, e);
 	if (r == 0)
 		r = add_sleep_states(p, e);
 	if (r == 0)

@@ -118,7 +118,7 @@ static void note_bars(void *opaque, struct pci_dev *d)
 /* Whole GiB around the BARs, and 32 GiB at least, as far as there are addresses and no RAM. */
 static void find_pci64(struct platform *p, struct acpi_config *c)
 {
-	uint64_t ram_end = LAYOUT_4G + e820_high_size(p->cfg.mem_size), end;
+	uint64_t ram_end = memory_top(p), end;
 	struct span s = { UINT64_MAX, 0 };
 
 	pci_for_each(p->pci, note_bars, &s);

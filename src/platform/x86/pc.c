@@ -98,7 +98,7 @@ static int build_pm(struct platform *p)
 /* The 64-bit window is naturally aligned, a quarter of the address space at most. */
 static void place_pci64(struct platform *p)
 {
-	uint64_t top = LAYOUT_4G + e820_high_size(p->cfg.mem_size), size = BIT64(p->phys_bits - 2);
+	uint64_t top = memory_top(p), size = BIT64(p->phys_bits - 2);
 
 	while (size > LAYOUT_GIB && align_up(top, size) + size > BIT64(p->phys_bits))
 		size /= 2;

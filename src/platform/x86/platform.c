@@ -24,9 +24,12 @@ static int add_ram(struct platform *p, struct err *e)
 	uint64_t first = p->kind->legacy ? LAYOUT_HIGH_START : LAYOUT_SHADOW;
 	struct mem *mem = p->m->mem;
 	const struct platform_ram *from = p->cfg.ram;
-	int r = from ? mem_create_ram_from(mem, size + p->cfg.vram_size, p->cfg.mem_huge, from->image, from->copy, e) :
-		mem_create_ram(mem, size + p->cfg.vram_size, p->cfg.mem_huge, e);
+	uint64_t all = platform_backing_size(&p->cfg);
+	int r;
 
+	mem_reserve(mem, all - size - p->cfg.vram_size);
+	r = from ? mem_create_ram_from(mem, all, p->cfg.mem_huge, from->image, from->copy, e) :
+		mem_create_ram(mem, all, p->cfg.mem_huge, e);
 	if (r == 0)
 		r = mem_add_ram(mem, "ram.base", 0, 0, LAYOUT_LOW_END, e);
 	/* On pc what lies between there and 1 MiB is the host bridge's to show. */
@@ -46,10 +49,9 @@ static int check_config(struct platform *p, struct err *e)
 			       (unsigned long long)c->mem_size);
 	if (c->n_vcpus < 1 || c->n_vcpus > MACHINE_MAX_VCPUS)
 		return err_set(e, -EINVAL, "%u vCPUs: between 1 and %u are possible", c->n_vcpus, MACHINE_MAX_VCPUS);
-	if (p->phys_bits < 36 || p->phys_bits > 52 ||
-	    LAYOUT_4G + e820_high_size(c->mem_size) > BIT64(p->phys_bits))
+	if (p->phys_bits < 36 || p->phys_bits > 52 || memory_top(p) > BIT64(p->phys_bits))
 		return err_set(e, -EINVAL, "%llu MiB of memory do not fit into %u physical address bits",
-			       (unsigned long long)(c->mem_size >> 20), p->phys_bits);
+			       (unsigned long long)(platform_backing_size(c) - c->vram_size) >> 20, p->phys_bits);
 	return 0;
 }
 

@@ -48,6 +48,13 @@ enum platform_kind { PLATFORM_PC, PLATFORM_MICRO };
 enum platform_tpm { PLATFORM_TPM_TIS, PLATFORM_TPM_CRB };
 
 #define PLATFORM_MAX_SERIAL 4
+#define PLATFORM_MAX_MEMORY 8
+
+/* Memory that comes and goes: a region of addresses behind RAM and a part of the RAM backing for a device such as virtio/mem.h. */
+struct platform_memory {
+	uint64_t size;		/* bytes, a multiple of 1 MiB */
+	unsigned node;		/* proximity domain that it will belong to */
+};
 
 /* Firmware to be run, read during platform_add_firmware. */
 struct platform_firmware {
@@ -77,6 +84,8 @@ struct platform_ram {
 struct platform_config {
 	enum platform_kind kind;
 	uint64_t mem_size;		/* bytes, a multiple of 4 KiB, 1 MiB at least */
+	struct platform_memory memory[PLATFORM_MAX_MEMORY];
+	unsigned n_memory;
 	int mem_huge;			/* MEM_HUGE_* */
 	const struct platform_ram *ram;	/* what is in RAM at first; NULL: zeros */
 	unsigned n_vcpus;		/* 1..MACHINE_MAX_VCPUS that there may be */
@@ -142,6 +151,11 @@ int platform_add_virtio_on(struct platform *p, struct virtio_dev *d, struct pci_
 struct pci_dev *platform_last_card(struct platform *p);
 /* The display adapter's, or NULL. */
 struct pci_dev *platform_vga(struct platform *p);
+
+/* Where memory i lies for the guest (a multiple of 1 GiB), and in the RAM backing (of 2 MiB).  Nothing is shown there yet. */
+void platform_memory_place(const struct platform_config *cfg, unsigned i, uint64_t *gpa, uint64_t *offset);
+/* Bytes of the RAM backing: RAM, the VGA's memory, and what comes and goes. */
+uint64_t platform_backing_size(const struct platform_config *cfg);
 
 /* The PCI root bus, for devices that are not virtio; NULL on micro. */
 struct pci_bus *platform_pci_bus(struct platform *p);

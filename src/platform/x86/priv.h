@@ -95,6 +95,11 @@ unsigned cpus_count(const struct platform *p);
 /* platform.c: a vCPU's first state, or that of one that waits for SIPI (start is for the boot processor only). */
 int platform_set_vcpu(struct platform *p, unsigned id, const struct boot_start *start, struct err *e);
 
+/* memory.c: the first address behind RAM and all memory that may come; what the tables say of it. */
+struct acpi_config;
+uint64_t memory_top(const struct platform *p);
+void memory_acpi_config(const struct platform *p, struct acpi_config *c);
+
 int serial_build(struct platform *p, struct err *e);
 /* video.c: the VGA, if there is one. */
 int video_build(struct platform *p, struct err *e);

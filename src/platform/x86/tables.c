@@ -28,6 +28,7 @@ void tables_acpi_config(const struct platform *p, struct acpi_config *c)
 	};
 	c->numa = p->cfg.numa;
 	c->numa.memory = p->cfg.mem_size;
+	memory_acpi_config(p, c);
 	floppy_acpi_config(p, c);
 	for (unsigned i = 0; i < PLATFORM_MAX_SERIAL; i++)
 		if (p->cfg.serial[i])

@@ -8,6 +8,8 @@
 
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -270,6 +272,101 @@ static void impossible_sizes_are_refused_in_words(void **state)
 	mem_free(m);
 }
 
+/* What a listener was told, as "+gpa,size" and "-gpa,size" in MiB. */
+static void told_added(void *opaque, const struct mem_range *r)
+{
+	sprintf((char *)opaque + strlen(opaque), "+%llu,%llu ", (unsigned long long)(r->gpa / MIB), (unsigned long long)(r->size / MIB));
+}
+
+static void told_removed(void *opaque, const struct mem_range *r)
+{
+	sprintf((char *)opaque + strlen(opaque), "-%llu,%llu ", (unsigned long long)(r->gpa / MIB), (unsigned long long)(r->size / MIB));
+}
+
+static void told_range(void *opaque, const struct mem_range *r)
+{
+	if (r->plugged) {
+		told_added(opaque, r);
+		assert_int_equal(r->fd_offset, 2 * MIB + (r->gpa - 16 * MIB));
+	}
+}
+
+static void plugged_pieces_are_one_range(void **state)
+{
+	struct mem_listener l = { .added = told_added, .removed = told_removed };
+	char told[256] = "", map[256] = "";
+	uint8_t b[8] = "piece";
+	struct mem_range r;
+	struct mem *m;
+	struct err e;
+
+	assert_int_equal(mem_new(&m), 0);
+	mem_reserve(m, 16 * MIB);
+	assert_int_equal(mem_create_ram(m, 16 * MIB, MEM_HUGE_NONE, &e), -EINVAL);	/* nothing would be left */
+	assert_int_equal(mem_create_ram(m, 18 * MIB, MEM_HUGE_NONE, &e), 0);
+	assert_int_equal(mem_add_ram(m, "low", 0, 0, 2 * MIB, &e), 0);
+	l.opaque = told;
+	mem_listen(m, &l);
+	*told = 0;
+	assert_int_equal(mem_plug(m, "p", 16 * MIB, 2 * MIB, 4 * MIB, &e), 0);
+	assert_int_equal(mem_plug(m, "p", 22 * MIB, 8 * MIB, 2 * MIB, &e), 0);
+	assert_int_equal(mem_plug(m, "p", 20 * MIB, 6 * MIB, 2 * MIB, &e), 0);	/* what was between them */
+	assert_string_equal(told, "+16,4 +22,2 +20,2 ");
+	mem_for_each(m, told_range, map);
+	assert_string_equal(map, "+16,8 ");
+	assert_true(mem_find(m, 16 * MIB, &r));
+	assert_null(r.ahead);			/* nobody makes it ahead: it may not be there */
+	/* twice, astride, beyond */
+	assert_int_equal(mem_plug(m, "p", 23 * MIB, 9 * MIB, 2 * MIB, &e), -EEXIST);
+	assert_int_equal(mem_plug(m, "p", 30 * MIB, 16 * MIB, 3 * MIB, &e), -EINVAL);
+	assert_int_equal(mem_unplug(m, 23 * MIB, 2 * MIB), -ENOENT);
+	assert_int_equal(mem_unplug(m, 0, MIB), -ENOENT);	/* it was not plugged */
+	assert_int_equal(mem_unplug(m, 16 * MIB, 0), -EINVAL);
+	assert_int_equal(mem_unplug(m, UINT64_MAX - 4095, 8192), -EINVAL);
+	/* Bytes stay where they are when a piece goes from the middle, the end, the beginning. */
+	assert_int_equal(mem_write(m, 20 * MIB - 4, b, 8), 0);
+	*told = 0;
+	assert_int_equal(mem_unplug(m, 18 * MIB, MIB), 0);
+	assert_int_equal(mem_unplug(m, 23 * MIB, MIB), 0);
+	assert_int_equal(mem_unplug(m, 16 * MIB, MIB), 0);
+	assert_string_equal(told, "-18,1 -23,1 -16,1 ");
+	*map = 0;
+	mem_for_each(m, told_range, map);
+	assert_string_equal(map, "+17,1 +19,4 ");
+	memset(b, 0, sizeof(b));
+	assert_int_equal(mem_read(m, 20 * MIB - 4, b, 8), 0);
+	assert_string_equal(b, "piece");
+	assert_int_equal(mem_read(m, 18 * MIB - 4, b, 8), -EFAULT);
+	assert_int_equal(mem_plug(m, "p", 18 * MIB, 4 * MIB, MIB, &e), 0);
+	assert_int_equal(mem_unplug(m, 17 * MIB, 6 * MIB), 0);
+	*map = 0;
+	mem_for_each(m, told_range, map);
+	assert_string_equal(map, "");
+	mem_unlisten(m, &l);
+	mem_free(m);
+}
+
+/* Plugging leaves room in the map for others. */
+static void plugged_pieces_are_not_too_many(void **state)
+{
+	struct mem *m;
+	struct err e;
+	unsigned n = 0;
+	int ret = 0;
+
+	assert_int_equal(mem_new(&m), 0);
+	mem_reserve(m, 8 * MIB);
+	assert_int_equal(mem_create_ram(m, 9 * MIB, MEM_HUGE_NONE, &e), 0);
+	for (; n < 1024 && !ret; n++)
+		ret = mem_plug(m, "p", GIB + n * 8192ull, MIB + n * 8192ull, 4096, &e);
+	assert_int_equal(ret, -ENOSPC);
+	assert_in_range(n, 300, 500);
+	for (unsigned i = 0; i < 60; i++)
+		assert_int_equal(mem_add_ram(m, "other", i * 4096ull, i * 4096ull, 4096, &e), 0);
+	assert_int_equal(mem_unplug(m, GIB, 4096), 0);
+	mem_free(m);
+}
+
 static bool resident(const uint8_t *at, uint64_t len)
 {
 	unsigned char page[512];
@@ -412,6 +509,8 @@ int main(void)
 		T(code_writes_are_told),
 		T(dirty_log_misses_nothing),
 		T(watched_pages_have_a_log_of_their_own),
+		cmocka_unit_test(plugged_pieces_are_one_range),
+		cmocka_unit_test(plugged_pieces_are_not_too_many),
 		cmocka_unit_test(memory_is_made_ahead_of_a_run_only),
 		cmocka_unit_test(large_pages_are_made_ahead_of_a_run_only),
 		cmocka_unit_test(memory_is_placed),

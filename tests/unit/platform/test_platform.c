@@ -229,6 +229,53 @@ static void cpus_come_and_go(void **state)
 	}
 }
 
+/* Behind RAM and at multiples of 1 GiB, with nothing there yet; BARs come behind it, and the tables tell. */
+static void memory_has_a_place(void **state)
+{
+	for (int k = 0; k < 2; k++) {
+		struct platform_config c = { .kind = k ? PLATFORM_MICRO : PLATFORM_PC, .mem_size = 2880 * MIB, .n_vcpus = 1,
+					     .memory = { { 1536 * MIB, 0 }, { 3 * MIB, 1 }, { 1024 * MIB, 0 } }, .n_memory = 3 };
+		uint64_t gpa, offset, rsdp = LAYOUT_ACPI, xsdt = 0, table = 0;
+		uint8_t b[4], tables[512];
+		struct mem_range r;
+		struct fix f;
+		bool srat = false;
+
+		assert_int_equal(build(&f, &c, 1), 0);
+		platform_memory_place(&c, 0, &gpa, &offset);
+		assert_int_equal(gpa, 5ull << 30);
+		assert_int_equal(offset, 2880 * MIB);
+		c.vram_size = MIB;
+		platform_memory_place(&c, 0, &gpa, &offset);
+		assert_int_equal(gpa, 5ull << 30);
+		assert_int_equal(offset, 2882 * MIB);	/* for large pages */
+		c.vram_size = 0;
+		platform_memory_place(&c, 1, &gpa, &offset);
+		assert_int_equal(gpa, 7ull << 30);
+		platform_memory_place(&c, 2, &gpa, &offset);
+		assert_int_equal(gpa, 8ull << 30);
+		assert_int_equal(platform_backing_size(&c), offset + 1024 * MIB);
+		assert_int_equal(mem_ram_size(f.m->mem), offset + 1024 * MIB);
+		assert_false(mem_find(f.m->mem, 5ull << 30, &r));
+		assert_int_equal(platform_boot(f.p, &f.err), 0);
+		assert_int_equal(mem_read(f.m->mem, rsdp + 24, &xsdt, 8), 0);
+		assert_int_equal(mem_read(f.m->mem, xsdt, tables, sizeof(tables)), 0);
+		for (unsigned i = 36; i < ld_le32(tables + 4) && !srat; i += 8) {
+			table = ld_le64(tables + i);
+			assert_int_equal(mem_read(f.m->mem, table, b, 4), 0);
+			srat = !memcmp(b, "SRAT", 4);
+		}
+		assert_true(srat);
+		destroy(&f);
+		/* Not where there are no addresses. */
+		c.phys_bits = 36;
+		c.memory[2].size = 57ull << 30;
+		assert_int_equal(build(&f, &c, 1), -EINVAL);
+		assert_non_null(strstr(f.err.msg, "36 physical address bits"));
+		destroy(&f);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -236,6 +283,7 @@ int main(void)
 		cmocka_unit_test(slots_run_out),
 		cmocka_unit_test(vcpus_after_boot),
 		cmocka_unit_test(cpus_come_and_go),
+		cmocka_unit_test(memory_has_a_place),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -145,6 +145,16 @@ static void effects(void **state)
 	warns("-m|1G,maxmem=4G", "slots and maxmem have no effect");
 	warns("-device|virtio-rng-pci,disable-modern=on", "-device virtio-rng-pci: disable-modern=on has no effect");
 	is_quiet("-device|virtio-rng-pci,disable-modern=false,disable-legacy=on");
+	gives("-m|1G,maxmem=4G,slots=2|-object|memory-backend-ram,id=m1,size=3G|-device|virtio-mem-pci,id=vm0,memdev=m1,node=0,block-size=4M,requested-size=1G",
+	      "--memory-device|vm0,memdev=m1,size=3145728K,node=0,block-size=4096K,requested-size=1048576K|");
+	gives("-m|1G,maxmem=4G|-object|memory-backend-ram,id=m1,size=3G|-device|virtio-mem-pci,memdev=m1", "--memory|1024M,max=4096M|");
+	is_quiet("-m|1G,maxmem=4G|-object|memory-backend-ram,id=m1,size=3G|-device|virtio-mem-pci,memdev=m1,requested-size=2147483648");
+	fails("-m|1G|-object|memory-backend-ram,id=m1,size=3G|-device|virtio-mem-pci,memdev=m1", "maxmem=");
+	fails("-m|1G,maxmem=512M", "must be at least the initial memory size");
+	fails("-m|1G,maxmem=4G|-device|virtio-mem-pci", "'memdev' property is not set");
+	fails("-m|1G,maxmem=4G|-device|virtio-mem-pci,memdev=m", "memdev=m is no memory backend");
+	fails("-m|1G,maxmem=4G|-object|iothread,id=m|-device|virtio-mem-pci,memdev=m", "memdev=m is no memory backend");
+	fails("-m|1G,maxmem=4G|-object|memory-backend-ram,id=m,size=1G|-device|virtio-mem-pci,memdev=m|-device|virtio-mem-pci,memdev=m", "already busy memdev");
 	gives("-device|vhost-vsock-pci,guest-cid=5", "--vsock|cid=5|");
 	is_quiet("-device|vhost-vsock-pci,guest-cid=5,vhostfd=3");
 	fails("-device|vhost-vsock-pci", "guest-cid is missing");

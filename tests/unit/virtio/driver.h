@@ -27,6 +27,9 @@
 #include "virtio/device.h"
 
 #define DRV_RAM (64ull << 20)
+#ifndef DRV_RESERVE
+#define DRV_RESERVE 0			/* bytes of the backing behind it, for a test that shows them itself */
+#endif
 #define DRV_RINGS 0x100000ull		/* 64 KiB for each queue */
 #define DRV_ECAM 0xe0000000ull
 #define DRV_MMIO 0xd0000000ull
@@ -64,7 +67,8 @@ static inline void drv_machine(struct drv *d)
 
 	memset(d, 0, sizeof(*d));
 	assert_int_equal(machine_new(&d->m, true), 0);
-	assert_int_equal(mem_create_ram(d->m->mem, DRV_RAM, MEM_HUGE_NONE, &e), 0);
+	mem_reserve(d->m->mem, DRV_RESERVE);
+	assert_int_equal(mem_create_ram(d->m->mem, DRV_RAM + DRV_RESERVE, MEM_HUGE_NONE, &e), 0);
 	assert_int_equal(mem_add_ram(d->m->mem, "ram", 0, 0, DRV_RAM, &e), 0);
 	d->m->msi = drv_msi;
 	d->m->msi_opaque = d;

@@ -449,6 +449,13 @@ static void test_boot(void **state)
 	refused("tpm", "1.2", "--tpm");
 	refused("tpm-state", "d", "--tpm");
 	refused("tpm-end", "on", "socket=");
+	refused("memory-max", "256M", "--memory: max= is 256 MiB, less than the 512 MiB");
+	refused("memory-max", "x", "--memory: max=");
+	refused("memory-max", "513M", "--memory-device vm0: the size of");
+	refused("memory-device.0.size", "1G", "--memory-device: id is missing");
+	refused("memory-device.0.id", "m0", "--memory-device m0: the size of 0");
+	refused("memory-device.8.id", "m0", "at most 8 memory devices");
+	refused("memory-device.0.colour", "red", "not a configuration key");
 	refused("vsock.cid", "2", "--vsock");
 	refused("vsock.cid", "4294967295", "--vsock");
 	refused("vsock.cid", "3", "vsock.path is missing");
