@@ -25,12 +25,12 @@ def look(g):
 
 
 def nodes(*machine):
-    with Guest("--memory", "384M", "--numa", "node,memory=128M,distance=1:21,cpus=0,cpus=2", "--numa", "node,memory=192M,cpus=1,,3",
-               "--numa", "node,memory=64M,distance=0:31,distance=1:255", *machine, cpus=2) as g:
+    with Guest("--memory", "448M", "--numa", "node,memory=128M,distance=1:21,cpus=0,cpus=2", "--numa", "node,memory=192M,cpus=1,,3",
+               "--numa", "node,memory=128M,distance=0:31,distance=1:255", *machine, cpus=2) as g:
         got, _ = look(g)
         check({n: (c, d) for n, (c, d, _) in got.items()} == {0: ("0", [10, 21, 31]), 1: ("1", [21, 10, 255]), 2: ("", [31, 255, 10])}, f"nodes are {got}")
-        # The kernel's own part is not in MemTotal.
-        check(all(want // 2 <= got[n][2] >> 10 <= want for n, want in enumerate((128, 192, 64))), f"memory is {got}")
+        # The kernel's own part, which lies where it was put at random, is not in MemTotal.
+        check(all(want // 4 <= got[n][2] >> 10 <= want for n, want in enumerate((128, 192, 128))), f"memory is {got}")
         # One that comes is where it belongs.
         g.refused("device_add", "must match numa node", driver=CPU, **{"socket-id": 0, "core-id": 3, "thread-id": 0, "node-id": 0})
         g.q.cmd("device_add", driver=CPU, **{"socket-id": 0, "core-id": 3, "thread-id": 0, "node-id": 1})
@@ -40,7 +40,7 @@ def nodes(*machine):
         check(ids == [0, 1, 0, 1], f"query-hotpluggable-cpus: {ids}")
         check({c["cpu-index"]: c["props"]["node-id"] for c in g.q.cmd("query-cpus-fast")} == {0: 0, 1: 1, 3: 1}, "query-cpus-fast")
         sizes = [(m["id"], m["size"] >> 20) for m in g.q.cmd("query-memdev")]
-        check(sizes == [("ram-node0", 128), ("ram-node1", 192), ("ram-node2", 64)], f"query-memdev: {sizes}")
+        check(sizes == [("ram-node0", 128), ("ram-node1", 192), ("ram-node2", 128)], f"query-memdev: {sizes}")
         out = g.hmp("info numa")
         check(out.startswith("3 nodes\r\nnode 0 cpus: 0\r\nnode 0 size: 128 MB") and "node 1 cpus: 1 3\r\n" in out, out)
         check("ram-node2" in g.hmp("info memdev") and '"1"' in g.hmp("info hotpluggable-cpus"), "the monitor for people")
