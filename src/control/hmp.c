@@ -309,6 +309,7 @@ static const struct hmp_command infos[] = {
 	{ "name", NULL, "", "the guest's name", 0, info_name },
 	{ "network", NULL, "", "network cards", 0, info_network },
 	{ "numa", NULL, "", "nodes of memory", 0, hmp_info_numa },
+	{ "pci", NULL, "", "PCI cards and what else is on the buses", 0, hmp_info_pci },
 	{ "registers", NULL, "[-a]", "registers of a CPU, or of all", 0, info_registers },
 	{ "snapshots", NULL, "", "snapshots of the guest inside its disks", 0, hmp_info_snapshots },
 	{ "status", NULL, "", "whether the guest runs", 0, info_status },

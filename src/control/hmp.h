@@ -46,6 +46,9 @@ void hmp_info_memory_size_summary(struct hmp *h);
 void hmp_qom_set(struct hmp *h);
 void hmp_qom_get(struct hmp *h);
 
+/* hmp_pci.c */
+void hmp_info_pci(struct hmp *h);
+
 /* hmp_migrate.c */
 void hmp_migrate(struct hmp *h);
 void hmp_migrate_start_postcopy(struct hmp *h);
