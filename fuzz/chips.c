@@ -16,6 +16,7 @@
 #include "chardev/chardev.h"
 #include "chipset/acpi_cpuhp.h"
 #include "chipset/acpi_ged.h"
+#include "chipset/acpi_pcihp.h"
 #include "chipset/acpi_pm.h"
 #include "chipset/debug_exit.h"
 #include "chipset/hpet.h"
@@ -46,6 +47,8 @@ struct pc {
 	struct acpi_pm *pm;
 	struct acpi_ged *ged;
 	struct acpi_cpuhp *cpuhp;
+	struct acpi_pcihp *pcihp;
+	uint32_t cards, leaving;	/* by slot */
 	struct vcpu cpu[N_CPUS];
 	size_t typed;
 };
@@ -196,6 +199,50 @@ static void host_wants_cpu(struct pc *pc, const uint8_t *arg)
 	follow_cpus(pc);
 }
 
+/* Slots 1 to 22, those with an even number if there is no card in slot 1. */
+static uint32_t card_slots(void *opaque)
+{
+	const struct pc *pc = opaque;
+
+	return pc->cards & 2 ? 0x7ffffe : 0x555554;
+}
+
+static void card_ejected(void *opaque, unsigned slot)
+{
+	struct pc *pc = opaque;
+
+	if (slot > 31 || !(card_slots(pc) >> slot & 1))
+		abort();
+	pc->leaving |= pc->cards & BIT(slot);
+}
+
+static int build_slots(struct pc *pc)
+{
+	const struct acpi_pcihp_config c = { .port = 0xcc0, .event = acpi_pm_gpe(pc->pm, 1), .slots = card_slots, .ejected = card_ejected, .opaque = pc };
+
+	return acpi_pcihp_new(pc->m, &c, &pc->pcihp);
+}
+
+static void host_wants_card(struct pc *pc, const uint8_t *arg)
+{
+	unsigned slot = 1 + arg[1] % 22;
+
+	switch (arg[0] % 3) {
+	case 0:
+		pc->cards |= BIT(slot);
+		acpi_pcihp_plugged(pc->pcihp, slot);
+		break;
+	case 1: acpi_pcihp_ask(pc->pcihp, slot); break;
+	case 2:
+		for (unsigned i = 0; i < 32; i++)
+			if (pc->leaving >> i & 1)
+				acpi_pcihp_emptied(pc->pcihp, i);
+		pc->cards &= ~pc->leaving;
+		pc->leaving = 0;
+		break;
+	}
+}
+
 static int build_rest(struct pc *pc)
 {
 	struct machine *m = pc->m;
@@ -213,6 +260,7 @@ static int build_rest(struct pc *pc)
 	r = r ? r : acpi_pm_new(m, &ac, &pc->pm);
 	r = r ? r : acpi_ged_new(m, &gc, &pc->ged);
 	r = r ? r : build_cpus(pc);
+	r = r ? r : build_slots(pc);
 	r = r ? r : port92_new(m, 0x92, &(struct irq){ 0 });
 	r = r ? r : debug_exit_new(m, 0xf4, 4);
 	r = r ? r : pvpanic_new(m, 0x505);
@@ -225,7 +273,7 @@ static void port_access(struct pc *pc)
 					   0x600, 0x604, 0x620, 0xb2, 0xcf8, 0x92, 0x2000, 0xe0 };
 	uint8_t how = (uint8_t)take(pc, 1), where = (uint8_t)take(pc, 1);
 	uint32_t v = (uint32_t)take(pc, 4);
-	uint16_t port = (uint16_t)(how & 8 ? 0xcd8 + (where & 15) : base[where & 15] + (where >> 4));
+	uint16_t port = (uint16_t)(how & 8 ? 0xcd8 + (where & 15) : how & 16 ? 0xcc0 + (where & 31) : base[where & 15] + (where >> 4));
 
 	bus_access(pc->m->pio, port, &v, 1u << (how & 1) << (how >> 1 & 1), how & 4);
 }
@@ -279,6 +327,8 @@ static void outside(struct pc *pc)
 	machine_lock(pc->m);
 	if (what >= 0xe0)
 		host_wants_cpu(pc, arg);
+	else if (what >= 0xc0)
+		host_wants_card(pc, arg);
 	else switch (what % 5) {
 	case 0: chardev_feed(pc->chr, arg, sizeof(arg)); break;
 	case 1: i8042_key(pc->kbc, arg[0], arg[1] & 1, arg[1] & 2); break;

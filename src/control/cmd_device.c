@@ -127,13 +127,53 @@ static int put_adapter(struct ctl_call *c, struct conf *f, const char *bus, stru
 	return first->controller && !bus ? conf_set(f, "controller", first->controller, e) : 0;
 }
 
+/* As QEMU has it: text is a slot in hexadecimal, perhaps with a function ("5.0"), a number 8 times the slot and the function. */
+static bool parse_addr(json_t *v, unsigned *slot, unsigned *fn)
+{
+	unsigned long long n = (unsigned long long)json_integer_value(v), part = 0;
+	char *end;
+
+	if (json_is_integer(v)) {
+		*slot = (unsigned)MIN(n >> 3, 32u);
+		*fn = n & 7;
+		return *slot < 32;
+	}
+	if (!json_is_string(v))
+		return false;
+	n = strtoull(json_string_value(v), &end, 16);
+	if (*end == '.')
+		part = strtoull(end + 1, &end, 16);
+	*slot = (unsigned)n;
+	*fn = (unsigned)part;
+	return end != json_string_value(v) && !*end && n < 32 && part < 8;
+}
+
+/* The slot, on the root bus; on a root port there is one place, and nothing to choose. */
+static int put_addr(struct ctl_call *c, const struct driver *d, struct conf *f, struct err *e)
+{
+	json_t *v = json_object_get(c->args, "addr");
+	unsigned slot, fn;
+	char text[16];
+
+	if (!v || (json_is_integer(v) && json_integer_value(v) == -1))
+		return 0;
+	if (!parse_addr(v, &slot, &fn) || fn)
+		return err_set(e, -EINVAL, "%s.addr: function 0 of a slot is meant, such as \"0x5\"", d->name);
+	snprintf(text, sizeof(text), "%u", slot);
+	return conf_set(f, "slot", text, e);
+}
+
 static int put_bus(struct ctl_call *c, const struct driver *d, struct conf *f, const char *bus, struct err *e)
 {
 	if (!strcmp(d->bus, "SCSI"))
 		return put_adapter(c, f, bus, e);
 	if (!strcmp(d->bus, "usb-bus") && !vm_has_usb(c->ctl->vm))
 		return err_set(e, -ENOENT, "No 'usb-bus' bus found for device '%s'", d->name);
-	return bus && !strcmp(d->bus, "PCI") ? conf_set(f, "bus", bus, e) : 0;
+	if (strcmp(d->bus, "PCI"))
+		return 0;
+	if (bus && conf_set(f, "bus", bus, e))
+		return -EINVAL;
+	return !bus || vm_is_root_bus(bus) ? put_addr(c, d, f, e) : 0;
 }
 
 static int put_net(struct ctl_call *c, const struct driver *d, struct conf *f, struct err *e)

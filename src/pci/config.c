@@ -30,14 +30,11 @@ static uint16_t command(const struct pci_dev *d)
 
 int pci_free_slot(const struct pci_bus *b)
 {
-	for (int slot = 0; slot < (b->port_bus ? 1 : 32); slot++) {
-		bool used = false;
+	uint32_t taken = pci_bus_used(b) | b->kept;
 
-		for (int fn = 0; fn < 8; fn++)
-			used |= b->devs[PCI_DEVFN(slot, fn)] != NULL;
-		if (!used)
+	for (int slot = 0; slot < (b->port_bus ? 1 : 32); slot++)
+		if (!(taken >> slot & 1))
 			return PCI_DEVFN(slot, 0);
-	}
 	return PCI_ANY_DEVFN;
 }
 

@@ -16,6 +16,7 @@ struct pci_bus {
 	struct list children;		/* buses */
 	bool port_bus;			/* behind a root port: one place, and the bridge is its function */
 	bool off;			/* no link: the guest finds nothing there */
+	uint32_t kept, hidden;		/* a bit for each slot: pci_bus_keep, pci_bus_hide */
 	struct list node;
 };
 

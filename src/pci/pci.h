@@ -132,6 +132,14 @@ bool pci_msix_covers(struct pci_dev *d, uint64_t off);
 void pci_dev_add_pcie(struct pci_dev *d, unsigned type);	/* 0 endpoint, 9 root complex integrated: an endpoint behind a port */
 /* Function 0 of the first slot that is free (a root port's bus has one); PCI_ANY_DEVFN: none. */
 int pci_free_slot(const struct pci_bus *b);
+/*
+ * Slots of a bus, a bit for each.  Those that are kept are for cards that are put there by number: pci_free_slot passes them over.  What is
+ * in a hidden one is there, and the guest does not find it.  Used: those with a function.
+ */
+void pci_bus_keep(struct pci_bus *b, uint32_t slots);
+uint32_t pci_bus_kept(const struct pci_bus *b);
+void pci_bus_hide(struct pci_bus *b, unsigned slot, bool hide);
+uint32_t pci_bus_used(const struct pci_bus *b);
 void pci_dev_use_intx(struct pci_dev *d, unsigned pin);		/* 1..4 = A..D */
 void pci_dev_ready(struct pci_dev *d);
 void pci_dev_fini(struct pci_dev *d);
@@ -176,6 +184,7 @@ void pci_root_assign(struct pci_bus *root, const uint8_t irq_line_of_pirq[4]);
 void pci_for_each(struct pci_bus *root, void (*fn)(void *opaque, struct pci_dev *d), void *opaque);
 /* What is on this bus, also where the guest has given it no number or finds nothing. */
 struct pci_dev *pci_bus_dev(const struct pci_bus *b, unsigned devfn);
+/* As the guest finds it; NULL: there is nothing, or it is hidden. */
 struct pci_dev *pci_find(struct pci_bus *root, unsigned bus, unsigned devfn);
 /* Configuration access as CF8/ECAM do it; for tests and firmware tables. */
 uint32_t pci_config_read(struct pci_dev *d, unsigned off, unsigned len);

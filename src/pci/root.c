@@ -80,7 +80,27 @@ struct pci_dev *pci_find(struct pci_bus *root, unsigned bus, unsigned devfn)
 {
 	struct pci_bus *b = bus_find(root, bus);
 
-	return b && devfn < 256 ? b->devs[devfn] : NULL;
+	return b && devfn < 256 && !(b->hidden >> (devfn >> 3) & 1) ? b->devs[devfn] : NULL;
+}
+
+/* ---- slots ---- */
+
+void pci_bus_keep(struct pci_bus *b, uint32_t slots) { b->kept |= slots; }
+uint32_t pci_bus_kept(const struct pci_bus *b) { return b->kept; }
+
+void pci_bus_hide(struct pci_bus *b, unsigned slot, bool hide)
+{
+	b->hidden = hide ? b->hidden | BIT(slot) : b->hidden & ~BIT(slot);
+}
+
+uint32_t pci_bus_used(const struct pci_bus *b)
+{
+	uint32_t used = 0;
+
+	for (unsigned i = 0; i < ARRAY_LEN(b->devs); i++)
+		if (b->devs[i])
+			used |= BIT(i >> 3);
+	return used;
 }
 
 /* ---- configuration mechanisms ---- */

@@ -107,7 +107,7 @@ const char *drive_path(struct qemu *q, const char *file)
 
 struct disk {
 	const char *node;		/* in place of the file; NULL: none */
-	const char *file, *format, *interface, *cache, *aio, *serial, *controller, *bootindex, *scsi_id, *lun, *bus, *id;
+	const char *file, *format, *interface, *cache, *aio, *serial, *controller, *bootindex, *scsi_id, *lun, *bus, *slot, *id;
 	bool cd, ro, snapshot;
 	struct props *more[2];		/* of drive and device: the rest */
 };
@@ -247,6 +247,7 @@ static void emit_disk(struct qemu *q, const struct disk *d)
 	emit_part(q, "lun", d->lun);
 	emit_part(q, "bootindex", d->bootindex);
 	emit_part(q, "bus", d->bus);
+	emit_part(q, "slot", d->slot);
 	emit_part(q, "id", d->id);
 	for (unsigned i = 0; i < 2; i++)
 		if (d->more[i])
@@ -594,7 +595,7 @@ int emit_disk_device(struct qemu *q, struct qemu_item *dev, const char *interfac
 	d.node = node ? name : NULL;
 	d.id = dev->id;
 	if (!strcmp(interface, "virtio"))
-		d.bus = slot_of(q, bus);
+		d.bus = slot_of(q, bus), d.slot = root_slot(q, props_take(&dev->p, "addr"), bus);
 	ret = drive ? drive_image(q, drive, &d, e) : 0;
 	d.cd |= cd;
 	if (!ret)

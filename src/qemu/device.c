@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "qemu/qemu.h"
+#include "vm/config.h"
 
 struct kind {
 	const char *name, *bus, *group, *desc;
@@ -576,6 +577,19 @@ const char *slot_of(struct qemu *q, const char *bus)
 			return bus;
 	}
 	return NULL;
+}
+
+const char *root_slot(struct qemu *q, const char *addr, const char *bus)
+{
+	unsigned long slot, fn = 0;
+	char *end;
+
+	if (!addr || (bus && strcmp(bus, "pci.0") && strcmp(bus, "pcie.0")))
+		return NULL;
+	slot = strtoul(addr, &end, 16);
+	if (*end == '.')
+		fn = strtoul(end + 1, &end, 16);
+	return *end || fn || slot < 1 || slot > VM_LAST_SLOT ? NULL : keepf(q, "%lu", slot);
 }
 
 int emit_devices(struct qemu *q, struct err *e)

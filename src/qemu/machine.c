@@ -14,6 +14,8 @@ static int set_machine(struct qemu *q, const char *type, struct err *e)
 {
 	q->none = !strcmp(type, "none");
 	q->micro = !strcmp(type, "microvm");
+	/* As with QEMU's: cards of a PC's root bus come and go, those of a Q35's stay. */
+	q->fixed_cards = q->none || q->micro || strstr(type, "q35");
 	if (q->none || q->micro || !strcmp(type, "pc") || !strcmp(type, "q35") || !strncmp(type, "pc-i440fx-", 10) ||
 	    !strncmp(type, "pc-q35-", 7))
 		return 0;
@@ -408,6 +410,10 @@ int opt_global(struct qemu *q, const char *val, struct err *e)
 	for (unsigned i = 0; i < ARRAY_LEN(same); i++)
 		if (!strcmp(same[i], name))
 			return 0;
+	if (!strcmp(name, "PIIX4_PM.acpi-root-pci-hotplug")) {
+		q->fixed_root = fixed_holds(value, "off");
+		return 0;
+	}
 	for (unsigned i = 0; i < ARRAY_LEN(fixed); i++)
 		if (!strcmp(fixed[i].name, name) && fixed_holds(value, fixed[i].is))
 			return 0;
@@ -464,6 +470,8 @@ int emit_machine(struct qemu *q, struct err *e)
 		return ret;
 	emit_boot(q);
 	emitf(q, "--defaults", "qemu");
+	if (!q->fixed_cards && !q->fixed_root)
+		emitf(q, "--pci-hotplug", "on");
 	if (q->no_reboot)
 		emit(q, "--no-reboot");
 	if (q->paused || q->none)

@@ -106,14 +106,15 @@ static int card(struct qemu *q, struct props *p, const char *id, const char *mod
 		"guest_ufo", "host_tso4", "host_tso6", "host_ecn", "host_ufo", "mrg_rxbuf", "status", "ctrl_vq", "ctrl_rx", "ctrl_vlan",
 		"ctrl_rx_extra", "ctrl_mac_addr", "ctrl_guest_offloads", "host_mtu", "tx", "x-txtimer", "x-txburst", "failover", "acpi-index", "name", "vlan", NULL,
 	};
-	const char *mac = props_take(p, "mac");
+	const char *mac = props_take(p, "mac"), *bus = props_take(p, "bus");
 
 	if (!mac)
 		mac = props_take(p, "macaddr");
 	emit_part(q, "mac", mac);
 	emit_part(q, "model", model);
 	emit_part(q, "id", id);
-	emit_part(q, "bus", slot_of(q, props_take(p, "bus")));
+	emit_part(q, "bus", slot_of(q, bus));
+	emit_part(q, "slot", root_slot(q, props_take(p, "addr"), bus));
 	emit_part(q, "romfile", props_take(p, "romfile"));
 	emit_part(q, "rombar", props_take(p, "rombar"));
 	emit_part(q, "bootindex", props_take(p, "bootindex"));

@@ -87,7 +87,7 @@ struct qemu {
 	uint64_t slots;
 	unsigned n_memories;		/* -device virtio-mem */
 	unsigned cpus, max_cpus, echr, n_scsi, code_cache;	/* code_cache: MiB; 0: not said */
-	bool vga_device, nodefaults, nographic, snapshot, no_reboot, paused, daemonize, no_net, micro;
+	bool vga_device, nodefaults, nographic, snapshot, no_reboot, paused, daemonize, no_net, micro, fixed_cards, fixed_root;
 	bool stdio_used;		/* by one who does not share it */
 	bool monitor_given;		/* even if it is none: no other is made */
 	bool none;			/* -machine none: for questions only */
@@ -234,6 +234,8 @@ int emit_objects(struct qemu *q, struct err *e);
 int emit_devices(struct qemu *q, struct err *e);
 /* The bus if it is a root port's, else NULL: other buses are the root bus here. */
 const char *slot_of(struct qemu *q, const char *bus);
+/* The slot of the root bus that addr= (may be NULL) names; NULL: none, or none that a card may choose here. */
+const char *root_slot(struct qemu *q, const char *addr, const char *bus);
 void device_list(FILE *f);
 int device_properties(const char *name, FILE *f);
 

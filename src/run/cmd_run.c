@@ -49,7 +49,7 @@ static int set_display(struct conf *c, struct err *e)
 	return conf_set(c, "display", "auto", e);
 }
 
-/* Without --net there is one user network.  A guest that is saved is to know when it is a copy; said here, so that machines that were saved without it stay as they were. */
+/* Without --net there is one user network.  A guest that is saved is to know when it is a copy, and cards of the root bus come and go; said here, so that machines that were saved without it stay as they were. */
 static int set_defaults(struct conf *c, struct opt_state *st, struct err *e)
 {
 	int ret = st->n_nets ? 0 : conf_set(c, "net.0.kind", "user", e);
@@ -58,6 +58,8 @@ static int set_defaults(struct conf *c, struct opt_state *st, struct err *e)
 		ret = set_display(c, e);
 	if (!ret && !conf_get(c, "vmgenid") && !is_set_to(c, "defaults", "qemu"))
 		ret = conf_set(c, "vmgenid", "auto", e);
+	if (!ret && !conf_get(c, "pci-hotplug") && !is_set_to(c, "machine", "micro") && !is_set_to(c, "defaults", "qemu"))
+		ret = conf_set(c, "pci-hotplug", "on", e);
 	return ret ? ret : place_agent(c, e);
 }
 

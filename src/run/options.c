@@ -64,7 +64,7 @@ static int disk_part(void *opaque, const char *name, const char *val, struct err
 {
 	static const char *const keys[] = {
 		"node", "size", "if", "cdrom", "snapshot", "controller", "scsi-id", "lun", "ro", "serial", "cache", "aio", "format", "backing", "rerror", "werror", "iothread", "num-queues", "discard",
-		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity", "bootindex", "bus", "id", "absent", "hotplugged",
+		"logical-block-size", "physical-block-size", "min-io-size", "opt-io-size", "discard-granularity", "bootindex", "bus", "slot", "id", "absent", "hotplugged",
 	};
 	struct target *t = opaque;
 	struct blk_disk_opts trial = { 0 };
@@ -180,7 +180,7 @@ static int parse_floppy(struct conf *c, struct opt_state *st, const char *val, s
 static int net_part(void *opaque, const char *name, const char *val, struct err *e)
 {
 	static const char *const keys[] = {
-		"mac", "model", "if", "queues", "tftp", "bootfile", "tftp-server-name", "hostname", "domainname", "dnssearch", "net", "host", "dns", "dhcpstart", "romfile", "rombar", "bootindex", "bus", "id", "netdev",
+		"mac", "model", "if", "queues", "tftp", "bootfile", "tftp-server-name", "hostname", "domainname", "dnssearch", "net", "host", "dns", "dhcpstart", "romfile", "rombar", "bootindex", "bus", "slot", "id", "netdev",
 	};
 	struct target *t = opaque;
 
@@ -194,7 +194,7 @@ static int net_part(void *opaque, const char *name, const char *val, struct err 
 		if (!strcmp(name, keys[i]))
 			return conf_setf(t->c, val, e, "net.%u.%s", t->n, name);
 	return err_set(e, -EINVAL, "'%.40s' is not one of fwd=tcp:HOSTPORT:GUESTPORT, model=virtio|e1000e, mac=M, if=NAME, queues=N, restrict, tftp=FOLDER, bootfile=NAME, "
-		       "tftp-server-name=NAME, hostname=NAME, domainname=NAME, dnssearch=NAME, net=NETWORK/BITS, host=IP, dns=IP, dhcpstart=IP, romfile=FILE, rombar=on|off, bootindex=N, bus=PORT, id=ID, netdev=ID", name);
+		       "tftp-server-name=NAME, hostname=NAME, domainname=NAME, dnssearch=NAME, net=NETWORK/BITS, host=IP, dns=IP, dhcpstart=IP, romfile=FILE, rombar=on|off, bootindex=N, bus=PORT, slot=N, id=ID, netdev=ID", name);
 }
 
 static int parse_net(struct conf *c, struct opt_state *st, const char *val, struct err *e)
@@ -528,7 +528,7 @@ const struct opt run_opts[] = {
 	  "there is no room left, else report (the default for writes; for reads it is report). Each disk has an I/O thread; disks with the "
 	  "same *iothread=NAME* share one, *iothread=off* uses the thread of the other devices. *num-queues=N* sets the number of "
 	  "queues (of an adapter, with its first disk), *discard=ignore* keeps the guest from giving space back. *logical_block_size=*, *physical_block_size=*, "
-	  "*min_io_size=*, *opt_io_size=* and *discard_granularity=* (bytes) are what the guest is told; by default what the image or device says. *bootindex=N* is a place in the boot order, *bus=ID* puts a virtio disk into the slot of a *--root-port*. *id=ID* is a name by which *device_del* takes it out. *absent=on*, with an empty name, makes only the controller (scsi, usb) for disks that come while the guest runs; *hotplugged=on* is for one that did, where such a guest is to come by *--incoming*. "
+	  "*min_io_size=*, *opt_io_size=* and *discard_granularity=* (bytes) are what the guest is told; by default what the image or device says. *bootindex=N* is a place in the boot order, *bus=ID* puts a virtio disk into the slot of a *--root-port*, *slot=N* (1 to 22) on this one of the root bus. *id=ID* is a name by which *device_del* takes it out. *absent=on*, with an empty name, makes only the controller (scsi, usb) for disks that come while the guest runs; *hotplugged=on* is for one that did, where such a guest is to come by *--incoming*. "
 	  "A comma in the file's name is written twice. The file is locked while the guest runs.\n\n"
 	  "*vhost-user=SOCKET* in place of a file is a virtio disk that another process serves (vhost-user-blk: *qemu-storage-daemon*, SPDK), which says itself what disk it is: "
 	  "*--disk vhost-user=/run/disk.sock*. It shares the guest's memory. It is reached at the socket, again every *reconnect=SECONDS* [1] when it has gone, or with "
@@ -555,7 +555,7 @@ const struct opt run_opts[] = {
 	  "folder's files by TFTP (whatever links in it lead to, too) and *bootfile=NAME* is what DHCP tells it to load from there, or an URL (http://10.0.2.2:PORT/FILE is a "
 	  "web server on the host's loopback) where iPXE does the loading; *tftp-server-name=* is DHCP's option 66. *hostname=*, *domainname=* and *dnssearch=* are what DHCP says of the guest's name; *net=NETWORK/BITS* is another network than 10.0.2.0/24, *host=*, *dns=* and *dhcpstart=* are the router, the name server and the guest in it. *romfile=FILE* is the card's option ROM: with *--firmware bios* it is "
 	  "iPXE's, from the package ipxe-qemu, else there is none, since OVMF has a driver (efi-virtio.rom has iPXE for it); *romfile=* alone or "
-	  "*rombar=off* leave it out. *bootindex=N* is a place in the boot order, *bus=ID* the slot of a *--root-port*, *id=ID* a name by which *device_del* takes the card out, *netdev=ID* that of the network. Without --net there is one user "
+	  "*rombar=off* leave it out. *bootindex=N* is a place in the boot order, *bus=ID* the slot of a *--root-port*, *slot=N* (1 to 22) one of the root bus, *id=ID* a name by which *device_del* takes the card out, *netdev=ID* that of the network. Without --net there is one user "
 	  "network; *none* means no card.", COMPLETE_WORDS, "user tap none", .parse = parse_net },
 	{ "console", 0, "stdio|pty|none|FILE", "where the guest's console goes [stdio]",
 	  "*stdio* is this terminal (raw while the guest runs; Ctrl-] leaves) or whatever standard input and output "
@@ -593,6 +593,12 @@ const struct opt run_opts[] = {
 	  "For --machine pc. May be repeated, up to 16 times.", .parse = parse_root_port },
 	{ "hotplug", 0, "N", "number of free root ports [0]",
 	  "So many root ports more, *hotplug1* and so on, for cards that are added without a *bus*; at most 8.", .key = "hotplug" },
+	{ "pci-hotplug", 0, "on|off", "cards of the root bus come and go [on]",
+	  "Whether disks with *if=virtio* and network cards can be added to slots of the root bus, too (the control protocol's *device_add* with *bus=pci.0*, or without *bus* when no root port is "
+	  "free), and be taken out by *device_del*; the guest hears of them by ACPI, and gives a card up at once, where a root port's takes 6 seconds. Of cards that are there from the start only those "
+	  "with *slot=N* can be taken out. For --machine pc.", COMPLETE_WORDS, "on off", .key = "pci-hotplug" },
+	{ "kept-slots", 0, "N,...", "slots of the root bus for cards with slot=N only [none]",
+	  "Slots of the root bus that only cards with *slot=N* are put in. Others take the next free one: so they lie where they lay beside cards that came or went, where such a guest is to come by *--incoming*.", .key = "kept-slots" },
 	{ "exec", 'e', "COMMAND", "run a command in the guest and return its exit status",
 	  "Waits until the guest is up, runs the command there with sh -c, standard input, output and error "
 	  "connected to this program's, powers the guest off and returns the command's status. The guest needs the "

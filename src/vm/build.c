@@ -253,6 +253,7 @@ static int build_platform(struct vm *vm, struct err *e)
 	if (cfg->mem_merge)
 		mem_want_merge(vm->m->mem);
 	vm_memory_config(cfg, &vm->pcfg);
+	vm_slots_config(vm, &vm->pcfg);
 	ret = platform_new(vm->m, vm->engine, &vm->pcfg, &vm->platform, e);
 	if (!ret)
 		ret = vm_place_memory(vm, e);

@@ -576,6 +576,8 @@ int config_net(struct vm_net *n, const char *field, const char *val, struct err 
 	}
 	if (!strcmp(field, "bus"))
 		return config_text(val, &n->bus, e);
+	if (!strcmp(field, "slot"))
+		return config_slot(val, &n->slot, e);
 	if (!strcmp(field, "id"))
 		return config_id(val, &n->id, e);
 	if (!strcmp(field, "netdev"))
@@ -651,6 +653,10 @@ int config_set(const char *key, const char *val, struct vm_config *v, struct err
 		v->free_ports_given = true;
 		return config_uint(val, 0, VM_MAX_FREE_PORTS, &v->free_ports, e);
 	}
+	if (!strcmp(key, "pci-hotplug"))
+		return config_bool(val, &v->pci_hotplug, e);
+	if (!strcmp(key, "kept-slots"))
+		return config_kept_slots(v, val, e);
 	if (config_indexed(key, "input", &n, &field) && !*field)
 		return config_input(v, n, val, e);
 	if (!strcmp(key, "gdb"))
@@ -735,8 +741,8 @@ int config_check_net(struct vm_net *n, unsigned i, const struct vm_config *v, st
 		return err_set(e, -EINVAL, "--net: if= and queues= belong to tap");
 	if (n->model == VM_NIC_E1000E && v->machine == VM_MACHINE_MICRO)
 		return err_set(e, -EINVAL, "--net: model=e1000e needs PCI, which --machine micro has not; use --machine pc");
-	if (n->bus && v->machine == VM_MACHINE_MICRO)
-		return err_set(e, -EINVAL, "--net: bus= is for PCI, which --machine micro has not");
+	if ((n->bus || n->slot) && v->machine == VM_MACHINE_MICRO)
+		return err_set(e, -EINVAL, "--net: bus= and slot= are for PCI, which --machine micro has not");
 	if (n->model == VM_NIC_E1000E && n->queues > 1)
 		return err_set(e, -EINVAL, "--net: queues= is for model=virtio");
 	for (unsigned k = 0; k < i; k++)

@@ -41,7 +41,8 @@
  *   disk.N.hotplugged on|off [off]: it came while the guest ran, and is made behind everything else: controllers are where they were without it
  *   usb.N absent: likewise  disk.N.usb-port N, usb.N.port N, port.N.nr N [the next that is free]  net.N.netdev ID of the network [none]
  *   port-places N [ports and 8 more]: of the serial device, which is there even without a port  agent-port N, clipboard-port N [the next]
- *   disk.N.bus, net.N.bus ID of a root port [the root bus]
+ *   disk.N.bus, net.N.bus ID of a root port [the root bus]  disk.N.slot, net.N.slot N: its slot on the root bus [the next free one]
+ *   pci-hotplug on|off [off; lodge run: on]: cards of the root bus come and go  kept-slots N,... [none]: only cards that name them are put there
  *   root-port.N.id ID  root-port.N.slot N [the next number]  hotplug N [0]: free root ports, called hotplug1 ...
  *   console stdio|pty|none|FILE [stdio]  debugcon stdio|none|FILE [none]
  *   escape N[,x]   control character that leaves the console, x: with an x behind it [29, Ctrl-]]
@@ -119,6 +120,7 @@
 #define VM_MAX_SHARES 8
 #define VM_MAX_VHOST_DISKS 8
 #define VM_MAX_ROOT_PORTS 16
+#define VM_LAST_SLOT 22		/* of the root bus, that a card may name; the first is 1 */
 #define VM_MAX_FREE_PORTS 8
 #define VM_ID_MAX 64			/* with the NUL */
 #define VM_MEMORY_MAX (4096ull << 30)
@@ -219,6 +221,7 @@ struct vm_disk {
 	unsigned usb_port;		/* 0: the builder's choice */
 	const char *serial;		/* NULL: none */
 	const char *bus;		/* id of a root port; NULL: the root bus */
+	unsigned slot;			/* on the root bus; 0: the builder's choice */
 	struct blk_image_opts open;
 	const char *key[VM_MAX_KEYS];	/* "file:PATH" or "fd:N", which also is the secret's id */
 	unsigned n_keys;
@@ -253,6 +256,7 @@ struct vm_net {
 	struct vm_rom rom;
 	const char *id, *netdev;	/* of the card, and of the network; NULL: none */
 	const char *bus;		/* id of a root port; NULL: the root bus */
+	unsigned slot;			/* on the root bus; 0: the builder's choice */
 	int bootindex;			/* -1: by its kind */
 };
 
@@ -352,6 +356,8 @@ struct vm_config {
 	unsigned n_nets;
 	struct vm_root_port root_port[VM_MAX_ROOT_PORTS];	/* the free ones come last */
 	unsigned n_root_ports, free_ports;
+	bool pci_hotplug;
+	uint32_t kept_slots;		/* of the root bus, a bit for each: for cards that name them */
 	bool free_ports_given;
 	enum vm_console console;
 	const char *console_file;

@@ -113,6 +113,8 @@ static int set_disk_device(struct vm_disk *d, const char *field, const char *val
 		return config_bootindex(val, &d->bootindex, e);
 	if (!strcmp(field, "bus"))
 		return config_text(val, &d->bus, e);
+	if (!strcmp(field, "slot"))
+		return config_slot(val, &d->slot, e);
 	if (!strcmp(field, "id"))
 		return config_id(val, &d->id, e);
 	if (!strcmp(field, "drive"))
@@ -264,8 +266,8 @@ int config_check_disk(const struct vm_config *v, unsigned i, struct err *e)
 		return err_set(e, -EINVAL, "%s: size= makes a new disk, which %s would keep empty for ever", option, d->cdrom ? "a CD drive" : "ro");
 	if (d->cdrom && !d->open.file.read_only)
 		return err_set(e, -EINVAL, "%s: a CD is read only, so ro=off cannot be", option);
-	if (d->bus && (d->interface != VM_DISK_VIRTIO || v->machine == VM_MACHINE_MICRO))
-		return err_set(e, -EINVAL, "--disk: bus= is for if=virtio on --machine pc");
+	if ((d->bus || d->slot) && (d->interface != VM_DISK_VIRTIO || v->machine == VM_MACHINE_MICRO))
+		return err_set(e, -EINVAL, "--disk: bus= and slot= are for if=virtio on --machine pc");
 	if (d->controller && d->interface != VM_DISK_NVME && d->interface != VM_DISK_SCSI)
 		return err_set(e, -EINVAL, "--disk: controller= is for if=nvme and if=scsi, whose controllers take several disks");
 	return blk_disk_check(&d->more, &d->open, e) ? err_prefix(e, -EINVAL, "%s", option) : 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Configuration of what may be plugged in while the guest runs: root ports, vCPUs; and of what devices are told apart by. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +43,26 @@ int config_root_port(struct vm_config *v, unsigned n, const char *field, const c
 		return -ENOENT;
 	p->slot_given = true;
 	return config_uint(val, 0, PCI_ROOT_PORT_SLOTS - 1, &p->slot, e);
+}
+
+int config_slot(const char *val, unsigned *slot, struct err *e) { return config_uint(val, 1, VM_LAST_SLOT, slot, e); }
+
+int config_kept_slots(struct vm_config *v, const char *val, struct err *e)
+{
+	char one[8];
+	unsigned n = 0;
+	int ret = 0;
+
+	v->kept_slots = 0;
+	for (const char *p = val; !ret && *p; p += *p == ',') {
+		size_t len = strcspn(p, ",");
+
+		snprintf(one, sizeof(one), "%.*s", (int)MIN(len, sizeof(one) - 1), p);
+		ret = config_slot(one, &n, e);
+		v->kept_slots |= ret ? 0 : BIT(n);
+		p += len;
+	}
+	return ret;
 }
 
 int config_vcpu(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e)
@@ -116,6 +137,8 @@ int config_check_root_ports(struct vm_config *v, struct err *e)
 {
 	if (v->machine == VM_MACHINE_MICRO && (v->n_root_ports || (v->free_ports && v->free_ports_given)))
 		return err_set(e, -EINVAL, "--root-port, --hotplug: these are of PCI Express, which --machine micro has not; use --machine pc");
+	if (v->machine == VM_MACHINE_MICRO && (v->pci_hotplug || v->kept_slots))
+		return err_set(e, -EINVAL, "--pci-hotplug, --kept-slots: these are of PCI, which --machine micro has not; use --machine pc");
 	for (unsigned i = 0; i < v->n_root_ports; i++) {
 		if (!v->root_port[i].id)
 			return err_set(e, -EINVAL, "--root-port: root-port.%u.id is missing", i);
@@ -149,31 +172,44 @@ static int take_id(struct ids *ids, const char *option, const char *id, struct e
 	return 0;
 }
 
-static int check_bus(const struct vm_config *v, const char *option, const char *bus, struct err *e)
+static int check_bus(const struct vm_config *v, const char *option, const char *bus, unsigned slot, struct err *e)
 {
 	/* The root bus, by QEMU's names. */
 	if (!bus || !strcmp(bus, "pcie.0") || !strcmp(bus, "pci.0"))
 		return 0;
+	if (slot)
+		return err_set(e, -EINVAL, "%s: slot= is for the root bus, and a root port has one place", option);
 	for (unsigned i = 0; i < v->n_root_ports; i++)
 		if (!strcmp(v->root_port[i].id, bus))
 			return 0;
 	return err_set(e, -EINVAL, "%s: bus=%.60s: there is no --root-port of that name", option, bus);
 }
 
+static int take_slot(uint32_t *taken, const char *option, unsigned slot, struct err *e)
+{
+	if (slot && *taken >> slot & 1)
+		return err_set(e, -EINVAL, "%s: slot=%u is another card's already", option, slot);
+	*taken |= slot ? BIT(slot) : 0;
+	return 0;
+}
+
 int config_check_places(const struct vm_config *v, struct err *e)
 {
 	struct ids ids = { .n = 0 };
+	uint32_t slots = 0;
 	int ret = 0;
 
 	for (unsigned i = 0; i < v->n_root_ports && !ret; i++)
 		ret = take_id(&ids, "--root-port", v->root_port[i].id, e);
 	for (unsigned i = 0; i < v->n_disks && !ret; i++) {
 		ret = take_id(&ids, vm_disk_option(&v->disk[i]), v->disk[i].id, e);
-		ret = ret ? ret : check_bus(v, vm_disk_option(&v->disk[i]), v->disk[i].bus, e);
+		ret = ret ? ret : check_bus(v, vm_disk_option(&v->disk[i]), v->disk[i].bus, v->disk[i].slot, e);
+		ret = ret ? ret : take_slot(&slots, vm_disk_option(&v->disk[i]), v->disk[i].slot, e);
 	}
 	for (unsigned i = 0; i < v->n_nets && !ret; i++) {
 		ret = take_id(&ids, "--net", v->net[i].id, e);
-		ret = ret ? ret : check_bus(v, "--net", v->net[i].bus, e);
+		ret = ret ? ret : check_bus(v, "--net", v->net[i].bus, v->net[i].slot, e);
+		ret = ret ? ret : take_slot(&slots, "--net", v->net[i].slot, e);
 	}
 	for (unsigned i = 0; i < v->n_memory_devices && !ret; i++)
 		ret = take_id(&ids, "--memory-device", v->memory_device[i].id, e);

@@ -61,6 +61,9 @@ int config_limit(struct vm_config *v, const char *key, const char *val, struct e
 int config_check_backing(struct vm_config *v, struct err *e);
 /* "0,2-3": a bit for each number, at most max, which is below 64; there is one at least. */
 int config_set_of(const char *text, unsigned max, uint64_t *set, struct err *e);
+/* A slot of the root bus, and a list of such. */
+int config_slot(const char *val, unsigned *slot, struct err *e);
+int config_kept_slots(struct vm_config *v, const char *val, struct err *e);
 int config_root_port(struct vm_config *v, unsigned n, const char *field, const char *val, struct err *e);
 /* The free ports are put behind those that have names. */
 int config_check_root_ports(struct vm_config *v, struct err *e);

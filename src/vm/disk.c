@@ -161,7 +161,7 @@ static int add_virtio(struct adding *a, struct blk_node *node, struct err *e)
 
 	if (ret)
 		return not_taken(a, node, ret, e);
-	ret = vm_add_card(a->vm, dev, a->d->bus, e);
+	ret = vm_add_card(a->vm, dev, a->d->bus, a->d->slot, e);
 	if (ret)
 		return ret;
 	a->vm->disk[a->i] = virtio_blk_disk(dev);
@@ -574,7 +574,7 @@ void vm_remove_disk(struct vm *vm, unsigned i)
 		vm->usb_disk[i] = NULL;
 		break;
 	case VM_DISK_VIRTIO:
-		vm_free_card(vm, d->bus);
+		vm_free_card(vm, d->bus, d->slot);
 		/* Its thread cannot end while the machine lock is held; the next disk has it. */
 		idle_iothread(vm, io);
 		break;

@@ -2,6 +2,10 @@
 /*
  * Devices that come and go: see hotplug.h.
  *
+ * A card on the root bus has its slot's number in the configuration, and that is kept for
+ * such cards from then on: cards that were there from the start, which take the next free
+ * slot, are so in the same places when the guest is built again.
+ *
  * A card that the guest has given up is not freed by the vCPU's thread that did so
  * but by a callback of the loop, and, while a job or an export works with its disk,
  * when that has ended; until then the slot looks empty and its place is taken.
@@ -72,6 +76,12 @@ static const char *bus_of(const struct vm *vm, const struct vm_device *d)
 	return d->list == VM_DEVICE_DISK ? vm->cfg->disk[d->index].bus : d->list == VM_DEVICE_NET ? vm->cfg->net[d->index].bus : NULL;
 }
 
+/* The slot of the root bus that is its by number; 0: none. */
+static unsigned root_slot_of(const struct vm *vm, const struct vm_device *d)
+{
+	return d->list == VM_DEVICE_DISK ? vm->cfg->disk[d->index].slot : d->list == VM_DEVICE_NET ? vm->cfg->net[d->index].slot : 0;
+}
+
 /* Calls fn until it says true, for each device that is there. */
 static bool each(const struct vm *vm, bool (*fn)(const struct vm *vm, const struct vm_device *d, const void *arg), const void *arg,
 		 struct vm_device *out)
@@ -97,6 +107,11 @@ static bool has_bus(const struct vm *vm, const struct vm_device *d, const void *
 	const char *own = bus_of(vm, d);
 
 	return own && !strcmp(own, bus);
+}
+
+static bool has_slot(const struct vm *vm, const struct vm_device *d, const void *slot)
+{
+	return root_slot_of(vm, d) == *(const unsigned *)slot;
 }
 
 bool vm_device_find(const struct vm *vm, const char *id, struct vm_device *out) { return each(vm, has_id, id, out); }
@@ -190,20 +205,57 @@ static int check_id(struct vm *vm, const char *id, struct err *e)
 	return ret;
 }
 
-/* A card that nobody gave a place: the first slot that is free, and nothing is on its way out of. */
+/* From here on cards that were there from the start do without this slot, when the guest is built again, too. */
+static int keep_slot(struct vm *vm, unsigned slot, struct err *e)
+{
+	char list[4 * VM_LAST_SLOT] = "";
+
+	vm->live.kept_slots |= BIT(slot);
+	pci_bus_keep(vm_pci_root(vm), BIT(slot));
+	for (unsigned i = 1; i <= VM_LAST_SLOT; i++)
+		if (vm->cfg->kept_slots >> i & 1)
+			snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%u", *list ? "," : "", i);
+	return conf_set(vm->tree, "kept-slots", list, e);
+}
+
+/* On the root bus: the slot that is asked for, or the first that is free. */
+static int choose_root_slot(struct vm *vm, const struct vm_device *d, const struct conf *fields, struct err *e)
+{
+	const char *asked = conf_get(fields, "slot");
+	unsigned slot = 0;
+	char key[80], text[16];
+	int ret;
+
+	if (asked && config_slot(asked, &slot, e))
+		return -EINVAL;
+	if (slot && (vm_card_in(vm, NULL, slot) || !(platform_slots(vm->platform) >> slot & 1)))
+		return err_set(e, -EBUSY, "PCI: slot %u function 0 is not available: there is a card in it", slot);
+	ret = slot ? (int)slot : platform_slot_free(vm->platform);
+	if (ret < 0)
+		return err_set(e, ret, "Bus 'pci.0' has no free slot");
+	key_of(d, "slot", key, sizeof(key));
+	snprintf(text, sizeof(text), "%d", ret);
+	return conf_set(vm->tree, key, text, e) ? -ENOMEM : keep_slot(vm, (unsigned)ret, e);
+}
+
+/* A card that nobody gave a place: the first root port that is free, and nothing is on its way out of, else the root bus. */
 static int choose_slot(struct vm *vm, const struct vm_device *d, const struct conf *fields, struct err *e)
 {
 	bool card = d->list == VM_DEVICE_NET || (d->list == VM_DEVICE_DISK && (!conf_get(fields, "if") || !strcmp(conf_get(fields, "if"), "virtio")));
+	const char *bus = conf_get(fields, "bus");
 	char key[80];
 
-	if (!card || conf_get(fields, "bus"))
+	if (!card || (bus && !vm_is_root_bus(bus)))
 		return 0;
 	key_of(d, "bus", key, sizeof(key));
-	for (unsigned i = 0; i < vm->cfg->n_root_ports; i++)
+	for (unsigned i = 0; !bus && !conf_get(fields, "slot") && i < vm->cfg->n_root_ports; i++)
 		if (!pci_root_port_occupied(vm->root_port[i]))
 			return conf_set(vm->tree, key, vm->cfg->root_port[i].id, e);
-	return err_set(e, -ENOSPC, "Bus 'pcie.0' does not support hotplugging, and no root port is free: give bus=ID of one, and start the guest with "
-		       "more (--root-port ID, --hotplug N)");
+	if (vm->cfg->pci_hotplug)
+		return choose_root_slot(vm, d, fields, e);
+	return bus ? err_set(e, -ENOTSUP, "Bus '%.60s' does not support hotplugging", bus) :
+		err_set(e, -ENOSPC, "Bus 'pcie.0' does not support hotplugging, and no root port is free: give bus=ID of one, and start the guest with "
+			"more (--root-port ID, --hotplug N)");
 }
 
 static int build(struct vm *vm, const struct vm_device *d, struct err *e)
@@ -222,18 +274,19 @@ static int build(struct vm *vm, const struct vm_device *d, struct err *e)
 /* What a device that is there from the start has behind it by now. */
 static void start(struct vm *vm, const struct vm_device *d)
 {
+	unsigned slot = root_slot_of(vm, d);
 	const char *bus = bus_of(vm, d);
-	struct pci_root_port *p;
-	struct pci_dev *card;
+	struct pci_dev *card = vm_card_in(vm, bus, slot);
 
-	if (!bus)
+	if (!card)
 		return;
-	p = vm->root_port[vm_find_root_port(vm, bus)];
-	card = pci_bus_dev(pci_root_port_bus(p), 0);
 	card->dev.ops->reset(&card->dev);
 	if (vm->paused && card->dev.ops->pause)
 		card->dev.ops->pause(&card->dev);
-	pci_root_port_plugged(p);
+	if (slot)
+		platform_slot_plugged(vm->platform, slot);
+	else
+		pci_root_port_plugged(vm->root_port[vm_find_root_port(vm, bus)]);
 }
 
 static int add(struct vm *vm, const struct vm_device *d, const struct conf *fields, struct err *e)
@@ -243,10 +296,8 @@ static int add(struct vm *vm, const struct vm_device *d, const struct conf *fiel
 	ret = ret ? ret : choose_slot(vm, d, fields, e);
 	ret = ret ? ret : vm_config_more(&vm->live, vm->tree, list_names[d->list], d->index, e);
 	/* A bus that is no slot. */
-	if (!ret && bus_of(vm, d) && vm_find_root_port(vm, bus_of(vm, d)) < 0)
-		ret = !strcmp(bus_of(vm, d), "pcie.0") || !strcmp(bus_of(vm, d), "pci.0") ?
-			err_set(e, -ENOTSUP, "Bus '%.60s' does not support hotplugging", bus_of(vm, d)) :
-			err_set(e, -ENOENT, "Bus '%.60s' not found", bus_of(vm, d));
+	if (!ret && bus_of(vm, d) && !vm_is_root_bus(bus_of(vm, d)) && vm_find_root_port(vm, bus_of(vm, d)) < 0)
+		ret = err_set(e, -ENOENT, "Bus '%.60s' not found", bus_of(vm, d));
 	ret = ret ? ret : build(vm, d, e);
 	if (ret)
 		forget(vm, d, false);
@@ -297,8 +348,12 @@ static void take_down(struct vm *vm, const struct vm_device *d)
 static void finish(struct vm *vm, const struct vm_device *d)
 {
 	const char *id = vm_device_id(vm, d);
+	unsigned slot = root_slot_of(vm, d);
 	char kept[VM_ID_MAX] = "";
+	struct err e;
 
+	if (slot && keep_slot(vm, slot, &e))
+		log_warn("slot %u of the root bus, whose card has gone, is not remembered as free: %s", slot, e.msg);
 	if (id)
 		snprintf(kept, sizeof(kept), "%s", id);
 	if (vm->watch.device)
@@ -331,9 +386,28 @@ static void finish_slot(struct vm *vm, unsigned i)
 	pci_root_port_emptied(vm->root_port[i]);
 }
 
+static void finish_root_slot(struct vm *vm, unsigned slot)
+{
+	struct vm_device d;
+
+	if (each(vm, has_slot, &slot, &d)) {
+		if (in_use(vm, &d)) {
+			loop_timer_arm(&vm->plug_timer, loop_now_ns() + RETRY_NS);
+			return;
+		}
+		finish(vm, &d);
+	}
+	vm->root_slot[slot] = (struct vm_slot){ 0 };
+	platform_slot_emptied(vm->platform, slot);
+}
+
 static void work(void *opaque)
 {
 	struct vm *vm = opaque;
+
+	for (unsigned i = 1; i <= VM_LAST_SLOT; i++)
+		if (vm->root_slot[i].ejected)
+			finish_root_slot(vm, i);
 
 	for (unsigned i = 0; i < vm->cfg->n_root_ports; i++)
 		if (vm->slot[i].ejected)
@@ -351,15 +425,44 @@ void vm_slot_ejected(void *opaque, struct pci_root_port *p)
 	loop_bh_post(&vm->plug_bh);
 }
 
+void vm_root_slot_ejected(void *opaque, unsigned slot)
+{
+	struct vm *vm = opaque;
+
+	vm->root_slot[slot].ejected = true;
+	loop_bh_post(&vm->plug_bh);
+}
+
+/* Not asked once more right after it was. */
+static int check_asked(const struct vm_slot *s, int64_t now, const char *id, struct err *e)
+{
+	if (s->ejected || (s->asked_ns && now < s->asked_ns + ASKED_NS))
+		return err_set(e, -EINPROGRESS, "Device %.60s is already in the process of unplug", id);
+	return 0;
+}
+
+static int ask_root_slot(struct vm *vm, const char *id, unsigned slot, struct err *e)
+{
+	int64_t now = loop_now_ns();
+
+	if (check_asked(&vm->root_slot[slot], now, id, e))
+		return -EINPROGRESS;
+	platform_slot_ask(vm->platform, slot);
+	vm->root_slot[slot].asked_ns = now;
+	return 0;
+}
+
 static int ask_slot(struct vm *vm, const char *id, const char *bus, struct err *e)
 {
 	int i = bus ? vm_find_root_port(vm, bus) : -ENOENT, ret;
 	int64_t now = loop_now_ns();
 
+	if (i < 0 && vm->cfg->pci_hotplug)
+		return err_set(e, -ENOTSUP, "Device '%.60s' was there from the start without a slot of its own (slot=N), and stays", id);
 	if (i < 0)
 		return err_set(e, -ENOTSUP, "Bus '%.60s' does not support hotplugging", bus ? bus : "pcie.0");
-	if (vm->slot[i].ejected || (vm->slot[i].asked_ns && now < vm->slot[i].asked_ns + ASKED_NS))
-		return err_set(e, -EINPROGRESS, "Device %.60s is already in the process of unplug", id);
+	if (check_asked(&vm->slot[i], now, id, e))
+		return -EINPROGRESS;
 	ret = pci_root_port_ask(vm->root_port[i]);
 	if (ret < 0)
 		return err_set(e, ret, "Hot-unplug failed: guest is busy (power indicator blinking)");
@@ -392,7 +495,7 @@ int vm_device_del(struct vm *vm, const char *id, struct err *e)
 	if (in_use(vm, &d))
 		return err_set(e, -EBUSY, "Device '%.60s' is in use: a job or an export works with it, which has to end first", id);
 	if (d.list == VM_DEVICE_NET || (d.list == VM_DEVICE_DISK && vm->cfg->disk[d.index].interface == VM_DISK_VIRTIO))
-		return ask_slot(vm, id, bus_of(vm, &d), e);
+		return vm->cfg->pci_hotplug && root_slot_of(vm, &d) ? ask_root_slot(vm, id, root_slot_of(vm, &d), e) : ask_slot(vm, id, bus_of(vm, &d), e);
 	if (d.list == VM_DEVICE_DISK && vm->cfg->disk[d.index].interface != VM_DISK_SCSI && vm->cfg->disk[d.index].interface != VM_DISK_USB)
 		return err_set(e, -ENOTSUP, "Device '%.60s' does not support hotplugging", id);
 	finish(vm, &d);
@@ -411,12 +514,22 @@ void vm_hotplug_reset(struct vm *vm)
 		vm->slot[i].ejected = true;
 		finish_slot(vm, i);
 	}
+	for (unsigned i = 1; i <= VM_LAST_SLOT; i++) {
+		if (!vm->root_slot[i].asked_ns && !vm->root_slot[i].ejected)
+			continue;
+		platform_slot_withdraw(vm->platform, i);
+		vm->root_slot[i].ejected = true;
+		finish_root_slot(vm, i);
+	}
 }
 
 bool vm_hotplug_busy(const struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->cfg->n_root_ports; i++)
 		if (vm->slot[i].ejected)
+			return true;
+	for (unsigned i = 1; i <= VM_LAST_SLOT; i++)
+		if (vm->root_slot[i].ejected)
 			return true;
 	return vm_cpus_leave(vm);
 }

@@ -7,7 +7,8 @@
  * and builds that element; removing it takes the keys away again.  So a VM that is
  * saved later is built with what it then had.
  *
- * Cards lie in the slots of root ports, and the guest has to give them up first; what
+ * Cards lie in the slots of root ports, or on the root bus if its cards come and go (pci-hotplug), and the
+ * guest has to give them up first; what
  * is on a SCSI adapter, a USB controller or the serial device goes at once.
  *
  * All functions: loop thread, machine lock held, unless they say otherwise.
@@ -61,6 +62,8 @@ void vm_netdevs_free(struct vm *vm);
 
 /* For the root ports: any thread. */
 void vm_slot_ejected(void *vm, struct pci_root_port *p);
+/* For the platform: any thread. */
+void vm_root_slot_ejected(void *vm, unsigned slot);
 /* The machine is about to be reset: what the guest was asked to give up is gone. */
 void vm_hotplug_reset(struct vm *vm);
 /* Is something on its way out that the guest has given up already? */

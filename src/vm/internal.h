@@ -112,6 +112,7 @@ struct vm {
 	struct virtio_dev *memory[PLATFORM_MAX_MEMORY];
 	struct pci_root_port *root_port[VM_MAX_ROOT_PORTS];
 	struct vm_slot slot[VM_MAX_ROOT_PORTS];
+	struct vm_slot root_slot[VM_LAST_SLOT + 1];	/* of the root bus, by number */
 	struct list netdevs;		/* struct vm_netdev */
 	struct loop_bh plug_bh;
 	struct loop_timer plug_timer;
@@ -214,10 +215,15 @@ int vm_add_root_ports(struct vm *vm, struct err *e);
 int vm_find_root_port(const struct vm *vm, const char *id);
 /* The bus that a card with bus=NAME is on; NULL on micro. ENOENT */
 int vm_card_bus(const struct vm *vm, const char *name, struct pci_bus **out, struct err *e);
-/* platform_add_virtio on that bus. */
-int vm_add_card(struct vm *vm, struct virtio_dev *d, const char *bus, struct err *e);
-/* Frees what is in the slot of this root port. */
-void vm_free_card(struct vm *vm, const char *bus);
+/* platform_add_virtio on that bus, in that slot of the root bus (0: any). */
+int vm_add_card(struct vm *vm, struct virtio_dev *d, const char *bus, unsigned slot, struct err *e);
+/* What is in the slot of this root port, or in this slot of the root bus; NULL. */
+struct pci_dev *vm_card_in(const struct vm *vm, const char *bus, unsigned slot);
+void vm_free_card(struct vm *vm, const char *bus, unsigned slot);
+/* The root bus, by one of QEMU's names for it. */
+bool vm_is_root_bus(const char *name);
+/* What the platform is to know of slots. */
+void vm_slots_config(struct vm *vm, struct platform_config *p);
 
 /* usb.c */
 /* The USB controller, which is made for the first who asks. */

@@ -31,7 +31,7 @@ static int add_virtio(struct vm *vm, unsigned i, const char *id, struct net_back
 	if (ret)
 		net_close(b);
 	if (!ret)
-		ret = vm_add_card(vm, dev, n->bus, e);
+		ret = vm_add_card(vm, dev, n->bus, n->slot, e);
 	if (ret)
 		return ret;
 	vm->net[i] = dev;
@@ -48,7 +48,7 @@ static int add_e1000e(struct vm *vm, unsigned i, const char *id, struct net_back
 	int ret = vm_card_bus(vm, n->bus, &bus, e);
 
 	if (!ret)
-		ret = e1000e_new(vm->m, bus, PCI_ANY_DEVFN, id, b, n->mac, &vm->e1000e[i], e);
+		ret = e1000e_new(vm->m, bus, n->slot ? PCI_DEVFN((int)n->slot, 0) : PCI_ANY_DEVFN, id, b, n->mac, &vm->e1000e[i], e);
 	if (ret) {
 		net_close(b);
 		return ret;
@@ -89,7 +89,7 @@ int vm_add_nets(struct vm *vm, struct err *e)
 
 void vm_remove_net(struct vm *vm, unsigned i)
 {
-	vm_free_card(vm, vm->cfg->net[i].bus);
+	vm_free_card(vm, vm->cfg->net[i].bus, vm->cfg->net[i].slot);
 	vm_netdev_leave(vm, i);
 	vm->net[i] = NULL;
 	vm->e1000e[i] = NULL;

@@ -46,7 +46,7 @@ static int add_disk(struct vm *vm, unsigned i, struct err *e)
 		peer->ops->free(peer);
 		return err_prefix(e, ret, "--disk");
 	}
-	ret = vm_add_card(vm, dev, d->bus, e);
+	ret = vm_add_card(vm, dev, d->bus, 0, e);
 	return ret ? err_prefix(e, ret, "--disk") : vm_bootable_virtio(vm, VM_BOOT_DISK, d->bootindex, e);
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Devices that come and go while Linux runs: cards in slots of root ports, USB devices, ports of the virtio serial device.
+"""Devices that come and go while Linux runs: cards in slots of root ports and of the root bus, USB devices, ports of the virtio serial device.
 
 Debian's generic kernel comes from tests/guest/mkworkloads amd64; what is missing is skipped.
 """
@@ -57,7 +57,6 @@ def cards():
         refused(q, "device_add", "can't find value 'n1'", driver="virtio-net-pci", netdev="n1", id="nic1")
         q.cmd("netdev_add", type="user", id="n1", hostfwd=[{"str": f"tcp:127.0.0.1:{free_port()}-:22"}])
         refused(q, "netdev_add", "Duplicate", type="user", id="n1")
-        refused(q, "device_add", "does not support hotplugging", driver="virtio-net-pci", netdev="n1", id="nic1", bus="pcie.0")
         refused(q, "device_add", "Bus 'rp9' not found", driver="virtio-net-pci", netdev="n1", id="nic1", bus="rp9")
         refused(q, "device_add", "Property 'virtio-net-pci.colour' not found", driver="virtio-net-pci", netdev="n1", colour="red")
         refused(q, "device_add", "not a valid device model", driver="tulip", netdev="n1")
@@ -130,6 +129,120 @@ def buses():
         check("virtio-blk-pci" in [t["name"] for t in q.cmd("qom-list-types", implements="device")], "qom-list-types")
         check("mac" in [t["name"] for t in q.cmd("device-list-properties", typename="virtio-net-pci")], "device-list-properties")
         r.poweroff()
+
+
+def root_slots(q):
+    """The ids of what is on the root bus, by slot."""
+    return {d["slot"]: d["qdev_id"] for d in q.cmd("query-pci")[0]["devices"] if d["function"] == 0}
+
+
+def dropped(r, q, dev, gone, seconds=20):
+    """device_del, and the guest has let it go."""
+    q.cmd("device_del", id=dev)
+    check(q.event("DEVICE_DELETED", seconds) == {"device": dev, "path": f"/machine/peripheral/{dev}"}, "DEVICE_DELETED")
+    until(r, *gone)
+
+
+def root_bus():
+    """Cards on the root bus, by ACPI: they come, work and go, often, asked for and not; in slots that are free, and that are named."""
+    with Rig("--net", "none", "--net", "user,slot=9,id=first,mac=52:54:00:00:00:01", "--root-port", "rp1,slot=5") as r, r.qmp() as q:
+        out = r.vm.shell("ls /sys/bus/pci/slots").split()
+        check({"5", "9", "22", "105"} <= set(out) and "1" not in out, f"other slots: {out}")
+        a = image(r, "a", "a")
+        q.cmd("netdev_add", type="user", id="n1")
+        refused(q, "device_add", "slot 9 function 0 is not available", driver="virtio-net-pci", netdev="n1", bus="pci.0", addr="0x9")
+        refused(q, "device_add", "virtio-net-pci.addr: function 0", driver="virtio-net-pci", netdev="n1", addr="4.1")
+        refused(q, "device_add", "from 1 to 22", driver="virtio-net-pci", netdev="n1", addr="0x1f")
+        q.cmd("device_add", driver="virtio-net-pci", netdev="n1", id="nic1", bus="pci.0", addr="0xa", mac="52:54:00:00:00:07")
+        until(r, "cat /sys/bus/pci/devices/0000:00:0a.0/virtio*/net/*/address", "52:54:00:00:00:07")
+        check(root_slots(q)[9] == "first" and root_slots(q)[10] == "nic1", f"{root_slots(q)}")
+        out = hmp(q, "info pci")
+        check(re.search(r'Bus +0, device +10, function 0:\r\n +Ethernet controller: PCI device 1af4:1041\r\n( .*\r\n)*? +BAR\d: .*\r\n +id "nic1"\r\n', out), out)
+        out = r.vm.shell("i=$(ls /sys/bus/pci/devices/0000:00:0a.0/virtio*/net); "
+                         "ifconfig $i up; udhcpc -n -q -i $i 2>&1 | tail -3", 60)
+        check("lease of 10.0.2.15 obtained" in out, f"no lease: {out!r}")
+        # The one there from the start goes, too, since it has a slot of its own.
+        dropped(r, q, "first", ("[ -e /sys/bus/pci/devices/0000:00:09.0 ] || echo gone", "gone"))
+        refused(q, "device_del", "not found", "DeviceNotFound", id="first")
+        q.cmd("device_del", id="nic1")
+        refused(q, "device_del", "already in the process of unplug", id="nic1")
+        q.event("DEVICE_DELETED", 20)
+        # Without a bus the root port's slot is the first choice, and the root bus the next.
+        q.cmd("device_add", driver="virtio-net-pci", netdev="n1", id="nic1")
+        q.cmd("device_add", driver="virtio-blk-pci", id="vd", **{"x-lodge-file": a, "x-lodge-format": "qcow2"})
+        until(r, BLOCKS, r"\bvda\b")
+        slot = [s for s, i in root_slots(q).items() if i == "vd"]
+        check(slot == [min(set(range(1, 23)) - (set(root_slots(q)) - set(slot)))], f"{root_slots(q)}")
+        verified(r, "vda", 1)
+        # In the middle of writes, and into the same slot; and many times.
+        r.vm.shell("(while [ -b /dev/vda ] && dd if=/dev/zero of=/dev/vda bs=64k count=200 conv=fsync; do :; done) >/dev/null 2>&1 & true")
+        dropped(r, q, "vd", ("[ -e /sys/block/vda ] || echo gone", "gone"))
+        for i in range(5):
+            q.cmd("device_add", driver="virtio-blk-pci", id="vd", bus="pcie.0", **{"x-lodge-file": a, "x-lodge-format": "qcow2"})
+            until(r, BLOCKS, r"\bvd[a-z]\b")
+            check([s for s, i in root_slots(q).items() if i == "vd"] == slot, f"another slot: {root_slots(q)}")
+            dropped(r, q, "vd", (BLOCKS, r"^(?!.*\bvd[a-z])"))
+        # The guest lets one go unasked, and one that was asked for it goes with a reset.
+        q.cmd("device_add", driver="virtio-blk-pci", id="vd", addr="0x9", **{"x-lodge-file": a, "x-lodge-format": "qcow2"})
+        until(r, BLOCKS, r"\bvd[a-z]\b")
+        r.vm.shell("echo 0 >/sys/bus/pci/slots/9/power", 30)
+        check(q.event("DEVICE_DELETED", 10)["device"] == "vd", "another device")
+        until(r, BLOCKS, r"^(?!.*\bvd[a-z])")
+        q.cmd("device_add", driver="virtio-blk-pci", id="vd", addr="0x9", **{"x-lodge-file": a, "x-lodge-format": "qcow2"})
+        q.cmd("stop")
+        q.cmd("device_del", id="vd")
+        start = len(r.vm.text())
+        q.cmd("system_reset")
+        q.event("DEVICE_DELETED", 10)
+        q.cmd("device_add", driver="virtio-blk-pci", id="ve", addr="0xb", **{"x-lodge-file": a, "x-lodge-format": "qcow2"})
+        q.cmd("cont")
+        r.shell(start)
+        until(r, BLOCKS, r"\bvd[a-z]\b")
+        check("0000:00:09.0" not in r.vm.shell("ls /sys/bus/pci/devices"), "a card that was given up is back")
+        verified(r, "vda", 2)
+        dropped(r, q, "ve", (BLOCKS, r"^(?!.*\bvd[a-z])"))
+        check(subprocess.run([LODGE, "img", "check", a], capture_output=True).returncode == 0, "the image is damaged")
+        r.poweroff()
+
+
+def root_bus_saved():
+    """A guest is saved with cards that came, one that is on its way out and without one that went, and goes on with just those."""
+    with Rig("--net", "none", "--net", "user,slot=2,mac=52:54:00:00:00:01,id=first", "--input", "virtio-tablet", "--name", "rootbus") as r, r.qmp() as q:
+        a, b = image(r, "a", "a"), image(r, "b", "b")
+        q.cmd("netdev_add", type="user", id="n1")
+        q.cmd("device_add", driver="e1000e", netdev="n1", id="nic1", mac="52:54:00:00:00:09")
+        for dev, path in (("vd", a), ("ve", b)):
+            q.cmd("device_add", driver="virtio-blk-pci", id=dev, **{"x-lodge-file": path, "x-lodge-format": "qcow2"})
+        r.load(["e1000e"])
+        until(r, BLOCKS, r"\bvda\b.*\bvdb\b")
+        until(r, "cat /sys/class/net/*/address", "52:54:00:00:00:09")
+        dropped(r, q, "first", ("[ -e /sys/bus/pci/devices/0000:00:02.0 ] || echo gone", "gone"))
+        before, slots = r.vm.shell("ls /sys/bus/pci/devices; ls -d /sys/bus/pci/devices/*/virtio*"), root_slots(q)
+        q.cmd("stop")
+        q.cmd("device_del", id="ve")
+        place, first = os.path.join(r.folder, "snap"), r.vm
+        q.cmd("x-lodge-snapshot-save", directory=place, then="quit")
+        check(r.vm.wait(30) == 0, "it did not end")
+        sock = os.path.join(r.folder, "q2")
+        with Vm("--from-snapshot", place, "--qmp", f"unix:{sock},wait=off", "--paused", env=r.env) as vm, Qmp(sock) as q:
+            r.vm = vm
+            check(root_slots(q) == slots, f"other slots: {slots} {root_slots(q)}")
+            q.cmd("cont")
+            check(q.event("DEVICE_DELETED", 20)["device"] == "ve", "what was asked for before")
+            vm.send("\n")
+            until(r, BLOCKS, r"\bvda\b(?!.*vdb)")
+            verified(r, "vda", 5)
+            out = vm.shell("ls /sys/bus/pci/devices; ls -d /sys/bus/pci/devices/*/virtio*")
+            places = [set(re.findall(r"\b[0-9a-f]+:[0-9a-f:]+[.][0-9]\b", x)) for x in (before, out)]
+            check(len(places[0] - places[1]) == 1 and not places[1] - places[0] and len(places[0]) > 5, f"other devices: {before!r} {out!r}")
+            check("52:54:00:00:00:09" in vm.shell("cat /sys/class/net/*/address"), "the card")
+            q.cmd("netdev_add", type="user", id="n2")
+            q.cmd("device_add", driver="virtio-net-pci", netdev="n2", id="nic2", mac="52:54:00:00:00:0a")
+            until(r, "cat /sys/class/net/*/address", "52:54:00:00:00:0a")
+            dropped(r, q, "vd", (BLOCKS, r"^(?!.*\bvd[a-z])"))
+            dropped(r, q, "nic1", ("cat /sys/class/net/*/address", "^(?!.*52:54:00:00:00:09)"))
+            r.poweroff()
+            r.vm = first
 
 
 def image(r, name, letter):
@@ -248,4 +361,4 @@ def saved():
 
 
 if __name__ == "__main__":
-    sys.exit(run_all([("cards", cards), ("disks", disks), ("USB and serial ports", buses), ("saved", saved)], jobs=2))
+    sys.exit(run_all([("cards", cards), ("disks", disks), ("USB and serial ports", buses), ("saved", saved), ("root bus", root_bus), ("root bus saved", root_bus_saved)], jobs=2))

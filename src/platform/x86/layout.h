@@ -89,7 +89,8 @@
 #define LAYOUT_PORT_DEBUG_EXIT 0xf4
 #define LAYOUT_PORT_FW_CFG 0x510
 #define LAYOUT_PORT_PM 0x600
-#define LAYOUT_PORT_CPUHP 0xcd8		/* where QEMU's Q35 has it, and OVMF looks */
+#define LAYOUT_PORT_PCIHP 0xcc0		/* where QEMU's Q35 has it */
+#define LAYOUT_PORT_CPUHP 0xcd8		/* likewise, and OVMF looks there */
 #define LAYOUT_PORT_SMI 0xb2
 #define LAYOUT_PORT_RESET 0xcf9
 #define LAYOUT_PORT_FLOPPY 0x3f0	/* to 0x3f7, but 0x3f6 */
@@ -101,11 +102,15 @@
 #define LAYOUT_PORT_DISPI 0x1ce
 
 /* General purpose events. */
+#define LAYOUT_GPE_PCIHP 1
 #define LAYOUT_GPE_CPUHP 2
 #define LAYOUT_GPE_VMGENID 5
 
 /* PCI slots with a place of their own: what is added takes the first free one. */
 #define LAYOUT_PCI_VGA (0x1b << 3)
+/* Slots of the root bus whose cards may come and go: below those of root ports and the chipset. */
+#define LAYOUT_PCI_HOT_FIRST 1
+#define LAYOUT_PCI_HOT_LAST 22
 
 /* Global system interrupts. Below 16: also 8259 inputs (pc). */
 #define LAYOUT_GSI_PIT 0		/* arrives at I/O APIC pin 2 */

@@ -28,7 +28,7 @@ static int micro_build(struct platform *p, struct err *e)
 	return 0;
 }
 
-static int micro_add_virtio(struct platform *p, struct virtio_dev *d, struct pci_bus *bus, struct err *e)
+static int micro_add_virtio(struct platform *p, struct virtio_dev *d, struct pci_bus *bus, int devfn, struct err *e)
 {
 	struct irq wire;
 	int r;

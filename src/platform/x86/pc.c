@@ -139,7 +139,9 @@ static int build_pci(struct platform *p, struct err *e)
 	for (unsigned i = 0; i < 4; i++)
 		c.intx[i] = pirq_wire(p, i);
 	r = pci_root_new(p->m, &c, &p->pci, e);
-	return r < 0 ? r : build_chipset(p, e);
+	if (r == 0)
+		r = build_chipset(p, e);
+	return r < 0 ? r : slots_build(p, e);
 }
 
 static int build_debug(struct platform *p)
@@ -201,10 +203,12 @@ static const char *virtio_kind(unsigned id)
 	return id == 2 || id == 8 ? "scsi" : id == 1 ? "ethernet" : NULL;
 }
 
-static int pc_add_virtio(struct platform *p, struct virtio_dev *d, struct pci_bus *bus, struct err *e)
+static int pc_add_virtio(struct platform *p, struct virtio_dev *d, struct pci_bus *bus, int devfn, struct err *e)
 {
-	int devfn = pci_free_slot(bus), r;
+	int r;
 
+	if (devfn == PCI_ANY_DEVFN)
+		devfn = pci_free_slot(bus);
 	p->last_kind = virtio_kind(d->ops->device_id);
 	r = virtio_pci_new(p->m, bus, devfn, d, e);
 	p->last_card = r == 0 ? pci_bus_dev(bus, (unsigned)devfn) : NULL;

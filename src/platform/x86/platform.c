@@ -105,12 +105,12 @@ struct pci_bus *platform_pci_bus(struct platform *p)
 
 int platform_add_virtio(struct platform *p, struct virtio_dev *d, struct err *e)
 {
-	return platform_add_virtio_on(p, d, p->pci, e);
+	return platform_add_virtio_on(p, d, p->pci, PCI_ANY_DEVFN, e);
 }
 
-int platform_add_virtio_on(struct platform *p, struct virtio_dev *d, struct pci_bus *bus, struct err *e)
+int platform_add_virtio_on(struct platform *p, struct virtio_dev *d, struct pci_bus *bus, int devfn, struct err *e)
 {
-	int r = p->kind->add_virtio(p, d, bus, e);
+	int r = p->kind->add_virtio(p, d, bus, devfn, e);
 
 	if (r < 0)
 		d->ops->free(d);

@@ -97,6 +97,13 @@ struct platform_config {
 	void (*cpu_ejected)(void *opaque, unsigned id);
 	void (*cpus_loaded)(void *opaque);
 	void *cpu_opaque;
+	/* pc: cards of the root bus may come and go (platform_slots).  What the guest ejects is told with the machine lock held, on any
+	 * thread; it has been reset, the guest does not find it any more, and it is not to be freed in the call.  Numbers below 32 that
+	 * root ports' slots show, a bit for each, are no slot's of the root bus. */
+	bool pci_hotplug;
+	uint32_t root_port_numbers;
+	void (*slot_ejected)(void *opaque, unsigned slot);
+	void *slot_opaque;
 	struct platform_numa numa;
 	struct x86_topology topology;	/* of all; all zero: one socket of cores */
 	unsigned phys_bits;		/* guest-physical address bits; 0: 40 */
@@ -140,12 +147,12 @@ void platform_free(struct platform *p);
 /*
  * Attaches a virtio device: PCI on pc, MMIO on micro.  The device is owned by
  * the machine afterwards (on an error too: it is freed).  -ENOSPC: no slot left.
- * Only before the first platform_boot, but for cards in the slots of root ports.
+ * Only before the first platform_boot, but for cards in slots of root ports and in those that platform_slots has.
  */
 int platform_add_virtio(struct platform *p, struct virtio_dev *d, struct err *e);
 
-/* The same on a PCI bus, which on micro is NULL. */
-int platform_add_virtio_on(struct platform *p, struct virtio_dev *d, struct pci_bus *bus, struct err *e);
+/* The same on a PCI bus, which on micro is NULL, at devfn or PCI_ANY_DEVFN. */
+int platform_add_virtio_on(struct platform *p, struct virtio_dev *d, struct pci_bus *bus, int devfn, struct err *e);
 
 /* The PCI function of the device that platform_add_virtio added last; NULL on micro. */
 struct pci_dev *platform_last_card(struct platform *p);
@@ -211,6 +218,22 @@ void platform_cpu_gone(struct platform *p, unsigned id);
 int platform_cpus_tell(struct platform *p, struct err *e);
 /* What the guest's system said of it last. False: there is no such CPU. */
 bool platform_cpu_ost(const struct platform *p, unsigned id, uint32_t *event, uint32_t *status);
+
+/*
+ * Slots of the root bus whose cards come and go (platform_config.pci_hotplug), a bit for each, with or without a card: those that are empty,
+ * and those that the bus keeps (pci_bus_keep) for cards put there by number; 0 without.
+ */
+uint32_t platform_slots(const struct platform *p);
+/* The first of them that is empty; -ENOSPC. */
+int platform_slot_free(const struct platform *p);
+/* What is in a slot of the root bus, whether or not the guest finds it; NULL: nothing, or there is no such bus. */
+struct pci_dev *platform_slot_card(const struct platform *p, unsigned slot);
+/* Of a slot that platform_slots has: a card was put in, and the guest is told; the guest is asked to eject it; it is taken away from the
+ * guest, as if that had ejected it, but nobody is told; it was freed. */
+void platform_slot_plugged(struct platform *p, unsigned slot);
+void platform_slot_ask(struct platform *p, unsigned slot);
+void platform_slot_withdraw(struct platform *p, unsigned slot);
+void platform_slot_emptied(struct platform *p, unsigned slot);
 
 /*
  * The VM generation ID as RFC 4122 orders its bytes; all zero at first.  One that changes while the guest runs is

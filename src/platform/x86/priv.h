@@ -10,6 +10,7 @@
 
 struct acpi_cpuhp;
 struct acpi_ged;
+struct acpi_pcihp;
 struct acpi_pm;
 struct fw_cfg;
 struct i8237;
@@ -27,7 +28,7 @@ struct boot_start;
 struct platform_kind_ops {
 	const char *name;
 	int (*build)(struct platform *p, struct err *e);
-	int (*add_virtio)(struct platform *p, struct virtio_dev *d, struct pci_bus *bus, struct err *e);
+	int (*add_virtio)(struct platform *p, struct virtio_dev *d, struct pci_bus *bus, int devfn, struct err *e);
 	void (*power_button)(struct platform *p);
 	void (*init_without_firmware)(struct platform *p);	/* after a reset; NULL: nothing to do */
 	bool legacy;		/* 8259, PIT, keyboard controller */
@@ -59,6 +60,7 @@ struct platform {
 	struct acpi_pm *pm;
 	struct acpi_ged *ged;
 	struct acpi_cpuhp *cpuhp;	/* NULL: CPUs neither come nor go */
+	struct acpi_pcihp *pcihp;	/* NULL: cards of the root bus neither come nor go */
 	struct pci_bus *pci;
 	struct q35_mch *mch;
 	struct ich9_lpc *lpc;
@@ -91,6 +93,9 @@ int parts_build(struct platform *p, struct err *e);
 /* cpus.c: what CPUs that come and go need, if they may; how many there are, for firmware. */
 int cpus_build(struct platform *p, struct err *e);
 unsigned cpus_count(const struct platform *p);
+
+/* slots.c: the registers, if cards of the root bus may come and go; the PCI root is there. */
+int slots_build(struct platform *p, struct err *e);
 
 /* platform.c: a vCPU's first state, or that of one that waits for SIPI (start is for the boot processor only). */
 int platform_set_vcpu(struct platform *p, unsigned id, const struct boot_start *start, struct err *e);

@@ -25,6 +25,9 @@ void tables_acpi_config(const struct platform *p, struct acpi_config *c)
 		.n_mmio = p->n_mmio,
 		.tpm = !p->cfg.tpm ? ACPI_TPM_NONE : p->cfg.tpm_kind == PLATFORM_TPM_CRB ? ACPI_TPM_CRB : ACPI_TPM_TIS,
 		.vmgenid = p->vmgenid != NULL,
+		.pci_hotplug = p->pcihp != NULL,
+		.slots = platform_slots(p),
+		.root_port_numbers = p->cfg.root_port_numbers,
 	};
 	c->numa = p->cfg.numa;
 	c->numa.memory = p->cfg.mem_size;

@@ -35,10 +35,11 @@ static const struct acpi_config pc = {
 	.pic_irq = { 10, 11, 10, 11 }, .tpm = ACPI_TPM_CRB, .vmgenid = true, .floppy = { { 4, 80, 2, 18 }, { 2, 80, 2, 15 } },
 };
 static const struct acpi_config micro = { .reduced = true, .n_vcpus = 64, .serial = 1, .n_mmio = 32, .vmgenid = true };
-/* CPUs come and go. */
+/* CPUs come and go, and cards: in slots 1 to 22 but 3, while a root port has number 5. */
 static const struct acpi_config pc_hot = {
 	.n_vcpus = 64, .cpu_hotplug = true, .cpus_absent = ~7ull, .serial = 1, .pci64_base = 1ull << 38, .pci64_size = 1ull << 38,
 	.pci32 = { { 0xc0000000, 0x20000000 } }, .ecam_base = 0xe0000000, .ecam_buses = 256, .pic_irq = { 10, 11, 10, 11 }, .vmgenid = true,
+	.pci_hotplug = true, .slots = 0x7ffff6, .root_port_numbers = 0x20,
 };
 /* Three nodes, the first astride the VGA's hole, the second that below 4 GiB; the last has no CPU.  More memory may come. */
 #define MIB (1ull << 20)
@@ -184,6 +185,37 @@ static void madt_knows_absent_cpus(void **state)
 	aml_free(&a);
 }
 
+/* The name, the address and the number of a slot's device, as AML has them. */
+static bool has_slot(const struct aml *a, const char *name, uint32_t slot, uint8_t number)
+{
+	uint8_t want[4 + 1 + 4 + 5 + 1 + 4 + 2];
+
+	memcpy(want, name, 4);
+	memcpy(want + 4, "\x08_ADR\x0c", 6);
+	st_le32(want + 10, slot << 16);
+	memcpy(want + 14, "\x08_SUN\x0a", 6);
+	want[20] = number;
+	return memmem(a->buf, a->len, want, sizeof(want));
+}
+
+static void slots_come_and_go(void **state)
+{
+	struct aml a;
+
+	assert_int_equal(acpi_build(&pc_hot, BASE, &a), 0);
+	assert_non_null(memmem(a.buf, a.len, "_E01", 4));
+	assert_true(has_slot(&a, "SL02", 2, 2));
+	assert_true(has_slot(&a, "SL16", 22, 22));
+	assert_true(has_slot(&a, "SL05", 5, 105));
+	assert_null(memmem(a.buf, a.len, "SL03", 4));
+	assert_null(memmem(a.buf, a.len, "SL17", 4));
+	aml_free(&a);
+	assert_int_equal(acpi_build(&pc, BASE, &a), 0);
+	assert_null(memmem(a.buf, a.len, "_E01", 4));
+	assert_null(memmem(a.buf, a.len, "SL02", 4));
+	aml_free(&a);
+}
+
 /* What SRAT and SLIT of pc_numa say. */
 static unsigned srat_cpus, srat_ranges, slit_seen;
 
@@ -295,7 +327,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tables_are_well_formed),
-		cmocka_unit_test(iasl_accepts_them), cmocka_unit_test(madt_knows_absent_cpus),
+		cmocka_unit_test(iasl_accepts_them), cmocka_unit_test(madt_knows_absent_cpus), cmocka_unit_test(slots_come_and_go),
 		cmocka_unit_test(nodes_have_cpus_and_memory),
 		cmocka_unit_test(smbios_is_well_formed),
 	};

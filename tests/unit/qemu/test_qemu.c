@@ -389,6 +389,17 @@ static void nets(void **state)
 	gives("-netdev|user,id=n|-device|pcie-root-port,id=rp1,chassis=3,slot=7|-device|virtio-net-pci,netdev=n,id=card,bus=rp1",
 	      "--root-port|rp1,slot=7|--net|user,id=card,bus=rp1,netdev=n|");
 	gives("-netdev|user,id=n|-device|e1000e,netdev=n,bus=pcie.0", "--net|user,model=e1000e,netdev=n|");
+	gives("-netdev|user,id=n|-device|e1000e,netdev=n,bus=pci.0,addr=0x13", "--net|user,model=e1000e,slot=19,netdev=n|");
+	gives("-netdev|user,id=n|-device|e1000e,netdev=n,addr=3.0", "--net|user,model=e1000e,slot=3,netdev=n|");
+	/* Functions, and where the chipset is: the next free slot. */
+	gives("-netdev|user,id=n|-device|e1000e,netdev=n,addr=3.1", "--net|user,model=e1000e,netdev=n|");
+	gives("-netdev|user,id=n|-device|e1000e,netdev=n,addr=0x1f", "--net|user,model=e1000e,netdev=n|");
+	gives("-drive|id=d,file=f,if=none|-device|virtio-blk-pci,drive=d,addr=05", "slot=5");
+	gives("-kernel|k", "--pci-hotplug|on|");
+	gives("-M|pc", "--pci-hotplug|on|");
+	lacks("-M|q35", "--pci-hotplug");
+	lacks("-M|microvm", "--pci-hotplug");
+	lacks("-M|pc|-global|PIIX4_PM.acpi-root-pci-hotplug=off", "--pci-hotplug");
 	fails("-device|pcie-root-port", "id is missing");
 	fails("-net|nic,netdev=no", "there is no netdev 'no'");
 	fails("-netdev|user,id=n|-net|nic,netdev=n|-net|nic,netdev=n", "netdev 'n' is already in use");

@@ -37,6 +37,9 @@ struct acpi_config {
 	uint8_t pic_irq[4];
 	unsigned n_mmio;		/* micro: virtio-mmio slots in use */
 	enum acpi_tpm tpm;		/* pc */
+	/* pc: cards of the root bus come and go, those of these slots, a bit for each; and numbers below 32 that root ports' slots show. */
+	bool pci_hotplug;
+	uint32_t slots, root_port_numbers;
 	bool vmgenid;
 	struct acpi_floppy floppy[2];	/* pc; both 0: no controller either */
 	struct platform_numa numa;
@@ -74,6 +77,10 @@ void acpi_cpus_scan(struct aml *a);
 void acpi_cpu_entry(struct aml *a, unsigned id, uint32_t flags);
 #define ACPI_CPU_ENABLED 1u
 #define ACPI_CPU_ONLINE_CAPABLE 2u
+
+/* slots.c: slots of the root bus, in the scope of the root bridge; a call of the method that looks which cards have come and should go. */
+void acpi_slots(const struct acpi_config *c, struct aml *a);
+void acpi_slots_scan(struct aml *a);
 
 /* numa.c: the two tables without their headers; whether there is the first.  The second is there if there are nodes. */
 bool acpi_has_srat(const struct acpi_config *c);

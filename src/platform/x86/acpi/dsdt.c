@@ -11,6 +11,7 @@
 #include "base/bits.h"
 #include "chipset/acpi_cpuhp.h"
 #include "chipset/acpi_ged.h"
+#include "chipset/acpi_pcihp.h"
 #include "chipset/acpi_pm.h"
 #include "chipset/tpm_crb.h"
 #include "chipset/tpm_tis.h"
@@ -318,6 +319,7 @@ static void pci_root(const struct acpi_config *c, struct aml *a)
 	rtc(c, a);
 	serial(c, a);
 	pvpanic(a);
+	acpi_slots(c, a);
 	aml_end(a, dev);
 }
 
@@ -350,6 +352,8 @@ static void motherboard(const struct acpi_config *c, struct aml *a)
 	aml_crs_io(a, LAYOUT_PORT_SMI, 1);
 	if (c->cpu_hotplug)
 		aml_crs_io(a, LAYOUT_PORT_CPUHP, ACPI_CPUHP_LEN);
+	if (c->pci_hotplug)
+		aml_crs_io(a, LAYOUT_PORT_PCIHP, ACPI_PCIHP_LEN);
 	aml_crs_io(a, 0x92, 1);
 	aml_crs_io(a, 0x4d0, 2);
 	aml_crs_end(a, crs);
@@ -375,6 +379,12 @@ static void gpe_events(const struct acpi_config *c, struct aml *a)
 {
 	size_t gpe = aml_scope(a, "\\_GPE"), m;
 
+	if (c->pci_hotplug) {
+		m = aml_method(a, "_E01", 0, false);
+		_Static_assert(LAYOUT_GPE_PCIHP == 1, "the event's method is named _E01");
+		acpi_slots_scan(a);
+		aml_end(a, m);
+	}
 	if (c->cpu_hotplug) {
 		m = aml_method(a, "_E02", 0, false);
 		_Static_assert(LAYOUT_GPE_CPUHP == 2, "the event's method is named _E02");
