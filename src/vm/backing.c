@@ -115,6 +115,8 @@ int vm_set_cpu_limits(struct vm *vm, const unsigned *weight, const unsigned *quo
 {
 	int ret;
 
+	if (!weight && !quota)
+		return 0;
 	if (!vm->cgroup)
 		return err_set(e, -ENOTSUP, "the guest has no control group of its own: it was started without --cpu-weight and --cpu-quota");
 	ret = weight ? cgroup_set_weight(vm->cgroup, *weight, e) : 0;
