@@ -169,6 +169,10 @@ static void adjust(struct kvm_vcpu *k, struct kvm_cpuid_entry2 *c, bool amd)
 		if (e->has_model)
 			c->edx &= e->model.feat[X86_F_87_EDX];
 		break;
+	case 0x80000021:
+		if (e->has_model)
+			c->eax &= e->model.feat[X86_F_821_EAX];
+		break;
 	case 0x80000008:
 		if (e->has_model) {
 			c->eax = e->model.phys_bits | (uint32_t)e->model.lin_bits << 8;
@@ -256,6 +260,7 @@ static void words_of(const struct kvm_cpuid_entry2 *c, uint32_t f[X86_F_WORDS])
 		break;
 	case 0x80000007: f[X86_F_87_EDX] = c->edx & BIT(8); break;
 	case 0x80000008: f[X86_F_88_EBX] = c->ebx; break;
+	case 0x80000021: f[X86_F_821_EAX] = c->eax; break;
 	}
 }
 

@@ -34,7 +34,7 @@ static const char *const level_v2[] = {
 	"pse36", "clflush", "mmx", "fxsr", "sse", "sse2", "pni", "ssse3", "cx16", "sse4.1", "sse4.2", "x2apic", "popcnt",
 	"tsc-deadline", "hypervisor", "tsc-adjust", "syscall", "nx", "mmxext", "rdtscp", "lm", "lahf-lm",
 	"3dnowprefetch", "invtsc", "arat", "kvmclock", "kvmclock-stable-bit", "kvm-nopiodelay", "spec-ctrl",
-	"arch-capabilities", "amd-no-ssb", "btc-no", "topoext", NULL,
+	"arch-capabilities", "amd-no-ssb", "btc-no", "topoext", "lfence-always-serializing", "null-sel-clr-base", "auto-ibrs", "srso-no", NULL,
 };
 static const char *const level_v3[] = {
 	"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave", "xsaveopt", "aes", "pclmulqdq", "rdrand",
@@ -179,7 +179,7 @@ static void settle(struct x86_cpu_model *m)
 		f[X86_F_7_EDX] &= ~(1u << 26 | 1u << 29);
 	} else {
 		f[X86_F_81_ECX] &= ~(1u << 22 | 1u << 4);
-		f[X86_F_88_EBX] = 0;
+		f[X86_F_88_EBX] = f[X86_F_821_EAX] = 0;
 		f[X86_F_81_EDX] &= ~(1u << 22);
 	}
 	if (f[X86_F_KVM] & 1u << 3)
@@ -470,9 +470,8 @@ static void amd_leaf(const struct x86_cpu_model *m, unsigned id, uint32_t leaf, 
 		x86_topology_amd(&m->topology, id, r);
 		break;
 	case 0x80000021u:
-		/* LFENCE serializes, null selectors clear the base, automatic IBRS, no
-		 * return stack overflow; and no TSA. */
-		r[0] = 1u << 2 | 1u << 6 | 1u << 8 | 1u << 29;
+		r[0] = m->feat[X86_F_821_EAX];
+		/* No TSA. */
 		r[2] = 1u << 1 | 1u << 2;
 		break;
 	default: break;

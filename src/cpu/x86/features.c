@@ -104,6 +104,9 @@ static const struct feature features[] = {
 	{ "kvm-msi-ext-dest-id", X86_F_KVM, 15, NEVER },
 
 	{ "arat", X86_F_6_EAX, 2, ANY },
+
+	{ "lfence-always-serializing", X86_F_821_EAX, 2, ANY }, { "null-sel-clr-base", X86_F_821_EAX, 6, ANY },
+	{ "auto-ibrs", X86_F_821_EAX, 8, ANY }, { "srso-no", X86_F_821_EAX, 29, ANY },
 };
 
 /* Second spellings; and kvmclock's old registers, which go with the new ones. */
@@ -169,7 +172,7 @@ void x86_feature_names(void (*fn)(void *opaque, const char *name, int word, uint
 
 static const char *const words[X86_F_WORDS] = {
 	"1.EDX", "1.ECX", "7.EBX", "7.ECX", "7.EDX", "7.1.EAX", "80000001.EDX", "80000001.ECX", "D.1.EAX", "80000007.EDX", "80000008.EBX",
-	"40000001.EAX", "6.EAX",
+	"40000001.EAX", "6.EAX", "80000021.EAX",
 };
 
 void x86_feature_names_all(void (*fn)(void *opaque, const char *name, int word, uint32_t bit), void *opaque)
@@ -229,6 +232,7 @@ void x86_host_features(uint32_t feat[X86_F_WORDS])
 		{ 0x80000001u, 0, { -1, -1, X86_F_81_ECX, X86_F_81_EDX } },
 		{ 0x80000007u, 0, { -1, -1, -1, X86_F_87_EDX } },
 		{ 0x80000008u, 0, { -1, X86_F_88_EBX, -1, -1 } },
+		{ 0x80000021u, 0, { X86_F_821_EAX, -1, -1, -1 } },
 	};
 	unsigned max_sub7 = 0, r[4];
 

@@ -162,7 +162,7 @@ static bool efer_write(struct x86_cpu *c, uint64_t v)
 	valid |= feat(c, X86_F_81_EDX, 11) ? X86_EFER_SCE : 0;
 	valid |= feat(c, X86_F_81_EDX, 29) ? X86_EFER_LME : 0;
 	valid |= feat(c, X86_F_81_EDX, 20) ? X86_EFER_NXE : 0;
-	valid |= x86_model_is_amd(c->model) ? EFER_AUTOIBRS : 0;
+	valid |= feat(c, X86_F_821_EAX, 8) ? EFER_AUTOIBRS : 0;
 	if (v & ~valid)
 		return false;
 	if (((v ^ c->s.efer) & X86_EFER_LME) && c->paging)

@@ -98,12 +98,16 @@ static const struct snap_table rest_table = { "x86-segments", 1, rest_fields };
 static const struct snap_field model_fields[] = {
 	SNAP_ARRAY(struct x86_cpu_model, name), SNAP_ARRAY(struct x86_cpu_model, vendor), SNAP_ARRAY(struct x86_cpu_model, brand),
 	SNAP_FIELD(struct x86_cpu_model, family), SNAP_FIELD(struct x86_cpu_model, model), SNAP_FIELD(struct x86_cpu_model, stepping),
-	SNAP_ARRAY(struct x86_cpu_model, feat), SNAP_FIELD(struct x86_cpu_model, xcr0_mask),
+	{ "feat", offsetof(struct x86_cpu_model, feat), 4, X86_F_821_EAX, 0, 0 }, SNAP_FIELD(struct x86_cpu_model, xcr0_mask),
 	SNAP_FIELD(struct x86_cpu_model, phys_bits), SNAP_FIELD(struct x86_cpu_model, lin_bits),
 	SNAP_FIELD(struct x86_cpu_model, tsc_khz), SNAP_FIELD(struct x86_cpu_model, hypervisor),
-	{ "xsave_own", offsetof(struct x86_cpu_model, xsave_own), 1, 1, 2, 1 }, SNAP_END
+	{ "xsave_own", offsetof(struct x86_cpu_model, xsave_own), 1, 1, 2, 1 },
+	{ "feat_821_eax", offsetof(struct x86_cpu_model, feat[X86_F_821_EAX]), 4, 1, 3, 0 }, SNAP_END
 };
-static const struct snap_table model_table = { "x86-model", 2, model_fields };
+static const struct snap_table model_table = { "x86-model", 3, model_fields };
+_Static_assert(X86_F_821_EAX == 13 && X86_F_WORDS == 14, "saved models have the first 13 words as one field");
+/* What AMD's guests were shown before it was saved. */
+#define OLD_821_EAX (BIT(2) | BIT(6) | BIT(8) | BIT(29))
 
 static void name_of(unsigned id, char *out, size_t len)
 {
@@ -229,9 +233,12 @@ int x86_model_load(struct snap_in *in, struct x86_cpu_model *m, struct err *e)
 	int ret;
 
 	memset(m, 0, sizeof(*m));
+	m->feat[X86_F_821_EAX] = OLD_821_EAX;
 	ret = snap_get(in, "cpu", &model_table, m, e);
 	if (ret)
 		return ret;
+	if (strcmp(m->vendor, "AuthenticAMD") && strcmp(m->vendor, "HygonGenuine"))
+		m->feat[X86_F_821_EAX] = 0;
 	if (!text_ok(m->name, sizeof(m->name)) || !text_ok(m->vendor, sizeof(m->vendor)) || !text_ok(m->brand, sizeof(m->brand)) ||
 	    m->xcr0_mask != x86_model_xcr0(m->feat) || m->phys_bits < 32 || m->phys_bits > 52 || (m->lin_bits != 48 && m->lin_bits != 57) || m->tsc_khz < 1000 ||
 	    m->tsc_khz > 100000000)
