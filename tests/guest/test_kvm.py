@@ -6,6 +6,8 @@ Where this machine's own /dev/kvm runs kernels well (lodge's probe decides) it
 is used; else LODGE_TESTBED names a folder with run-l1.sh, which boots a machine
 with KVM under emulation, shares a folder with it as /share and runs a command
 there.  One boot of that machine serves all cases.
+
+What is done to guests that run (kvmlive.py) is tried only where KVM is fast; in a test-bed it takes half an hour and more, by hand.
 """
 import hashlib
 import os
@@ -51,7 +53,8 @@ printf 'HTTP/1.0 200 OK\r\n\r\n'
 cat file
 """
 
-results = None
+results = live_results = None
+LIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kvmlive.py")
 
 
 def libraries(programs):
@@ -140,5 +143,35 @@ def case(machine, cpus, split):
     return test
 
 
-sys.exit(run_all([(f"KVM: {m}, {c} vCPU{'s' if c > 1 else ''}{', split irqchip' if s else ''}: disk, network, exec",
-                   case(m, c, s)) for m, c, s in CASES]))
+def run_live():
+    """kvmlive.py's report: {name: (good, the rest)}."""
+    global live_results
+    if live_results is None:
+        if not host_kvm_is_good():
+            raise Skip("this machine's KVM cannot run kernels well; tests/guest/kvmlive.py tells where it can be tried")
+        p = subprocess.run([sys.executable, LIVE], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT,
+                           env=dict(os.environ, LODGE_TEST_ACCEL="kvm"))
+        sys.stderr.write(p.stderr[-4000:])
+        live_results = {}
+        for m in re.finditer(r"^(not )?ok \d+ - (.*?)(?: # SKIP (.*))?$((?:\n#.*)*)", p.stdout, re.M):
+            live_results[m.group(2)] = (not m.group(1), m.group(3), m.group(4))
+    return live_results
+
+
+def live(name):
+    def test():
+        good, skipped, text = run_live().get(name, (False, None, "it was not reached"))
+        if skipped:
+            raise Skip(skipped)
+        check(good, text)
+    return test
+
+
+def live_names():
+    with open(LIVE, encoding="utf-8") as f:
+        return re.findall(r'^    \("([^"]+)", ', f.read(), re.M)
+
+
+if __name__ == "__main__":
+    sys.exit(run_all([(f"KVM: {m}, {c} vCPU{'s' if c > 1 else ''}{', split irqchip' if s else ''}: disk, network, exec",
+                       case(m, c, s)) for m, c, s in CASES] + [("KVM, live: " + n, live(n)) for n in live_names()]))
